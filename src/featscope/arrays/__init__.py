@@ -1,0 +1,1 @@
+"""NumPy in, NumPy out: what turns feature maps and boxes into numbers worth drawing."""

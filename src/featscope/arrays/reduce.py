@@ -1,0 +1,132 @@
+"""Reductions: a feature map (C, H, W) to a heat map (H, W), or to three channels (H, W, 3).
+
+To add one, write a function and add its row to `REDUCTIONS`.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.errors import BadArrayError, BadOptionError, unknown_name
+
+Floats = NDArray[np.floating]
+
+
+def as_floats(array: NDArray[np.generic]) -> Floats:
+    """The array in the float type its values fit: float32, or float64 for wide integers and doubles."""
+    if array.dtype.kind not in "fiub":
+        raise BadArrayError(f"a map of dtype {array.dtype} cannot be drawn; store real numbers")
+    if array.dtype in (np.float32, np.float64):
+        return array
+    wide = array.dtype.kind in "iu" and array.dtype.itemsize > 2 or array.dtype.itemsize > 8
+    return array.astype(np.float64 if wide else np.float32)
+
+
+def _mean(x: Floats) -> Floats:
+    # A product with ones runs over the map once, at the speed of memory, on BLAS; plain `mean` does not.
+    channels = x.shape[0]
+    weights = np.full(channels, 1 / channels, x.dtype)
+    return (weights @ x.reshape(channels, -1)).reshape(x.shape[1:])
+
+
+def _absmean(x: Floats) -> Floats:
+    return _mean(np.abs(x))
+
+
+def _max(x: Floats) -> Floats:
+    return x.max(0)
+
+
+def _l2(x: Floats) -> Floats:
+    flat = x.reshape(x.shape[0], -1)
+    return np.sqrt(np.einsum("cp,cp->p", flat, flat)).reshape(x.shape[1:])
+
+
+def _std(x: Floats) -> Floats:
+    return x.std(0)
+
+
+def _select_max(x: Floats) -> Floats:
+    """The channel with the largest sum, as mmengine's `draw_featmap` selects it."""
+    return x[int(np.argmax(x.sum((1, 2))))]
+
+
+def _components(x: Floats, count: int) -> Floats:
+    """The map along its first principal components over the channels: (count, H, W).
+
+    A component's sign is free; it is fixed so that strong activation is bright.
+    """
+    flat = x.reshape(x.shape[0], -1).astype(np.float64)
+    if not np.isfinite(flat).all():
+        raise BadArrayError("principal components need finite numbers; this map has NaN or infinity")
+    centred = flat - flat.mean(1, keepdims=True)
+    # The channels' covariance is small (C x C), the map's own would not be.
+    _, vectors = np.linalg.eigh(centred @ centred.T)
+    parts = vectors[:, ::-1][:, :count].T @ centred
+    strength = np.abs(flat).mean(0)
+    signs = np.sign((parts * (strength - strength.mean())).sum(1))
+    parts *= np.where(signs == 0, 1, signs)[:, None]
+    if len(parts) < count:
+        parts = np.concatenate([parts, np.zeros((count - len(parts), parts.shape[1]))])
+    return parts.reshape(count, *x.shape[1:]).astype(np.float32)
+
+
+def _pc1(x: Floats) -> Floats:
+    return _components(x, 1)[0]
+
+
+def _pca(x: Floats) -> Floats:
+    return np.ascontiguousarray(_components(x, 3).transpose(1, 2, 0))
+
+
+REDUCTIONS: Dict[str, Callable[[Floats], Floats]] = {
+    "mean": _mean,
+    "absmean": _absmean,
+    "max": _max,
+    "l2": _l2,
+    "std": _std,
+    "pc1": _pc1,
+    "pca": _pca,
+    "select_max": _select_max,
+}
+
+
+def reduce(feature_map: NDArray[np.generic], how: str = "mean") -> Floats:
+    """Reduce a feature map over its channels.
+
+    >>> reduce(np.array([[[1.0, -4.0]], [[3.0, 2.0]]]), "absmean").tolist()
+    [[2.0, 3.0]]
+    >>> reduce(np.array([[[1.0, -4.0]], [[3.0, 2.0]]]), "channel:1").tolist()
+    [[3.0, 2.0]]
+
+    feature_map: (C, H, W), any real dtype. how: a name of `REDUCTIONS` or `channel:N`. Returns
+    (H, W), or (H, W, 3) for `pca`. A cell with NaN in it is NaN.
+    """
+    x = as_floats(feature_map)
+    if how.startswith("channel:"):
+        number = how[len("channel:") :]
+        if not number.isdigit():
+            raise BadOptionError(f"{how!r} names no channel; type channel:0 for the first")
+        if int(number) >= len(x):
+            raise BadOptionError(f"no channel {number}: the map has {len(x)}, 0 to {len(x) - 1}")
+        return x[int(number)]
+    if how not in REDUCTIONS:
+        raise unknown_name("reduction", how, [*REDUCTIONS, "channel:0"], "featscope heat --help")
+    with np.errstate(all="ignore"):
+        return REDUCTIONS[how](x)
+
+
+def top_channels(feature_map: NDArray[np.generic], k: int) -> List[int]:
+    """The k channels of largest mean absolute value, largest first.
+
+    >>> top_channels(np.array([[[1.0]], [[-5.0]], [[3.0]]]), 2)
+    [1, 2]
+    """
+    x = as_floats(feature_map)
+    flat = x.reshape(x.shape[0], -1)
+    with np.errstate(all="ignore"):
+        strength = np.nan_to_num(np.abs(flat).mean(1), nan=-1.0, posinf=np.inf)
+    return [int(i) for i in np.argsort(-strength, kind="stable")[:k]]

@@ -1,0 +1,68 @@
+"""A layer's output, whatever its form, as a flat list of (field, tensor)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Iterator, List, Optional, Sequence, Set, Tuple
+
+import torch
+
+Named = Tuple[str, torch.Tensor]
+
+
+def flatten(output: Any, names: Optional[Sequence[str]] = None) -> List[Named]:
+    """Name every tensor in an output.
+
+    >>> x = torch.zeros(1)
+    >>> [field for field, _ in flatten(([x, x], [x, x]), ["cls_scores", "bbox_preds"])]
+    ['cls_scores', 'cls_scores', 'bbox_preds', 'bbox_preds']
+
+    A field is a key, an attribute, or the name in `names` (the variables of the return statement);
+    a plain sequence of tensors is one field of several levels. None and values that hold no tensor
+    (numbers, text, metrics) have nothing to store.
+    """
+    if isinstance(output, (tuple, list)) and not hasattr(output, "_fields"):
+        several = any(_is_nested(value) for value in output)
+        if names is not None and len(names) == len(output) and len(output) > 1:
+            return [pair for name, value in zip(names, output) for pair in _walk(value, name, set())]
+        if several and isinstance(output, tuple) and len(output) > 1:
+            return [
+                pair for index, value in enumerate(output) for pair in _walk(value, str(index), set())
+            ]
+    return list(_walk(output, "", set()))
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, (tuple, list, Mapping)) or dataclasses.is_dataclass(value)
+
+
+def _walk(value: Any, field: str, seen: Set[int]) -> Iterator[Named]:
+    if isinstance(value, torch.Tensor):
+        yield field, value
+        return
+    children: Iterator[Tuple[str, Any]]
+    if isinstance(value, Mapping):  # also ModelOutput, an OrderedDict
+        children = ((_join(field, str(key)), item) for key, item in value.items())
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        children = ((_join(field, name), getattr(value, name)) for name in value._fields)
+    elif isinstance(value, (tuple, list, set, frozenset)):
+        children = ((field, item) for item in value)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        children = ((_join(field, f.name), getattr(value, f.name)) for f in dataclasses.fields(value))
+    elif hasattr(value, "__dict__") and not isinstance(value, (type, torch.nn.Module)):
+        children = ((_join(field, k), v) for k, v in vars(value).items() if not k.startswith("__"))
+    else:
+        return
+    if id(value) in seen:  # an object that holds itself
+        return
+    seen.add(id(value))
+    for name, item in children:
+        yield from _walk(item, name, seen)
+    seen.discard(id(value))
+
+
+def _join(parent: str, name: str) -> str:
+    # Frameworks keep values behind a property (`_boxes` of `boxes`): the public name is the field's.
+    name = name.lstrip("_") or name
+    return f"{parent}.{name}" if parent else name

@@ -1,0 +1,362 @@
+"""The capture itself: hooks on the chosen layers, for as long as a block lasts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, DefaultDict, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Type, Union
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from featscope.capturing.flatten import flatten
+from featscope.capturing.names import field_names
+from featscope.capturing.select import Choice, select
+from featscope.capturing.transfer import to_array
+from featscope.errors import BadOptionError, CaptureError
+from featscope.records import CapturedMap, RunInfo, Sample, Sink, infer_stride
+from featscope.store.files import check_folder_name, safe_name
+from featscope.store.writer import RunWriter
+
+Stored = Tuple[CapturedMap, NDArray[np.generic]]
+
+# Module state, because `tap` is called from deep inside a model that knows nothing of the capture.
+_active: "List[Capture]" = []
+
+
+class MemorySink:
+    """A sink that keeps the maps: folder -> arrays in the order they came.
+
+    >>> model = nn.Sequential(nn.Conv2d(3, 4, 1))
+    >>> with capture(model) as maps:
+    ...     _ = model(torch.zeros(1, 3, 8, 8))
+    >>> maps.sink["0.conv2d"][0].shape
+    (1, 4, 8, 8)
+    """
+
+    def __init__(self) -> None:
+        self.stored: List[Stored] = []
+        self.samples: List[Sample] = []
+
+    def __getitem__(self, folder: str) -> List[NDArray[np.generic]]:
+        return [array for captured, array in self.stored if captured.folder == folder]
+
+    def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
+        """Keep one array."""
+        self.stored.append((captured, array))
+
+    def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]] = None) -> None:
+        """Keep one sample."""
+        self.samples.append(sample)
+
+    def close(self, finished: bool = True) -> None:
+        """Nothing to finish."""
+
+
+def capture(
+    model: nn.Module,
+    layers: Optional[Sequence[str]] = None,
+    to: Union[str, Path, Sink, None] = None,
+    names: Optional[Mapping[str, str]] = None,
+    info: Optional[RunInfo] = None,
+) -> Capture:
+    """Capture the outputs of a model's layers while a block runs.
+
+    >>> with capture(model, ["backbone", "neck", "bbox_head_*"], to="runs/mine"):  # doctest: +SKIP
+    ...     for image in images:
+    ...         model(image)
+
+    layers: names and globs (`featscope layers` lists them), '!name' excludes; None takes every
+    top-level part. to: a folder for a new run, or a `Sink`; None keeps the maps in memory. names:
+    puts another name in place of `<layer>.<class>` of a folder. Each call of the model is a batch.
+
+    The model is unchanged afterwards, also after an exception. Raises `UnknownNameError` for a name
+    the model does not have, `CaptureError` where the chosen layers did not run.
+    """
+    layers = [layers] if isinstance(layers, str) else layers
+    choices = select(model, layers)
+    sink: Any = to
+    if to is None:
+        sink = MemorySink()
+    elif isinstance(to, (str, Path)):
+        info = info or RunInfo(model=type(model).__name__)
+        sink = RunWriter(to, msgspec.structs.replace(info, layers=[c.name for c in choices]))
+    return Capture(model, choices, sink, names or {}, asked=layers is not None)
+
+
+def tap(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Capture a tensor that is no module's output; put it in a forward, it returns its argument.
+
+    >>> x = torch.zeros(1, 3, 8, 8)
+    >>> tap("attention", x) is x
+    True
+
+    Outside of a capture it does nothing.
+    """
+    for session in _active:
+        session._take_tap(name, tensor)
+    return tensor
+
+
+class Capture:
+    """A capture in progress; `featscope.capture` makes it. See there."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        choices: Sequence[Choice],
+        sink: Sink,
+        names: Mapping[str, str],
+        asked: bool,
+        batch_step: int = 1,
+        first_batch: int = 0,
+    ) -> None:
+        self.sink = sink
+        self.batch = first_batch
+        self._model, self._choices, self._asked = model, list(choices), asked
+        self._names = dict(names)
+        self._check_names()
+        self._step = batch_step
+        self._handles: List[RemovableHandle] = []
+        self._expanding: Dict[str, List[RemovableHandle]] = {}
+        self._running: DefaultDict[str, int] = defaultdict(int)
+        self._calls: DefaultDict[str, int] = defaultdict(int)
+        self._levels: DefaultDict[str, int] = defaultdict(int)
+        self._ran: Set[str] = set()
+        self._folders: Dict[str, str] = {}
+        self._sample_ids: List[str] = []
+        self._input_size: Optional[Tuple[int, int]] = None
+        self._in_forward = False
+        self._batch_used = False
+
+    def __enter__(self) -> Capture:
+        try:
+            self._attach()
+        except BaseException:
+            self._detach()
+            self.sink.close(False)
+            raise
+        _active.append(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        _active.remove(self)
+        self._detach()
+        missing = [] if kind else self._never_ran()
+        try:
+            self.sink.close(kind is None and not missing)
+        except Exception:
+            # The block's own error is the news; one of the sink that follows from it is not.
+            if kind is None:
+                raise
+        if missing:
+            raise CaptureError(self._explain(missing))
+
+    def describe(
+        self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[NDArray[np.uint8]]]] = None
+    ) -> None:
+        """Say which samples the current batch holds, before or after the model ran on it.
+
+        pictures: each sample's input, (H, W, 3) uint8 RGB. Called before the model, the maps carry
+        the samples' ids and the exact stride.
+        """
+        for sample, picture in zip(samples, pictures or [None] * len(samples)):
+            self.sink.put_sample(msgspec.structs.replace(sample, batch=self.batch), picture)
+
+    def start_batch(
+        self, number: int, sample_ids: Sequence[str] = (), padded: Optional[Tuple[int, int]] = None
+    ) -> None:
+        """Begin a batch by hand: its number, the ids of its samples, the size of the padded input."""
+        self._finish_batch()
+        self.batch = number
+        self._sample_ids = list(sample_ids)
+        self._input_size = padded
+
+    # Hooks
+
+    def _attach(self) -> None:
+        self._handles.append(self._model.register_forward_pre_hook(self._before_model))
+        self._handles.append(self._model.register_forward_hook(self._after_model))
+        for choice in self._choices:
+            for module in choice.module.modules():
+                if isinstance(module, torch.jit.ScriptModule):
+                    raise CaptureError(
+                        f"layer {choice.name!r} is scripted (torch.jit), and scripted models skip hooks; "
+                        "capture the model before torch.jit.script"
+                    )
+            if choice.attribute:
+                self._handles.append(choice.module.register_forward_hook(self._attribute_hook(choice)))
+                continue
+            self._watch(choice.name, choice.name, choice.module, self._handles)
+            below = self._expanding.setdefault(choice.name, [])
+            for path, module in choice.module.named_modules(prefix=choice.name):
+                if path != choice.name:
+                    self._watch(choice.name, path, module, below)
+
+    def _watch(self, asked: str, path: str, module: nn.Module, handles: List[RemovableHandle]) -> None:
+        """Take a module's output unless a module above it, up to the one asked for, is running.
+
+        So a ModuleList, or a head whose `predict` is called in place of its forward, stands for the
+        nearest layers below it that run.
+        """
+
+        def before(_module: nn.Module, _inputs: Any) -> None:
+            self._running[asked] += 1
+
+        def after(module: nn.Module, _inputs: Any, output: Any) -> None:
+            self._running[asked] -= 1
+            if self._running[asked] == 0:
+                self._ran.add(asked)
+                self._take(path, module, output)
+                if path == asked:
+                    self._settle(asked)
+
+        handles.append(module.register_forward_pre_hook(before))
+        handles.append(module.register_forward_hook(after))
+
+    def _settle(self, asked: str) -> None:
+        """The layer runs by itself: those below it need no watching."""
+        for handle in self._expanding.pop(asked, []):
+            handle.remove()
+
+    def _attribute_hook(self, choice: Choice) -> Any:
+        def after(module: nn.Module, _inputs: Any, _output: Any) -> None:
+            self._ran.add(choice.name)
+            if not hasattr(module, choice.attribute):
+                raise CaptureError(f"{choice.name!r} was not set by the forward of its layer")
+            self._take(choice.name, module, getattr(module, choice.attribute))
+
+        return after
+
+    def _detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        for asked in list(self._expanding):
+            self._settle(asked)
+
+    # Batches
+
+    def _before_model(self, _module: nn.Module, inputs: Tuple[Any, ...]) -> None:
+        if self._in_forward:  # the forward before this one failed, and its error was caught
+            self._running.clear()
+            self._finish_batch()
+        self._in_forward = True
+        if self._input_size is None:
+            self._input_size = _image_size(inputs)
+
+    def _after_model(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
+        if not self._ran:
+            raise CaptureError(self._explain([choice.name for choice in self._choices]))
+        self._finish_batch()
+
+    def _finish_batch(self) -> None:
+        self._in_forward = False
+        if self._batch_used:
+            self.batch += self._step
+        self._batch_used = False
+        self._calls.clear()
+        self._levels.clear()
+        self._input_size = None
+        self._sample_ids = []
+
+    # Maps
+
+    def _take_tap(self, name: str, tensor: torch.Tensor) -> None:
+        self._store(name, "tap", [("", tensor)])
+
+    def _take(self, path: str, module: nn.Module, output: Any) -> None:
+        count = len(output) if isinstance(output, (tuple, list)) else 1
+        names = field_names(module, count) if count > 1 else None
+        self._store(path, type(module).__name__, flatten(output, names))
+
+    def _store(self, layer: str, cls: str, tensors: List[Tuple[str, torch.Tensor]]) -> None:
+        self._batch_used = True
+        call = self._calls[layer]
+        self._calls[layer] += 1
+        base = self._folder(layer, cls)
+        for field, tensor in tensors:
+            folder = f"{base}.{safe_name(field)}" if field else base
+            level = self._levels[folder]
+            self._levels[folder] += 1
+            stride = None
+            if self._input_size is not None and tensor.dim() == 4:
+                height, width = self._input_size
+                stride = (infer_stride(height, tensor.shape[2]), infer_stride(width, tensor.shape[3]))
+            captured = CapturedMap(
+                layer=layer,
+                cls=cls,
+                field=field,
+                level=level,
+                call=call,
+                batch=self.batch,
+                samples=self._sample_ids,
+                folder=folder,
+                stride=stride,
+            )
+            self.sink.put(captured, to_array(tensor))
+
+    def _folder(self, layer: str, cls: str) -> str:
+        if layer not in self._folders:
+            self._folders[layer] = self._renamed(layer) or safe_name(f"{layer}.{cls.lower()}")
+        return self._folders[layer]
+
+    def _renamed(self, layer: str) -> str:
+        """The name given for a layer, or for the one above it that stands for it."""
+        if layer in self._names:
+            return self._names[layer]
+        for given, name in self._names.items():
+            if layer.startswith(given + ".") and any(c.name == given for c in self._choices):
+                rest = layer[len(given) + 1 :]
+                parent = dict(self._model.named_modules())[given]
+                only_child = len(list(parent.children())) == 1 and "." not in rest
+                return name if only_child else f"{name}.{safe_name(rest)}"
+        return ""
+
+    def _check_names(self) -> None:
+        for name in self._names.values():
+            check_folder_name(name)
+        twice = {n for n in self._names.values() if list(self._names.values()).count(n) > 1}
+        if twice:
+            raise BadOptionError(f"two layers cannot share the folder {sorted(twice)[0]!r}; change `names`")
+
+    # Errors
+
+    def _never_ran(self) -> List[str]:
+        if not self._asked and self._ran:
+            return []
+        return [choice.name for choice in self._choices if choice.name not in self._ran]
+
+    def _explain(self, missing: Sequence[str]) -> str:
+        fact = f"{', '.join(map(repr, missing[:5]))} did not run, so there is nothing to capture"
+        if _is_compiled(self._model):
+            return (
+                f"{fact}: the model is compiled (torch.compile), and compiled code skips hooks; "
+                "capture it before torch.compile, or set TORCHDYNAMO_DISABLE=1"
+            )
+        return f"{fact}; see what runs: featscope layers MODEL"
+
+
+def _image_size(inputs: Any) -> Optional[Tuple[int, int]]:
+    """(height, width) of the first batch of images among a forward's arguments."""
+    for _, tensor in flatten(list(inputs)):
+        if tensor.dim() == 4:
+            return int(tensor.shape[2]), int(tensor.shape[3])
+    return None
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    return any(
+        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )

@@ -1,0 +1,151 @@
+"""The nouns that travel between capture, store and render: frozen, and written as JSON.
+
+They are plain values: no torch, no framework, no open file.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Protocol, Tuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Size = Tuple[int, int]
+"""(height, width) in pixels."""
+
+
+class Geometry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How an image became the network's input: crop, resize, flip, then pad.
+
+    >>> Geometry(original=(1182, 1111), resized=(1024, 962), padded=(1024, 992))
+    Geometry(original=(1182, 1111), resized=(1024, 962), padded=(1024, 992), offset=(0, 0), flip='', crop=None)
+
+    original: the image file. resized: the image inside the input. padded: the input. All as
+    (height, width) in pixels. offset: (top, left) of the image inside the input (a letterbox has
+    one). flip: '', 'horizontal', 'vertical' or 'diagonal' (both). crop: (top, left, height, width)
+    of the part of the original that was used.
+    """
+
+    original: Size
+    resized: Size
+    padded: Size
+    offset: Size = (0, 0)
+    flip: str = ""
+    crop: Optional[Tuple[int, int, int, int]] = None
+
+
+class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Boxes in pixels of the original image, in the detector's own form.
+
+    form: 'xyxy' (x1, y1, x2, y2) or 'cxcywha' (cx, cy, w, h, angle in radians, clockwise on the
+    screen). labels: indices into the run's `classes`. scores: empty for ground truth.
+    """
+
+    form: str
+    boxes: List[List[float]]
+    labels: List[int]
+    scores: List[float] = []
+
+
+class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One data-set item: which image, how it was fed to the network, what was found and what is true.
+
+    path: where the image was when captured. input: the input as the network saw it, without its
+    padding and before normalisation, as a JPEG relative to the run.
+    """
+
+    id: str
+    path: str = ""
+    batch: int = 0
+    geometry: Optional[Geometry] = None
+    input: str = ""
+    predictions: Optional[Boxes] = None
+    truth: Optional[Boxes] = None
+
+
+class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One stored array: where it came from, and what proves that it is whole.
+
+    path: relative to the run. field: '' where the layer's output is one value. level: the index in
+    the file's name; counts the tensors of this layer and field in this batch. call: which run of
+    the layer in this batch gave it. stride: pixels of the input per cell, (y, x). checksum: CRC-32
+    of the array's bytes.
+    """
+
+    path: str
+    layer: str
+    cls: str
+    field: str
+    level: int
+    call: int
+    batch: int
+    samples: List[str]
+    shape: List[int]
+    dtype: str
+    bytes: int
+    checksum: int
+    stride: Optional[Tuple[float, float]] = None
+
+
+class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a run is about (run.json). `finished` is '' until all is written."""
+
+    format: int = 1
+    model: str = ""
+    config: str = ""
+    checkpoint: str = ""
+    layers: List[str] = []
+    classes: List[str] = []
+    versions: Dict[str, str] = {}
+    command: List[str] = []
+    started: str = ""
+    finished: str = ""
+    notes: Dict[str, Any] = {}
+
+
+class CapturedMap(msgspec.Struct, frozen=True):
+    """What capture hands to a sink: an array and where it came from, before it has a file."""
+
+    layer: str
+    cls: str
+    field: str
+    level: int
+    call: int
+    batch: int
+    samples: List[str]
+    folder: str
+    stride: Optional[Tuple[float, float]] = None
+
+
+class Sink(Protocol):
+    """Takes what is captured. `featscope.store.RunWriter` is one, a list of arrays another."""
+
+    def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
+        """Take one array; it belongs to the sink from now on."""
+
+    def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]]) -> None:
+        """Take a sample and, if at hand, its input as (H, W, 3) RGB."""
+
+    def close(self, finished: bool) -> None:
+        """Everything is handed over; `finished` is false after an exception."""
+
+
+def infer_stride(padded: int, cells: int) -> float:
+    """Pixels of the input per cell of a map, along one axis.
+
+    A stack of strided convolutions rounds up: 992 pixels give 8 cells at stride 128, not 8 cells of
+    124 pixels. Where a power of two explains the number of cells it is the stride; otherwise the
+    cells share the pixels.
+
+    >>> infer_stride(992, 124), infer_stride(992, 8), infer_stride(518, 37)
+    (8.0, 128.0, 14.0)
+    """
+    if cells <= 0 or padded <= 0:
+        return 1.0
+    if padded % cells == 0:
+        return padded / cells
+    stride = 1
+    while stride * cells < padded:
+        stride *= 2
+    return float(stride) if -(-padded // stride) == cells else padded / cells

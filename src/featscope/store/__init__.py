@@ -1,0 +1,6 @@
+"""The run on disk: written whole or not at all, read without trust."""
+
+from featscope.store.reader import MapFile, Run, open_run
+from featscope.store.writer import RunWriter
+
+__all__ = ["MapFile", "Run", "RunWriter", "open_run"]

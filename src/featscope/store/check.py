@@ -1,0 +1,90 @@
+"""Is a run whole: every line true, every array there and unchanged, nothing beside them?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import List, NamedTuple
+
+import numpy as np
+from isal import isal_zlib
+
+from featscope.errors import BadArrayError
+from featscope.records import MapRecord
+from featscope.store.files import TEMPORARY, read_npy_header
+from featscope.store.reader import Run, _walk, open_run
+
+
+class Report(NamedTuple):
+    """What `check_run` found: how much it read, and one line for each thing that is not right."""
+
+    maps: int
+    bytes: int
+    samples: int
+    problems: List[str]
+
+
+def check_run(folder: "Path | str") -> Report:
+    """Compare every array of a run with its line in the manifest.
+
+    >>> check_run("runs/s2anet").problems                                   # doctest: +SKIP
+    []
+    """
+    run = open_run(folder)
+    problems = [str(problem) for problem in run.problems]
+    if run.info is None:
+        return _check_bare(run)
+    if not run.info.finished:
+        problems.append(f"{run.folder} is unfinished: its capture was stopped, or still runs")
+    size = 0
+    for map_file in run.maps:
+        if map_file.record is None:
+            continue
+        try:
+            size += _check_map(map_file.path, map_file.record)
+        except BadArrayError as error:
+            problems.append(str(error))
+        for name in map_file.record.samples:
+            if name not in run.samples:
+                problems.append(f"{map_file.path}: no line describes its sample {name!r}")
+    known = {map_file.path for map_file in run.maps}
+    for path in (m.path for m in _walk(run.folder)):
+        if path not in known:
+            problems.append(f"{path} has no line in the manifest; the capture may have been killed there")
+    for sample in run.samples.values():
+        if sample.input and not (run.folder / sample.input).is_file():
+            problems.append(f"{run.folder / sample.input} is missing: the input of sample {sample.id!r}")
+    for path in run.folder.rglob(f"*{TEMPORARY}"):
+        problems.append(f"{path} was never finished; it can be removed")
+    return Report(len(run.maps), size, len(run.samples), problems)
+
+
+def _check_bare(run: Run) -> Report:
+    problems, size = [], 0
+    for map_file in run.maps:
+        try:
+            size += map_file.load().nbytes
+        except BadArrayError as error:
+            problems.append(str(error))
+    return Report(len(run.maps), size, 0, problems)
+
+
+def _check_map(path: Path, record: MapRecord) -> int:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            shape, _, dtype = read_npy_header(file, size)
+            if list(shape) != record.shape or dtype != np.dtype(record.dtype):
+                raise BadArrayError(
+                    f"is {shape} {dtype}, the manifest says {tuple(record.shape)} {record.dtype}"
+                )
+            checksum = 0
+            while chunk := file.read(1 << 20):
+                checksum = isal_zlib.crc32(chunk, checksum)
+    except OSError as error:
+        raise BadArrayError(f"{path} cannot be read: {error.strerror}") from None
+    except (BadArrayError, TypeError) as error:
+        raise BadArrayError(f"{path} {error}") from None
+    if checksum != record.checksum:
+        raise BadArrayError(f"{path} has changed since it was captured: its checksum differs")
+    return record.bytes

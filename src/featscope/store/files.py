@@ -1,0 +1,163 @@
+"""Files: names that stay inside their folder, writes that are whole or absent, `.npy` without pickle."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import BinaryIO, List, Tuple
+
+import numpy as np
+from isal import isal_zlib
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from featscope.errors import BadArrayError, BadOptionError, OutputError
+
+TEMPORARY = ".part"
+"""Suffix of a file that is being written; one left behind by a killed process means nothing."""
+
+_UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_LONGEST_NAME = 200
+
+
+def safe_name(name: str) -> str:
+    """A file name for any text: unsafe characters become %XX, as in an address.
+
+    >>> safe_name("branch/1.conv"), safe_name("船 1")
+    ('branch%2F1.conv', '船 1')
+    """
+    text = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", name)
+    if text.strip(". ") == "" or _RESERVED.fullmatch(text) or text[0] in ". " or text[-1] in ". ":
+        text = "%" + text.strip(". ")
+    if len(text.encode()) > _LONGEST_NAME:
+        tail = f"~{isal_zlib.crc32(name.encode()):08x}"
+        text = text.encode()[: _LONGEST_NAME - len(tail)].decode(errors="ignore") + tail
+    return text
+
+
+def check_folder_name(name: str) -> str:
+    """Return a folder's name given by the user, or say what is wrong with it."""
+    if name != safe_name(name):
+        raise BadOptionError(
+            f"{name!r} cannot name a folder of a run; leave out / \\ : and names such as '..', "
+            f"for example {safe_name(name)!r}"
+        )
+    return name
+
+
+def inside(root: Path, relative: str) -> Path:
+    """The path of a record, refused if it leads out of its run (also through a link)."""
+    path = root / relative
+    base = root.resolve()
+    if "\x00" in relative or base not in path.resolve().parents:
+        raise BadArrayError(f"{relative!r} leads out of the run {root}; the line is not believed")
+    return path
+
+
+def write_atomic(path: Path, *parts: "bytes | memoryview[int]") -> None:
+    """Write a file under a temporary name, then rename it: readers see it whole or not at all."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            for part in parts:
+                view = memoryview(part).cast("B") if len(part) else memoryview(b"")
+                while view:
+                    view = view[os.write(descriptor, view) :]
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except OSError as error:
+        try:
+            temporary.unlink()
+        except OSError:
+            pass
+        raise OutputError(
+            error.errno, f"cannot write {path}: {error.strerror}; free the disk or choose another folder"
+        ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents; say so if that is not allowed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            error.errno, f"cannot make the folder {path}: {error.strerror}; choose another with -o"
+        ) from error
+
+
+def npy_header(array: NDArray[np.generic]) -> bytes:
+    """The `.npy` header of a C-ordered array."""
+    import io
+
+    out = io.BytesIO()
+    npy.write_array_header_1_0(out, npy.header_data_from_array_1_0(array))
+    return out.getvalue()
+
+
+def read_npy_header(file: BinaryIO, size: int) -> Tuple[Tuple[int, ...], bool, np.dtype]:  # type: ignore[type-arg]
+    """Shape, Fortran order and dtype of a `.npy`; leaves the file at its data.
+
+    Nothing is unpickled and nothing is allocated before the header is shown to fit the file's size.
+    """
+    try:
+        version = npy.read_magic(file)
+        if version == (1, 0):
+            shape, fortran, dtype = npy.read_array_header_1_0(file)
+        elif version in ((2, 0), (3, 0)):
+            shape, fortran, dtype = npy.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"version {version} of the format is unknown")
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
+        raise BadArrayError(f"is no .npy file: {str(error).splitlines()[0][:200]}") from None
+    if dtype.hasobject:
+        raise BadArrayError(
+            "holds Python objects, which are never unpickled; save numbers: numpy.save(path, array.astype('float32'))"
+        )
+    count = 1
+    for length in shape:
+        if not isinstance(length, int) or length < 0:
+            raise BadArrayError(f"has the impossible shape {shape}")
+        count *= length
+    expected = count * dtype.itemsize
+    if expected != size - file.tell():
+        raise BadArrayError(
+            f"is {'truncated' if expected > size - file.tell() else 'too long'}: {shape} {dtype} takes "
+            f"{expected} bytes, the file has {size - file.tell()}; write it again"
+        )
+    return shape, fortran, dtype
+
+
+def read_npy(path: Path) -> NDArray[np.generic]:
+    """Read a `.npy` file of numbers as a C-ordered array; the error names the file."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise BadArrayError("is empty; write it again")
+            shape, fortran, dtype = read_npy_header(file, size)
+            array = np.fromfile(file, dtype)
+    except BadArrayError as error:
+        raise BadArrayError(f"{path} {error}") from None
+    except OSError as error:
+        raise BadArrayError(f"{path} cannot be read: {error.strerror}") from None
+    if fortran:
+        return np.ascontiguousarray(array.reshape(shape[::-1]).T)
+    return array.reshape(shape)
+
+
+_NUMBERS = re.compile(r"(\d+)")
+
+
+def natural_key(text: str) -> List[Tuple[int, int, str]]:
+    """Sort key that puts layer2 before layer10.
+
+    >>> sorted(["layer10", "layer2"], key=natural_key)
+    ['layer2', 'layer10']
+    """
+    return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in _NUMBERS.split(text)]
+
+
