@@ -29,7 +29,7 @@ def training_crop(scene, random):
     scale = 0.8 * math.exp(random.uniform(-0.35, 0.35))
     height, width = scene.image.shape[:2]
     size = (round(width * scale), round(height * scale))
-    image = np.asarray(Image.fromarray(scene.image).resize(size, Image.BILINEAR), np.float32)
+    image = np.asarray(Image.fromarray(scene.image).resize(size, Image.Resampling.BILINEAR), np.float32)
     left, top = (int(random.integers(0, max(1, s - CROP + 1))) for s in size)
     crop = np.zeros((CROP, CROP, 3), np.float32)
     part = image[top : top + CROP, left : left + CROP]
@@ -157,14 +157,10 @@ def main():
     print(f"{len(scenes)} scenes drawn", flush=True)
     model = S2ANetMini().train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=2e-3, total_steps=options.steps, pct_start=0.1
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=options.steps, pct_start=0.1)
     start = time.time()
     for step in range(1, options.steps + 1):
-        crops = [
-            training_crop(scenes[int(random.integers(len(scenes)))], random) for _ in range(options.batch)
-        ]
+        crops = [training_crop(scenes[int(random.integers(len(scenes)))], random) for _ in range(options.batch)]
         images = torch.from_numpy(np.stack([image for image, _, _ in crops]))
         truths = [(torch.from_numpy(boxes), torch.from_numpy(labels)) for _, boxes, labels in crops]
         parts = losses(model, images, truths)

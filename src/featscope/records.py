@@ -18,8 +18,8 @@ Size = Tuple[int, int]
 class Geometry(msgspec.Struct, frozen=True, omit_defaults=True):
     """How an image became the network's input: crop, resize, flip, then pad.
 
-    >>> Geometry(original=(1182, 1111), resized=(1024, 962), padded=(1024, 992))
-    Geometry(original=(1182, 1111), resized=(1024, 962), padded=(1024, 992), offset=(0, 0), flip='', crop=None)
+    >>> Geometry(original=(1182, 1111), resized=(1024, 962), padded=(1024, 992)).offset
+    (0, 0)
 
     original: the image file. resized: the image inside the input. padded: the input. All as
     (height, width) in pixels. offset: (top, left) of the image inside the input (a letterbox has
@@ -38,8 +38,9 @@ class Geometry(msgspec.Struct, frozen=True, omit_defaults=True):
 class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
     """Boxes in pixels of the original image, in the detector's own form.
 
-    form: 'xyxy' (x1, y1, x2, y2) or 'cxcywha' (cx, cy, w, h, angle in radians, clockwise on the
-    screen). labels: indices into the run's `classes`. scores: empty for ground truth.
+    form: 'xyxy' (x1, y1, x2, y2), 'cxcywha' (cx, cy, w, h, angle in radians, clockwise on the
+    screen) or 'quad' (x, y of four corners). labels: indices into the run's `classes`. scores:
+    empty for ground truth.
     """
 
     form: str

@@ -27,9 +27,7 @@ def flatten(output: Any, names: Optional[Sequence[str]] = None) -> List[Named]:
         if names is not None and len(names) == len(output) and len(output) > 1:
             return [pair for name, value in zip(names, output) for pair in _walk(value, name, set())]
         if several and isinstance(output, tuple) and len(output) > 1:
-            return [
-                pair for index, value in enumerate(output) for pair in _walk(value, str(index), set())
-            ]
+            return [pair for index, value in enumerate(output) for pair in _walk(value, str(index), set())]
     return list(_walk(output, "", set()))
 
 

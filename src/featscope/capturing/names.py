@@ -39,9 +39,7 @@ def _names_in_class(cls: type, count: int) -> Optional[Tuple[str, ...]]:
     return _names_of(inspect.unwrap(cls.forward), cls, count, 0)  # type: ignore[attr-defined]
 
 
-def _names_of(
-    function: Callable[..., object], cls: type, count: int, depth: int
-) -> Optional[Tuple[str, ...]]:
+def _names_of(function: Callable[..., object], cls: type, count: int, depth: int) -> Optional[Tuple[str, ...]]:
     tree = _parse(function)
     if tree is None or depth > _DEEPEST:
         return None

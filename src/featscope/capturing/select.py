@@ -76,7 +76,7 @@ def _below(name: str, pattern: str) -> bool:
     return any(_matches(".".join(parts[:end]), pattern) for end in range(1, len(parts)))
 
 
-def _kept_attribute(modules: "dict[str, nn.Module]", name: str) -> List[Choice]:
+def _kept_attribute(modules: dict[str, nn.Module], name: str) -> List[Choice]:
     """`neck.output`, where the forward of `neck` says `self.output = ...`."""
     parent, _, attribute = name.rpartition(".")
     module = modules.get(parent)

@@ -26,7 +26,7 @@ from featscope.store.writer import RunWriter
 Stored = Tuple[CapturedMap, NDArray[np.generic]]
 
 # Module state, because `tap` is called from deep inside a model that knows nothing of the capture.
-_active: "List[Capture]" = []
+_active: List[Capture] = []
 
 
 class MemorySink:
@@ -64,6 +64,8 @@ def capture(
     to: Union[str, Path, Sink, None] = None,
     names: Optional[Mapping[str, str]] = None,
     info: Optional[RunInfo] = None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Capture:
     """Capture the outputs of a model's layers while a block runs.
 
@@ -74,6 +76,7 @@ def capture(
     layers: names and globs (`featscope layers` lists them), '!name' excludes; None takes every
     top-level part. to: a folder for a new run, or a `Sink`; None keeps the maps in memory. names:
     puts another name in place of `<layer>.<class>` of a folder. Each call of the model is a batch.
+    rank, world_size: with several processes on one folder, each counts its own batches.
 
     The model is unchanged afterwards, also after an exception. Raises `UnknownNameError` for a name
     the model does not have, `CaptureError` where the chosen layers did not run.
@@ -85,8 +88,16 @@ def capture(
         sink = MemorySink()
     elif isinstance(to, (str, Path)):
         info = info or RunInfo(model=type(model).__name__)
-        sink = RunWriter(to, msgspec.structs.replace(info, layers=[c.name for c in choices]))
-    return Capture(model, choices, sink, names or {}, asked=layers is not None)
+        sink = RunWriter(to, msgspec.structs.replace(info, layers=[c.name for c in choices]), rank)
+    return Capture(
+        model,
+        choices,
+        sink,
+        names or {},
+        batch_step=world_size,
+        first_batch=rank,
+        asked=any(not p.startswith("!") for p in layers or ()),
+    )
 
 
 def tap(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -185,7 +196,7 @@ class Capture:
     # Hooks
 
     def _attach(self) -> None:
-        self._handles.append(self._model.register_forward_pre_hook(self._before_model))
+        self._handles.append(self._model.register_forward_pre_hook(self._before_model, with_kwargs=True))
         self._handles.append(self._model.register_forward_hook(self._after_model))
         for choice in self._choices:
             for module in choice.module.modules():
@@ -247,13 +258,13 @@ class Capture:
 
     # Batches
 
-    def _before_model(self, _module: nn.Module, inputs: Tuple[Any, ...]) -> None:
+    def _before_model(self, _module: nn.Module, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> None:
         if self._in_forward:  # the forward before this one failed, and its error was caught
             self._running.clear()
             self._finish_batch()
         self._in_forward = True
         if self._input_size is None:
-            self._input_size = _image_size(inputs)
+            self._input_size = _image_size([*inputs, *named.values()])
 
     def _after_model(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
         if not self._ran:
@@ -347,10 +358,10 @@ class Capture:
         return f"{fact}; see what runs: featscope layers MODEL"
 
 
-def _image_size(inputs: Any) -> Optional[Tuple[int, int]]:
+def _image_size(arguments: Sequence[Any]) -> Optional[Tuple[int, int]]:
     """(height, width) of the first batch of images among a forward's arguments."""
-    for _, tensor in flatten(list(inputs)):
-        if tensor.dim() == 4:
+    for tensor in arguments:
+        if isinstance(tensor, torch.Tensor) and tensor.dim() == 4:
             return int(tensor.shape[2]), int(tensor.shape[3])
     return None
 

@@ -75,9 +75,7 @@ class ResNetMini(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         c1, c2, c3, c4 = self.channels
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True))
         self.layer1 = nn.Sequential(Block(16, c1, 2))
         self.layer2 = nn.Sequential(Block(c1, c2, 2), Block(c2, c2))
         self.layer3 = nn.Sequential(Block(c2, c3, 2), Block(c3, c3))
@@ -180,10 +178,7 @@ class AlignConv(nn.Module):
 
     def forward(self, feats: Sequence[Tensor], boxes: Sequence[Tensor]) -> List[Tensor]:
         """Levels (N, C, h, w) and their boxes (N, 5, h, w) -> aligned levels (N, C, h, w)."""
-        return [
-            F.relu(self.project(self.sample(x, box, stride)))
-            for x, box, stride in zip(feats, boxes, STRIDES)
-        ]
+        return [F.relu(self.project(self.sample(x, box, stride))) for x, box, stride in zip(feats, boxes, STRIDES)]
 
     @staticmethod
     def sample(x: Tensor, boxes: Tensor, stride: int) -> Tensor:
@@ -194,9 +189,7 @@ class AlignConv(nn.Module):
         taps = []
         for v in (-1 / 3, 0.0, 1 / 3):
             for u in (-1 / 3, 0.0, 1 / 3):
-                point = torch.stack(
-                    [cx + u * w * cos - v * h * sin, cy + u * w * sin + v * h * cos], -1
-                )
+                point = torch.stack([cx + u * w * cos - v * h * sin, cy + u * w * sin + v * h * cos], -1)
                 taps.append(F.grid_sample(x, point / size - 1, align_corners=False))
         return torch.cat(taps, 1)
 
@@ -213,9 +206,7 @@ class S2ARefineHead(nn.Module):
         self.retina_reg = nn.Conv2d(channels, 5, 3, 1, 1)
         nn.init.constant_(self.retina_cls.bias, -math.log(99))  # type: ignore[arg-type]
 
-    def forward(
-        self, feats: Sequence[Tensor], boxes: Sequence[Tensor]
-    ) -> Tuple[List[Tensor], List[Tensor]]:
+    def forward(self, feats: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
         """Levels and their boxes -> per level the scores and the deltas (N, 5, h, w) of the boxes."""
         cls_scores, bbox_preds = [], []
         for x in self.feat_refine_module(feats, boxes):
@@ -269,15 +260,10 @@ class S2ANetMini(nn.Module):
         flat_scores = torch.cat([s.sigmoid().flatten(2) for s in cls_scores], 2)
         refined = [refine_boxes(box, delta) for box, delta in zip(boxes, bbox_preds)]
         flat_boxes = torch.cat([b.flatten(2) for b in refined], 2)
-        return [
-            _suppress(s.T.numpy(), b.T.numpy(), score_threshold)
-            for s, b in zip(flat_scores, flat_boxes)
-        ]
+        return [_suppress(s.T.numpy(), b.T.numpy(), score_threshold) for s, b in zip(flat_scores, flat_boxes)]
 
 
-def _suppress(
-    scores: NDArray[np.float32], boxes: NDArray[np.float32], threshold: float
-) -> Detections:
+def _suppress(scores: NDArray[np.float32], boxes: NDArray[np.float32], threshold: float) -> Detections:
     """Rotated non-maximum suppression, class by class: scores (cells, classes), boxes (cells, 5)."""
     cells, labels = np.nonzero(scores > threshold)
     best = np.argsort(-scores[cells, labels], kind="stable")[:600]
@@ -299,7 +285,7 @@ def prepare(image: NDArray[np.uint8]) -> Tuple[NDArray[np.uint8], Tuple[int, int
     height, width = image.shape[:2]
     scale = INPUT_SIZE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    resized = np.asarray(Image.fromarray(image).resize(size, Image.BILINEAR))
+    resized = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     padded = np.zeros((-(-size[1] // 32) * 32, -(-size[0] // 32) * 32, 3), np.uint8)
     padded[: size[1], : size[0]] = resized
     return padded, (size[1], size[0])

@@ -136,7 +136,7 @@ class _Painter:
         columns = max(2, self.width // cells)
         small = Image.fromarray(self.random.standard_normal((rows, columns)).astype(np.float32))
         size = (self.width * _SS, self.height * _SS)
-        return np.asarray(small.resize(size, Image.BICUBIC), np.float32)
+        return np.asarray(small.resize(size, Image.Resampling.BICUBIC), np.float32)
 
     def _ground(self) -> Image.Image:
         random = self.random
@@ -150,7 +150,7 @@ class _Painter:
             np.float32,
         )
         size = (self.width * _SS, self.height * _SS)
-        kinds = np.asarray(Image.fromarray(self.plan).resize(size, Image.NEAREST))
+        kinds = np.asarray(Image.fromarray(self.plan).resize(size, Image.Resampling.NEAREST))
         picture = base[kinds]
         roughness = np.array([3.0, 9.0, 3.0, 4.0], np.float32)[kinds]
         texture = self._noise(48) + 0.8 * self._noise(12) + 0.6 * self._noise(3)

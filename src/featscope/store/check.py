@@ -24,7 +24,7 @@ class Report(NamedTuple):
     problems: List[str]
 
 
-def check_run(folder: "Path | str") -> Report:
+def check_run(folder: Path | str) -> Report:
     """Compare every array of a run with its line in the manifest.
 
     >>> check_run("runs/s2anet").problems                                   # doctest: +SKIP
@@ -75,9 +75,7 @@ def _check_map(path: Path, record: MapRecord) -> int:
             size = os.fstat(file.fileno()).st_size
             shape, _, dtype = read_npy_header(file, size)
             if list(shape) != record.shape or dtype != np.dtype(record.dtype):
-                raise BadArrayError(
-                    f"is {shape} {dtype}, the manifest says {tuple(record.shape)} {record.dtype}"
-                )
+                raise BadArrayError(f"is {shape} {dtype}, the manifest says {tuple(record.shape)} {record.dtype}")
             checksum = 0
             while chunk := file.read(1 << 20):
                 checksum = isal_zlib.crc32(chunk, checksum)

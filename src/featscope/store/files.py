@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, List, Tuple
 
@@ -56,7 +58,7 @@ def inside(root: Path, relative: str) -> Path:
     return path
 
 
-def write_atomic(path: Path, *parts: "bytes | memoryview[int]") -> None:
+def write_atomic(path: Path, *parts: bytes | memoryview[int]) -> None:
     """Write a file under a temporary name, then rename it: readers see it whole or not at all."""
     temporary = path.with_name(path.name + TEMPORARY)
     try:
@@ -70,10 +72,8 @@ def write_atomic(path: Path, *parts: "bytes | memoryview[int]") -> None:
             os.close(descriptor)
         os.replace(temporary, path)
     except OSError as error:
-        try:
+        with suppress(OSError):
             temporary.unlink()
-        except OSError:
-            pass
         raise OutputError(
             error.errno, f"cannot write {path}: {error.strerror}; free the disk or choose another folder"
         ) from error
@@ -91,8 +91,6 @@ def make_folder(path: Path) -> None:
 
 def npy_header(array: NDArray[np.generic]) -> bytes:
     """The `.npy` header of a C-ordered array."""
-    import io
-
     out = io.BytesIO()
     npy.write_array_header_1_0(out, npy.header_data_from_array_1_0(array))
     return out.getvalue()
@@ -159,5 +157,3 @@ def natural_key(text: str) -> List[Tuple[int, int, str]]:
     ['layer2', 'layer10']
     """
     return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in _NUMBERS.split(text)]
-
-

@@ -70,7 +70,7 @@ class Run:
     problems: Tuple[FeatscopeError, ...] = ()
 
 
-def open_run(folder: "Path | str") -> Run:
+def open_run(folder: Path | str) -> Run:
     """Open a run, or any folder of subfolders of `.npy` files.
 
     >>> run = open_run("runs/s2anet")                                       # doctest: +SKIP

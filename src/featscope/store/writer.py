@@ -46,9 +46,7 @@ class RunWriter:
     folder; rank 0 writes run.json.
     """
 
-    def __init__(
-        self, folder: "Path | str", info: RunInfo, rank: int = 0, queue_bytes: int = QUEUE_BYTES
-    ) -> None:
+    def __init__(self, folder: Path | str, info: RunInfo, rank: int = 0, queue_bytes: int = QUEUE_BYTES) -> None:
         self.folder = Path(folder)
         self.rank = rank
         self.maps_written = 0

@@ -1,0 +1,5 @@
+"""`python -m featscope`."""
+
+from featscope.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Frameworks: one file each, imported only when it is used."""

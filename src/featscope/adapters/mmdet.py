@@ -1,0 +1,223 @@
+"""MMDetection and MMRotate models by config and checkpoint, for the commands."""
+
+from __future__ import annotations
+
+import pickle
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+
+from featscope.errors import BadImageError, BadOptionError, CaptureError, MissingPackageError
+from featscope.records import RunInfo
+
+RANDOM = "random"
+"""In place of a checkpoint: the weights the model starts with."""
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def read_config(path: str, options: Optional[Mapping[str, Any]] = None) -> Any:
+    """Read a config of MMEngine and register the modules that it names."""
+    try:
+        from mmengine.config import Config
+    except ImportError:
+        raise MissingPackageError(
+            "MMEngine is not installed here; featscope runs in the detector's own environment: "
+            "pip install featscope there"
+        ) from None
+    if not Path(path).is_file():
+        raise BadOptionError(f"the config {path} does not exist; name a .py file of MMDetection or MMRotate")
+    config = Config.fromfile(path)
+    if options:
+        config.merge_from_dict(dict(options))
+    scope = config.get("default_scope") or "mmdet"
+    for package in dict.fromkeys(("mmdet", scope)):
+        try:
+            import_module(f"{package}.utils").register_all_modules(init_default_scope=package == scope)
+        except ImportError as error:
+            raise MissingPackageError(
+                f"the config's default_scope is {scope!r}, and {package} cannot be imported: {error}"
+            ) from None
+    return config
+
+
+def build_model(config: Any) -> Any:
+    """Build the model of a config, for testing."""
+    from mmengine.registry import MODELS
+
+    return MODELS.build(config.model).eval()
+
+
+def load_checkpoint(model: torch.nn.Module, path: str, trusted: bool = False) -> None:
+    """Load a checkpoint's weights, all of them, or say what does not fit.
+
+    Nothing is unpickled but tensors and plain values, unless the file is `trusted`.
+    """
+    if path == RANDOM:
+        return
+    if not Path(path).is_file():
+        raise BadOptionError(f"the checkpoint {path} does not exist; name a .pth file, or {RANDOM!r} for none")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=not trusted)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n")[0][:160]
+        raise CaptureError(
+            f"{path} holds more than weights ({reason}); if you trust its source, add --trust-checkpoint"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CaptureError(f"{path} is no checkpoint: {str(error).splitlines()[0][:160]}") from None
+    weights: Dict[str, Any] = content.get("state_dict", content) if isinstance(content, dict) else {}
+    weights = {name[7:] if name.startswith("module.") else name: value for name, value in weights.items()}
+    own = model.state_dict()
+    missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
+    other = [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    if missing or other:
+        example = ""
+        if other:
+            shapes = tuple(weights[other[0]].shape), tuple(own[other[0]].shape)
+            example = f"; {other[0]} is {shapes[0]} in the file, {shapes[1]} in the model"
+        elif missing:
+            example = f"; the first that is missing: {missing[0]}"
+        raise CaptureError(
+            f"{path} does not fit the config: of {len(own)} tensors {len(missing)} are missing and {len(other)} "
+            f"have another shape{example}; name the config that the checkpoint was trained with"
+        )
+    model.load_state_dict(weights, strict=False)
+
+
+def capture_test_loop(
+    config: Any,
+    checkpoint: str,
+    output: Path,
+    layers: Optional[Sequence[str]],
+    names: Optional[Mapping[str, str]],
+    trusted: bool = False,
+) -> str:
+    """Run the config's own test loop and capture; returns what was written where."""
+    from mmengine.runner import Runner
+
+    from featscope.adapters.mmengine import FeatureMapHook
+
+    config.work_dir = str(output / "work_dir")
+    config.load_from = None
+    runner = Runner.from_cfg(config)
+    load_checkpoint(runner.model, checkpoint, trusted)
+    runner._load_from = checkpoint
+    hook = FeatureMapHook(str(output), layers, names)
+    runner.register_hook(hook, priority=hook.priority)
+    runner.test()
+    return hook.summary
+
+
+def list_images(paths: Sequence[Path]) -> List[Path]:
+    """The images that files and folders stand for, in order."""
+    images: List[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not found:
+                raise BadImageError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+            images += found
+        elif path.exists():
+            images.append(path)
+        else:
+            raise BadImageError(f"the image {path} does not exist")
+    return images
+
+
+def capture_images(
+    config: Any,
+    checkpoint: str,
+    images: Sequence[Path],
+    output: Path,
+    layers: Optional[Sequence[str]],
+    names: Optional[Mapping[str, str]],
+    trusted: bool = False,
+    done: Callable[[], None] = lambda: None,
+) -> Tuple[str, List[str]]:
+    """Run the model on images and capture; returns what was written where, and the images that failed."""
+    from featscope.adapters.mmengine import LoopCapture, versions
+
+    model = build_model(config)
+    load_checkpoint(model, checkpoint, trusted)
+    classes = _classes(config)
+    info = RunInfo(
+        model=type(model).__name__,
+        config=str(config.filename or ""),
+        checkpoint=checkpoint,
+        classes=classes,
+        versions=versions(),
+    )
+    pipeline = testing_pipeline(config)
+    loop = LoopCapture(model, output, layers, names, info)
+    failed: List[str] = []
+    try:
+        for number, batch in _batches(images, pipeline, failed, done):
+            loop.before_batch(number, batch)
+            with torch.no_grad():
+                outputs = model.test_step(batch)
+            loop.after_batch(batch, outputs)
+    except BaseException:
+        loop.close(failed=True)
+        raise
+    loop.close(failed=len(failed) == len(images))
+    return loop.summary(), failed
+
+
+def _batches(
+    images: Sequence[Path], pipeline: Callable[[Any], Any], failed: List[str], done: Callable[[], None]
+) -> Iterator[Tuple[int, Dict[str, Any]]]:
+    number = 0
+    for image in images:
+        try:
+            item = pipeline({"img_path": str(image), "img_id": image.stem})
+        except (OSError, AttributeError, ValueError) as error:  # what mmcv raises for a file it cannot read
+            failed.append(f"the image {image} cannot be read: {error}")
+            done()
+            continue
+        yield number, {"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]}
+        number += 1
+        done()
+
+
+def testing_pipeline(config: Any, from_array: bool = False) -> Any:
+    """The config's pipeline for testing; `from_array` lets it start with an image in memory."""
+    from mmcv.transforms import Compose
+
+    dataset = config.test_dataloader.dataset
+    while "pipeline" not in dataset:  # wrapped data sets
+        dataset = dataset.get("dataset") or dataset.datasets[0]
+    steps = [dict(step) for step in dataset.pipeline]
+    if from_array:
+        steps[0] = {"type": "mmdet.LoadImageFromNDArray"}
+    return Compose(steps)
+
+
+def _classes(config: Any) -> List[str]:
+    """Names of the classes of the config's data set, without reading the data set."""
+    from mmengine.registry import DATASETS
+
+    dataset = config.test_dataloader.dataset
+    own = (dataset.get("metainfo") or {}).get("classes")
+    kind = DATASETS.get(dataset.get("type", ""))
+    return list(own or (getattr(kind, "METAINFO", None) or {}).get("classes") or ())
+
+
+def one_forward(config: Any, image: Optional[Path] = None) -> Tuple[Any, Callable[[], Any]]:
+    """A model of a config and a call that runs it once, on an image or on noise of 1024 x 1024."""
+    model = build_model(config)
+    if image is not None:
+        item = testing_pipeline(config)({"img_path": str(list_images([image])[0]), "img_id": 0})
+    else:
+        noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
+        item = testing_pipeline(config, from_array=True)({"img": noise, "img_id": 0})
+    batch = {"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]}
+
+    def run() -> Any:
+        with torch.no_grad():
+            return model.test_step(batch)
+
+    return model, run

@@ -1,0 +1,49 @@
+"""The command line: one file a verb."""
+
+from __future__ import annotations
+
+import sys
+from typing import List, Optional
+
+import typer
+
+from featscope import __version__
+from featscope.cli import capture, check, demo, heat, layers, render
+from featscope.cli.console import complain
+from featscope.errors import FeatscopeError
+
+app = typer.Typer(
+    name="featscope",
+    help="See what an object detector sees: capture, store and draw its feature maps.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"featscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+for verb in (demo, layers, capture, render, heat, check):
+    app.command(verb.__name__.rpartition(".")[2])(verb.run)
+
+
+def main(arguments: Optional[List[str]] = None) -> None:
+    """Run the command line; errors that featscope foresaw are one line, and exit code 1."""
+    try:
+        app(arguments, standalone_mode=True)
+    except FeatscopeError as error:
+        complain(str(error))
+        sys.exit(1)

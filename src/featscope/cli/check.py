@@ -1,0 +1,26 @@
+"""`featscope check`: is a run whole?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def run(
+    folder: Path = typer.Argument(..., metavar="RUN", help="A run, or a folder of subfolders of .npy files."),
+) -> None:
+    """Read every array of a run and compare it with the manifest; say what is missing or changed.
+
+    \b
+    Examples:
+      featscope check runs/s2anet
+    """
+    from featscope.cli.console import finish, megabytes
+    from featscope.store.check import check_run
+
+    report = check_run(folder)
+    state = "with problems" if report.problems else "whole"
+    finish(
+        f"{folder}: {report.maps} maps, {megabytes(report.bytes)}, {report.samples} samples, {state}", report.problems
+    )

@@ -1,0 +1,82 @@
+"""What all commands print: progress, errors and the closing line."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import Callable, Iterator, Sequence
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+_SHOWN_ERRORS = 20
+
+
+def complain(message: str) -> None:
+    """Print an error, as one paragraph, to standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(message)}")
+
+
+def remark(message: str) -> None:
+    """Print what the user should know, though nothing failed, to standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]note:[/] {escape(message)}")
+
+
+def closing(message: str) -> None:
+    """Print the last line: what was written where."""
+    typer.echo(message)
+
+
+def finish(message: str, errors: Sequence[str], remarks: Sequence[str] = ()) -> None:
+    """Print remarks, errors and the closing line; leave with code 1 if there were errors."""
+    for text in list(dict.fromkeys(remarks))[:_SHOWN_ERRORS]:
+        remark(text)
+    for text in errors[:_SHOWN_ERRORS]:
+        complain(text)
+    if len(errors) > _SHOWN_ERRORS:
+        complain(f"... and {len(errors) - _SHOWN_ERRORS} more")
+    closing(message + (f"; {len(errors)} failed, see above" if errors else ""))
+    if errors:
+        raise typer.Exit(1)
+
+
+class _Rate(TextColumn):
+    """Steps a second."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task):  # type: ignore[no-untyped-def]
+        """The rate of a task, as text."""
+        from rich.text import Text
+
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="cyan")
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar with rate and time left on a terminal; yields what counts one step.
+
+    Where standard error is no terminal, as in a log, nothing is drawn.
+    """
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)
+
+
+def megabytes(count: int) -> str:
+    """Bytes as a reader says them."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,103 @@
+"""`featscope demo`: the whole chain on the built-in detector."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+
+from featscope.errors import BadOptionError, MissingPackageError
+
+
+def run(
+    output: Path = typer.Option(Path("featscope-demo"), "-o", "--output", metavar="DIR", help="Folder for everything."),
+    image: Optional[List[Path]] = typer.Option(
+        None, "--image", "-i", help="Your own aerial image, in place of scenes."
+    ),
+    evaluate: int = typer.Option(0, min=0, help="Only print the detector's mAP at IoU 0.5 on so many fresh scenes."),
+) -> None:
+    """Detect ships, planes and vehicles, capture every part of the detector, and draw it all.
+
+    \b
+    Needs no framework but torch. Examples:
+      featscope demo
+      featscope demo --image harbour.png -o runs/harbour
+      featscope demo --evaluate 200
+    """
+    try:
+        import safetensors  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError(f"the demo needs {error.name}: pip install 'featscope[demo]'") from None
+    if evaluate:
+        _evaluate(evaluate)
+    else:
+        _draw(output, image or [])
+
+
+def _evaluate(scenes: int) -> None:
+    from featscope.cli.console import closing, progress
+    from featscope.demo.capture import evaluate
+
+    with progress("scenes", scenes) as done:
+        results = evaluate(scenes, done)
+    for name, precision in results:
+        typer.echo(f"{name:8} AP50 {precision:.3f}")
+    known = [precision for _, precision in results if not math.isnan(precision)]
+    closing(f"mAP50 {sum(known) / len(known):.3f} on {scenes} fresh scenes")
+
+
+def _draw(output: Path, images: List[Path]) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from featscope.cli.console import finish, megabytes, progress
+    from featscope.demo.capture import DEMO_SEEDS, capture_demo
+    from featscope.demo.page import write_page
+    from featscope.demo.scenes import draw_scene
+    from featscope.render.boxes import draw_boxes
+    from featscope.render.heat import HeatStyle
+    from featscope.render.jobs import HeatOptions, MosaicOptions, plan_heat, plan_mosaics, read_image, run_jobs
+    from featscope.render.png import encode_rgb
+    from featscope.store.files import make_folder, write_atomic
+    from featscope.store.reader import open_run
+
+    runs = output / "run"
+    if runs.exists():
+        raise BadOptionError(f"{runs} exists already; type -o with another folder, or remove it: rm -r {output}")
+    inputs = []
+    for path in images:
+        read_image(path)
+        inputs.append((path.stem, path, None))
+    if not images:
+        make_folder(output / "scenes")
+        for seed in DEMO_SEEDS:
+            scene, path = draw_scene(seed), output / "scenes" / f"scene_{seed}.png"
+            write_atomic(path, encode_rgb(scene.image))
+            inputs.append((path.stem, path, scene))  # type: ignore[arg-type]
+    capture_demo(runs, inputs)
+    run_opened = open_run(runs)
+    heat = HeatOptions(style=HeatStyle(reduce="absmean"), predictions=True)
+    mosaics = MosaicOptions(channels="top:16", columns=4)
+    with progress("maps", 2 * len(run_opened.maps)) as done:
+        outcome = run_jobs(run_opened.maps, plan_heat(run_opened, run_opened.maps, heat), runs / "heat", done)
+        outcome.add(
+            run_jobs(run_opened.maps, plan_mosaics(run_opened, run_opened.maps, mosaics), runs / "render", done)
+        )
+    make_folder(output / "detections")
+    drawn = []
+    for sample in run_opened.samples.values():
+        picture = Image.fromarray(read_image(Path(sample.path)))
+        if sample.predictions is not None and run_opened.info is not None:
+            draw_boxes(picture, sample.predictions, run_opened.info.classes)
+        drawn.append(output / "detections" / f"{sample.id}.png")
+        write_atomic(drawn[-1], encode_rgb(np.asarray(picture)))
+    page = write_page(output, run_opened, drawn)
+    finish(
+        f"{len(run_opened.maps)} maps of {len(inputs)} images and {outcome.pictures} pictures, "
+        f"{megabytes(outcome.bytes)}, in {output}; open {page}",
+        outcome.errors,
+        outcome.remarks,
+    )

@@ -1,0 +1,73 @@
+"""`featscope heat`: every map as a heat map, alone and over its image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+
+
+def run(
+    folder: Path = typer.Argument(..., metavar="RUN_OR_FOLDER", help="A run, or a folder of subfolders of .npy files."),
+    output: Optional[Path] = typer.Option(None, "-o", "--output", metavar="DIR", help="Default: RUN/heat."),
+    only: Optional[List[str]] = typer.Option(
+        None,
+        "--only",
+        metavar="GLOB",
+        help="Draw only these folders, or folder/file: 'neck*', '*/batch_0_layer_0.npy'.",
+    ),
+    reduce: Optional[str] = typer.Option(
+        None, "-r", "--reduce", help="mean, absmean, max, l2, std, pc1, pca (three as RGB), select_max, or channel:N."
+    ),
+    value_range: Optional[str] = typer.Option(
+        None, "--range", help="Values the colours span: map, layer, run, symmetric, percentile:1:99, or 0:1."
+    ),
+    colormap: Optional[str] = typer.Option(None, help="A colour map of the cmap catalogue, or jet. Default: turbo."),
+    style: str = typer.Option("featscope", help="featscope, jet (mean, min-max, jet), mmengine_mean, mmengine_max."),
+    alpha: Optional[float] = typer.Option(None, min=0, max=1, help="Weight of the colours over the image."),
+    smooth: Optional[bool] = typer.Option(None, help="Blend between cells, or show each as a rectangle."),
+    overlay: bool = typer.Option(True, help="Draw each map over its image."),
+    alone: bool = typer.Option(True, help="Draw each map by itself."),
+    boxes: bool = typer.Option(False, help="Draw the detections, also rotated ones."),
+    truth: bool = typer.Option(False, help="Draw the ground truth, in white."),
+    min_score: float = typer.Option(0.3, min=0, max=1, help="Leave out detections below this score."),
+    colorbar: Optional[bool] = typer.Option(None, help="Draw the scale with its values."),
+    image: Optional[Path] = typer.Option(
+        None, help="Lie all maps over this image; for maps without a record of theirs."
+    ),
+) -> None:
+    """Draw every map as a heat map: reduce over channels, normalise, colour, place on the image.
+
+    \b
+    Padding, resize, letterbox and flip are undone: a cell lies where it looked. Examples:
+      featscope heat runs/s2anet
+      featscope heat runs/s2anet --only 'bbox_head_refine*cls_scores' -r max --boxes --truth
+      featscope heat runs/s2anet -r pca --no-alone
+      featscope heat runs/s2anet --range layer --colorbar --colormap viridis
+      featscope heat folder_of_npy -o pictures --image photo.jpg --style jet
+    """
+    from featscope.cli.console import finish, megabytes, progress
+    from featscope.render.heat import style_named
+    from featscope.render.jobs import HeatOptions, choose_maps, output_folder, plan_heat, run_jobs
+    from featscope.store.reader import open_run
+
+    chosen = style_named(
+        style, reduce=reduce, range=value_range, colormap=colormap, alpha=alpha, smooth=smooth, colorbar=colorbar
+    )
+    options = HeatOptions(chosen, overlay, alone, boxes, truth, min_score, image)
+    opened = open_run(folder)
+    maps = choose_maps(opened, only or ())
+    draw = plan_heat(opened, maps, options)
+    target = output_folder(opened, "heat", output)
+    with progress("maps", len(maps)) as done:
+        outcome = run_jobs(maps, draw, target, done)
+    if outcome.nan or outcome.inf:
+        outcome.remarks.append(f"{outcome.nan} cells are NaN (magenta), {outcome.inf} infinite (green)")
+    if outcome.constant:
+        outcome.remarks.append(f"{outcome.constant} maps are constant: one colour is all they have")
+    finish(
+        f"{outcome.pictures} pictures of {len(maps)} maps, {megabytes(outcome.bytes)}, in {target}",
+        [str(problem) for problem in opened.problems] + outcome.errors,
+        outcome.remarks,
+    )

@@ -1,0 +1,1 @@
+"""Drawing: feature maps and heat maps as PNG pictures. Needs no torch."""

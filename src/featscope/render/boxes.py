@@ -1,0 +1,74 @@
+"""Boxes over a picture: straight or rotated, with class and score."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from featscope.arrays.boxes import rotated_corners
+from featscope.errors import BadOptionError
+from featscope.records import Boxes
+from featscope.render.colour import CLASS_COLOURS
+
+
+def corners(boxes: Boxes) -> NDArray[np.float64]:
+    """Corners of boxes of any form, (n, 4, 2) as x, y."""
+    values = np.asarray(boxes.boxes, np.float64)
+    if boxes.form == "cxcywha":
+        return rotated_corners(values)
+    if boxes.form == "xyxy":
+        values = values.reshape(-1, 4)
+        return values[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    if boxes.form == "quad":
+        return values.reshape(-1, 4, 2)
+    raise BadOptionError(f"boxes of the form {boxes.form!r} are unknown; known are 'xyxy', 'cxcywha' and 'quad'")
+
+
+def draw_boxes(
+    picture: Image.Image,
+    boxes: Boxes,
+    classes: Sequence[str] = (),
+    min_score: float = 0.3,
+    colour: Optional[str] = None,
+    labels: bool = True,
+) -> None:
+    """Draw boxes onto an RGB picture, the best last.
+
+    Boxes below `min_score` are left out; boxes without scores (ground truth) are all drawn.
+    """
+    draw = ImageDraw.Draw(picture)
+    line = max(1, round(max(picture.size) / 500))
+    font = ImageFont.load_default(max(10, round(max(picture.size) / 70)))
+    scores = boxes.scores or [1.0] * len(boxes.boxes)
+    shapes = corners(boxes)
+    order = [i for i in np.argsort(scores, kind="stable") if scores[i] >= min_score]
+    for i in order:
+        paint = colour or CLASS_COLOURS[boxes.labels[i] % len(CLASS_COLOURS)]
+        outline = [(float(x), float(y)) for x, y in shapes[i]]
+        # A dark line below keeps the box visible on bright ground.
+        draw.line([*outline, outline[0]], fill=(0, 0, 0), width=line + 2, joint="curve")
+        draw.line([*outline, outline[0]], fill=paint, width=line, joint="curve")
+    if not labels:
+        return
+    taken: List[Tuple[float, float, float, float]] = []
+    for i in reversed(order):
+        paint = colour or CLASS_COLOURS[boxes.labels[i] % len(CLASS_COLOURS)]
+        label = boxes.labels[i]
+        text = classes[label] if label < len(classes) else str(label)
+        if boxes.scores:
+            text += f" {scores[i]:.2f}"
+        left, top = shapes[i][np.argmin(shapes[i][:, 1])]
+        bounds = draw.textbbox((0, 0), text, font=font)
+        width, height = bounds[2] + 4, bounds[3] + 3
+        left = min(max(0.0, left - width / 2), max(0.0, picture.width - width))
+        top = min(max(0.0, top - height - line), max(0.0, picture.height - height))
+        right, bottom = left + width, top + height
+        # In a crowd only the best keep their text: labels on labels cannot be read.
+        if any(left < t[2] and t[0] < right and top < t[3] and t[1] < bottom for t in taken):
+            continue
+        taken.append((left, top, right, bottom))
+        draw.rectangle([left, top, right, bottom], fill=paint)
+        draw.text((left + 2, top + 1), text, fill=(0, 0, 0), font=font)

@@ -1,0 +1,95 @@
+"""Where a map's cells lie on the original image: padding, flip, resize, letterbox and crop undone."""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featscope.arrays.normalise import INF_INDEX
+from featscope.records import Geometry, Size, infer_stride
+
+Box = Tuple[float, float, float, float]
+
+
+def cells_of_image(shape: Size, geometry: Geometry, stride: Optional[Tuple[float, float]] = None) -> Box:
+    """The part of a map that covers the image: (left, top, right, bottom) in cells.
+
+    >>> cells_of_image((128, 124), Geometry((1182, 1111), (1024, 962), (1024, 992)))
+    (0.0, 0.0, 120.25, 128.0)
+
+    shape: the map's (rows, columns). stride: pixels of the input per cell, (y, x); worked out from
+    the padded size where it is not given.
+    """
+    if stride is None:
+        stride = (infer_stride(geometry.padded[0], shape[0]), infer_stride(geometry.padded[1], shape[1]))
+    (top, left), (height, width) = geometry.offset, geometry.resized
+    return left / stride[1], top / stride[0], (left + width) / stride[1], (top + height) / stride[0]
+
+
+def place(
+    heat: NDArray[np.uint8] | NDArray[np.float32],
+    size: Size,
+    geometry: Optional[Geometry] = None,
+    stride: Optional[Tuple[float, float]] = None,
+    smooth: bool = True,
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Draw a map at the place of the original image that its cells saw.
+
+    heat: (rows, columns), 8-bit indices or float32. size: (height, width) of the result; with a
+    geometry it is the original's. Without a geometry the map is stretched over the whole size.
+    smooth: bilinear between the centres of the cells; otherwise each cell is a flat rectangle.
+    """
+    rows, columns = heat.shape
+    box: Box = (0.0, 0.0, float(columns), float(rows))
+    target, crop = size, None
+    if geometry is not None:
+        box = cells_of_image((rows, columns), geometry, stride)
+        crop = geometry.crop
+        target = (crop[2], crop[3]) if crop else geometry.original
+        # A layer that dropped the last pixels has no cell for them: its border cells go on.
+        short = [max(0, int(np.ceil(end - 1e-6)) - have) for end, have in ((box[3], rows), (box[2], columns))]
+        if any(short):
+            heat = np.pad(heat, ((0, short[0]), (0, short[1])), mode="edge")
+        box = (box[0], box[1], min(box[2], heat.shape[1]), min(box[3], heat.shape[0]))
+    result = _resize(heat, target, box, smooth)
+    if geometry is not None:
+        if geometry.flip in ("horizontal", "diagonal"):
+            result = result[:, ::-1]
+        if geometry.flip in ("vertical", "diagonal"):
+            result = result[::-1]
+        if crop:
+            canvas = np.zeros(geometry.original, result.dtype)
+            canvas[crop[0] : crop[0] + crop[2], crop[1] : crop[1] + crop[3]] = result
+            result = canvas
+    return result
+
+
+def _resize(
+    heat: NDArray[np.uint8] | NDArray[np.float32], size: Size, box: Box, smooth: bool
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    height, width = size
+    if (height, width) == heat.shape and box == (0.0, 0.0, width, height):
+        return heat
+    resample = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(np.ascontiguousarray(heat)).resize((width, height), resample, box))
+
+
+def place_indices(
+    indices: NDArray[np.uint8],
+    marked: bool,
+    size: Size,
+    geometry: Optional[Geometry] = None,
+    stride: Optional[Tuple[float, float]] = None,
+    smooth: bool = True,
+) -> NDArray[np.uint8]:
+    """`place` for indices of which the last two may be marks (NaN, infinity): those are never blended."""
+    if not marked:
+        return place(indices, size, geometry, stride, smooth)  # type: ignore[return-value]
+    marks = indices >= INF_INDEX
+    values = np.where(marks, 0, indices).astype(np.uint8)
+    placed = place(values, size, geometry, stride, smooth)
+    placed_marks = place(np.where(marks, indices, 0).astype(np.uint8), size, geometry, stride, smooth=False)
+    return np.where(placed_marks > 0, placed_marks, placed).astype(np.uint8)
