@@ -151,7 +151,7 @@ def capture_images(
         classes=classes,
         versions=versions(),
     )
-    pipeline = testing_pipeline(config)
+    pipeline = pipeline_for_testing(config)
     loop = LoopCapture(model, output, layers, names, info)
     failed: List[str] = []
     try:
@@ -183,7 +183,7 @@ def _batches(
         done()
 
 
-def testing_pipeline(config: Any, from_array: bool = False) -> Any:
+def pipeline_for_testing(config: Any, from_array: bool = False) -> Any:
     """The config's pipeline for testing; `from_array` lets it start with an image in memory."""
     from mmcv.transforms import Compose
 
@@ -210,10 +210,10 @@ def one_forward(config: Any, image: Optional[Path] = None) -> Tuple[Any, Callabl
     """A model of a config and a call that runs it once, on an image or on noise of 1024 x 1024."""
     model = build_model(config)
     if image is not None:
-        item = testing_pipeline(config)({"img_path": str(list_images([image])[0]), "img_id": 0})
+        item = pipeline_for_testing(config)({"img_path": str(list_images([image])[0]), "img_id": 0})
     else:
         noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
-        item = testing_pipeline(config, from_array=True)({"img": noise, "img_id": 0})
+        item = pipeline_for_testing(config, from_array=True)({"img": noise, "img_id": 0})
     batch = {"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]}
 
     def run() -> Any:

@@ -20,7 +20,7 @@ def as_floats(array: NDArray[np.generic]) -> Floats:
     if array.dtype.kind not in "fiub":
         raise BadArrayError(f"a map of dtype {array.dtype} cannot be drawn; store real numbers")
     if array.dtype in (np.float32, np.float64):
-        return array
+        return array  # type: ignore[return-value]
     wide = (array.dtype.kind in "iu" and array.dtype.itemsize > 2) or array.dtype.itemsize > 8
     return array.astype(np.float64 if wide else np.float32)
 

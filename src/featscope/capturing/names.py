@@ -6,7 +6,7 @@ import ast
 import inspect
 import textwrap
 from functools import lru_cache
-from typing import Callable, Iterator, List, Optional, Tuple
+from typing import Callable, Hashable, Iterator, List, Optional, Tuple
 
 from torch import nn
 
@@ -31,12 +31,12 @@ def field_names(module: nn.Module, count: int) -> Optional[Tuple[str, ...]]:
     if own is not None:
         function = inspect.unwrap(getattr(own, "__func__", own))
         return _names_of(function, type(module), count, 0)
-    return _names_in_class(type(module), count)
+    return _names_in_class(type(module), count)  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=None)
-def _names_in_class(cls: type, count: int) -> Optional[Tuple[str, ...]]:
-    return _names_of(inspect.unwrap(cls.forward), cls, count, 0)  # type: ignore[attr-defined]
+def _names_in_class(cls: Hashable, count: int) -> Optional[Tuple[str, ...]]:
+    return _names_of(inspect.unwrap(cls.forward), cls, count, 0)  # type: ignore[attr-defined, arg-type]
 
 
 def _names_of(function: Callable[..., object], cls: type, count: int, depth: int) -> Optional[Tuple[str, ...]]:

@@ -89,15 +89,8 @@ def capture(
     elif isinstance(to, (str, Path)):
         info = info or RunInfo(model=type(model).__name__)
         sink = RunWriter(to, msgspec.structs.replace(info, layers=[c.name for c in choices]), rank)
-    return Capture(
-        model,
-        choices,
-        sink,
-        names or {},
-        batch_step=world_size,
-        first_batch=rank,
-        asked=any(not p.startswith("!") for p in layers or ()),
-    )
+    asked = any(not pattern.startswith("!") for pattern in layers or ())
+    return Capture(model, choices, sink, names or {}, asked, world_size, rank)
 
 
 def tap(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -139,6 +132,8 @@ class Capture:
         self._calls: DefaultDict[str, int] = defaultdict(int)
         self._levels: DefaultDict[str, int] = defaultdict(int)
         self._ran: Set[str] = set()
+        self._held: List[Tuple[str, str, nn.Module, List[Tuple[str, NDArray[np.generic]]]]] = []
+        self._stand_ins: Dict[str, Set[str]] = {}
         self._folders: Dict[str, str] = {}
         self._sample_ids: List[str] = []
         self._input_size: Optional[Tuple[int, int]] = None
@@ -162,6 +157,7 @@ class Capture:
         trace: Optional[TracebackType],
     ) -> None:
         _active.remove(self)
+        self._release_held()
         self._detach()
         missing = [] if kind else self._never_ran()
         try:
@@ -226,26 +222,53 @@ class Capture:
 
         def after(module: nn.Module, _inputs: Any, output: Any) -> None:
             self._running[asked] -= 1
-            if self._running[asked] == 0:
-                self._ran.add(asked)
-                self._take(path, module, output)
-                if path == asked:
-                    self._settle(asked)
+            if self._running[asked]:
+                return
+            self._ran.add(asked)
+            if path == asked:
+                self._settle(asked)
+                self._store(path, module, self._name_tensors(module, output))
+            else:
+                self._stand_in(asked, path, module, output)
 
         handles.append(module.register_forward_pre_hook(before))
         handles.append(module.register_forward_hook(after))
+
+    def _stand_in(self, asked: str, path: str, module: nn.Module, output: Any) -> None:
+        """Take a layer below one that has not run so far.
+
+        In the first batch it is kept apart until the forward ends: the layer asked for, or one
+        between, may still run, and then speaks for all below it (S2ANet calls the alignment module
+        of its refine head before the head itself).
+        """
+        known = self._stand_ins.get(asked)
+        if known is None:
+            arrays = [(field, to_array(tensor)) for field, tensor in self._name_tensors(module, output)]
+            self._held.append((asked, path, module, arrays))
+        elif not any(path.startswith(other + ".") for other in known):
+            known.add(path)
+            self._store(path, module, self._name_tensors(module, output))
+
+    def _release_held(self) -> None:
+        """The first batch is over: store what was kept apart and has nothing above it that ran."""
+        for asked, path, module, arrays in self._held:
+            known = self._stand_ins.setdefault(asked, {p for a, p, _, _ in self._held if a == asked})
+            if not any(path.startswith(other + ".") for other in known):
+                self._store(path, module, arrays)
+        self._held.clear()
 
     def _settle(self, asked: str) -> None:
         """The layer runs by itself: those below it need no watching."""
         for handle in self._expanding.pop(asked, []):
             handle.remove()
+        self._held = [held for held in self._held if held[0] != asked]
 
     def _attribute_hook(self, choice: Choice) -> Any:
         def after(module: nn.Module, _inputs: Any, _output: Any) -> None:
             self._ran.add(choice.name)
             if not hasattr(module, choice.attribute):
                 raise CaptureError(f"{choice.name!r} was not set by the forward of its layer")
-            self._take(choice.name, module, getattr(module, choice.attribute))
+            self._store(choice.name, module, flatten(getattr(module, choice.attribute)))
 
         return after
 
@@ -272,6 +295,7 @@ class Capture:
         self._finish_batch()
 
     def _finish_batch(self) -> None:
+        self._release_held()
         self._in_forward = False
         if self._batch_used:
             self.batch += self._step
@@ -284,26 +308,32 @@ class Capture:
     # Maps
 
     def _take_tap(self, name: str, tensor: torch.Tensor) -> None:
-        self._store(name, "tap", [("", tensor)])
+        self._store(name, None, [("", tensor)])
 
-    def _take(self, path: str, module: nn.Module, output: Any) -> None:
+    def _name_tensors(self, module: nn.Module, output: Any) -> List[Tuple[str, torch.Tensor]]:
         count = len(output) if isinstance(output, (tuple, list)) else 1
-        names = field_names(module, count) if count > 1 else None
-        self._store(path, type(module).__name__, flatten(output, names))
+        return flatten(output, field_names(module, count) if count > 1 else None)
 
-    def _store(self, layer: str, cls: str, tensors: List[Tuple[str, torch.Tensor]]) -> None:
+    def _store(
+        self,
+        layer: str,
+        module: Optional[nn.Module],
+        values: Sequence[Tuple[str, Union[torch.Tensor, NDArray[np.generic]]]],
+    ) -> None:
+        """Hand a layer's values to the sink; without a module they are a tap's."""
         self._batch_used = True
+        cls = type(module).__name__ if module is not None else "tap"
         call = self._calls[layer]
         self._calls[layer] += 1
         base = self._folder(layer, cls)
-        for field, tensor in tensors:
+        for field, value in values:
             folder = f"{base}.{safe_name(field)}" if field else base
             level = self._levels[folder]
             self._levels[folder] += 1
             stride = None
-            if self._input_size is not None and tensor.dim() == 4:
+            if self._input_size is not None and len(value.shape) == 4:
                 height, width = self._input_size
-                stride = (infer_stride(height, tensor.shape[2]), infer_stride(width, tensor.shape[3]))
+                stride = (infer_stride(height, value.shape[2]), infer_stride(width, value.shape[3]))
             captured = CapturedMap(
                 layer=layer,
                 cls=cls,
@@ -315,7 +345,7 @@ class Capture:
                 folder=folder,
                 stride=stride,
             )
-            self.sink.put(captured, to_array(tensor))
+            self.sink.put(captured, to_array(value) if isinstance(value, torch.Tensor) else value)
 
     def _folder(self, layer: str, cls: str) -> str:
         if layer not in self._folders:

@@ -59,7 +59,15 @@ def _draw(output: Path, images: List[Path]) -> None:
     from featscope.demo.scenes import draw_scene
     from featscope.render.boxes import draw_boxes
     from featscope.render.heat import HeatStyle
-    from featscope.render.jobs import HeatOptions, MosaicOptions, plan_heat, plan_mosaics, read_image, run_jobs
+    from featscope.render.jobs import (
+        HeatOptions,
+        MosaicOptions,
+        Outcome,
+        plan_heat,
+        plan_mosaics,
+        read_image,
+        run_jobs,
+    )
     from featscope.render.png import encode_rgb
     from featscope.store.files import make_folder, write_atomic
     from featscope.store.reader import open_run
@@ -79,13 +87,17 @@ def _draw(output: Path, images: List[Path]) -> None:
             inputs.append((path.stem, path, scene))  # type: ignore[arg-type]
     capture_demo(runs, inputs)
     run_opened = open_run(runs)
-    heat = HeatOptions(style=HeatStyle(reduce="absmean"), predictions=True)
-    mosaics = MosaicOptions(channels="top:16", columns=4)
-    with progress("maps", 2 * len(run_opened.maps)) as done:
-        outcome = run_jobs(run_opened.maps, plan_heat(run_opened, run_opened.maps, heat), runs / "heat", done)
-        outcome.add(
-            run_jobs(run_opened.maps, plan_mosaics(run_opened, run_opened.maps, mosaics), runs / "render", done)
-        )
+    maps = run_opened.maps
+    scores = [m for m in maps if m.record is not None and m.record.field == "cls_scores"]
+    others = [m for m in maps if m not in scores]
+    outcome = Outcome()
+    with progress("maps", 2 * len(maps)) as done:
+        # A class score is strong where any class is; the other maps where many channels are.
+        for chosen, reduce in ((scores, "max"), (others, "absmean")):
+            heat = HeatOptions(style=HeatStyle(reduce=reduce), predictions=True)
+            outcome.add(run_jobs(chosen, plan_heat(run_opened, chosen, heat), runs / "heat", done))
+        mosaics = plan_mosaics(run_opened, maps, MosaicOptions(channels="top:16", columns=4))
+        outcome.add(run_jobs(maps, mosaics, runs / "render", done))
     make_folder(output / "detections")
     drawn = []
     for sample in run_opened.samples.values():
@@ -96,7 +108,7 @@ def _draw(output: Path, images: List[Path]) -> None:
         write_atomic(drawn[-1], encode_rgb(np.asarray(picture)))
     page = write_page(output, run_opened, drawn)
     finish(
-        f"{len(run_opened.maps)} maps of {len(inputs)} images and {outcome.pictures} pictures, "
+        f"{len(maps)} maps of {len(inputs)} images and {outcome.pictures} pictures, "
         f"{megabytes(outcome.bytes)}, in {output}; open {page}",
         outcome.errors,
         outcome.remarks,

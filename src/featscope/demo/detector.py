@@ -153,7 +153,7 @@ def cell_centres(height: int, width: int, stride: int) -> Tensor:
 
 def _decode_cells(deltas: Tensor, stride: int) -> Tensor:
     side = ANCHOR_SCALE * stride
-    centre = cell_centres(*deltas.shape[-2:], stride).to(deltas) + deltas[:, :2] * side
+    centre = cell_centres(deltas.shape[-2], deltas.shape[-1], stride).to(deltas) + deltas[:, :2] * side
     size = side * deltas[:, 2:4].clamp(-3, 3).exp()
     angle = torch.atan2(deltas[:, 5:6], deltas[:, 4:5]) / 2
     return torch.cat([centre, size, angle], 1)

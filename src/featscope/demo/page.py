@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import Iterable, List
+from typing import Iterable, List, Tuple
 from urllib.parse import quote
 
 from featscope.store.files import natural_key
@@ -48,7 +48,7 @@ def _pictures(run: Run, kind: str, layer: str, ending: str) -> List[Path]:
     return list((run.folder / kind / layer).glob(f"*{ending}.png"))
 
 
-def _order(path: Path) -> object:
+def _order(path: Path) -> List[Tuple[int, int, str]]:
     return natural_key(path.name)
 
 

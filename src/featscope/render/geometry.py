@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,12 @@ def cells_of_image(shape: Size, geometry: Geometry, stride: Optional[Tuple[float
 
 
 def place(
-    heat: NDArray[np.uint8] | NDArray[np.float32],
+    heat: NDArray[Any],
     size: Size,
     geometry: Optional[Geometry] = None,
     stride: Optional[Tuple[float, float]] = None,
     smooth: bool = True,
-) -> NDArray[np.uint8] | NDArray[np.float32]:
+) -> NDArray[Any]:
     """Draw a map at the place of the original image that its cells saw.
 
     heat: (rows, columns), 8-bit indices or float32. size: (height, width) of the result; with a
@@ -67,9 +67,7 @@ def place(
     return result
 
 
-def _resize(
-    heat: NDArray[np.uint8] | NDArray[np.float32], size: Size, box: Box, smooth: bool
-) -> NDArray[np.uint8] | NDArray[np.float32]:
+def _resize(heat: NDArray[Any], size: Size, box: Box, smooth: bool) -> NDArray[Any]:
     height, width = size
     if (height, width) == heat.shape and box == (0.0, 0.0, width, height):
         return heat
@@ -87,7 +85,7 @@ def place_indices(
 ) -> NDArray[np.uint8]:
     """`place` for indices of which the last two may be marks (NaN, infinity): those are never blended."""
     if not marked:
-        return place(indices, size, geometry, stride, smooth)  # type: ignore[return-value]
+        return place(indices, size, geometry, stride, smooth)
     marks = indices >= INF_INDEX
     values = np.where(marks, 0, indices).astype(np.uint8)
     placed = place(values, size, geometry, stride, smooth)

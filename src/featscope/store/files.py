@@ -96,7 +96,7 @@ def npy_header(array: NDArray[np.generic]) -> bytes:
     return out.getvalue()
 
 
-def read_npy_header(file: BinaryIO, size: int) -> Tuple[Tuple[int, ...], bool, np.dtype]:  # type: ignore[type-arg]
+def read_npy_header(file: BinaryIO, size: int) -> Tuple[Tuple[int, ...], bool, np.dtype]:
     """Shape, Fortran order and dtype of a `.npy`; leaves the file at its data.
 
     Nothing is unpickled and nothing is allocated before the header is shown to fit the file's size.

@@ -161,7 +161,7 @@ class RunWriter:
             inside(self.folder, path)
             make_folder(self.folder / captured.folder)
             self._known_folders.add(captured.folder)
-        data = memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")
+        data = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
         write_atomic(self.folder / path, npy_header(array), data)
         record = MapRecord(
             path=path,
