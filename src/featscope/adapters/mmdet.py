@@ -198,7 +198,7 @@ def pipeline_for_testing(config: Any, from_array: bool = False) -> Any:
 
 def _classes(config: Any) -> List[str]:
     """Names of the classes of the config's data set, without reading the data set."""
-    from mmengine.registry import DATASETS
+    from mmdet.registry import DATASETS
 
     dataset = config.test_dataloader.dataset
     own = (dataset.get("metainfo") or {}).get("classes")

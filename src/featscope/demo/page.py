@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import Iterable, List, Tuple
+from typing import Iterable
 from urllib.parse import quote
 
 from featscope.store.files import natural_key
@@ -15,7 +15,7 @@ body { margin: 0 auto; max-width: 1500px; padding: 24px; background: #14161a; co
        font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 36px 0 8px; }
 p { color: #a9adb5; margin: 0 0 12px; } code { color: #ffd60a; }
-.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 10px; }
+.row { display: grid; grid-template-columns: repeat(5, 1fr); gap: 10px; margin-bottom: 6px; }
 .row.images { grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); }
 .row.maps { grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); align-items: start; }
 figure { margin: 0; } img { width: 100%; display: block; border-radius: 4px; background: #fff; }
@@ -36,20 +36,15 @@ def write_page(folder: Path, run: Run, images: Iterable[Path]) -> Path:
     ]
     for layer in sorted({m.folder for m in run.maps}, key=natural_key):
         parts.append(f"<h2>{escape(layer)}</h2>")
-        parts.append(_row(folder, sorted(_pictures(run, "heat", layer, "_overlay"), key=_order), ""))
+        maps = [m for m in run.maps if m.folder == layer]
+        for batch in sorted({m.record.batch for m in maps if m.record}):
+            stems = [m.path.stem for m in maps if m.record and m.record.batch == batch]
+            parts.append(_row(folder, [run.folder / "heat" / layer / f"{stem}_overlay.png" for stem in stems], ""))
         parts.append("<p>The channels behind them</p>")
-        parts.append(_row(folder, sorted(_pictures(run, "render", layer, ""), key=_order), "maps"))
+        parts.append(_row(folder, [run.folder / "render" / layer / f"{m.path.stem}.png" for m in maps], "maps"))
     page = folder / "index.html"
     page.write_text("\n".join(parts) + "</html>\n", encoding="utf-8")
     return page
-
-
-def _pictures(run: Run, kind: str, layer: str, ending: str) -> List[Path]:
-    return list((run.folder / kind / layer).glob(f"*{ending}.png"))
-
-
-def _order(path: Path) -> List[Tuple[int, int, str]]:
-    return natural_key(path.name)
 
 
 def _row(folder: Path, pictures: Iterable[Path], kind: str) -> str:

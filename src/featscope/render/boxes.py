@@ -33,11 +33,11 @@ def draw_boxes(
     classes: Sequence[str] = (),
     min_score: float = 0.3,
     colour: Optional[str] = None,
-    labels: bool = True,
 ) -> None:
     """Draw boxes onto an RGB picture, the best last.
 
-    Boxes below `min_score` are left out; boxes without scores (ground truth) are all drawn.
+    Boxes below `min_score` are left out; boxes without scores (ground truth) are all drawn, without
+    text. A box much smaller than its text has its colour only.
     """
     draw = ImageDraw.Draw(picture)
     line = max(1, round(max(picture.size) / 500))
@@ -51,18 +51,19 @@ def draw_boxes(
         # A dark line below keeps the box visible on bright ground.
         draw.line([*outline, outline[0]], fill=(0, 0, 0), width=line + 2, joint="curve")
         draw.line([*outline, outline[0]], fill=paint, width=line, joint="curve")
-    if not labels:
+    if not boxes.scores:
         return
     taken: List[Tuple[float, float, float, float]] = []
     for i in reversed(order):
         paint = colour or CLASS_COLOURS[boxes.labels[i] % len(CLASS_COLOURS)]
         label = boxes.labels[i]
-        text = classes[label] if label < len(classes) else str(label)
-        if boxes.scores:
-            text += f" {scores[i]:.2f}"
+        name = classes[label] if label < len(classes) else str(label)
+        text = f"{name} {scores[i]:.2f}"
         left, top = shapes[i][np.argmin(shapes[i][:, 1])]
         bounds = draw.textbbox((0, 0), text, font=font)
         width, height = bounds[2] + 4, bounds[3] + 3
+        if np.ptp(shapes[i], 0).max() < 0.6 * width:
+            continue
         left = min(max(0.0, left - width / 2), max(0.0, picture.width - width))
         top = min(max(0.0, top - height - line), max(0.0, picture.height - height))
         right, bottom = left + width, top + height

@@ -69,7 +69,7 @@ def place(
 
 def _resize(heat: NDArray[Any], size: Size, box: Box, smooth: bool) -> NDArray[Any]:
     height, width = size
-    if (height, width) == heat.shape and box == (0.0, 0.0, width, height):
+    if (height, width) == (heat.shape[0], heat.shape[1]) and box == (0.0, 0.0, float(width), float(height)):
         return heat
     resample = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(np.ascontiguousarray(heat)).resize((width, height), resample, box))
