@@ -48,7 +48,7 @@ class MissingPackageError(FeatscopeError, ImportError):
 def unknown_name(kind: str, name: str, known: Iterable[str], list_with: str) -> UnknownNameError:
     """The error for a name that is not among the known ones.
 
-    >>> str(unknown_name("reduction", "maen", ["mean", "max"], "featscope heat --help"))
+    >>> str(unknown_name("reduction", "maen", ["mean", "l2"], "featscope heat --help"))
     "no reduction 'maen'; did you mean 'mean'? All of them: featscope heat --help"
     """
     known = list(known)

@@ -144,8 +144,6 @@ def infer_stride(padded: int, cells: int) -> float:
     """
     if cells <= 0 or padded <= 0:
         return 1.0
-    if padded % cells == 0:
-        return padded / cells
     stride = 1
     while stride * cells < padded:
         stride *= 2

@@ -103,10 +103,11 @@ def quantise(heat: NDArray[np.floating], low: float, high: float, levels: int = 
         indices = np.full(heat.shape, top // 2 + 1, np.uint8)
     else:
         # Halves first: the range of two large doubles may be more than a double holds.
-        scale = top / 2 / (high / 2 - low / 2) / 2 if high / 2 - low / 2 > 0 else 0.0
+        scale = top / 2 / (high / 2 - low / 2)
         with np.errstate(all="ignore"):
-            scaled = heat * heat.dtype.type(scale)
-            scaled += heat.dtype.type(0.5 - low * scale)
+            scaled = heat - heat.dtype.type(low)
+            scaled *= heat.dtype.type(scale)
+            scaled += heat.dtype.type(0.5)
             if not clean:
                 scaled = np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
             # In place, and in one pass each: this is half of a small map's time.

@@ -24,8 +24,10 @@ def flatten(output: Any, names: Optional[Sequence[str]] = None) -> List[Named]:
     """
     if isinstance(output, (tuple, list)) and not hasattr(output, "_fields"):
         several = any(_is_nested(value) for value in output)
-        if names is not None and len(names) == len(output) and len(output) > 1:
-            return [pair for name, value in zip(names, output) for pair in _walk(value, name, set())]
+        fitting = names if names is not None and len(names) == len(output) > 1 else None
+        # Plain tensors of which some have no name are levels: `return x, x[:, :, ::2, ::2]`.
+        if fitting and (several or not any(name.isdigit() for name in fitting)):
+            return [pair for name, value in zip(fitting, output) for pair in _walk(value, name, set())]
         if several and isinstance(output, tuple) and len(output) > 1:
             return [pair for index, value in enumerate(output) for pair in _walk(value, str(index), set())]
     return list(_walk(output, "", set()))

@@ -31,8 +31,11 @@ def safe_name(name: str) -> str:
     ('branch%2F1.conv', '船 1')
     """
     text = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", name)
-    if text.strip(". ") == "" or _RESERVED.fullmatch(text) or text[0] in ". " or text[-1] in ". ":
-        text = "%" + text.strip(". ")
+    # Names that a file system reads as something else: hidden, the parent, a device, nothing.
+    if text[:1] in ("", ".", " ") or _RESERVED.fullmatch(text):
+        text = f"%{ord(text[0]):02X}{text[1:]}" if text else "%"
+    if text[-1] in ". ":
+        text = f"{text[:-1]}%{ord(text[-1]):02X}"
     if len(text.encode()) > _LONGEST_NAME:
         tail = f"~{isal_zlib.crc32(name.encode()):08x}"
         text = text.encode()[: _LONGEST_NAME - len(tail)].decode(errors="ignore") + tail

@@ -1,0 +1,265 @@
+"""Capture on awkward modules: each trap is one that a real detector sets."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import featscope
+from featscope.errors import CaptureError, UnknownNameError
+
+
+class Backbone(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(3)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = self.relu(self.bn(x))
+        x += 100
+        return (x, x[..., ::2, ::2])
+
+
+@dataclass
+class Result:
+    scores: list
+    nothing: None = None
+
+
+class Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.align = nn.Conv2d(3, 3, 1)
+
+    def forward(self, feats):
+        return Result([self.conv(x) for x in feats])
+
+
+class RoIHead(nn.Module):
+    """As MMDetection's: `predict` is called in place of the forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.bbox_head = Head()
+
+    def predict(self, feats):
+        return self.bbox_head(feats)
+
+
+class Detector(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = Backbone()
+        self.heads = nn.ModuleList([Head()])
+        self.roi_head = RoIHead()
+
+    def forward(self, x, fail=False):
+        feats = self.backbone(x)
+        featscope.tap("attention", feats[0])
+        aligned = [self.heads[0].align(f) for f in feats]  # before the head itself runs
+        out = self.heads[0](aligned)
+        if fail:
+            raise ValueError("in the middle")
+        return out, self.roi_head.predict(feats)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return Detector().eval()
+
+
+X = torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(1))
+
+
+def _hooks(model):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def _folders(session):
+    return sorted({captured.folder for captured, _ in session.sink.stored})
+
+
+def test_every_part_is_captured_and_named(model):
+    with featscope.capture(model) as session, torch.no_grad():
+        out, roi = model(X)
+    assert _folders(session) == [
+        "attention.tap",
+        "backbone.backbone",
+        "heads.0.head.scores",
+        "roi_head.bbox_head.head.scores",
+    ]
+    for folder, tensors in (("heads.0.head.scores", out.scores), ("roi_head.bbox_head.head.scores", roi.scores)):
+        for stored, tensor in zip(session.sink[folder], tensors):
+            np.testing.assert_array_equal(stored, tensor.numpy())
+
+
+def test_the_same_layers_in_every_batch(model):
+    with featscope.capture(model) as session, torch.no_grad():
+        for _ in range(3):
+            model(X)
+    per_batch = [[(c.folder, c.level) for c, _ in session.sink.stored if c.batch == b] for b in range(3)]
+    assert sorted(per_batch[0]) == sorted(per_batch[1]) == sorted(per_batch[2])
+
+
+def test_later_operations_in_place_change_nothing(model):
+    with featscope.capture(model, ["backbone.bn"]) as session, torch.no_grad():
+        model(X)
+        expected = nn.functional.batch_norm(
+            X,
+            model.backbone.bn.running_mean,
+            model.backbone.bn.running_var,
+            model.backbone.bn.weight,
+            model.backbone.bn.bias,
+        )
+    np.testing.assert_allclose(session.sink["backbone.bn.batchnorm2d"][0], expected.numpy(), rtol=1e-5)
+    assert (session.sink["backbone.bn.batchnorm2d"][0] < 0).any(), "a ReLU in place must not reach the copy"
+
+
+def test_every_call_of_a_shared_module(model):
+    with featscope.capture(model, ["heads.0.conv"]) as session, torch.no_grad():
+        model(X)
+        model(X)
+    stored = [(c.batch, c.call, c.level, a.shape) for c, a in session.sink.stored if c.layer != "attention"]
+    assert stored == [
+        (0, 0, 0, (2, 2, 16, 24)),
+        (0, 1, 1, (2, 2, 8, 12)),
+        (1, 0, 0, (2, 2, 16, 24)),
+        (1, 1, 1, (2, 2, 8, 12)),
+    ]
+    assert session.sink.stored[2][0].stride == (2.0, 2.0)
+
+
+def test_the_model_is_as_before(model):
+    model.train()
+    model.backbone.eval()
+    flags = [m.training for m in model.modules()]
+    keys = set(vars(model.backbone))
+    with featscope.capture(model), torch.no_grad():
+        model(X)
+        assert _hooks(model) > 0
+    assert _hooks(model) == 0
+    assert [m.training for m in model.modules()] == flags
+    assert set(vars(model.backbone)) == keys
+
+
+def test_an_exception_inside_passes_and_leaves_no_hook(model, tmp_path):
+    with pytest.raises(ValueError, match="in the middle"), featscope.capture(model, to=tmp_path / "run"):
+        model(X)
+        model(X, fail=True)
+    assert _hooks(model) == 0
+    run = featscope.open_run(tmp_path / "run")
+    assert run.info.finished == ""
+    assert {m.record.batch for m in run.maps} >= {0}
+
+
+def test_a_failure_that_the_user_catches(model):
+    with featscope.capture(model) as session, torch.no_grad():
+        with pytest.raises(ValueError, match="in the middle"):
+            model(X, fail=True)
+        model(X)
+    last = max(c.batch for c, _ in session.sink.stored)
+    assert sorted({c.folder for c, _ in session.sink.stored if c.batch == last}) == _folders(session)
+    assert {c.level for c, _ in session.sink.stored} == {0, 1}
+
+
+def test_outputs_of_the_model_are_untouched(model):
+    with torch.no_grad():
+        before = model(X)[0].scores[0]
+        with featscope.capture(model):
+            during = model(X)[0].scores[0]
+    torch.testing.assert_close(before, during, rtol=0, atol=0)
+
+
+def test_a_run_on_disk_holds_the_tensors_to_the_bit(model, tmp_path):
+    kept = []
+    model.backbone.register_forward_hook(lambda m, i, o: kept.append([t.clone() for t in o]))
+    with featscope.capture(model, ["backbone"], to=tmp_path / "run"), torch.no_grad():
+        model(X)
+    maps = [m for m in featscope.open_run(tmp_path / "run").maps if m.folder == "backbone.backbone"]
+    assert len(maps) == len(kept[0]) == 2
+    for stored, tensor in zip(maps, kept[0]):
+        np.testing.assert_array_equal(stored.load(), tensor.numpy())
+
+
+def test_names_rename_folders(model):
+    names = {"heads": "head.refine", "backbone": "backbone.resnet"}
+    with featscope.capture(model, ["backbone", "heads"], names=names) as session, torch.no_grad():
+        model(X)
+    assert _folders(session) == ["attention.tap", "backbone.resnet", "head.refine.scores"]
+
+
+def test_names_that_lead_out_are_refused(model):
+    with pytest.raises(featscope.FeatscopeError, match="cannot name a folder"):
+        featscope.capture(model, names={"backbone": "../x"})
+    with pytest.raises(featscope.FeatscopeError, match="share the folder"):
+        featscope.capture(model, names={"backbone": "x", "heads": "x"})
+
+
+def test_bfloat16_and_half(model):
+    layer = nn.Identity()
+    wrapper = nn.Sequential(layer)
+    for dtype, stored in ((torch.bfloat16, "float32"), (torch.float16, "float16"), (torch.int64, "int64")):
+        with featscope.capture(wrapper) as session:
+            wrapper(torch.ones(1, 1, 2, 2, dtype=dtype))
+        assert session.sink["0.identity"][0].dtype == stored
+
+
+def test_what_a_forward_keeps():
+    class Edited(nn.Module):
+        def forward(self, x):
+            self.output = x * 2
+            return x
+
+    wrapper = nn.Sequential(Edited())
+    with featscope.capture(wrapper, ["0.output"]) as session:
+        wrapper(torch.ones(1, 1, 2, 2))
+    assert session.sink["0.output.edited"][0].max() == 2
+
+
+def test_tap_outside_of_a_capture_is_free():
+    assert featscope.tap("x", X) is X
+
+
+def test_layers_that_never_run_are_an_error(model):
+    model.spare = nn.Conv2d(1, 1, 1)
+    with pytest.raises(CaptureError, match=r"'spare' did not run.*featscope layers"):  # noqa: SIM117
+        with featscope.capture(model, ["backbone", "spare"]), torch.no_grad():
+            model(X)
+    with featscope.capture(model) as session, torch.no_grad():  # nobody asked for it
+        model(X)
+    assert "spare" not in " ".join(_folders(session))
+
+
+def test_scripted_models_are_named():
+    wrapper = nn.Sequential(torch.jit.script(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU())))
+    with pytest.raises(CaptureError, match="scripted"), featscope.capture(wrapper, ["0.0"]):
+        pass
+    assert _hooks(wrapper) == 0
+
+
+def test_compiled_models_are_named(model):
+    # What torch.compile leaves behind, without the minutes that its compiler takes.
+    model._compiled_call_impl = lambda *args: None
+    with pytest.raises(CaptureError, match="compiled"), featscope.capture(model, ["backbone"]):
+        model(X)
+
+
+def test_an_unknown_layer_starts_nothing(model, tmp_path):
+    with pytest.raises(UnknownNameError, match="'backbone'"):
+        featscope.capture(model, ["backbon"], to=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_number_batches_without_meeting(model):
+    from featscope.capturing.session import capture
+
+    for rank in (0, 1):
+        with capture(model, ["backbone"], rank=rank, world_size=2) as session, torch.no_grad():
+            for _ in range(3):
+                model(X)
+        assert sorted({c.batch for c, _ in session.sink.stored}) == [rank, rank + 2, rank + 4]

@@ -1,0 +1,115 @@
+import io
+
+import numpy as np
+import pytest
+from conftest import pixels
+from PIL import Image
+
+from featscope.errors import BadImageError, UnknownNameError
+from featscope.records import Boxes, Geometry
+from featscope.render.colour import NAN_COLOUR, palette
+from featscope.render.heat import HeatStyle, draw_heat, style_named
+
+MAP = np.array([[[0.0, 1.0], [2.0, 3.0]]], np.float32)
+GRAY = HeatStyle(colormap="gray")
+
+
+def test_golden_pixels_at_native_size():
+    assert pixels(draw_heat(MAP, GRAY).png)[..., 0].tolist() == [[0, 85], [170, 255]]
+
+
+def test_golden_pixels_enlarged():
+    picture = pixels(draw_heat(MAP[:, :1], GRAY, size=(2, 8)).png)[..., 0]
+    assert picture.tolist() == [[0, 0, 32, 96, 159, 223, 255, 255]] * 2
+    flat = draw_heat(MAP[:, :1], HeatStyle(colormap="gray", smooth=False), size=(2, 8)).png
+    assert pixels(flat)[0, :, 0].tolist() == [0] * 4 + [255] * 4
+
+
+def test_golden_pixels_over_an_image():
+    image = np.full((2, 2, 3), 100, np.uint8)
+    picture = pixels(draw_heat(MAP, HeatStyle(colormap="gray", alpha=0.25), image=image).png)
+    assert picture[..., 0].tolist() == [[75, 96], [117, 138]]
+
+
+def test_colours_are_those_of_the_map():
+    np.testing.assert_array_equal(
+        pixels(draw_heat(MAP, HeatStyle(colormap="viridis")).png), palette("viridis")[[[0, 85], [170, 255]]]
+    )
+
+
+def test_nan_has_its_colour_and_is_counted():
+    array = MAP.copy()
+    array[0, 0, 1] = np.nan
+    picture = draw_heat(array, GRAY, size=(20, 20))
+    assert picture.values.nan == 1
+    assert (pixels(picture.png)[:10, 10:] == NAN_COLOUR).all()
+    assert (pixels(picture.png)[10:, :10, 0] == pixels(picture.png)[10:, :10, 1]).all()
+    assert "1 NaN" in Image.open(io.BytesIO(picture.png)).text["not finite"]
+
+
+def test_a_constant_map_says_so():
+    picture = draw_heat(np.full((2, 3, 3), 5.0), GRAY)
+    assert picture.values.constant
+    assert Image.open(io.BytesIO(picture.png)).text["constant"] == "5"
+    assert len(np.unique(pixels(picture.png))) == 1
+
+
+def test_three_components_are_a_colour_picture(random):
+    picture = pixels(draw_heat(random.standard_normal((8, 6, 5)), HeatStyle(reduce="pca"), size=(60, 50)).png)
+    assert picture.shape == (60, 50, 3)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
+
+
+def test_boxes_lie_where_they_say():
+    boxes = Boxes("cxcywha", [[50, 50, 40, 20, 0.0]], [0])
+    tilted = Boxes("cxcywha", [[50, 50, 40, 20, np.pi / 2]], [0])
+    weak = Boxes("xyxy", [[10, 10, 90, 90]], [0], [0.1])
+    style = HeatStyle(colormap="gray")
+    blank = pixels(draw_heat(MAP, style, size=(100, 100)).png)
+
+    def changed(some):
+        picture = pixels(draw_heat(MAP, style, size=(100, 100), boxes=[(some, "red")]).png)
+        return np.argwhere((picture == (255, 0, 0)).all(-1) & (picture != blank).any(-1))
+
+    assert np.abs(changed(boxes).min(0) - [40, 30]).max() <= 1
+    assert np.abs(changed(boxes).max(0) - [60, 70]).max() <= 1
+    assert np.abs(changed(tilted).min(0) - [30, 40]).max() <= 1
+    assert len(changed(weak)) == 0
+
+
+def test_a_colour_bar_is_beside_the_map():
+    plain = pixels(draw_heat(MAP, GRAY, size=(200, 200)).png)
+    barred = pixels(draw_heat(MAP, HeatStyle(colormap="gray", colorbar=True), size=(200, 200)).png)
+    assert barred.shape[1] > 215
+    np.testing.assert_array_equal(barred[:, :200], plain)
+    bar = barred[20:180, 212, 0].astype(int)
+    assert bar[0] > 230
+    assert bar[-1] < 30
+    assert (np.diff(bar) <= 0).all()
+
+
+def test_an_image_of_another_size_is_refused():
+    with pytest.raises(BadImageError, match="10 x 12"):
+        draw_heat(MAP, image=np.zeros((10, 12, 3), np.uint8), geometry=Geometry((10, 10), (10, 10), (16, 16)))
+
+
+def test_outside_of_a_crop_the_image_is_untouched():
+    geometry = Geometry((10, 10), (4, 4), (4, 4), crop=(2, 3, 4, 4))
+    image = np.full((10, 10, 3), 77, np.uint8)
+    picture = pixels(draw_heat(MAP, geometry=geometry, image=image).png)
+    outside = np.ones((10, 10), bool)
+    outside[2:6, 3:7] = False
+    assert (picture[outside] == 77).all()
+    assert (picture[~outside] != 77).any()
+
+
+def test_provenance_is_in_the_file():
+    png = draw_heat(MAP, GRAY, text={"layer": "neck"}).png
+    text = Image.open(io.BytesIO(png)).text
+    assert (text["layer"], text["range"], text["reduce"]) == ("neck", "0 3", "mean")
+
+
+def test_named_styles():
+    assert style_named("jet", alpha=0.3, reduce=None) == HeatStyle(colormap="jet", alpha=0.3)
+    with pytest.raises(UnknownNameError, match="mmengine_mean"):
+        style_named("mmengine_men")

@@ -1,0 +1,103 @@
+import os
+
+import numpy as np
+import pytest
+
+from featscope.errors import BadArrayError, BadOptionError, OutputError
+from featscope.store.files import check_folder_name, inside, read_npy, safe_name, write_atomic
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(6).reshape(2, 3), np.asfortranarray(np.arange(24.0).reshape(2, 3, 4)), np.float16(3)]
+)
+def test_reads_what_numpy_wrote(tmp_path, array):
+    np.save(tmp_path / "a.npy", array)
+    read = read_npy(tmp_path / "a.npy")
+    np.testing.assert_array_equal(read, array)
+    assert read.dtype == np.asarray(array).dtype
+    assert read.flags.c_contiguous
+
+
+def _save_object(path):
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+
+
+def _truncate(path):
+    np.save(path, np.zeros((4, 4)))
+    os.truncate(path, 150)
+
+
+def _huge_claim(path):
+    np.save(path, np.zeros((4, 4)))
+    path.write_bytes(path.read_bytes().replace(b"(4, 4), }        ", b"(999999, 999999)}"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p.write_bytes(b""), "is empty"),
+        (lambda p: p.write_bytes(b"hello world"), "no .npy file"),
+        (lambda p: p.write_bytes(b"\x93NUMPY\x01\x00\x10\x00{'descr': 1/0}   "), "no .npy file"),
+        (lambda p: p.write_bytes(b"\x93NUMPY\x09\x00\x10\x00"), "no .npy file"),
+        (_save_object, "Python objects"),
+        (_truncate, "truncated"),
+        (_huge_claim, "truncated"),
+        (lambda p: None, "cannot be read"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, make, message):
+    path = tmp_path / "bad file 船.npy"
+    make(path)
+    with pytest.raises(BadArrayError, match=message) as error:
+        read_npy(path)
+    assert "bad file 船.npy" in str(error.value)
+
+
+def test_an_object_array_is_never_unpickled(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "exploded"),))
+
+    np.save(tmp_path / "bomb.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
+    with pytest.raises(BadArrayError):
+        read_npy(tmp_path / "bomb.npy")
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../up", "a/b", "..", ".", "", "con", "a\nb", "a\x00b", "x" * 300, " a", "-", "%", "船" * 200]
+)
+def test_safe_names_are_one_harmless_part(tmp_path, name):
+    safe = safe_name(name)
+    assert safe == safe_name(name)
+    path = tmp_path / safe
+    path.write_text("x")
+    assert path.parent == tmp_path
+    assert path.exists()
+
+
+def test_safe_names_do_not_collide():
+    names = ["a/b", "a%2Fb", "a\\b", "x" * 300, "x" * 301, "..", "."]
+    assert len({safe_name(n) for n in names}) == len(names)
+
+
+def test_given_folder_names_are_refused_not_changed():
+    assert check_folder_name("neck.fpn 2 船") == "neck.fpn 2 船"
+    with pytest.raises(BadOptionError, match="cannot name a folder"):
+        check_folder_name("../neck")
+
+
+def test_paths_stay_inside(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "link").symlink_to(tmp_path)
+    for relative in ("../x.npy", "/etc/passwd", "link/x.npy", "a\x00b"):
+        with pytest.raises(BadArrayError, match="leads out"):
+            inside(tmp_path / "run", relative)
+    assert inside(tmp_path / "run", "a/b.npy") == tmp_path / "run" / "a/b.npy"
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OutputError, match="taken"):
+        write_atomic(tmp_path / "taken", b"x")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["taken"]

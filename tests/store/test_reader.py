@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from featscope.errors import BadArrayError, BadRunError
+from featscope.store.reader import as_batch, open_run
+
+
+def test_a_bare_folder_of_subfolders(tmp_path):
+    shapes = {"neck.fpn": (2, 3, 4, 5), "head": (3, 4, 5), "one": (4, 5)}
+    for name, shape in shapes.items():
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "batch_0_layer_10.npy", np.zeros(shape))
+        np.save(tmp_path / name / "batch_0_layer_2.npy", np.zeros(shape))
+    run = open_run(tmp_path)
+    assert [m.path.name for m in run.maps[:2]] == ["batch_0_layer_2.npy", "batch_0_layer_10.npy"]
+    assert {m.folder: m.load().shape for m in run.maps} == {
+        "head": (1, 3, 4, 5),
+        "neck.fpn": (2, 3, 4, 5),
+        "one": (1, 1, 4, 5),
+    }
+
+
+def test_pictures_are_not_maps(run):
+    (run / "heat").mkdir()
+    np.save(run / "heat" / "x.npy", np.zeros((2, 2)))
+    assert len(open_run(run).maps) == 2
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (1, 1, 1, 1, 1), (0, 3, 3), (1, 0, 2, 2)])
+def test_shapes_that_are_no_map(shape):
+    with pytest.raises(BadArrayError, match="x.npy"):
+        as_batch(np.zeros(shape), "x.npy")
+
+
+@pytest.mark.parametrize("dtype", ["c8", "U3", "M8[s]", "V4"])
+def test_dtypes_that_are_no_map(dtype):
+    with pytest.raises(BadArrayError, match="real numbers"):
+        as_batch(np.zeros((2, 2), dtype), "x.npy")
+
+
+def test_folders_that_are_no_run(tmp_path):
+    with pytest.raises(BadRunError, match="does not exist"):
+        open_run(tmp_path / "missing")
+    with pytest.raises(BadRunError, match=r"no \.npy file"):
+        open_run(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadRunError, match="is no folder"):
+        open_run(tmp_path / "file")
+
+
+def test_damaged_lines_are_reported_and_the_rest_is_read(run):
+    manifest = run / "manifest-00000.jsonl"
+    lines = manifest.read_bytes().splitlines()
+    hostile = lines[1].replace(b"neck.fpn/batch_0_layer_1.npy", b"../../../etc/x.npy")
+    manifest.write_bytes(b"\n".join([lines[0], b"{not json", hostile]) + b"\n")
+    opened = open_run(run)
+    assert len(opened.maps) == 1
+    assert len(opened.problems) == 2
+    assert "leads out" in str(opened.problems[1])
+
+
+def test_a_damaged_run_json(run):
+    (run / "run.json").write_text("{")
+    with pytest.raises(BadRunError, match="damaged"):
+        open_run(run)
