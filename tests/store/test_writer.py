@@ -61,7 +61,7 @@ def test_the_queue_is_bounded(tmp_path, monkeypatch):
 def test_a_write_error_reaches_the_caller(tmp_path):
     writer = RunWriter(tmp_path / "run", RunInfo())
     (tmp_path / "run" / "neck.fpn").write_text("a file where the folder should be")
-    with pytest.raises(OutputError, match=r"neck\.fpn"):  # noqa: PT012
+    with pytest.raises(OutputError, match=r"neck\.fpn"):
         for level in range(1000):
             writer.put(_map(level), np.zeros((1, 1, 2, 2)))
         writer.close()

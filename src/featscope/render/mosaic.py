@@ -135,7 +135,9 @@ def _write_numbers(canvas: NDArray[np.uint8], corners: Sequence[Tuple[int, int]]
     draw.fontmode = "1"  # whole pixels: a blend of two indices would be a third colour
     font = ImageFont.load_default(11)
     for (left, top), channel in zip(corners, chosen):
-        draw.text((left + 2, top + 1), str(channel), _WHITE, font, stroke_width=1, stroke_fill=_DARK)
+        _, _, right, bottom = draw.textbbox((left + 2, top), str(channel), font)
+        draw.rectangle([left, top, right + 1, bottom + 1], fill=_DARK)
+        draw.text((left + 2, top), str(channel), _WHITE, font)
     canvas[:] = np.asarray(picture)
 
 

@@ -1,0 +1,62 @@
+"""Print the table: `python -m benchmarks [--only drawing|capturing] [--folder DIR]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def _machine() -> str:
+    names = ["featscope", "numpy", "pillow", "isal", "torch", "matplotlib", "opencv-python"]
+    names += ["onedl-mmengine", "onedl-mmdetection"]
+    found = [f"Python {platform.python_version()}"]
+    for name in names:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return f"{os.cpu_count()} cores of {model}; {', '.join(found)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=["drawing", "capturing"])
+    parser.add_argument("--images", type=int, default=200, help="images of the row about memory")
+    parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk that is written to")
+    options = parser.parse_args()
+    print(_machine(), end="\n\n", flush=True)
+    print("| work | featscope | peer | ratio | at least | holds |\n|---|---|---|---|---|---|", flush=True)
+    missed = 0
+
+    def show(rows) -> None:
+        nonlocal missed
+        for row in rows:
+            missed += not row.holds
+            print("| " + " | ".join([*row[:5], "yes" if row.holds else "NO"]) + " |", flush=True)
+
+    if options.only != "capturing":
+        from benchmarks import drawing
+
+        show(drawing.rows())
+    if options.only != "drawing":
+        from benchmarks import capturing
+
+        folder = capturing.temporary_folder(options.folder)
+        try:
+            show(capturing.rows(folder, options.images))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

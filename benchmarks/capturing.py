@@ -1,0 +1,185 @@
+"""Capturing: the real test loop of MMRotate with and without, the disk's own rate, and memory."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Iterator, List
+
+import numpy as np
+import torch
+
+from benchmarks.measure import Row
+from featscope.records import CapturedMap, RunInfo
+from featscope.store.writer import QUEUE_BYTES, RunWriter
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def rows(folder: Path, images: int = 200) -> Iterator[Row]:
+    """The rows about capturing; `folder` is on the disk that is measured."""
+    yield writing(folder)
+    yield loop(folder)
+    yield memory(folder, images)
+
+
+def writing(folder: Path) -> Row:
+    """The writer against plain write() of the same bytes to the same disk, taking turns."""
+    array = np.random.default_rng(0).standard_normal((1, 256, 256, 248)).astype(np.float32)  # 65 MB
+    ratios: List[float] = []
+    rates: List[float] = []
+    for number in range(8):
+        plain, target = folder / "plain", folder / "run"
+        plain.mkdir()
+        start = time.perf_counter()
+        for i in range(12):
+            with open(plain / f"{i}.bin", "wb", buffering=0) as file:
+                view = memoryview(array.reshape(-1).view(np.uint8))
+                while view:
+                    view = view[file.write(view) :]
+        bare = time.perf_counter() - start
+        shutil.rmtree(plain)
+        os.sync()
+        start = time.perf_counter()
+        writer = RunWriter(target, RunInfo())
+        for i in range(12):
+            writer.put(CapturedMap("x", "X", "", i, 0, 0, [], "x"), array)
+        writer.close()
+        ours = time.perf_counter() - start
+        shutil.rmtree(target)
+        os.sync()
+        if number:  # the first round warms the page cache
+            ratios.append(bare / ours)
+            rates.append(12 * array.nbytes / ours / 1e9)
+    ratio = statistics.median(ratios)
+    rate = statistics.median(rates)
+    return Row(
+        "writing, against plain `write()`",
+        f"{rate:.2f} GB/s",
+        f"{rate / ratio:.2f} GB/s",
+        f"{ratio:.0%}",
+        "90 %",
+        ratio >= 0.9,
+    )
+
+
+def _runner(folder: Path, base: str, images: Path, suffix: str) -> Any:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+    from mmrotate.utils import register_all_modules
+
+    register_all_modules()
+    config = Config.fromfile(base)
+    config.merge_from_dict(
+        {
+            "model.backbone.init_cfg": None,
+            "work_dir": str(folder / "work"),
+            "log_level": "ERROR",
+            "test_evaluator": {
+                "type": "DOTAMetric",
+                "format_only": True,
+                "merge_patches": False,
+                "outfile_prefix": str(folder / "dota"),
+            },
+            "test_dataloader.num_workers": 0,
+            "test_dataloader.persistent_workers": False,
+        }
+    )
+    config.test_dataloader.dataset.update(
+        data_root=str(images), ann_file="", data_prefix={"img_path": ""}, img_suffix=suffix, test_mode=True
+    )
+    torch.manual_seed(0)
+    runner = Runner.from_cfg(config)
+    logging.disable(logging.INFO)
+    runner.test_evaluator.evaluate = lambda size: {}
+    return runner
+
+
+def _test(runner: Any, hooks: List[Any]) -> float:
+    """Seconds of one test loop with these hooks besides the runner's own."""
+    runner._hooks.extend(hooks)
+    start = time.perf_counter()
+    runner.test()
+    took = time.perf_counter() - start
+    del runner._hooks[len(runner._hooks) - len(hooks) :]
+    return took
+
+
+def loop(folder: Path, rounds: int = 4) -> Row:
+    """All parts of S2ANet-R50 at 1024 x 1024 inside the real test loop, against the same loop without."""
+    import mmrotate
+
+    from featscope.adapters.mmengine import FeatureMapHook
+
+    base = Path(mmrotate.__file__).parent / ".mim" / "configs" / "s2anet" / "s2anet-le135_r50_fpn_1x_dota.py"
+    images = SHARED / "data" / "aerial" / "dota8_train" / "images"
+    runner = _runner(folder, str(base), images, "jpg")
+    _test(runner, [])
+    bare, hooked = [], []
+    for _ in range(rounds):
+        bare.append(_test(runner, []))
+        hooked.append(_test(runner, [FeatureMapHook(str(folder / "run"))]))
+        size = sum(p.stat().st_size for p in (folder / "run").rglob("*.npy"))
+        shutil.rmtree(folder / "run")
+    # Neighbours in time, so that a slow minute of the machine counts on both sides.
+    extra = statistics.median(h / b - 1 for b, h in zip(bare, hooked))
+    each = [statistics.median(times) / 4 for times in (hooked, bare)]
+    return Row(
+        f"capture of all S2ANet-R50 parts ({size / 4e6:.0f} MB an image) in the test loop",
+        f"{each[0]:.2f} s an image",
+        f"{each[1]:.2f} s bare",
+        f"+{extra:.1%}",
+        "+6 %",
+        extra <= 0.06,
+    )
+
+
+def memory(folder: Path, images: int) -> Row:
+    """Resident memory over many images, with the hook and without."""
+    from mmengine.hooks import Hook
+
+    from featscope.adapters.mmengine import FeatureMapHook
+
+    class Resident(Hook):
+        def __init__(self) -> None:
+            self.megabytes: List[float] = []
+
+        def after_test_iter(self, *_args: Any, **_named: Any) -> None:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            self.megabytes.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+
+    source = sorted((SHARED / "data" / "aerial" / "airplane" / "images").glob("*.jpg"))
+    many = folder / "images"
+    many.mkdir()
+    for i in range(images):
+        (many / f"{i:04d}.jpg").symlink_to(source[i % len(source)])
+    runner = _runner(folder, str(SHARED / "models" / "s2anet_tiny.py"), many, "jpg")
+    readings = []
+    for hooks in ([], [FeatureMapHook(str(folder / "run"))]):
+        resident = Resident()
+        gc.collect()
+        _test(runner, [*hooks, resident])
+        readings.append(resident.megabytes)
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    bare, ours = readings
+    early, late = max(ours[10:60]), max(ours[-50:])
+    growth, above = late - early, max(ours) - max(bare)
+    return Row(
+        f"resident memory over {images} images: growth after the first ten, and above the bare loop",
+        f"{late:.0f} MB at the end, {early:.0f} MB early",
+        f"{max(bare):.0f} MB bare",
+        f"{growth:+.0f} MB, {above:+.0f} MB",
+        f"flat, +{QUEUE_BYTES / 1e6:.0f} MB",
+        growth <= 0.02 * early and above <= QUEUE_BYTES / 1e6,
+    )
+
+
+def temporary_folder(parent: Path) -> Path:
+    """A folder that the caller removes."""
+    return Path(tempfile.mkdtemp(prefix="featscope-benchmark-", dir=parent))
