@@ -111,11 +111,10 @@ def test_samples_are_recorded(tested):
     assert opened.info.classes[0] == "plane"
     assert Image.open(folder / "run" / sample.input).size == (962, 1024)
     truth = (IMAGES / "labelTxt" / "P0706.txt").read_text().splitlines()
-    first = next(line.split() for line in truth if len(line.split()) == 10)
-    corners = rotated_corners(np.array(sample.truth.boxes))
-    wanted = np.array(first[:8], float).reshape(4, 2)
-    nearest = np.abs(corners.mean(1) - wanted.mean(0)).max(1).min()
-    assert nearest < 1.0, "the ground truth is in pixels of the original image"
+    quads = np.array([line.split()[:8] for line in truth if len(line.split()) == 10], float).reshape(-1, 4, 2)
+    centres = rotated_corners(np.array(sample.truth.boxes)).mean(1)
+    nearest = np.abs(quads.mean(1)[:, None] - centres[None]).max(2).min(1)
+    assert np.median(nearest) < 1.0, "the ground truth is in pixels of the original image"
     assert check_run(folder / "run").problems == []
 
 
@@ -165,17 +164,13 @@ def test_heat_lights_up_on_the_objects(tested):
 
 
 def test_examples_run_with_random_weights(test_tool, tmp_path):
-    """S2ANet-R50 by the example's config, on one image of 1024 x 1024."""
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "one.png").symlink_to(IMAGES / "images" / "P0706.png")
+    """S2ANet-R50 by the example's config, at 1024 x 1024."""
     config = tmp_path / "s2anet.py"
     config.write_text(
         f"_base_ = {str(EXAMPLES / 's2anet-le135_r50_fpn_1x_dota_featmap.py')!r}\n"
         "model = dict(backbone=dict(init_cfg=None))\n"
-        f"test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(ann_file='',\n"
-        f"    data_root={str(tmp_path)!r}, data_prefix=dict(img_path='images/'), img_suffix='png', test_mode=True))\n"
-        "test_evaluator = dict(_delete_=True, type='DOTAMetric', format_only=True, merge_patches=False,\n"
-        f"    outfile_prefix={str(tmp_path / 'dota')!r})\n"
+        "test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(\n"
+        f"    data_root={str(IMAGES)!r}, ann_file='labelTxt/', data_prefix=dict(img_path='images/')))\n"
     )
     torch.manual_seed(0)
     from mmrotate.utils import register_all_modules
@@ -190,7 +185,8 @@ def test_examples_run_with_random_weights(test_tool, tmp_path):
     opened = open_run(tmp_path / "runs" / "s2anet")
     shapes = {}
     for stored in opened.maps:
-        shapes.setdefault(stored.folder, []).append(tuple(stored.record.shape))
+        if stored.samples[0].id == "P0706":
+            shapes.setdefault(stored.folder, []).append(tuple(stored.record.shape))
     levels = [(128, 124), (64, 62), (32, 31), (16, 16), (8, 8)]
     assert set(shapes) == set(TREE)
     assert shapes["backbone.resnet"] == [(1, 256, 256, 248), (1, 512, 128, 124), (1, 1024, 64, 62), (1, 2048, 32, 31)]

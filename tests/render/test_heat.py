@@ -110,6 +110,6 @@ def test_provenance_is_in_the_file():
 
 
 def test_named_styles():
-    assert style_named("jet", alpha=0.3, reduce=None) == HeatStyle(colormap="jet", alpha=0.3)
+    assert style_named("jet", alpha=0.3, reduce=None) == HeatStyle(colormap="jet", alpha=0.3, resize="values")
     with pytest.raises(UnknownNameError, match="mmengine_mean"):
         style_named("mmengine_men")

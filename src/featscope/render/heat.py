@@ -25,8 +25,9 @@ class HeatStyle:
 
     reduce: a reduction (`featscope.arrays.reduce`). range: whose values span the colours
     (`featscope.arrays.normalise.RANGES`). colormap: a name of the cmap catalogue. alpha: weight of
-    the colours over the image. smooth: blend between cells. resize_first: resize values before they
-    are normalised, as mmengine does; slower, and peaks between cells lose height.
+    the colours over the image. smooth: blend between cells. resize: what is
+    resized - the 8-bit `indices` (fastest), the `values` after their range is known, or the values
+    `before_range`, as mmengine does, where peaks between cells lose height.
     """
 
     reduce: str = "mean"
@@ -34,15 +35,15 @@ class HeatStyle:
     colormap: str = "turbo"
     alpha: float = 0.5
     smooth: bool = True
-    resize_first: bool = False
+    resize: str = "indices"
     colorbar: bool = False
 
 
 STYLES: Dict[str, HeatStyle] = {
     "featscope": HeatStyle(),
-    "jet": HeatStyle(colormap="jet"),
-    "mmengine_mean": HeatStyle(colormap="jet", resize_first=True),
-    "mmengine_max": HeatStyle(reduce="select_max", colormap="jet", resize_first=True),
+    "jet": HeatStyle(colormap="jet", resize="values"),
+    "mmengine_mean": HeatStyle(colormap="jet", resize="before_range"),
+    "mmengine_max": HeatStyle(reduce="select_max", colormap="jet", resize="before_range"),
 }
 """Named looks. `jet` is that of the script everybody copies (mean over channels, min-max, jet);
 `mmengine_*` are mmengine's `draw_featmap` with squeeze_mean and select_max."""
@@ -91,16 +92,18 @@ def draw_heat(
         size = _default_size(heat, image, geometry)
     if heat.ndim == 3:
         return _three_channels(heat, style, size, image, geometry, stride, text)
-    if style.resize_first:
+    limits = value_range or (None if style.resize == "before_range" else bounds(heat, style.range))
+    if style.resize != "indices":
         if not np.isfinite(heat).all():
             raise BadArrayError("this style blends values, and the map has NaN or infinity; use --style featscope")
         heat = np.asarray(place(heat.astype(np.float32), size, geometry, stride, style.smooth))
-        geometry = None
-    low, high = value_range or bounds(heat, style.range)
+    low, high = limits or bounds(heat, style.range)
     values = quantise(heat, low, high)
     marked = values.nan + values.inf > 0
     colours = palette(style.colormap, 254 if marked else 256, marked)
-    placed = place_indices(values.indices, marked, size, geometry, stride, style.smooth)
+    placed = values.indices
+    if style.resize == "indices":
+        placed = place_indices(placed, marked, size, geometry, stride, style.smooth)
     note = dict(text or {}, **_notes(style, values))
     if image is None and not boxes and not style.colorbar:
         return HeatPicture(encode_indexed(placed, colours, note), values)
