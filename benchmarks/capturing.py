@@ -8,6 +8,7 @@ import os
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any, Iterator, List
@@ -29,43 +30,53 @@ def rows(folder: Path, images: int = 200) -> Iterator[Row]:
     yield memory(folder, images)
 
 
-def writing(folder: Path) -> Row:
-    """The writer against plain write() of the same bytes to the same disk, taking turns."""
+def writing(folder: Path, rounds: int = 15) -> Row:
+    """The writer against plain write() of the same bytes to the same disk, taking turns.
+
+    Both write from a thread: on a virtual machine the pages of the cache that another core has freed
+    are several times slower to fill, which is a fact of the machine and not of either side.
+    """
     array = np.random.default_rng(0).standard_normal((1, 256, 256, 248)).astype(np.float32)  # 65 MB
-    ratios: List[float] = []
-    rates: List[float] = []
-    for number in range(8):
-        plain, target = folder / "plain", folder / "run"
-        plain.mkdir()
-        start = time.perf_counter()
+    data = memoryview(array.reshape(-1).view(np.uint8))
+    target = folder / "written"
+
+    def plain() -> None:
+        target.mkdir()
         for i in range(12):
-            with open(plain / f"{i}.bin", "wb", buffering=0) as file:
-                view = memoryview(array.reshape(-1).view(np.uint8))
+            with open(target / f"{i}.bin", "wb", buffering=0) as file:
+                view = data
                 while view:
                     view = view[file.write(view) :]
-        bare = time.perf_counter() - start
-        shutil.rmtree(plain)
-        os.sync()
-        start = time.perf_counter()
+
+    def plain_in_a_thread() -> None:
+        thread = threading.Thread(target=plain)
+        thread.start()
+        thread.join()
+
+    def ours() -> None:
         writer = RunWriter(target, RunInfo())
         for i in range(12):
             writer.put(CapturedMap("x", "X", "", i, 0, 0, [], "x"), array)
         writer.close()
-        ours = time.perf_counter() - start
-        shutil.rmtree(target)
-        os.sync()
-        if number:  # the first round warms the page cache
-            ratios.append(bare / ours)
-            rates.append(12 * array.nbytes / ours / 1e9)
-    ratio = statistics.median(ratios)
-    rate = statistics.median(rates)
+
+    rates = {"plain": [], "ours": []}
+    for number in range(rounds):
+        for name, write in (("plain", plain_in_a_thread), ("ours", ours)):
+            start = time.perf_counter()
+            write()
+            took = time.perf_counter() - start
+            shutil.rmtree(target)
+            os.sync()
+            if number >= 3:  # the first rounds warm the page cache
+                rates[name].append(12 * array.nbytes / took / 1e9)
+    rate, peer = (statistics.median(rates[name]) for name in ("ours", "plain"))
     return Row(
         "writing, against plain `write()`",
         f"{rate:.2f} GB/s",
-        f"{rate / ratio:.2f} GB/s",
-        f"{ratio:.0%}",
+        f"{peer:.2f} GB/s",
+        f"{rate / peer:.0%}",
         "90 %",
-        ratio >= 0.9,
+        rate >= 0.9 * peer,
     )
 
 
@@ -91,9 +102,11 @@ def _runner(folder: Path, base: str, images: Path, suffix: str) -> Any:
             "test_dataloader.persistent_workers": False,
         }
     )
-    config.test_dataloader.dataset.update(
-        data_root=str(images), ann_file="", data_prefix={"img_path": ""}, img_suffix=suffix, test_mode=True
-    )
+    dataset = config.test_dataloader.dataset
+    dataset.update(data_root=str(images), ann_file="", data_prefix={"img_path": ""}, img_suffix=suffix, test_mode=True)
+    # Without labels there are none to load.
+    dataset.pipeline = [step for step in dataset.pipeline if "Annotations" not in step["type"]]
+    dataset.pipeline = [step for step in dataset.pipeline if step["type"] != "ConvertBoxType"]
     torch.manual_seed(0)
     runner = Runner.from_cfg(config)
     logging.disable(logging.INFO)
