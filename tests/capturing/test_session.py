@@ -263,3 +263,19 @@ def test_ranks_number_batches_without_meeting(model):
             for _ in range(3):
                 model(X)
         assert sorted({c.batch for c, _ in session.sink.stored}) == [rank, rank + 2, rank + 4]
+
+
+def test_samples_described_afterwards_belong_to_the_batch_that_ran(model, tmp_path):
+    from featscope.records import Sample
+
+    with featscope.capture(model, ["backbone"], to=tmp_path / "run") as session, torch.no_grad():
+        for number in range(2):
+            model(X)
+            session.describe([Sample("left", path=f"{number}"), Sample("right")])
+    maps = [m for m in featscope.open_run(tmp_path / "run").maps if m.folder == "backbone.backbone"]
+    assert [(m.record.batch, m.samples[0].path, m.samples[1].id) for m in maps] == [
+        (0, "0", "right"),
+        (0, "0", "right"),
+        (1, "1", "right"),
+        (1, "1", "right"),
+    ]

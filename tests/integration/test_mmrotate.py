@@ -198,6 +198,26 @@ def test_examples_run_with_random_weights(test_tool, tmp_path):
     assert check_run(tmp_path / "runs" / "s2anet").problems == []
 
 
+def test_the_validation_loop(mmrotate_root, tmp_path):
+    script = tmp_path / "validate.py"
+    script.write_text(
+        "from mmengine.config import Config\n"
+        "from mmengine.runner import Runner\n"
+        "from mmrotate.utils import register_all_modules\n"
+        "register_all_modules()\n"
+        f"cfg = Config.fromfile({str(TINY)!r})\n"
+        "cfg.val_dataloader, cfg.val_evaluator, cfg.val_cfg = cfg.test_dataloader, cfg.test_evaluator, dict(type='ValLoop')\n"
+        "cfg.custom_imports = dict(imports=['featscope.adapters.mmengine'])\n"
+        "import featscope.adapters.mmengine\n"
+        f"cfg.custom_hooks = [dict(type='FeatureMapHook', save_dir={str(tmp_path / 'run')!r}, layers=['neck'])]\n"
+        f"cfg.work_dir, cfg.load_from = {str(tmp_path / 'work')!r}, {str(WEIGHTS)!r}\n"
+        "Runner.from_cfg(cfg).val()\n"
+    )
+    run(sys.executable, script)
+    assert _tree(tmp_path / "run") == {"neck.fpn": {f"batch_{b}_layer_{n}.npy" for b in range(2) for n in range(5)}}
+    assert check_run(tmp_path / "run").problems == []
+
+
 def test_the_ready_runtime_config(mmrotate_root):
     """`type='FeatureMapHook'` and `type='mmdet.FeatureMapHook'` are found under any default scope."""
     from mmengine.config import Config

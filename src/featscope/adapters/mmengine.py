@@ -19,6 +19,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop
 from numpy.typing import NDArray
 from torch import nn
 
@@ -65,7 +66,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
     def before_val_epoch(self, runner: Any) -> None:
         """Start the run of this epoch."""
         folder = Path(self.save_dir)
-        if runner._train_loop is not None:
+        if isinstance(runner._train_loop, BaseLoop):
             folder = folder / f"epoch_{runner.epoch}"
         self._start(runner, runner.val_dataloader, folder)
 
@@ -163,7 +164,6 @@ class LoopCapture:
     def after_batch(self, data_batch: Mapping[str, Any], outputs: Sequence[Any]) -> None:
         """What the model made of the batch."""
         inputs = data_batch["inputs"]
-        self._session.batch = self._number
         records, pictures = [], []
         for index, output in enumerate(outputs):
             geometry = geometry_of(output.metainfo)

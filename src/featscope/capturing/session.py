@@ -121,7 +121,7 @@ class Capture:
         first_batch: int = 0,
     ) -> None:
         self.sink = sink
-        self.batch = first_batch
+        self.batch = self._last = first_batch
         self._model, self._choices, self._asked = model, list(choices), asked
         self._names = dict(names)
         self._check_names()
@@ -172,20 +172,20 @@ class Capture:
     def describe(
         self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[NDArray[np.uint8]]]] = None
     ) -> None:
-        """Say which samples the current batch holds, before or after the model ran on it.
+        """Say which samples the batch held that the model ran on last.
 
-        pictures: each sample's input, (H, W, 3) uint8 RGB. Called before the model, the maps carry
-        the samples' ids and the exact stride.
+        pictures: each sample's input, (H, W, 3) uint8 RGB. Samples in the order of the batch; ids
+        given to `start_batch` before must be the same.
         """
         for sample, picture in zip(samples, pictures or [None] * len(samples)):
-            self.sink.put_sample(msgspec.structs.replace(sample, batch=self.batch), picture)
+            self.sink.put_sample(msgspec.structs.replace(sample, batch=self._last), picture)
 
     def start_batch(
         self, number: int, sample_ids: Sequence[str] = (), padded: Optional[Tuple[int, int]] = None
     ) -> None:
         """Begin a batch by hand: its number, the ids of its samples, the size of the padded input."""
         self._finish_batch()
-        self.batch = number
+        self.batch = self._last = number
         self._sample_ids = list(sample_ids)
         self._input_size = padded
 
@@ -286,6 +286,7 @@ class Capture:
             self._running.clear()
             self._finish_batch()
         self._in_forward = True
+        self._last = self.batch
         if self._input_size is None:
             self._input_size = _image_size([*inputs, *named.values()])
 

@@ -46,13 +46,14 @@ def run(
     cfg = read_config(config, _config_options(cfg_options or []))
     renamed = _pairs(names or [], "--name")
     if not images:
-        finish(capture_test_loop(cfg, checkpoint, output, layers or None, renamed, trust_checkpoint), [])
+        summary = capture_test_loop(cfg, checkpoint, output, layers or None, renamed, trust_checkpoint)
+        finish(f"{summary}; draw them: featscope heat {output}", [])
         return
     with progress("images", len(found)) as done:
         summary, failed = capture_images(
             cfg, checkpoint, found, output, layers or None, renamed, trust_checkpoint, done
         )
-    finish(summary, failed)
+    finish(f"{summary}; draw them: featscope heat {output}", failed)
 
 
 def _pairs(texts: List[str], option: str) -> Dict[str, str]:

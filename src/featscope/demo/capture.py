@@ -43,7 +43,6 @@ def capture_demo(output: Path, images: Sequence[Tuple[str, Path, Optional[Scene]
             padded, resized = prepare(image)
             session.start_batch(number, [name])
             found = model.predict(_as_batch(padded))[0]
-            session.batch = number
             sample = Sample(
                 id=name,
                 path=str(path.absolute()),

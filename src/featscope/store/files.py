@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import os
 import re
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, List, Tuple
+from typing import BinaryIO, Iterator, List, Tuple
 
 import numpy as np
 from isal import isal_zlib
@@ -22,6 +22,7 @@ TEMPORARY = ".part"
 _UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST_NAME = 200
+_PIECE = 1 << 20
 
 
 def safe_name(name: str) -> str:
@@ -61,16 +62,14 @@ def inside(root: Path, relative: str) -> Path:
     return path
 
 
-def write_atomic(path: Path, *parts: bytes | memoryview[int]) -> None:
-    """Write a file under a temporary name, then rename it: readers see it whole or not at all."""
+@contextmanager
+def _whole_file(path: Path) -> Iterator[int]:
+    """A descriptor under a temporary name that becomes `path` at the end of the block, or never."""
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
-            for part in parts:
-                view = memoryview(part).cast("B") if len(part) else memoryview(b"")
-                while view:
-                    view = view[os.write(descriptor, view) :]
+            yield descriptor
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
@@ -80,6 +79,32 @@ def write_atomic(path: Path, *parts: bytes | memoryview[int]) -> None:
         raise OutputError(
             error.errno, f"cannot write {path}: {error.strerror}; free the disk or choose another folder"
         ) from error
+
+
+def _write_all(descriptor: int, data: bytes | memoryview[int]) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, then rename it: readers see it whole or not at all."""
+    with _whole_file(path) as descriptor:
+        _write_all(descriptor, data)
+
+
+def write_npy(path: Path, array: NDArray[np.generic]) -> int:
+    """Write a C-ordered array as `.npy`, whole or not at all; returns the CRC-32 of its bytes."""
+    data = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
+    checksum = 0
+    with _whole_file(path) as descriptor:
+        _write_all(descriptor, npy_header(array))
+        # Piece by piece: what the checksum has read is still in the cache when it is written.
+        for start in range(0, len(data), _PIECE):
+            piece = data[start : start + _PIECE]
+            checksum = isal_zlib.crc32(piece, checksum)
+            _write_all(descriptor, piece)
+    return checksum
 
 
 def make_folder(path: Path) -> None:

@@ -98,10 +98,12 @@ def _open_manifests(folder: Path) -> Run:
     info = read_info(folder)
     problems: List[FeatscopeError] = []
     samples: Dict[str, Sample] = {}
+    batches: Dict[int, List[Sample]] = {}
     maps: List[MapFile] = []
     for path in sorted(folder.glob("samples-*.jsonl")):
         for sample in read_lines(path, Sample, problems):
             samples[sample.id] = sample
+            batches.setdefault(sample.batch, []).append(sample)
     for path in sorted(folder.glob("manifest-*.jsonl")):
         for record in read_lines(path, MapRecord, problems):
             try:
@@ -109,10 +111,18 @@ def _open_manifests(folder: Path) -> Run:
             except BadArrayError as error:
                 problems.append(error)
                 continue
-            known = tuple(samples.get(name) or Sample(name) for name in record.samples)
+            known = _samples_of(record, batches.get(record.batch, []), samples)
             maps.append(MapFile(file, record.path.rpartition("/")[0], record, known))
     maps.sort(key=lambda m: (natural_key(m.folder), natural_key(m.path.name)))
     return Run(folder, tuple(maps), info, samples, tuple(problems))
+
+
+def _samples_of(record: MapRecord, batch: List[Sample], samples: Dict[str, Sample]) -> Tuple[Sample, ...]:
+    """The samples of an array: by id within its batch, as an id may come twice in a run."""
+    if not record.samples:
+        return tuple(batch)
+    here = {sample.id: sample for sample in batch}
+    return tuple(here.get(name) or samples.get(name) or Sample(name) for name in record.samples)
 
 
 def read_lines(path: Path, kind: Type[Record], problems: List[FeatscopeError]) -> Iterator[Record]:

@@ -11,13 +11,12 @@ from typing import Callable, Deque, Optional, Set
 
 import msgspec
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 
 from featscope.errors import BadRunError
 from featscope.records import CapturedMap, MapRecord, RunInfo, Sample
-from featscope.store.files import inside, make_folder, npy_header, safe_name, write_atomic
+from featscope.store.files import inside, make_folder, safe_name, write_atomic, write_npy
 
 QUEUE_BYTES = 256 << 20
 """Most bytes that wait to be written; the forward waits when they are reached."""
@@ -161,8 +160,7 @@ class RunWriter:
             inside(self.folder, path)
             make_folder(self.folder / captured.folder)
             self._known_folders.add(captured.folder)
-        data = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
-        write_atomic(self.folder / path, npy_header(array), data)
+        checksum = write_npy(self.folder / path, array)
         record = MapRecord(
             path=path,
             layer=captured.layer,
@@ -175,7 +173,7 @@ class RunWriter:
             shape=list(array.shape),
             dtype=array.dtype.str,
             bytes=array.nbytes,
-            checksum=isal_zlib.crc32(data),
+            checksum=checksum,
             stride=captured.stride,
         )
         self._manifest.write(msgspec.json.encode(record) + b"\n")
