@@ -242,6 +242,7 @@ def test_scripted_models_are_named():
     assert _hooks(wrapper) == 0
 
 
+@pytest.mark.skipif(not hasattr(nn.Module, "_compiled_call_impl"), reason="this torch has no Module.compile")
 def test_compiled_models_are_named(model):
     # What torch.compile leaves behind, without the minutes that its compiler takes.
     model._compiled_call_impl = lambda *args: None
@@ -279,3 +280,24 @@ def test_samples_described_afterwards_belong_to_the_batch_that_ran(model, tmp_pa
         (1, "1", "right"),
         (1, "1", "right"),
     ]
+
+
+def test_wrapped_models_keep_their_names(model):
+    wrapped = nn.DataParallel(model)  # without a GPU it calls the model as it is
+    with featscope.capture(wrapped, ["backbone"]) as session, torch.no_grad():
+        wrapped(X)
+    assert "backbone.backbone" in _folders(session)
+
+
+@pytest.mark.skipif(not hasattr(nn.Module, "_compiled_call_impl"), reason="needs torch 2.2")
+def test_a_compiled_model_says_how_to_capture_it():
+    inner = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).eval()
+    compiled = torch.compile(inner, backend="eager")
+    with torch.no_grad():
+        compiled(X)  # compiled without hooks: they are skipped from now on
+        with pytest.raises(CaptureError, match=r"compiled.*torch\.compiler\.reset"), featscope.capture(compiled, ["0"]):
+            compiled(X)
+        torch.compiler.reset()
+        with featscope.capture(compiled, ["0"]) as session:
+            compiled(X)
+        np.testing.assert_array_equal(session.sink["0.conv2d"][0], inner[0](X).numpy())

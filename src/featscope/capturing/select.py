@@ -64,6 +64,17 @@ def select(model: nn.Module, layers: Optional[Sequence[str]] = None) -> List[Cho
     return sorted(kept.values(), key=lambda choice: natural_key(choice.name))
 
 
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside of `torch.compile`, DataParallel or DistributedDataParallel: its names are the user's."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
 def _matches(name: str, pattern: str) -> bool:
     if "**" in pattern:
         return fnmatchcase(name, pattern.replace("**", "*"))

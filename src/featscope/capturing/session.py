@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from featscope.capturing.flatten import flatten
 from featscope.capturing.names import field_names
-from featscope.capturing.select import Choice, select
+from featscope.capturing.select import Choice, select, unwrap
 from featscope.capturing.transfer import to_array
 from featscope.errors import BadOptionError, CaptureError
 from featscope.records import CapturedMap, RunInfo, Sample, Sink, infer_stride
@@ -82,7 +82,7 @@ def capture(
     the model does not have, `CaptureError` where the chosen layers did not run.
     """
     layers = [layers] if isinstance(layers, str) else layers
-    choices = select(model, layers)
+    choices = select(unwrap(model), layers)
     sink: Any = to
     if to is None:
         sink = MemorySink()
@@ -122,7 +122,8 @@ class Capture:
     ) -> None:
         self.sink = sink
         self.batch = self._last = first_batch
-        self._model, self._choices, self._asked = model, list(choices), asked
+        self._model, self._choices, self._asked = unwrap(model), list(choices), asked
+        self._compiled = _is_compiled(model)
         self._names = dict(names)
         self._check_names()
         self._step = batch_step
@@ -381,10 +382,10 @@ class Capture:
 
     def _explain(self, missing: Sequence[str]) -> str:
         fact = f"{', '.join(map(repr, missing[:5]))} did not run, so there is nothing to capture"
-        if _is_compiled(self._model):
+        if self._compiled:
             return (
                 f"{fact}: the model is compiled (torch.compile), and compiled code skips hooks; "
-                "capture it before torch.compile, or set TORCHDYNAMO_DISABLE=1"
+                "call torch.compiler.reset() before the capture, or capture the model before it is compiled"
             )
         return f"{fact}; see what runs: featscope layers MODEL"
 
