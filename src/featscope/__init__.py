@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, List
 
 if TYPE_CHECKING:
     from featscope.arrays.reduce import reduce
-    from featscope.capturing.session import Capture, MemorySink, capture, tap
+    from featscope.capturing.memory import MemorySink
+    from featscope.capturing.session import Capture, capture, tap
     from featscope.errors import FeatscopeError
     from featscope.render.heat import HeatStyle, draw_heat
     from featscope.render.mosaic import draw_mosaic
@@ -27,7 +28,7 @@ _HOMES = {
     "Capture": "capturing.session",
     "FeatscopeError": "errors",
     "HeatStyle": "render.heat",
-    "MemorySink": "capturing.session",
+    "MemorySink": "capturing.memory",
     "capture": "capturing.session",
     "check_run": "store.check",
     "draw_heat": "render.heat",

@@ -200,6 +200,12 @@ def test_names_that_lead_out_are_refused(model):
         featscope.capture(model, names={"backbone": "x", "heads": "x"})
 
 
+def test_a_name_for_a_layer_that_is_not_there_starts_nothing(model, tmp_path):
+    with pytest.raises(UnknownNameError, match="'backbone'"):
+        featscope.capture(model, to=tmp_path / "run", names={"bakbone": "x"})
+    assert not (tmp_path / "run").exists()
+
+
 def test_bfloat16_and_half(model):
     layer = nn.Identity()
     wrapper = nn.Sequential(layer)

@@ -15,47 +15,18 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from featscope.capturing.flatten import flatten
+from featscope.capturing.folders import FolderNames
+from featscope.capturing.memory import MemorySink
 from featscope.capturing.names import field_names
 from featscope.capturing.select import Choice, select, unwrap
 from featscope.capturing.transfer import to_array
-from featscope.errors import BadOptionError, CaptureError
+from featscope.errors import CaptureError
 from featscope.records import CapturedMap, RunInfo, Sample, Sink, infer_stride
-from featscope.store.files import check_folder_name, safe_name
+from featscope.store.files import safe_name
 from featscope.store.writer import RunWriter
-
-Stored = Tuple[CapturedMap, NDArray[np.generic]]
 
 # Module state, because `tap` is called from deep inside a model that knows nothing of the capture.
 _active: List[Capture] = []
-
-
-class MemorySink:
-    """A sink that keeps the maps: folder -> arrays in the order they came.
-
-    >>> model = nn.Sequential(nn.Conv2d(3, 4, 1))
-    >>> with capture(model) as maps:
-    ...     _ = model(torch.zeros(1, 3, 8, 8))
-    >>> maps.sink["0.conv2d"][0].shape
-    (1, 4, 8, 8)
-    """
-
-    def __init__(self) -> None:
-        self.stored: List[Stored] = []
-        self.samples: List[Sample] = []
-
-    def __getitem__(self, folder: str) -> List[NDArray[np.generic]]:
-        return [array for captured, array in self.stored if captured.folder == folder]
-
-    def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
-        """Keep one array."""
-        self.stored.append((captured, array))
-
-    def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]] = None) -> None:
-        """Keep one sample."""
-        self.samples.append(sample)
-
-    def close(self, finished: bool = True) -> None:
-        """Nothing to finish."""
 
 
 def capture(
@@ -83,6 +54,7 @@ def capture(
     """
     layers = [layers] if isinstance(layers, str) else layers
     choices = select(unwrap(model), layers)
+    folders = FolderNames(unwrap(model), [choice.name for choice in choices], names or {})
     sink: Any = to
     if to is None:
         sink = MemorySink()
@@ -90,7 +62,7 @@ def capture(
         info = info or RunInfo(model=type(model).__name__)
         sink = RunWriter(to, msgspec.structs.replace(info, layers=[c.name for c in choices]), rank)
     asked = any(not pattern.startswith("!") for pattern in layers or ())
-    return Capture(model, choices, sink, names or {}, asked, world_size, rank)
+    return Capture(model, choices, sink, folders, asked, world_size, rank)
 
 
 def tap(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -115,7 +87,7 @@ class Capture:
         model: nn.Module,
         choices: Sequence[Choice],
         sink: Sink,
-        names: Mapping[str, str],
+        folders: FolderNames,
         asked: bool,
         batch_step: int = 1,
         first_batch: int = 0,
@@ -124,8 +96,6 @@ class Capture:
         self.batch = self._last = first_batch
         self._model, self._choices, self._asked = unwrap(model), list(choices), asked
         self._compiled = _is_compiled(model)
-        self._names = dict(names)
-        self._check_names()
         self._step = batch_step
         self._handles: List[RemovableHandle] = []
         self._expanding: Dict[str, List[RemovableHandle]] = {}
@@ -135,7 +105,7 @@ class Capture:
         self._ran: Set[str] = set()
         self._held: List[Tuple[str, str, nn.Module, List[Tuple[str, NDArray[np.generic]]]]] = []
         self._stand_ins: Dict[str, Set[str]] = {}
-        self._folders: Dict[str, str] = {}
+        self._folders = folders
         self._sample_ids: List[str] = []
         self._input_size: Optional[Tuple[int, int]] = None
         self._in_forward = False
@@ -327,7 +297,7 @@ class Capture:
         cls = type(module).__name__ if module is not None else "tap"
         call = self._calls[layer]
         self._calls[layer] += 1
-        base = self._folder(layer, cls)
+        base = self._folders.of(layer, cls)
         for field, value in values:
             folder = f"{base}.{safe_name(field)}" if field else base
             level = self._levels[folder]
@@ -348,30 +318,6 @@ class Capture:
                 stride=stride,
             )
             self.sink.put(captured, to_array(value) if isinstance(value, torch.Tensor) else value)
-
-    def _folder(self, layer: str, cls: str) -> str:
-        if layer not in self._folders:
-            self._folders[layer] = self._renamed(layer) or safe_name(f"{layer}.{cls.lower()}")
-        return self._folders[layer]
-
-    def _renamed(self, layer: str) -> str:
-        """The name given for a layer, or for the one above it that stands for it."""
-        if layer in self._names:
-            return self._names[layer]
-        for given, name in self._names.items():
-            if layer.startswith(given + ".") and any(c.name == given for c in self._choices):
-                rest = layer[len(given) + 1 :]
-                parent = dict(self._model.named_modules())[given]
-                only_child = len(list(parent.children())) == 1 and "." not in rest
-                return name if only_child else f"{name}.{safe_name(rest)}"
-        return ""
-
-    def _check_names(self) -> None:
-        for name in self._names.values():
-            check_folder_name(name)
-        twice = {n for n in self._names.values() if list(self._names.values()).count(n) > 1}
-        if twice:
-            raise BadOptionError(f"two layers cannot share the folder {sorted(twice)[0]!r}; change `names`")
 
     # Errors
 

@@ -59,13 +59,13 @@ def _draw(output: Path, images: List[Path]) -> None:
     from featscope.demo.scenes import draw_scene
     from featscope.render.boxes import draw_boxes
     from featscope.render.heat import HeatStyle
+    from featscope.render.images import read_image
     from featscope.render.jobs import (
         HeatOptions,
         MosaicOptions,
         Outcome,
         plan_heat,
         plan_mosaics,
-        read_image,
         run_jobs,
     )
     from featscope.render.png import encode_rgb

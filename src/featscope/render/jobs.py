@@ -12,14 +12,14 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from featscope.arrays.normalise import bounds, merge_bounds, parse_range
 from featscope.arrays.reduce import as_floats, reduce
-from featscope.errors import BadImageError, BadRunError, FeatscopeError, unknown_name
-from featscope.records import Boxes, Geometry, Sample
+from featscope.errors import BadRunError, FeatscopeError, unknown_name
+from featscope.records import Boxes, Sample
 from featscope.render.colour import palette
 from featscope.render.heat import STYLES, HeatStyle, draw_heat
+from featscope.render.images import read_image, sample_image
 from featscope.render.mosaic import choose_channels, draw_channel, draw_mosaic
 from featscope.store.files import inside, make_folder, natural_key, safe_name, write_atomic
 from featscope.store.reader import MapFile, Run
@@ -237,7 +237,7 @@ def _draw_heat(
     if options.image is not None:
         image, geometry = read_image(options.image), None
     elif sample is not None and geometry is not None and (options.overlay or options.predictions):
-        image = sample_image(run, sample, outcome)
+        image = sample_image(run, sample, outcome.errors, outcome.remarks)
     boxes: List[Tuple[Boxes, Optional[str]]] = []
     if sample is not None and options.truth and sample.truth is not None:
         boxes.append((sample.truth, "white"))
@@ -267,65 +267,6 @@ def _draw_heat(
         outcome.constant += picture.values.constant
     if has_image:
         _save(folder / f"{feature_map.stem}_overlay.png", draw(image=image).png, outcome)
-
-
-# Images
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as (H, W, 3) RGB, as it is stored: detectors do not turn it by its EXIF tag."""
-    try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert("RGB"))
-    except FileNotFoundError:
-        raise BadImageError(f"the image {path} does not exist") from None
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise BadImageError(f"the image {path} cannot be read: {error}") from None
-
-
-def sample_image(run: Run, sample: Sample, outcome: Outcome) -> Optional[NDArray[np.uint8]]:
-    """The sample's image: the file it was read from, or else the input stored in the run."""
-    geometry = sample.geometry
-    if geometry is None:
-        return None
-    try:
-        image = read_image(Path(sample.path))
-        if image.shape[:2] == tuple(geometry.original):
-            return image
-        outcome.errors.append(
-            f"{sample.path} is {image.shape[0]} x {image.shape[1]}, its record says {geometry.original[0]} x "
-            f"{geometry.original[1]} (height x width); the input stored in the run was drawn in its place"
-        )
-    except BadImageError as error:
-        if sample.path and Path(sample.path).exists():
-            outcome.errors.append(f"{error}; the input stored in the run was drawn in its place")
-        else:
-            outcome.remarks.append(f"{sample.path or sample.id} is gone: the input stored in the run was drawn")
-    if not sample.input:
-        return None
-    try:
-        return unfed(read_image(inside(run.folder, sample.input)), geometry)
-    except FeatscopeError as error:
-        outcome.errors.append(str(error))
-        return None
-
-
-def unfed(picture: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
-    """The original image, as far as the input (without padding) holds it: flip, resize, crop undone."""
-    if geometry.flip in ("horizontal", "diagonal"):
-        picture = picture[:, ::-1]
-    if geometry.flip in ("vertical", "diagonal"):
-        picture = picture[::-1]
-    height, width = geometry.crop[2:] if geometry.crop else geometry.original
-    resized = np.asarray(
-        Image.fromarray(np.ascontiguousarray(picture)).resize((width, height), Image.Resampling.BILINEAR)
-    )
-    if not geometry.crop:
-        return resized
-    canvas = np.zeros((*geometry.original, 3), np.uint8)
-    top, left = geometry.crop[:2]
-    canvas[top : top + height, left : left + width] = resized
-    return canvas
 
 
 # Ranges that maps share

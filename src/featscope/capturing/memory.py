@@ -1,0 +1,40 @@
+"""A capture without a disk."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.records import CapturedMap, Sample
+
+
+class MemorySink:
+    """A sink that keeps the maps: folder -> arrays in the order they came.
+
+    >>> import featscope, torch
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
+    >>> with featscope.capture(model) as session:
+    ...     _ = model(torch.zeros(1, 3, 8, 8))
+    >>> session.sink["0.conv2d"][0].shape
+    (1, 4, 8, 8)
+    """
+
+    def __init__(self) -> None:
+        self.stored: List[Tuple[CapturedMap, NDArray[np.generic]]] = []
+        self.samples: List[Sample] = []
+
+    def __getitem__(self, folder: str) -> List[NDArray[np.generic]]:
+        return [array for captured, array in self.stored if captured.folder == folder]
+
+    def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
+        """Keep one array."""
+        self.stored.append((captured, array))
+
+    def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]] = None) -> None:
+        """Keep one sample."""
+        self.samples.append(sample)
+
+    def close(self, finished: bool = True) -> None:
+        """Nothing to finish."""

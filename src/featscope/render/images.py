@@ -1,0 +1,74 @@
+"""Images to lie under heat maps: the files themselves, or the inputs that a run keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from featscope.errors import BadImageError, FeatscopeError
+from featscope.records import Geometry, Sample
+from featscope.store.files import inside
+from featscope.store.reader import Run
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file as (H, W, 3) RGB, as it is stored: detectors do not turn it by its EXIF tag."""
+    try:
+        with Image.open(path) as file:
+            return np.asarray(file.convert("RGB"))
+    except FileNotFoundError:
+        raise BadImageError(f"the image {path} does not exist") from None
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
+        raise BadImageError(f"the image {path} cannot be read: {error}") from None
+
+
+def sample_image(run: Run, sample: Sample, errors: List[str], remarks: List[str]) -> Optional[NDArray[np.uint8]]:
+    """The sample's image: the file it was read from, or else the input stored in the run.
+
+    What is wrong with either goes to `errors`, that the file is gone to `remarks`.
+    """
+    geometry = sample.geometry
+    if geometry is None:
+        return None
+    try:
+        image = read_image(Path(sample.path))
+        if image.shape[:2] == tuple(geometry.original):
+            return image
+        errors.append(
+            f"{sample.path} is {image.shape[0]} x {image.shape[1]}, its record says {geometry.original[0]} x "
+            f"{geometry.original[1]} (height x width); the input stored in the run was drawn in its place"
+        )
+    except BadImageError as error:
+        if sample.path and Path(sample.path).exists():
+            errors.append(f"{error}; the input stored in the run was drawn in its place")
+        else:
+            remarks.append(f"{sample.path or sample.id} is gone: the input stored in the run was drawn")
+    if not sample.input:
+        return None
+    try:
+        return unfed(read_image(inside(run.folder, sample.input)), geometry)
+    except FeatscopeError as error:
+        errors.append(str(error))
+        return None
+
+
+def unfed(picture: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """The original image, as far as the input (without padding) holds it: flip, resize, crop undone."""
+    if geometry.flip in ("horizontal", "diagonal"):
+        picture = picture[:, ::-1]
+    if geometry.flip in ("vertical", "diagonal"):
+        picture = picture[::-1]
+    height, width = geometry.crop[2:] if geometry.crop else geometry.original
+    resized = np.asarray(
+        Image.fromarray(np.ascontiguousarray(picture)).resize((width, height), Image.Resampling.BILINEAR)
+    )
+    if not geometry.crop:
+        return resized
+    canvas = np.zeros((*geometry.original, 3), np.uint8)
+    top, left = geometry.crop[:2]
+    canvas[top : top + height, left : left + width] = resized
+    return canvas
