@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Iterator, List, Tuple
@@ -22,7 +23,6 @@ TEMPORARY = ".part"
 _UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST_NAME = 200
-_PIECE = 1 << 20
 
 
 def safe_name(name: str) -> str:
@@ -93,18 +93,17 @@ def write_atomic(path: Path, data: bytes) -> None:
         _write_all(descriptor, data)
 
 
-def write_npy(path: Path, array: NDArray[np.generic]) -> int:
-    """Write a C-ordered array as `.npy`, whole or not at all; returns the CRC-32 of its bytes."""
+def write_npy(path: Path, array: NDArray[np.generic], pool: Executor) -> int:
+    """Write a C-ordered array as `.npy`, whole or not at all; returns the CRC-32 of its bytes.
+
+    The checksum is worked out in `pool` while the bytes are written: both let other threads run.
+    """
     data = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
-    checksum = 0
+    checksum = pool.submit(isal_zlib.crc32, data)
     with _whole_file(path) as descriptor:
         _write_all(descriptor, npy_header(array))
-        # Piece by piece: what the checksum has read is still in the cache when it is written.
-        for start in range(0, len(data), _PIECE):
-            piece = data[start : start + _PIECE]
-            checksum = isal_zlib.crc32(piece, checksum)
-            _write_all(descriptor, piece)
-    return checksum
+        _write_all(descriptor, data)
+    return checksum.result()
 
 
 def make_folder(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Callable, Deque, Optional, Set
@@ -65,6 +66,7 @@ class RunWriter:
         self._save_info()
         self._manifest = open(self.folder / f"manifest-{rank:05d}.jsonl", "ab", buffering=0)  # noqa: SIM115
         self._samples = open(self.folder / f"samples-{rank:05d}.jsonl", "ab", buffering=0)  # noqa: SIM115
+        self._checksums = ThreadPoolExecutor(1, "featscope-checksum")
         self._thread = threading.Thread(target=self._work, name="featscope-writer", daemon=True)
         self._thread.start()
 
@@ -85,6 +87,7 @@ class RunWriter:
             self._closing = True
             self._state.notify_all()
         self._thread.join()
+        self._checksums.shutdown()
         self._manifest.close()
         self._samples.close()
         self._raise_error()
@@ -160,7 +163,7 @@ class RunWriter:
             inside(self.folder, path)
             make_folder(self.folder / captured.folder)
             self._known_folders.add(captured.folder)
-        checksum = write_npy(self.folder / path, array)
+        checksum = write_npy(self.folder / path, array, self._checksums)
         record = MapRecord(
             path=path,
             layer=captured.layer,
