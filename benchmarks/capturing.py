@@ -30,7 +30,7 @@ def rows(folder: Path, images: int = 200) -> Iterator[Row]:
     yield memory(folder, images)
 
 
-def writing(folder: Path, rounds: int = 15) -> Row:
+def writing(folder: Path, rounds: int = 25) -> Row:
     """The writer against plain write() of the same bytes to the same disk, taking turns.
 
     Both write from a thread: on a virtual machine the pages of the cache that another core has freed

@@ -94,6 +94,13 @@ def test_a_run_with_its_image(featscope, run):
     assert featscope("check", run)[0] == 0
 
 
+def test_an_image_given_for_a_run_keeps_the_runs_geometry(featscope, run, tmp_path):
+    featscope("heat", run, "-o", tmp_path / "recorded")
+    featscope("heat", run, "-o", tmp_path / "given", "--image", run.parent / "photo.png")
+    name = "neck.fpn/batch_0_layer_0_overlay.png"
+    np.testing.assert_array_equal(pixels(tmp_path / "recorded" / name), pixels(tmp_path / "given" / name))
+
+
 def test_an_image_that_is_gone_is_drawn_from_the_run(featscope, run):
     (run.parent / "photo.png").unlink()
     code, out, err = featscope("heat", run)

@@ -255,6 +255,28 @@ def test_bad_input(mmrotate_root, tmp_path, arguments, message):
     assert "Traceback" not in done.stderr
 
 
+def test_images_in_place_of_the_test_set(mmrotate_root, tmp_path):
+    """Also twice the same name, also random weights, also an image that is none."""
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "P0248.png").symlink_to(IMAGES / "images" / "P0248.png")
+    (tmp_path / "more" / "text.png").write_text("no image")
+    options = ["-i", IMAGES / "images" / "P0248.png", "-i", tmp_path / "more", "-l", "neck"]
+    done = featscope("capture", TINY, "random", *options, "-o", tmp_path / "run", check=False)
+    assert done.returncode == 1
+    assert "text.png cannot be read" in done.stderr
+    assert "10 maps of 2 samples" in done.stdout
+    opened = open_run(tmp_path / "run")
+    assert set(opened.samples) == {"P0248", "P0248_1"}
+    assert opened.info.classes[:2] == ["plane", "baseball-diamond"]
+
+
+def test_layers_of_a_real_config(mmrotate_root):
+    done = featscope("layers", mmrotate_root / ".mim/configs/s2anet/s2anet-le135_r50_fpn_1x_dota.py")
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["backbone", "ResNet", "1", "1", "x", "256", "x", "256", "x", "256", "4"] in rows
+    assert ["bbox_head_refine.0", "S2ARefineHead", "1", "cls_scores"] in [row[:4] for row in rows]
+
+
 def test_a_checkpoint_with_a_pickle_is_refused(mmrotate_root, tmp_path):
     torch.save({"state_dict": {}, "extra": TINY}, tmp_path / "odd.pth")  # a Path is no plain value
     done = featscope("capture", TINY, tmp_path / "odd.pth", "-o", tmp_path / "run", check=False)

@@ -60,6 +60,15 @@ def test_three_components_are_a_colour_picture(random):
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
 
 
+def test_boxes_over_three_components(random):
+    array, style = random.standard_normal((8, 6, 5)), HeatStyle(reduce="pca")
+    boxes = Boxes("xyxy", [[10, 10, 40, 40]], [0])
+    plain = pixels(draw_heat(array, style, size=(60, 50)).png)
+    boxed = pixels(draw_heat(array, style, size=(60, 50), boxes=[(boxes, "white")]).png)
+    assert (boxed[25, 10] == 255).all()
+    assert (boxed[20:30, 20:30] == plain[20:30, 20:30]).all()
+
+
 def test_boxes_lie_where_they_say():
     boxes = Boxes("cxcywha", [[50, 50, 40, 20, 0.0]], [0])
     tilted = Boxes("cxcywha", [[50, 50, 40, 20, np.pi / 2]], [0])

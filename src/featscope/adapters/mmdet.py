@@ -105,7 +105,7 @@ def capture_test_loop(
     config.load_from = None
     runner = Runner.from_cfg(config)
     load_checkpoint(runner.model, checkpoint, trusted)
-    runner._load_from = checkpoint
+    runner._load_from, runner._has_loaded = checkpoint, True  # loaded above, and for the record
     hook = FeatureMapHook(str(output), layers, names)
     runner.register_hook(hook, priority=hook.priority)
     runner.test()
@@ -170,10 +170,12 @@ def capture_images(
 def _batches(
     images: Sequence[Path], pipeline: Callable[[Any], Any], failed: List[str], done: Callable[[], None]
 ) -> Iterator[Tuple[int, Dict[str, Any]]]:
-    number = 0
+    number, seen = 0, set()
     for image in images:
+        name = image.stem if image.stem not in seen else f"{image.stem}_{number}"
+        seen.add(name)
         try:
-            item = pipeline({"img_path": str(image), "img_id": image.stem})
+            item = pipeline({"img_path": str(image), "img_id": name})
         except (OSError, AttributeError, ValueError) as error:  # what mmcv raises for a file it cannot read
             failed.append(f"the image {image} cannot be read: {error}")
             done()
@@ -184,13 +186,14 @@ def _batches(
 
 
 def pipeline_for_testing(config: Any, from_array: bool = False) -> Any:
-    """The config's pipeline for testing; `from_array` lets it start with an image in memory."""
+    """The config's pipeline for images without labels; `from_array` lets it start with one in memory."""
     from mmcv.transforms import Compose
 
     dataset = config.test_dataloader.dataset
     while "pipeline" not in dataset:  # wrapped data sets
         dataset = dataset.get("dataset") or dataset.datasets[0]
-    steps = [dict(step) for step in dataset.pipeline]
+    about_labels = ("Annotations", "ConvertBoxType")
+    steps = [dict(s) for s in dataset.pipeline if not any(part in s["type"] for part in about_labels)]
     if from_array:
         steps[0] = {"type": "mmdet.LoadImageFromNDArray"}
     return Compose(steps)

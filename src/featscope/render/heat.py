@@ -91,7 +91,12 @@ def draw_heat(
     if size is None:
         size = _default_size(heat, image, geometry)
     if heat.ndim == 3:
-        return _three_channels(heat, style, size, image, geometry, stride, text)
+        parts = [quantise(heat[..., i], *(value_range or bounds(heat[..., i], style.range))) for i in range(3)]
+        planes = [place_indices(p.indices, False, size, geometry, stride, style.smooth) for p in parts]
+        picture = _over_image(Image.fromarray(np.stack(planes, -1)), style, image, geometry)
+        for some, colour in boxes:
+            draw_boxes(picture, some, classes, min_score, colour)
+        return HeatPicture(encode_rgb(np.asarray(picture), dict(text or {}, **_notes(style, parts[0]))), parts[0])
     limits = value_range or (None if style.resize == "before_range" else bounds(heat, style.range))
     if style.resize != "indices":
         if not np.isfinite(heat).all():
@@ -107,7 +112,9 @@ def draw_heat(
     note = dict(text or {}, **_notes(style, values))
     if image is None and not boxes and not style.colorbar:
         return HeatPicture(encode_indexed(placed, colours, note), values)
-    picture = _over_image(placed, colours, style, image, geometry)
+    indexed = Image.fromarray(placed)
+    indexed.putpalette(colours.tobytes())
+    picture = _over_image(indexed.convert("RGB"), style, image, geometry)
     for some, colour in boxes:
         draw_boxes(picture, some, classes, min_score, colour)
     if style.colorbar:
@@ -136,15 +143,8 @@ def _notes(style: HeatStyle, values: Quantised) -> Dict[str, str]:
 
 
 def _over_image(
-    placed: NDArray[np.uint8],
-    colours: NDArray[np.uint8],
-    style: HeatStyle,
-    image: Optional[NDArray[np.uint8]],
-    geometry: Optional[Geometry],
+    coloured: Image.Image, style: HeatStyle, image: Optional[NDArray[np.uint8]], geometry: Optional[Geometry]
 ) -> Image.Image:
-    indexed = Image.fromarray(placed)
-    indexed.putpalette(colours.tobytes())
-    coloured = indexed.convert("RGB")
     if image is None:
         return coloured
     ground = Image.fromarray(image)
@@ -156,23 +156,6 @@ def _over_image(
         ground.paste(blended.crop(part), part[:2])
         return ground
     return blended
-
-
-def _three_channels(
-    heat: NDArray[np.floating],
-    style: HeatStyle,
-    size: Size,
-    image: Optional[NDArray[np.uint8]],
-    geometry: Optional[Geometry],
-    stride: Optional[Tuple[float, float]],
-    text: Optional[Mapping[str, str]],
-) -> HeatPicture:
-    """Three components as red, green and blue, each over its own range."""
-    parts = [quantise(heat[..., i], *bounds(heat[..., i], style.range)) for i in range(3)]
-    rgb = np.stack([place_indices(part.indices, False, size, geometry, stride, style.smooth) for part in parts], -1)
-    if image is not None:
-        rgb = np.asarray(Image.blend(Image.fromarray(image), Image.fromarray(rgb), style.alpha))
-    return HeatPicture(encode_rgb(rgb, dict(text or {}, **_notes(style, parts[0]))), parts[0])
 
 
 def _with_colorbar(picture: Image.Image, style: HeatStyle, values: Quantised) -> Image.Image:

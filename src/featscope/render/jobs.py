@@ -235,13 +235,15 @@ def _draw_heat(
     stride = map_file.record.stride if map_file.record else None
     image = None
     if options.image is not None:
-        image, geometry = read_image(options.image), None
+        image = read_image(options.image)
+        if geometry is not None and image.shape[:2] != tuple(geometry.original):
+            geometry = None  # another image: the map is stretched over it
     elif sample is not None and geometry is not None and (options.overlay or options.predictions):
         image = sample_image(run, sample, outcome.errors, outcome.remarks)
     boxes: List[Tuple[Boxes, Optional[str]]] = []
-    if sample is not None and options.truth and sample.truth is not None:
+    if sample is not None and geometry is not None and options.truth and sample.truth is not None:
         boxes.append((sample.truth, "white"))
-    if sample is not None and options.predictions and sample.predictions is not None:
+    if sample is not None and geometry is not None and options.predictions and sample.predictions is not None:
         boxes.append((sample.predictions, None))
     size = (image.shape[0], image.shape[1]) if image is not None else None
     classes = run.info.classes if run.info else ()

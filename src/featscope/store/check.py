@@ -12,7 +12,7 @@ from isal import isal_zlib
 from featscope.errors import BadArrayError
 from featscope.records import MapRecord
 from featscope.store.files import TEMPORARY, read_npy_header
-from featscope.store.reader import Run, _walk, open_run
+from featscope.store.reader import Run, open_run, walk_arrays
 
 
 class Report(NamedTuple):
@@ -48,7 +48,7 @@ def check_run(folder: Path | str) -> Report:
             if name not in run.samples:
                 problems.append(f"{map_file.path}: no line describes its sample {name!r}")
     known = {map_file.path for map_file in run.maps}
-    for path in (m.path for m in _walk(run.folder)):
+    for path in (m.path for m in walk_arrays(run.folder)):
         if path not in known:
             problems.append(f"{path} has no line in the manifest; the capture may have been killed there")
     for sample in run.samples.values():

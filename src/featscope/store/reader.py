@@ -88,7 +88,7 @@ def open_run(folder: Path | str) -> Run:
         raise BadRunError(f"{folder} cannot be read: permission denied; try: chmod -R u+rX {folder}")
     if (folder / "run.json").exists():
         return _open_manifests(folder)
-    maps = tuple(_walk(folder))
+    maps = tuple(walk_arrays(folder))
     if not maps:
         raise BadRunError(f"{folder} holds no .npy file; name a folder of subfolders of .npy files")
     return Run(folder, maps)
@@ -138,7 +138,8 @@ def read_lines(path: Path, kind: Type[Record], problems: List[FeatscopeError]) -
                 problems.append(BadRunError(f"{path} line {number} is damaged: {error}"))
 
 
-def _walk(root: Path) -> Iterator[MapFile]:
+def walk_arrays(root: Path) -> Iterator[MapFile]:
+    """All `.npy` files below a folder in natural order, but for those among a run's pictures."""
     for current, folders, files in os.walk(root):
         folders[:] = sorted(
             (f for f in folders if not (Path(current) == root and f in PICTURE_FOLDERS)), key=natural_key
