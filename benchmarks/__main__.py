@@ -1,4 +1,4 @@
-"""Print the table: `python -m benchmarks [--only drawing|capturing] [--folder DIR]`."""
+"""Print the table: `python -m benchmarks [--only drawing|writing|capturing] [--folder DIR]`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=["drawing", "capturing"])
+    parser.add_argument("--only", choices=["drawing", "writing", "capturing"])
     parser.add_argument("--images", type=int, default=200, help="images of the row about memory")
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk that is written to")
     options = parser.parse_args()
@@ -43,7 +43,7 @@ def main() -> None:
             missed += not row.holds
             print("| " + " | ".join([*row[:5], "yes" if row.holds else "NO"]) + " |", flush=True)
 
-    if options.only != "capturing":
+    if options.only in (None, "drawing"):
         from benchmarks import drawing
 
         show(drawing.rows())
@@ -52,7 +52,9 @@ def main() -> None:
 
         folder = capturing.temporary_folder(options.folder)
         try:
-            show(capturing.rows(folder, options.images))
+            show(capturing.writing(folder, to_disk) for to_disk in (False, True))
+            if options.only != "writing":
+                show(capturing.rows(folder, options.images))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     sys.exit(1 if missed else 0)

@@ -71,6 +71,6 @@ def _from_cmap(name: str, levels: int) -> Palette:
 
 CLASS_COLOURS: Tuple[Colour, ...] = (
     (255, 214, 10), (0, 224, 255), (255, 110, 64), (124, 255, 78), (255, 120, 220), (150, 160, 255),
-    (255, 255, 255), (0, 200, 150), (255, 170, 120), (200, 255, 220), (220, 180, 255), (160, 220, 255),
+    (64, 156, 255), (0, 200, 150), (255, 170, 120), (200, 255, 220), (220, 180, 255), (160, 220, 255),
 )  # fmt: skip
-"""Colours of boxes, by class: bright, so that they stand out of any colour map."""
+"""Colours of boxes, by class: bright, so that they stand out of any colour map. White is the truth's."""
