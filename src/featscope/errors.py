@@ -36,6 +36,10 @@ class BadImageError(FeatscopeError, ValueError):
 class OutputError(FeatscopeError, OSError):
     """Something could not be written."""
 
+    def __str__(self) -> str:
+        """The message without the number of the system's error, which stays in `errno`."""
+        return self.strerror or super().__str__()
+
 
 class CaptureError(FeatscopeError, RuntimeError):
     """A model cannot be captured as asked."""

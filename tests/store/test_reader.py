@@ -63,3 +63,25 @@ def test_a_damaged_run_json(run):
     (run / "run.json").write_text("{")
     with pytest.raises(BadRunError, match="damaged"):
         open_run(run)
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    import os
+
+    (tmp_path / "a").mkdir()
+    np.save(tmp_path / "a" / "x.npy", np.zeros((2, 2)))
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read everything, so it is told not to
+    run = open_run(tmp_path)
+    assert len(run.maps) == 1
+    assert "locked cannot be read" in str(run.problems[0])
+    (tmp_path / "a" / "x.npy").unlink()
+    with pytest.raises(BadRunError, match="locked"):
+        open_run(tmp_path)

@@ -48,7 +48,7 @@ def check_run(folder: Path | str) -> Report:
             if name not in run.samples:
                 problems.append(f"{map_file.path}: no line describes its sample {name!r}")
     known = {map_file.path for map_file in run.maps}
-    for path in (m.path for m in walk_arrays(run.folder)):
+    for path in (m.path for m in walk_arrays(run.folder, [])):
         if path not in known:
             problems.append(f"{path} has no line in the manifest; the capture may have been killed there")
     for sample in run.samples.values():
@@ -60,7 +60,7 @@ def check_run(folder: Path | str) -> Report:
 
 
 def _check_bare(run: Run) -> Report:
-    problems, size = [], 0
+    problems, size = [str(problem) for problem in run.problems], 0
     for map_file in run.maps:
         try:
             size += map_file.load().nbytes

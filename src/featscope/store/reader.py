@@ -88,10 +88,13 @@ def open_run(folder: Path | str) -> Run:
         raise BadRunError(f"{folder} cannot be read: permission denied; try: chmod -R u+rX {folder}")
     if (folder / "run.json").exists():
         return _open_manifests(folder)
-    maps = tuple(walk_arrays(folder))
+    problems: List[FeatscopeError] = []
+    maps = tuple(walk_arrays(folder, problems))
+    if not maps and problems:
+        raise problems[0]
     if not maps:
         raise BadRunError(f"{folder} holds no .npy file; name a folder of subfolders of .npy files")
-    return Run(folder, maps)
+    return Run(folder, maps, problems=tuple(problems))
 
 
 def _open_manifests(folder: Path) -> Run:
@@ -138,9 +141,16 @@ def read_lines(path: Path, kind: Type[Record], problems: List[FeatscopeError]) -
                 problems.append(BadRunError(f"{path} line {number} is damaged: {error}"))
 
 
-def walk_arrays(root: Path) -> Iterator[MapFile]:
-    """All `.npy` files below a folder in natural order, but for those among a run's pictures."""
-    for current, folders, files in os.walk(root):
+def walk_arrays(root: Path, problems: List[FeatscopeError]) -> Iterator[MapFile]:
+    """All `.npy` files below a folder in natural order, but for those among a run's pictures.
+
+    Folders that cannot be read go to `problems`.
+    """
+
+    def unreadable(error: OSError) -> None:
+        problems.append(BadRunError(f"{error.filename} cannot be read: {error.strerror}; try: chmod u+rx"))
+
+    for current, folders, files in os.walk(root, onerror=unreadable):
         folders[:] = sorted(
             (f for f in folders if not (Path(current) == root and f in PICTURE_FOLDERS)), key=natural_key
         )
