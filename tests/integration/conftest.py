@@ -31,7 +31,7 @@ def run(*command, check=True, folder=PROJECT):
     """Run a command of a user; returns what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
-        [str(c) for c in command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [str(c) for c in command], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=400
     )
     if check and done.returncode:
         raise AssertionError(f"{command} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")

@@ -201,17 +201,21 @@ def test_examples_run_with_random_weights(test_tool, tmp_path):
 def test_the_validation_loop(mmrotate_root, tmp_path):
     script = tmp_path / "validate.py"
     script.write_text(
-        "from mmengine.config import Config\n"
-        "from mmengine.runner import Runner\n"
-        "from mmrotate.utils import register_all_modules\n"
-        "register_all_modules()\n"
-        f"cfg = Config.fromfile({str(TINY)!r})\n"
-        "cfg.val_dataloader, cfg.val_evaluator, cfg.val_cfg = cfg.test_dataloader, cfg.test_evaluator, dict(type='ValLoop')\n"
-        "cfg.custom_imports = dict(imports=['featscope.adapters.mmengine'])\n"
-        "import featscope.adapters.mmengine\n"
-        f"cfg.custom_hooks = [dict(type='FeatureMapHook', save_dir={str(tmp_path / 'run')!r}, layers=['neck'])]\n"
-        f"cfg.work_dir, cfg.load_from = {str(tmp_path / 'work')!r}, {str(WEIGHTS)!r}\n"
-        "Runner.from_cfg(cfg).val()\n"
+        f"""
+import featscope.adapters.mmengine
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmrotate.utils import register_all_modules
+
+if __name__ == "__main__":  # the metric starts processes that import this file
+    register_all_modules()
+    cfg = Config.fromfile({str(TINY)!r})
+    cfg.val_dataloader, cfg.val_evaluator = cfg.test_dataloader, cfg.test_evaluator
+    cfg.val_cfg = dict(type="ValLoop")
+    cfg.custom_hooks = [dict(type="FeatureMapHook", save_dir={str(tmp_path / "run")!r}, layers=["neck"])]
+    cfg.work_dir, cfg.load_from = {str(tmp_path / "work")!r}, {str(WEIGHTS)!r}
+    Runner.from_cfg(cfg).val()
+"""
     )
     run(sys.executable, script)
     assert _tree(tmp_path / "run") == {"neck.fpn": {f"batch_{b}_layer_{n}.npy" for b in range(2) for n in range(5)}}

@@ -176,7 +176,7 @@ def _batches(
         seen.add(name)
         try:
             item = pipeline({"img_path": str(image), "img_id": name})
-        except (OSError, AttributeError, ValueError) as error:  # what mmcv raises for a file it cannot read
+        except (OSError, AttributeError, ValueError, AssertionError) as error:  # what mmcv makes of a bad file
             failed.append(f"the image {image} cannot be read: {error}")
             done()
             continue
