@@ -25,8 +25,8 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 def rows(folder: Path, images: int = 200) -> Iterator[Row]:
     """The rows about the test loop; `folder` is on the disk that is written to."""
-    yield loop(folder)
     yield memory(folder, images)
+    yield loop(folder)
 
 
 def writing(folder: Path, to_disk: bool, rounds: int = 20) -> Row:
@@ -161,6 +161,7 @@ def memory(folder: Path, images: int) -> Row:
     """Resident memory over many images, with the hook and without."""
     from mmengine.hooks import Hook
 
+    from featscope.adapters.mmdet import load_checkpoint
     from featscope.adapters.mmengine import FeatureMapHook
 
     class Resident(Hook):
@@ -177,6 +178,7 @@ def memory(folder: Path, images: int) -> Row:
     for i in range(images):
         (many / f"{i:04d}.jpg").symlink_to(source[i % len(source)])
     runner = _runner(folder, str(SHARED / "models" / "s2anet_tiny.py"), many, "jpg")
+    load_checkpoint(runner.model, str(SHARED / "models" / "s2anet_tiny.pth"))
     readings = []
     for hooks in ([], [FeatureMapHook(str(folder / "run"))]):
         resident = Resident()

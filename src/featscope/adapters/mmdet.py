@@ -201,11 +201,12 @@ def pipeline_for_testing(config: Any, from_array: bool = False) -> Any:
 
 def _classes(config: Any) -> List[str]:
     """Names of the classes of the config's data set, without reading the data set."""
-    from mmdet.registry import DATASETS
+    from mmengine.registry import DATASETS
 
     dataset = config.test_dataloader.dataset
     own = (dataset.get("metainfo") or {}).get("classes")
-    kind = DATASETS.get(dataset.get("type", ""))
+    name = str(dataset.get("type", ""))
+    kind = DATASETS.get(name if "." in name else f"{config.get('default_scope') or 'mmdet'}.{name}")
     return list(own or (getattr(kind, "METAINFO", None) or {}).get("classes") or ())
 
 
