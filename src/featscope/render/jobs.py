@@ -114,9 +114,10 @@ def output_folder(run: Run, kind: str, given: Optional[Path]) -> Path:
 def feature_maps(map_file: MapFile) -> Iterator[FeatureMap]:
     """The maps of one file, image by image, with the stem of each picture's name."""
     batch = map_file.load()
-    samples = map_file.samples
+    # Regions of interest come by the hundred for one image: they are no maps of the whole of it.
+    samples = map_file.samples if len(map_file.samples) == len(batch) else ()
     for index, array in enumerate(batch):
-        sample = samples[index] if index < len(samples) else None
+        sample = samples[index] if samples else None
         stem = map_file.path.stem
         if len(batch) > 1:
             stem += "_" + safe_name(sample.id if sample else str(index))

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from conftest import pixels
+
+from featscope.records import Boxes, Geometry, Sample
+from featscope.render.heat import HeatStyle
+from featscope.render.jobs import HeatOptions, choose_maps, feature_maps, plan_heat, run_jobs
+from featscope.store.reader import MapFile, open_run
+
+
+def test_a_map_of_each_image_has_its_sample(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 4, 4)))
+    samples = (Sample("left"), Sample("right"))
+    found = list(feature_maps(MapFile(tmp_path / "x.npy", "", None, samples)))
+    assert [(f.sample.id, f.stem, f.array.shape) for f in found] == [
+        ("left", "x_left", (3, 4, 4)),
+        ("right", "x_right", (3, 4, 4)),
+    ]
+
+
+def test_regions_of_interest_are_not_placed_on_the_image(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((5, 3, 7, 7)))
+    sample = Sample("a", geometry=Geometry((20, 30), (20, 30), (32, 32)))
+    assert [f.sample for f in feature_maps(MapFile(tmp_path / "x.npy", "", None, (sample,)))] == [None] * 5
+
+
+@pytest.mark.parametrize(("value_range", "top"), [("map", 255), ("layer", 255), ("run", 128)])
+def test_ranges_that_maps_share(tmp_path, value_range, top):
+    for folder, value in (("a", 1.0), ("b", 2.0)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "x.npy", np.array([[0.0, value]]))
+    run = open_run(tmp_path)
+    options = HeatOptions(style=HeatStyle(colormap="gray", range=value_range))
+    outcome = run_jobs(run.maps, plan_heat(run, run.maps, options), tmp_path / "out")
+    assert outcome.pictures == 2
+    assert pixels(tmp_path / "out" / "a" / "x.png")[0, 1, 0] == top
+    assert pixels(tmp_path / "out" / "b" / "x.png")[0, 1, 0] == 255
+
+
+def test_maps_are_chosen_by_folder_or_file(run):
+    opened = open_run(run)
+    assert len(choose_maps(opened, ["neck*"])) == 2
+    assert [m.path.name for m in choose_maps(opened, ["*/batch_0_layer_1.npy"])] == ["batch_0_layer_1.npy"]
+
+
+def test_boxes_are_drawn_in_pixels_of_the_original(run):
+    lines = (run / "samples-00000.jsonl").read_text()
+    boxes = '"truth":{"form":"xyxy","boxes":[[5,5,20,15]],"labels":[0]}'
+    (run / "samples-00000.jsonl").write_text(lines.replace('"geometry"', boxes + ',"geometry"'))
+    opened = open_run(run)
+    assert opened.samples["a"].truth == Boxes("xyxy", [[5, 5, 20, 15]], [0])
+    maps = opened.maps[:1]
+    run_jobs(maps, plan_heat(opened, maps, HeatOptions(truth=True)), run / "heat")
+    picture = pixels(run / "heat" / "neck.fpn" / "batch_0_layer_0_overlay.png")
+    assert (picture[10, 5] == 255).all()
+    assert (picture[15, 10] == 255).all()
+    assert not (picture[10, 10] == 255).all()
