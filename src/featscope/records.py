@@ -5,7 +5,7 @@ They are plain values: no torch, no framework, no open file.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Protocol, Tuple
+from typing import Dict, List, Optional, Protocol, Tuple
 
 import msgspec
 import numpy as np
@@ -102,7 +102,6 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     command: List[str] = []
     started: str = ""
     finished: str = ""
-    notes: Dict[str, Any] = {}
 
 
 class CapturedMap(msgspec.Struct, frozen=True):

@@ -167,6 +167,18 @@ def test_a_failure_that_the_user_catches(model):
     assert {c.level for c, _ in session.sink.stored} == {0, 1}
 
 
+def test_a_caught_failure_between_batches_begun_by_hand(model):
+    with featscope.capture(model, ["heads"]) as session, torch.no_grad():
+        broken = model.heads[0].conv.register_forward_hook(lambda *_: 1 / 0)  # inside of the head
+        session.start_batch(0)
+        with pytest.raises(ZeroDivisionError):
+            model(X)
+        broken.remove()
+        session.start_batch(1)
+        model(X)
+    assert {c.folder for c, _ in session.sink.stored if c.batch == 1} == {"attention.tap", "heads.0.head.scores"}
+
+
 def test_outputs_of_the_model_are_untouched(model):
     with torch.no_grad():
         before = model(X)[0].scores[0]

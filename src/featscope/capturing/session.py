@@ -128,7 +128,7 @@ class Capture:
         trace: Optional[TracebackType],
     ) -> None:
         _active.remove(self)
-        self._release_held()
+        self._finish_batch()
         self._detach()
         missing = [] if kind else self._never_ran()
         try:
@@ -151,14 +151,11 @@ class Capture:
         for sample, picture in zip(samples, pictures or [None] * len(samples)):
             self.sink.put_sample(msgspec.structs.replace(sample, batch=self._last), picture)
 
-    def start_batch(
-        self, number: int, sample_ids: Sequence[str] = (), padded: Optional[Tuple[int, int]] = None
-    ) -> None:
-        """Begin a batch by hand: its number, the ids of its samples, the size of the padded input."""
+    def start_batch(self, number: int, sample_ids: Sequence[str] = ()) -> None:
+        """Begin a batch by hand: its number and the ids of its samples."""
         self._finish_batch()
         self.batch = self._last = number
         self._sample_ids = list(sample_ids)
-        self._input_size = padded
 
     # Hooks
 
@@ -254,21 +251,23 @@ class Capture:
 
     def _before_model(self, _module: nn.Module, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> None:
         if self._in_forward:  # the forward before this one failed, and its error was caught
-            self._running.clear()
             self._finish_batch()
         self._in_forward = True
         self._last = self.batch
-        if self._input_size is None:
-            self._input_size = _image_size([*inputs, *named.values()])
+        self._input_size = _image_size([*inputs, *named.values()])
 
     def _after_model(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
         if not self._ran:
             raise CaptureError(self._explain([choice.name for choice in self._choices]))
+        self._in_forward = False
         self._finish_batch()
 
     def _finish_batch(self) -> None:
+        if self._in_forward:  # it failed: counts are left over, and which layers run is not known yet
+            self._running.clear()
+            self._held.clear()
+            self._in_forward = False
         self._release_held()
-        self._in_forward = False
         if self._batch_used:
             self.batch += self._step
         self._batch_used = False

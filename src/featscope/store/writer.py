@@ -95,11 +95,6 @@ class RunWriter:
             self._info = msgspec.structs.replace(self._info, finished=now())
             self._save_info()
 
-    def update_info(self, **changes: object) -> None:
-        """Change fields of run.json; written when the run is closed, or by the next call of this kind."""
-        self._info = msgspec.structs.replace(self._info, **changes)
-        self._save_info()
-
     # The queue
 
     def _enqueue(self, job: Callable[[], None], size: int) -> None:
