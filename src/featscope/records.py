@@ -5,7 +5,7 @@ They are plain values: no torch, no framework, no open file.
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Protocol, Tuple
+from typing import Callable, Dict, List, Optional, Protocol, Tuple
 
 import msgspec
 import numpy as np
@@ -71,7 +71,9 @@ class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     path: relative to the run. field: '' where the layer's output is one value. level: the index in
     the file's name; counts the tensors of this layer and field in this batch. call: which run of
     the layer in this batch gave it. stride: pixels of the input per cell, (y, x). checksum: CRC-32
-    of the array's bytes.
+    of the array's bytes. reduced: the reduction over channels that was made on capture, if one was.
+    channels: those that were kept, a list for each sample; empty for all. scales_checksum: CRC-32 of
+    the `.scales` file beside an array that is stored as 8-bit codes.
     """
 
     path: str
@@ -87,16 +89,49 @@ class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     bytes: int
     checksum: int
     stride: Optional[Tuple[float, float]] = None
+    reduced: str = ""
+    channels: List[List[int]] = []
+    scales_checksum: Optional[int] = None
+
+
+class Policy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How much of what runs is stored; the default is all of it, as it is.
+
+    >>> Policy(dtype="float16", reduce="absmean", every=10)
+    Policy(dtype='float16', reduce='absmean', channels='', every=10, max_samples=0, images=[])
+
+    dtype: float32, float16, bfloat16 or uint8 (254 steps from a channel's smallest to its largest
+    value); '' keeps each map's own, bfloat16 as float32. reduce: mean, absmean, max, l2, std or
+    select_max over channels: maps become (N, 1, H, W). channels: '0-15', '3,7', or 'top:16' by mean
+    absolute value, of each image. every: each n-th sample of the data set. max_samples: at most so
+    many; 0 for all. images: globs, of which a sample's id, file name or path matches one.
+    """
+
+    dtype: str = ""
+    reduce: str = ""
+    channels: str = ""
+    every: int = 1
+    max_samples: int = 0
+    images: List[str] = []
 
 
 class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a run is about (run.json). `finished` is '' until all is written."""
+    """What a run is about (run.json). `finished` is '' until all is written.
+
+    parameters: how many numbers the model has, which tells models of one class apart. names: layer ->
+    the name given to its folder. ranks: processes that write the run; each but the first has a
+    rank-<n>.json of its own.
+    """
 
     format: int = 1
     model: str = ""
     config: str = ""
     checkpoint: str = ""
+    parameters: int = 0
     layers: List[str] = []
+    names: Dict[str, str] = {}
+    policy: Policy = Policy()
+    ranks: int = 1
     classes: List[str] = []
     versions: Dict[str, str] = {}
     command: List[str] = []
@@ -104,8 +139,17 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     finished: str = ""
 
 
+def _at_once() -> None:
+    pass
+
+
 class CapturedMap(msgspec.Struct, frozen=True):
-    """What capture hands to a sink: an array and where it came from, before it has a file."""
+    """What capture hands to a sink beside an array: where it came from, before it has a file.
+
+    ready: waits until the array is filled, which a copy from a GPU may not be yet. scales: (2, N, C),
+    the value of code 0 and the step between codes, of an array of 8-bit codes. channels: (N, K), those
+    that were kept.
+    """
 
     layer: str
     cls: str
@@ -116,13 +160,17 @@ class CapturedMap(msgspec.Struct, frozen=True):
     samples: List[str]
     folder: str
     stride: Optional[Tuple[float, float]] = None
+    reduced: str = ""
+    channels: Optional[NDArray[np.int64]] = None
+    scales: Optional[NDArray[np.float32]] = None
+    ready: Callable[[], None] = _at_once
 
 
 class Sink(Protocol):
     """Takes what is captured. `featscope.store.RunWriter` is one, a list of arrays another."""
 
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
-        """Take one array; it belongs to the sink from now on."""
+        """Take one array; it belongs to the sink from now on, and is filled once `captured.ready` returns."""
 
     def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]]) -> None:
         """Take a sample and, if at hand, its input as (H, W, 3) RGB."""

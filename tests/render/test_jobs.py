@@ -5,7 +5,8 @@ from conftest import pixels
 from featscope.records import Boxes, Geometry, Sample
 from featscope.render.heat import HeatStyle
 from featscope.render.jobs import HeatOptions, choose_maps, feature_maps, plan_heat, run_jobs
-from featscope.store.reader import MapFile, open_run
+from featscope.store.maps import MapFile
+from featscope.store.reader import open_run
 
 
 def test_a_map_of_each_image_has_its_sample(tmp_path):

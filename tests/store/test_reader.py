@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from featscope.errors import BadArrayError, BadRunError
-from featscope.store.reader import as_batch, open_run
+from featscope.store.maps import as_batch
+from featscope.store.reader import open_run
 
 
 def test_a_bare_folder_of_subfolders(tmp_path):

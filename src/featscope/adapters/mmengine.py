@@ -12,7 +12,7 @@ import atexit
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -23,8 +23,9 @@ from mmengine.runner import BaseLoop
 from numpy.typing import NDArray
 from torch import nn
 
+from featscope.capturing.policy import make_policy
 from featscope.capturing.session import Capture, capture
-from featscope.records import Boxes, Geometry, RunInfo, Sample
+from featscope.records import Boxes, Geometry, Policy, RunInfo, Sample, Sink
 
 _PACKAGES = ("torch", "mmengine", "mmcv", "mmdet", "mmrotate", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection",
              "onedl-mmrotate", "featscope")  # fmt: skip
@@ -43,7 +44,13 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         save_dir: Folder of the new run. Validation during training makes one run an epoch below it.
         layers: Names and globs of layers; None captures every part of the model.
         names: Another name in place of `<layer>.<class>` of a layer's folder.
+        policy: How much is stored, the fields of `featscope.records.Policy`: dict(dtype='float16',
+            reduce='mean', channels='top:16', every=10, max_samples=100, images=['P07*']).
+        resume: Go on with the run in `save_dir` if there is one. The loop runs whole, for its metrics;
+            what is stored already is not stored again.
+        on_error: 'raise', or 'warn' to let the test go on without capture when the disk fails.
 
+    Works under `--launcher pytorch`: each rank stores what it sees, and one `open_run` reads all.
     The model, the config and the metrics are untouched.
     """
 
@@ -54,8 +61,12 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         save_dir: str,
         layers: Optional[Sequence[str]] = None,
         names: Optional[Mapping[str, str]] = None,
+        policy: Union[Policy, Mapping[str, Any], None] = None,
+        resume: bool = False,
+        on_error: str = "raise",
     ) -> None:
         self.save_dir, self.layers, self.names = save_dir, layers, names
+        self.policy, self.resume, self.on_error = make_policy(policy), resume, on_error
         self.summary = ""
         self._loop: Optional[LoopCapture] = None
 
@@ -110,7 +121,18 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
             command=list(sys.argv),
         )
         self._loop = LoopCapture(
-            model, folder, self.layers, self.names, info, _truth_is_resized(dataset), runner.rank, runner.world_size
+            model,
+            folder,
+            self.layers,
+            truth_is_resized=_truth_is_resized(dataset),
+            names=self.names,
+            policy=self.policy,
+            resume=self.resume,
+            on_error=self.on_error,
+            dataset_size=len(dataset),
+            info=info,
+            rank=runner.rank,
+            world_size=runner.world_size,
         )
         # A test that fails never reaches the end of its epoch: what was captured is written all the same.
         atexit.register(self._abandon)
@@ -134,32 +156,34 @@ _register_in_mmdet()
 
 
 class LoopCapture:
-    """A capture around a loop of `test_step` calls: batches are named before, described after."""
+    """A capture around a loop of `test_step` calls: batches are named before, described after.
+
+    options: as of `featscope.capture`.
+    """
 
     def __init__(
         self,
         model: nn.Module,
-        folder: Path,
+        to: Union[Path, Sink],
         layers: Optional[Sequence[str]],
-        names: Optional[Mapping[str, str]],
-        info: RunInfo,
         truth_is_resized: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        **options: Any,
     ) -> None:
         patterns = list(layers) if layers is not None else []
         if not any(not p.startswith("!") for p in patterns) and hasattr(model, "data_preprocessor"):
             patterns.append("!data_preprocessor")  # it runs, but makes inputs, not features
-        self.folder = folder
+        self._to = to
         self._truth_is_resized = truth_is_resized
-        self._session: Capture = capture(model, patterns, folder, names, info, rank, world_size)
+        self._session: Capture = capture(model, patterns, to, **options)
         self._session.__enter__()
 
-    def before_batch(self, number: int, data_batch: Mapping[str, Any]) -> None:
-        """The batch that comes: its number and its samples."""
-        samples = data_batch["data_samples"]
-        self._session.start_batch(number, [sample_id(s.metainfo, number, i) for i, s in enumerate(samples)])
+    def before_batch(self, number: int, data_batch: Mapping[str, Any]) -> bool:
+        """The batch that comes: its number and its samples. Returns whether any of them is to be stored."""
+        metas = [sample.metainfo for sample in data_batch["data_samples"]]
+        ids = [sample_id(meta, number, i) for i, meta in enumerate(metas)]
+        self._session.start_batch(number, ids, [str(meta.get("img_path", "")) for meta in metas])
         self._number = number
+        return self._session.wanted
 
     def after_batch(self, data_batch: Mapping[str, Any], outputs: Sequence[Any]) -> None:
         """What the model made of the batch."""
@@ -189,7 +213,7 @@ class LoopCapture:
         sink: Any = self._session.sink
         return (
             f"{sink.maps_written} maps of {sink.samples_written} samples, {sink.bytes_written / 1e6:.1f} MB, "
-            f"in {self.folder}"
+            f"in {self._to}"
         )
 
 

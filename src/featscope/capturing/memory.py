@@ -7,6 +7,7 @@ from typing import List, Optional, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.arrays.packed import unpack
 from featscope.records import CapturedMap, Sample
 
 
@@ -26,10 +27,11 @@ class MemorySink:
         self.samples: List[Sample] = []
 
     def __getitem__(self, folder: str) -> List[NDArray[np.generic]]:
-        return [array for captured, array in self.stored if captured.folder == folder]
+        return [unpack(array, captured.scales) for captured, array in self.stored if captured.folder == folder]
 
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
         """Keep one array."""
+        captured.ready()
         self.stored.append((captured, array))
 
     def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]] = None) -> None:

@@ -2,25 +2,86 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import defaultdict
+from typing import Callable, DefaultDict, Dict, List, Tuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featscope.arrays.packed import BFLOAT16
 
-def to_array(tensor: torch.Tensor) -> NDArray[np.generic]:
-    """Copy a tensor: later in-place operations on it change nothing here.
+KEPT_BYTES = 256 << 20
+"""Most bytes of buffers that are kept for reuse."""
 
-    bfloat16, which NumPy does not have, becomes float32; quantised tensors become real numbers;
-    sparse ones dense.
+Ready = Callable[[], None]
+
+
+def _at_once() -> None:
+    pass
+
+
+class Transfer:
+    """Copies tensors to arrays; later in-place operations on a tensor change nothing in its array.
+
+    >>> array, ready = Transfer()(torch.arange(3), owned=False)
+    >>> ready(); array.tolist()
+    [0, 1, 2]
+
+    From the CPU the copy is made at once. From a CUDA device it runs on a stream of its own into pinned
+    memory, beside the forward, and `ready` waits for it. The buffers form a ring: an array that nobody
+    holds any more gives its memory to the next one of its size, so that a loop over images allocates
+    (and pins) memory in its first batches only. How many are in use is bounded by who holds the arrays:
+    the writer's queue.
     """
-    tensor = tensor.detach()
-    if tensor.layout is not torch.strided:
-        tensor = tensor.to_dense()
-    if tensor.is_quantized:
-        tensor = tensor.dequantize()
-    if tensor.dtype is torch.bfloat16:
-        tensor = tensor.float()
-    copy = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-    copy.copy_(tensor)
-    array: NDArray[np.generic] = copy.numpy()
-    return array
+
+    def __init__(self) -> None:
+        self._free: DefaultDict[Tuple[int, bool], List[torch.Tensor]] = defaultdict(list)
+        self._streams: Dict[torch.device, torch.cuda.Stream] = {}
+
+    def __call__(self, tensor: torch.Tensor, owned: bool) -> Tuple[NDArray[np.generic], Ready]:
+        """Copy a tensor. `owned`: its memory is not the model's, so nothing will change it."""
+        asynchronous = self._is_asynchronous(tensor)
+        size = tensor.numel() * tensor.element_size()
+        buffer = self._take(size, asynchronous)
+        target = buffer.view(tensor.dtype).view(tensor.shape) if size else torch.empty_like(tensor, device="cpu")
+        if asynchronous and not owned:
+            tensor = tensor.clone()  # at the device's own speed, in the order of the forward's operations
+        ready = self._copy(tensor, target)
+        bfloat16 = target.dtype is torch.bfloat16
+        root: NDArray[np.generic] = (target.view(torch.int16) if bfloat16 else target).numpy()
+        # Every view keeps `root` alive, so its end is the end of them all.
+        weakref.finalize(root, self._give_back, size, asynchronous, buffer).atexit = False
+        return root.view(BFLOAT16) if bfloat16 else root, ready
+
+    def _is_asynchronous(self, tensor: torch.Tensor) -> bool:
+        return tensor.is_cuda
+
+    def _copy(self, source: torch.Tensor, target: torch.Tensor) -> Ready:
+        if not source.is_cuda:
+            target.copy_(source)
+            return _at_once
+        stream = self._streams.get(source.device)
+        if stream is None:
+            stream = self._streams[source.device] = torch.cuda.Stream(source.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(source.device))
+        with torch.cuda.stream(stream):
+            target.copy_(source, non_blocking=True)
+            source.record_stream(stream)
+            event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            event.record(stream)
+        ready: Ready = event.synchronize
+        return ready
+
+    def _take(self, size: int, pinned: bool) -> torch.Tensor:
+        try:
+            # Popped, not looked at: the writer's thread gives back at any time.
+            return self._free[size, pinned].pop()
+        except IndexError:
+            return torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
+
+    def _give_back(self, size: int, pinned: bool, buffer: torch.Tensor) -> None:
+        kept = sum(size * len(buffers) for (size, _), buffers in list(self._free.items()))
+        if kept + size <= KEPT_BYTES:
+            self._free[size, pinned].append(buffer)

@@ -9,7 +9,7 @@ from torch import nn
 
 from featscope.capturing.flatten import flatten
 from featscope.capturing.names import field_names
-from featscope.capturing.session import _image_size
+from featscope.capturing.session import image_batch
 from featscope.records import infer_stride
 
 
@@ -50,7 +50,8 @@ def report(model: nn.Module, run: Callable[[], Any]) -> ModelReport:
     result = ModelReport([], [])
 
     def see_input(_module: nn.Module, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> None:
-        result.input_size = result.input_size or _image_size([*inputs, *named.values()])
+        images = image_batch([*inputs, *named.values()])
+        result.input_size = result.input_size or (images and images[1:])
 
     def see_output(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, _inputs: Any, output: Any) -> None:

@@ -22,7 +22,8 @@ from featscope.render.heat import STYLES, HeatStyle, draw_heat
 from featscope.render.images import read_image, sample_image
 from featscope.render.mosaic import choose_channels, draw_channel, draw_mosaic
 from featscope.store.files import inside, make_folder, natural_key, safe_name, write_atomic
-from featscope.store.reader import MapFile, Run
+from featscope.store.maps import MapFile
+from featscope.store.reader import Run
 
 Bounds = Tuple[float, float]
 

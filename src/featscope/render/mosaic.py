@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from featscope.arrays.channels import parse_channels
 from featscope.arrays.normalise import bounds, finite_bounds, quantise
 from featscope.arrays.reduce import as_floats, top_channels
 from featscope.errors import BadOptionError
@@ -38,26 +38,18 @@ def choose_channels(feature_map: NDArray[np.generic], choice: str) -> List[int]:
     `top:k` takes the k channels of largest mean absolute value, `sum:k` those of largest sum (as
     mmengine does). Raises `BadOptionError` for a channel that the map does not have.
     """
+    kind, numbers = parse_channels(choice)
     count = len(feature_map)
-    if choice == "all":
+    if kind == "all":
         return list(range(count))
-    if choice.startswith(("top:", "sum:")) and choice[4:].isdecimal() and int(choice[4:]) > 0:
-        if choice.startswith("top:"):
-            return top_channels(feature_map, int(choice[4:]))
+    if kind == "top":
+        return top_channels(feature_map, numbers[0])
+    if kind == "sum":
         sums = as_floats(feature_map).sum((1, 2))
-        return [int(i) for i in np.argsort(-sums, kind="stable")[: int(choice[4:])]]
-    chosen: List[int] = []
-    for part in choice.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if match is None:
-            raise BadOptionError(
-                f"{choice!r} chooses no channels; type all, top:20, a range as 0-15, or a list as 3,7,12"
-            )
-        first, last = int(match[1]), int(match[2] or match[1])
-        if max(first, last) >= count:
-            raise BadOptionError(f"no channel {max(first, last)}: the map has {count}, 0 to {count - 1}")
-        chosen += range(first, last + 1)
-    return chosen
+        return [int(i) for i in np.argsort(-sums, kind="stable")[: numbers[0]]]
+    if not numbers or max(numbers) >= count:
+        raise BadOptionError(f"no channel {max(numbers, default=choice)}: the map has {count}, 0 to {count - 1}")
+    return numbers
 
 
 def draw_mosaic(

@@ -81,7 +81,7 @@ def _whole_file(path: Path) -> Iterator[int]:
         ) from error
 
 
-def _write_all(descriptor: int, data: bytes | memoryview[int]) -> None:
+def write_all(descriptor: int, data: bytes | memoryview[int]) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -90,7 +90,7 @@ def _write_all(descriptor: int, data: bytes | memoryview[int]) -> None:
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, then rename it: readers see it whole or not at all."""
     with _whole_file(path) as descriptor:
-        _write_all(descriptor, data)
+        write_all(descriptor, data)
 
 
 def write_npy(path: Path, array: NDArray[np.generic], pool: Executor) -> int:
@@ -101,9 +101,14 @@ def write_npy(path: Path, array: NDArray[np.generic], pool: Executor) -> int:
     data = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
     checksum = pool.submit(isal_zlib.crc32, data)
     with _whole_file(path) as descriptor:
-        _write_all(descriptor, npy_header(array))
-        _write_all(descriptor, data)
+        write_all(descriptor, npy_header(array))
+        write_all(descriptor, data)
     return checksum.result()
+
+
+def scales_beside(path: Path) -> Path:
+    """The file with the scales of an array that is stored as 8-bit codes."""
+    return path.with_suffix(".scales")
 
 
 def make_folder(path: Path) -> None:
@@ -130,14 +135,18 @@ def read_npy_header(file: BinaryIO, size: int) -> Tuple[Tuple[int, ...], bool, n
     """
     try:
         version = npy.read_magic(file)
-        if version == (1, 0):
-            shape, fortran, dtype = npy.read_array_header_1_0(file)
-        elif version in ((2, 0), (3, 0)):
-            shape, fortran, dtype = npy.read_array_header_2_0(file)
-        else:
+        if version not in ((1, 0), (2, 0), (3, 0)):
             raise ValueError(f"version {version} of the format is unknown")
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
-        raise BadArrayError(f"is no .npy file: {str(error).splitlines()[0][:200]}") from None
+        # The header's length is believed only as far as the file goes: nothing larger is ever allocated.
+        field = file.read(2 if version == (1, 0) else 4)
+        length = int.from_bytes(field, "little")
+        if length > size - file.tell():
+            raise ValueError(f"its header claims {length} bytes, the file has {size}")
+        header = io.BytesIO(field + file.read(length))
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = read_header(header)
+    except (ValueError, TypeError, SyntaxError, LookupError, RecursionError, MemoryError, OverflowError) as error:
+        raise BadArrayError(f"is no .npy file: {(str(error).splitlines() or [''])[0][:200]}") from None
     if dtype.hasobject:
         raise BadArrayError(
             "holds Python objects, which are never unpickled; save numbers: numpy.save(path, array.astype('float32'))"

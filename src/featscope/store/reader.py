@@ -3,71 +3,70 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple, Type, TypeVar
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from featscope.errors import BadArrayError, BadRunError, FeatscopeError
-from featscope.records import MapRecord, RunInfo, Sample
-from featscope.store.files import inside, natural_key, read_npy
-from featscope.store.writer import read_info
+from featscope.errors import BadRunError, FeatscopeError
+from featscope.records import RunInfo, Sample
+from featscope.store.files import natural_key
+from featscope.store.index import IndexedMaps, IndexedSamples, RunIndex
+from featscope.store.maps import MapFile
+from featscope.store.writer import info_name, read_info
 
 PICTURE_FOLDERS = ("render", "heat", "inputs")
 """Folders of a run that hold no maps."""
-
-Record = TypeVar("Record", MapRecord, Sample)
-
-
-@dataclass(frozen=True)
-class MapFile:
-    """One array on disk. `record` is None for a file that was made by hand."""
-
-    path: Path
-    folder: str
-    record: Optional[MapRecord] = None
-    samples: Tuple[Sample, ...] = ()
-
-    def load(self) -> NDArray[np.generic]:
-        """The array as a batch of feature maps (N, C, H, W).
-
-        (C, H, W) and (H, W) become a batch of one. Raises `BadArrayError` for what is no feature map.
-        """
-        return as_batch(read_npy(self.path), str(self.path))
-
-
-def as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.generic]:
-    """View an array of 2, 3 or 4 dimensions as (N, C, H, W); `name` is for the error.
-
-    >>> as_batch(np.zeros((3, 4)), "x").shape
-    (1, 1, 3, 4)
-    """
-    if array.dtype.kind not in "fiub":
-        raise BadArrayError(f"{name} holds {array.dtype}, which cannot be drawn; save real numbers")
-    if array.ndim not in (2, 3, 4):
-        raise BadArrayError(
-            f"{name} has {array.ndim} dimensions, {array.shape}; a feature map has (N, C, H, W), (C, H, W) or (H, W)"
-        )
-    if 0 in array.shape:
-        raise BadArrayError(f"{name} is empty: its shape is {array.shape}")
-    return array.reshape((1,) * (4 - array.ndim) + array.shape)
 
 
 @dataclass(frozen=True)
 class Run:
     """A folder of maps, opened. `info` is None where there is no manifest.
 
-    problems: lines of the manifest that are not believed, each as an error.
+    maps: in natural order. samples: by id. Both are read line by line when they are used, so that a run
+    of a million maps opens at once. problems: lines of the manifest that are not believed, each as an
+    error.
     """
 
     folder: Path
-    maps: Tuple[MapFile, ...]
+    maps: Sequence[MapFile]
     info: Optional[RunInfo] = None
-    samples: Dict[str, Sample] = field(default_factory=dict)
+    samples: Mapping[str, Sample] = field(default_factory=dict)
     problems: Tuple[FeatscopeError, ...] = ()
+    index: Optional[RunIndex] = None
+
+    def select(
+        self,
+        only: Sequence[str] = (),
+        layer: Optional[str] = None,
+        level: Optional[int] = None,
+        sample: Optional[str] = None,
+    ) -> List[MapFile]:
+        """The maps of a layer, a level, a sample, or whose folder or folder/file matches a glob.
+
+        >>> run.select(layer="neck", level=2, sample="P0706")               # doctest: +SKIP
+        [MapFile(path=PosixPath('runs/s2anet/neck.fpn/batch_0_layer_2.npy'), ...)]
+
+        layer and sample may be globs. A folder without a manifest knows neither.
+        """
+        if self.index is not None:
+            return list(self.index.maps(only, layer, level, sample))
+        if (layer, level, sample) != (None, None, None):
+            return []
+        return [
+            m
+            for m in self.maps
+            if not only or any(fnmatchcase(m.folder, g) or fnmatchcase(f"{m.folder}/{m.path.name}", g) for g in only)
+        ]
+
+    def folders(self) -> Dict[str, int]:
+        """Folder -> number of its maps, in natural order."""
+        if self.index is not None:
+            return self.index.folders()
+        return dict(Counter(m.folder for m in self.maps))
 
 
 def open_run(folder: Path | str) -> Run:
@@ -100,45 +99,12 @@ def open_run(folder: Path | str) -> Run:
 def _open_manifests(folder: Path) -> Run:
     info = read_info(folder)
     problems: List[FeatscopeError] = []
-    samples: Dict[str, Sample] = {}
-    batches: Dict[int, List[Sample]] = {}
-    maps: List[MapFile] = []
-    for path in sorted(folder.glob("samples-*.jsonl")):
-        for sample in read_lines(path, Sample, problems):
-            samples[sample.id] = sample
-            batches.setdefault(sample.batch, []).append(sample)
-    for path in sorted(folder.glob("manifest-*.jsonl")):
-        for record in read_lines(path, MapRecord, problems):
-            try:
-                file = inside(folder, record.path)
-            except BadArrayError as error:
-                problems.append(error)
-                continue
-            known = _samples_of(record, batches.get(record.batch, []), samples)
-            maps.append(MapFile(file, record.path.rpartition("/")[0], record, known))
-    maps.sort(key=lambda m: (natural_key(m.folder), natural_key(m.path.name)))
-    return Run(folder, tuple(maps), info, samples, tuple(problems))
-
-
-def _samples_of(record: MapRecord, batch: List[Sample], samples: Dict[str, Sample]) -> Tuple[Sample, ...]:
-    """The samples of an array: by id within its batch, as an id may come twice in a run."""
-    if not record.samples:
-        return tuple(batch)
-    here = {sample.id: sample for sample in batch}
-    return tuple(here.get(name) or samples.get(name) or Sample(name) for name in record.samples)
-
-
-def read_lines(path: Path, kind: Type[Record], problems: List[FeatscopeError]) -> Iterator[Record]:
-    """Read the lines of a manifest. A last line without its end was cut off by a kill: it is ignored."""
-    decoder = msgspec.json.Decoder(kind)
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                problems.append(BadRunError(f"{path} line {number} is damaged: {error}"))
+    for rank in range(1, info.ranks):
+        if not (folder / info_name(rank)).exists() or not read_info(folder, info_name(rank)).finished:
+            info = msgspec.structs.replace(info, finished="")
+    index = RunIndex(folder)
+    problems += index.problems()
+    return Run(folder, IndexedMaps(index), info, IndexedSamples(index), tuple(problems), index)
 
 
 def walk_arrays(root: Path, problems: List[FeatscopeError]) -> Iterator[MapFile]:

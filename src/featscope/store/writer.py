@@ -6,23 +6,26 @@ import io
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Callable, Deque, Optional, Set
+from typing import Callable, Deque, Dict, List, Optional, Set, Tuple, Type
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featscope.errors import BadRunError
+from featscope.errors import BadRunError, FeatscopeError
 from featscope.records import CapturedMap, MapRecord, RunInfo, Sample
-from featscope.store.files import inside, make_folder, safe_name, write_atomic, write_npy
+from featscope.store.files import inside, make_folder, safe_name, scales_beside, write_atomic, write_npy
+from featscope.store.lines import LineFile, Record, read_lines
 
 QUEUE_BYTES = 256 << 20
 """Most bytes that wait to be written; the forward waits when they are reached."""
 
 _JPEG_QUALITY = 92
+_MOST_DISCARDED = 10_000
 
 
 def now() -> str:
@@ -43,16 +46,23 @@ class RunWriter:
 
     Calls return at once unless `queue_bytes` wait to be written. The first error of the writing
     thread is raised by the next call. With several ranks each has a writer of its own on the same
-    folder; rank 0 writes run.json.
+    folder: its lines, and its rank-<n>.json, but for rank 0's run.json.
+
+    resume: go on with what is in the folder, if it is the same run; `stored` are the batches that are
+    there, with the ids of their samples. Raises `BadRunError` where the folder holds a run already, or
+    with `resume` another one, or while another process writes to it.
     """
 
-    def __init__(self, folder: Path | str, info: RunInfo, rank: int = 0, queue_bytes: int = QUEUE_BYTES) -> None:
+    def __init__(
+        self, folder: Path | str, info: RunInfo, rank: int = 0, queue_bytes: int = QUEUE_BYTES, resume: bool = False
+    ) -> None:
         self.folder = Path(folder)
-        self.rank = rank
+        self.stored: Dict[int, List[str]] = {}
         self.maps_written = 0
         self.bytes_written = 0
         self.samples_written = 0
         self._info = msgspec.structs.replace(info, started=info.started or now(), finished="")
+        self._info_path = self.folder / info_name(rank)
         self._limit = queue_bytes
         self._queue: Deque[Callable[[], None]] = deque()
         self._sizes: Deque[int] = deque()
@@ -60,15 +70,29 @@ class RunWriter:
         self._state = threading.Condition()
         self._closing = False
         self._error: Optional[BaseException] = None
-        self._known_folders: Set[str] = set()
+        self._folders: Set[str] = set()
+        self._files: List[str] = []
         make_folder(self.folder)
-        self._refuse_old_run()
-        self._save_info()
-        self._manifest = open(self.folder / f"manifest-{rank:05d}.jsonl", "ab", buffering=0)  # noqa: SIM115
-        self._samples = open(self.folder / f"samples-{rank:05d}.jsonl", "ab", buffering=0)  # noqa: SIM115
+        self._manifest = LineFile(self.folder / f"manifest-{rank:05d}.jsonl")
+        try:
+            self._samples = LineFile(self.folder / f"samples-{rank:05d}.jsonl")
+            try:
+                self._take_over(resume)
+                self._save_info()
+            except BaseException:
+                self._samples.close()
+                raise
+        except BaseException:
+            self._manifest.close()
+            raise
         self._checksums = ThreadPoolExecutor(1, "featscope-checksum")
         self._thread = threading.Thread(target=self._work, name="featscope-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait to be written."""
+        return self._waiting
 
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
         """Queue one array to be written; it must not be changed afterwards."""
@@ -94,6 +118,17 @@ class RunWriter:
         if finished:
             self._info = msgspec.structs.replace(self._info, finished=now())
             self._save_info()
+
+    def discard(self) -> None:
+        """Take back a run that was just begun: all that this writer wrote."""
+        with suppress(FeatscopeError):
+            self.close(finished=False)
+        for path in [*self._files, self._manifest.path.name, self._samples.path.name, self._info_path.name]:
+            with suppress(OSError):
+                (self.folder / path).unlink()
+        for name in [*self._folders, "inputs", ""]:
+            with suppress(OSError):
+                (self.folder / name).rmdir()
 
     # The queue
 
@@ -139,26 +174,58 @@ class RunWriter:
 
     # The files
 
-    def _refuse_old_run(self) -> None:
-        old = sorted(self.folder.glob(f"manifest-{self.rank:05d}.jsonl"))
-        if old:
+    def _take_over(self, resume: bool) -> None:
+        """Refuse a folder that holds a run, or go on with it where it stopped."""
+        if not self._info_path.exists():
+            if self._manifest.size or self._samples.size:
+                raise BadRunError(
+                    f"{self.folder} has lines of a run but no {self._info_path.name}; choose another folder"
+                )
+            return
+        if not resume:
             raise BadRunError(
-                f"{self.folder} holds a run already; choose another folder, or remove it: rm -r {self.folder}"
+                f"{self.folder} holds a run already; resume it (--resume), choose another folder, or remove it: "
+                f"rm -r {self.folder}"
             )
+        old = read_info(self.folder, self._info_path.name)
+        refuse_other_run(self.folder, old, self._info)
+        self._info = msgspec.structs.replace(self._info, started=old.started)
+        maps, map_end = _whole_lines(self._manifest.path, MapRecord)
+        samples, sample_end = _whole_lines(self._samples.path, Sample)
+        # Lines are written in the order of the batches: those before the last are whole.
+        last = max((batch for _, batch, _ in maps + samples), default=-1) + (1 if old.finished else 0)
+        map_end = min((start for start, batch, _ in maps if batch >= last), default=map_end)
+        sample_end = min((start for start, batch, _ in samples if batch >= last), default=sample_end)
+        self._manifest.truncate(map_end)
+        self._samples.truncate(sample_end)
+        described: Dict[int, List[str]] = {}
+        for start, batch, ids in samples:
+            if start < sample_end:
+                described.setdefault(batch, []).extend(ids)
+        self.stored = {batch: ids for start, batch, ids in maps if start < map_end}
+        self.stored.update(described)
+        if old.finished:
+            self._info = msgspec.structs.replace(self._info, finished=old.finished)
 
     def _save_info(self) -> None:
-        if self.rank == 0:
-            text = msgspec.json.format(msgspec.json.encode(self._info), indent=2)
-            write_atomic(self.folder / "run.json", text + b"\n")
+        text = msgspec.json.format(msgspec.json.encode(self._info), indent=2)
+        write_atomic(self._info_path, text + b"\n")
 
     def _write_map(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
+        captured.ready()
         array = np.ascontiguousarray(array)
         path = f"{captured.folder}/batch_{captured.batch}_layer_{captured.level}.npy"
-        if captured.folder not in self._known_folders:
+        if captured.folder not in self._folders:
             inside(self.folder, path)
             make_folder(self.folder / captured.folder)
-            self._known_folders.add(captured.folder)
+            self._folders.add(captured.folder)
+        scales_checksum = None
+        if captured.scales is not None:  # first, so that an array that is visible can be read
+            scales_path = scales_beside(self.folder / path)
+            scales_checksum = write_npy(scales_path, np.ascontiguousarray(captured.scales), self._checksums)
+            self._wrote(f"{captured.folder}/{scales_path.name}")
         checksum = write_npy(self.folder / path, array, self._checksums)
+        self._wrote(path)
         record = MapRecord(
             path=path,
             layer=captured.layer,
@@ -173,8 +240,11 @@ class RunWriter:
             bytes=array.nbytes,
             checksum=checksum,
             stride=captured.stride,
+            reduced=captured.reduced,
+            channels=[] if captured.channels is None else captured.channels.tolist(),
+            scales_checksum=scales_checksum,
         )
-        self._manifest.write(msgspec.json.encode(record) + b"\n")
+        self._manifest.append(msgspec.json.encode(record))
         self.maps_written += 1
         self.bytes_written += array.nbytes
 
@@ -186,13 +256,52 @@ class RunWriter:
             Image.fromarray(picture).save(jpeg, "JPEG", quality=_JPEG_QUALITY)
             write_atomic(self.folder / path, jpeg.getvalue())
             sample = msgspec.structs.replace(sample, input=path)
-        self._samples.write(msgspec.json.encode(sample) + b"\n")
+            self._wrote(path)
+        self._samples.append(msgspec.json.encode(sample))
         self.samples_written += 1
 
+    def _wrote(self, path: str) -> None:
+        # What `discard` may have to take back: it comes after the first batch or never.
+        if len(self._files) < _MOST_DISCARDED:
+            self._files.append(path)
 
-def read_info(folder: Path) -> RunInfo:
-    """Read run.json."""
-    path = folder / "run.json"
+
+def refuse_other_run(folder: Path, old: RunInfo, new: RunInfo) -> None:
+    """Raise `BadRunError` if a run cannot be continued as asked, with the first difference."""
+    for name in ("model", "parameters", "layers", "names", "policy", "ranks", "classes", "checkpoint"):
+        before, now_asked = getattr(old, name), getattr(new, name)
+        if name == "checkpoint":  # the same file may be named from another folder
+            before, now_asked = Path(before).name, Path(now_asked).name
+        if before != now_asked:
+            raise BadRunError(
+                f"{folder} cannot be resumed: its {name} is {_plain(before)}, now it is {_plain(now_asked)}; "
+                "ask for the same, or choose another folder"
+            )
+
+
+def _plain(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _whole_lines(path: Path, kind: Type[Record]) -> Tuple[List[Tuple[int, int, List[str]]], int]:
+    """Each whole line as (start, batch, sample ids), and where the last one ends."""
+    lines, end = [], 0
+    for start, length, record in read_lines(path, kind):
+        if isinstance(record, BadRunError):
+            raise BadRunError(f"{record}; a run with a damaged line cannot be resumed, start another")
+        lines.append((start, record.batch, record.samples if isinstance(record, MapRecord) else [record.id]))
+        end = start + length
+    return lines, end
+
+
+def info_name(rank: int) -> str:
+    """The file that says what a rank's part of a run is about."""
+    return "run.json" if rank == 0 else f"rank-{rank:05d}.json"
+
+
+def read_info(folder: Path, name: str = "run.json") -> RunInfo:
+    """Read run.json, or the file of another rank."""
+    path = folder / name
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunInfo)
     except OSError as error:

@@ -1,0 +1,97 @@
+"""How many bytes a run takes, and which policy would make it fit."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.errors import OutputError
+from featscope.records import CapturedMap, Sample
+
+
+@dataclass
+class Footprint:
+    """What some samples' maps weigh. It is also a sink that keeps nothing else of them.
+
+    >>> footprint = Footprint()
+    >>> footprint.put(CapturedMap("neck", "FPN", "", 0, 0, 0, [], "neck.fpn"), np.zeros((1, 256, 8, 8), np.float32))
+    >>> footprint.bytes, footprint.under("uint8"), footprint.under("", "mean")
+    (65536, 16384, 256)
+    """
+
+    maps: List[Tuple[str, Tuple[int, ...], np.dtype]] = field(default_factory=list)
+
+    def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
+        """Note one array's folder, shape and dtype."""
+        captured.ready()
+        self.add(captured, array)
+
+    def add(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
+        """The same, without waiting for the array's values."""
+        self.maps.append((captured.folder, array.shape, array.dtype))
+
+    def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]] = None) -> None:
+        """Samples weigh next to nothing."""
+
+    def close(self, finished: bool = True) -> None:
+        """Nothing to finish."""
+
+    @property
+    def bytes(self) -> int:
+        """The arrays as they are."""
+        return self.under("")
+
+    def by_folder(self) -> Dict[str, Tuple[int, int]]:
+        """Folder -> (maps, bytes), in the order they came."""
+        found: Dict[str, Tuple[int, int]] = {}
+        for name, shape, dtype in self.maps:
+            count, size = found.get(name, (0, 0))
+            found[name] = count + 1, size + int(np.prod(shape)) * dtype.itemsize
+        return found
+
+    def under(self, dtype: str, reduce: str = "") -> int:
+        """The arrays' bytes if they were also stored as another dtype, or reduced."""
+        total = 0
+        for _, shape, own in self.maps:
+            count = int(np.prod(shape))
+            if reduce and len(shape) == 4:
+                count //= max(1, shape[1])
+            wider = own.kind == "f" and dtype
+            total += count * min(own.itemsize, {"float16": 2, "uint8": 1}.get(dtype, 99) if wider else 99)
+        return total
+
+
+def refuse_what_does_not_fit(footprint: Footprint, samples: int, left: int, folder: Path, waiting: int) -> None:
+    """Raise `OutputError` if the disk has no room for `left` more samples like the first ones.
+
+    footprint: of the first `samples`. waiting: bytes of them that are not on the disk yet.
+    """
+
+    def needed(size: int) -> int:
+        return -(-size * left // samples)
+
+    free = shutil.disk_usage(folder).free - waiting
+    if needed(footprint.bytes) <= free:
+        return
+    hint = ""
+    for dtype, reduce in (("float16", ""), ("uint8", ""), ("", "mean"), ("float16", "mean")):
+        size = needed(footprint.under(dtype, reduce))
+        if size <= 0.95 * free:
+            policy = [f"{name}={value!r}" for name, value in (("dtype", dtype), ("reduce", reduce)) if value]
+            hint = f"the policy {', '.join(policy)} makes it {_size(size)}"
+            break
+    every = -(-needed(footprint.bytes) // max(1, int(0.95 * free)))
+    hint = f"{hint}, or every={every} stores each {every}th sample" if hint else f"every={every} would fit"
+    raise OutputError(
+        28,
+        f"the run would take {_size(needed(footprint.bytes))} more and {folder} has {_size(max(0, free))} free; {hint}",
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

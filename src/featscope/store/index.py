@@ -1,0 +1,305 @@
+"""The lines of a run's manifests, found by layer, level and sample without reading them all.
+
+An SQLite table says where each line starts; the line itself stays the truth and is read again. For a
+large run the table is kept as `index.sqlite` in its folder, a cache that is made anew when a manifest
+has changed, and can be removed at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Type, Union, overload
+
+import msgspec
+
+from featscope.errors import BadArrayError, BadRunError, FeatscopeError
+from featscope.records import MapRecord, Sample
+from featscope.store.files import TEMPORARY, inside, natural_key
+from featscope.store.lines import Record, read_lines
+from featscope.store.maps import MapFile
+
+INDEX = "index.sqlite"
+
+_KEPT_FROM_BYTES = 4 << 20  # of manifests: below, reading them takes less than a tenth of a second
+_VERSION = 1
+_TABLES = """
+CREATE TABLE about (version INTEGER, signature TEXT);
+CREATE TABLE problems (text TEXT);
+CREATE TABLE groups (id INTEGER PRIMARY KEY, folder TEXT, layer TEXT, field TEXT, rank INTEGER);
+CREATE TABLE maps (id INTEGER PRIMARY KEY, grp INTEGER, batch INTEGER, level INTEGER, file INTEGER, start INTEGER,
+                   length INTEGER);
+CREATE TABLE samples (id INTEGER PRIMARY KEY, name TEXT, batch INTEGER, file INTEGER, start INTEGER, length INTEGER);
+CREATE TABLE members (name TEXT, batch INTEGER);
+"""
+_INDICES = """
+CREATE INDEX maps_by_place ON maps (grp, batch, level);
+CREATE INDEX samples_by_name ON samples (name);
+CREATE INDEX samples_by_batch ON samples (batch);
+CREATE INDEX members_by_name ON members (name, batch);
+"""
+
+Where = Tuple[int, int, int]
+"""A line: file, start, length."""
+
+
+class RunIndex:
+    """The manifests of a run, indexed. See `open_run`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files = sorted(folder.glob("manifest-*.jsonl")) + sorted(folder.glob("samples-*.jsonl"))
+        self._db = self._open()
+        self.batch_samples = lru_cache(maxsize=256)(self._batch_samples)
+
+    def problems(self) -> List[FeatscopeError]:
+        """Lines that are not believed."""
+        return [BadRunError(text) for (text,) in self._db.execute("SELECT text FROM problems")]
+
+    # Maps
+
+    def count(self) -> int:
+        """How many maps there are."""
+        number: int = self._db.execute("SELECT count(*) FROM maps").fetchone()[0]
+        return number
+
+    def folders(self) -> Dict[str, int]:
+        """Folder -> number of maps, in natural order."""
+        found = self._db.execute(
+            "SELECT folder, count(*) FROM maps JOIN groups ON grp = groups.id GROUP BY folder ORDER BY min(rank)"
+        )
+        return dict(found.fetchall())
+
+    def maps(
+        self,
+        only: Sequence[str] = (),
+        layer: Optional[str] = None,
+        level: Optional[int] = None,
+        sample: Optional[str] = None,
+    ) -> Iterator[MapFile]:
+        """The maps of these folders, this layer, level and sample, in natural order. See `Run.select`."""
+        batches = None if sample is None else self._batches_of(sample)
+        groups = self._db.execute("SELECT id, folder, layer FROM groups ORDER BY rank").fetchall()
+        for group, folder, own in groups:
+            if layer is not None and not fnmatchcase(own, layer):
+                continue
+            whole = not only or any(fnmatchcase(folder, glob) for glob in only)
+            if not whole and not any("/" in glob for glob in only):
+                continue
+            for map_file in self._group_maps(group, level, batches):
+                name = f"{folder}/{map_file.path.name}"
+                if not whole and not any(fnmatchcase(name, glob) for glob in only):
+                    continue
+                if sample is None or any(fnmatchcase(known.id, sample) for known in map_file.samples):
+                    yield map_file
+
+    def map_at(self, number: int) -> MapFile:
+        """The map at a place of the natural order."""
+        row = self._db.execute(
+            "SELECT file, start, length FROM maps JOIN groups ON grp = groups.id "
+            "ORDER BY rank, batch, level, maps.id LIMIT 1 OFFSET ?",
+            (number,),
+        ).fetchone()
+        if row is None:
+            raise IndexError(number)
+        return self._map_file(row)
+
+    def _group_maps(self, group: int, level: Optional[int], batches: Optional[List[int]]) -> Iterator[MapFile]:
+        text, values = "SELECT file, start, length FROM maps WHERE grp = ?", [group]
+        if level is not None:
+            text, values = f"{text} AND level = ?", [*values, level]
+        if batches is None:
+            cursor = self._db.execute(f"{text} ORDER BY batch, level, id", values)
+            for row in iter(cursor.fetchone, None):
+                yield self._map_file(row)
+            return
+        for batch in batches:
+            for row in self._db.execute(f"{text} AND batch = ? ORDER BY level, id", [*values, batch]).fetchall():
+                yield self._map_file(row)
+
+    def _map_file(self, where: Where) -> MapFile:
+        record = self._read(where, MapRecord)
+        batch = self.batch_samples(record.batch)
+        if not record.samples:
+            samples = batch
+        else:  # by id within its batch, as an id may come twice in a run
+            here = {sample.id: sample for sample in batch}
+            samples = tuple(here.get(name) or self.sample(name) or Sample(name) for name in record.samples)
+        folder = record.path.rpartition("/")[0]
+        return MapFile(self.folder / record.path, folder, record, samples, self.folder)
+
+    # Samples
+
+    def sample_names(self) -> Iterator[str]:
+        """The ids of all samples that a line describes, in order."""
+        for (name,) in self._db.execute("SELECT name FROM samples GROUP BY name ORDER BY min(id)"):
+            yield name
+
+    def sample(self, name: str) -> Optional[Sample]:
+        """The last sample of an id."""
+        row = self._db.execute(
+            "SELECT file, start, length FROM samples WHERE name = ? ORDER BY id DESC LIMIT 1", (name,)
+        ).fetchone()
+        return None if row is None else self._read(row, Sample)
+
+    def _batch_samples(self, batch: int) -> Tuple[Sample, ...]:
+        rows = self._db.execute("SELECT file, start, length FROM samples WHERE batch = ? ORDER BY id", (batch,))
+        return tuple(self._read(row, Sample) for row in rows.fetchall())
+
+    def _batches_of(self, sample: str) -> List[int]:
+        names = [sample]
+        if any(character in sample for character in "*?["):
+            every = self._db.execute("SELECT DISTINCT name FROM members")
+            names = [name for (name,) in every if fnmatchcase(name, sample)]
+        batches: Set[int] = set()
+        for name in names:
+            batches.update(b for (b,) in self._db.execute("SELECT batch FROM members WHERE name = ?", (name,)))
+        return sorted(batches)
+
+    # The table
+
+    def _read(self, where: Where, kind: Type[Record]) -> Record:
+        number, start, length = where
+        path = self._files[number]
+        with open(path, "rb") as file:
+            file.seek(start)
+            line = file.read(length)
+        try:
+            return msgspec.json.decode(line, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BadRunError(f"{path} changed while it was read; open the run again") from None
+
+    def _open(self) -> sqlite3.Connection:
+        signature = self._signature()
+        path = self.folder / INDEX
+        with suppress(sqlite3.Error, OSError):
+            if path.is_file():
+                found = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+                if found.execute("SELECT version, signature FROM about").fetchone() == (_VERSION, signature):
+                    return found
+                found.close()
+        if sum(file.stat().st_size for file in self._files) >= _KEPT_FROM_BYTES:
+            # Under a name of its own, then renamed: two processes may do this at once.
+            temporary = path.with_name(f"{INDEX}.{os.getpid()}{TEMPORARY}")
+            with suppress(sqlite3.Error, OSError):
+                with closing(sqlite3.connect(str(temporary))) as new:
+                    self._build(new, signature)
+                os.replace(temporary, path)
+                return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            with suppress(OSError):  # a folder that cannot be written: in memory then
+                temporary.unlink()
+        memory = sqlite3.connect(":memory:")
+        self._build(memory, signature)
+        return memory
+
+    def _signature(self) -> str:
+        states = [(file.name, file.stat()) for file in self._files]
+        return repr([(name, state.st_size, state.st_mtime_ns) for name, state in states])
+
+    def _build(self, db: sqlite3.Connection, signature: str) -> None:
+        db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _TABLES)
+        problems: List[str] = []
+        groups: Dict[Tuple[str, str, str], int] = {}
+        folders: Dict[str, bool] = {}
+        last_members: Tuple[int, List[str]] = (-1, [])
+        maps: List[Tuple[int, ...]] = []
+        samples: List[Tuple[object, ...]] = []
+        members: List[Tuple[str, int]] = []
+
+        def flush(least: int) -> None:
+            if len(maps) + len(samples) < least:
+                return
+            db.executemany("INSERT INTO maps (grp, batch, level, file, start, length) VALUES (?,?,?,?,?,?)", maps)
+            db.executemany("INSERT INTO samples (name, batch, file, start, length) VALUES (?,?,?,?,?)", samples)
+            db.executemany("INSERT INTO members VALUES (?,?)", members)
+            maps.clear()
+            samples.clear()
+            members.clear()
+
+        for number, path in enumerate(self._files):
+            about_maps = path.name.startswith("manifest")
+            lines = read_lines(path, MapRecord) if about_maps else read_lines(path, Sample)
+            for start, length, record in lines:
+                if isinstance(record, BadRunError):
+                    problems.append(str(record))
+                elif isinstance(record, Sample):
+                    samples.append((record.id, record.batch, number, start, length))
+                    members.append((record.id, record.batch))
+                else:
+                    folder = record.path.rpartition("/")[0]
+                    if not self._believable(record.path, folder, folders):
+                        problems.append(f"{record.path!r} leads out of the run {self.folder}; the line is not believed")
+                        continue
+                    group = groups.setdefault((folder, record.layer, record.field), len(groups))
+                    maps.append((group, record.batch, record.level, number, start, length))
+                    if (record.batch, record.samples) != last_members:
+                        last_members = record.batch, record.samples
+                        members.extend((name, record.batch) for name in record.samples)
+                flush(least=50_000)
+        flush(least=0)
+        order = sorted(groups, key=lambda group: natural_key(group[0]))
+        db.executemany(
+            "INSERT INTO groups VALUES (?,?,?,?,?)", [(groups[key], *key, rank) for rank, key in enumerate(order)]
+        )
+        db.executemany("INSERT INTO problems VALUES (?)", [(text,) for text in problems])
+        db.executescript(_INDICES)
+        db.execute("INSERT INTO about VALUES (?,?)", (_VERSION, signature))
+        db.commit()
+
+    def _believable(self, path: str, folder: str, folders: Dict[str, bool]) -> bool:
+        """Whether a path stays in the run. Its folder is resolved once; the file itself when it is read."""
+        if folder not in folders:
+            try:
+                inside(self.folder, f"{folder}/x")
+                folders[folder] = True
+            except (BadArrayError, OSError, ValueError):
+                folders[folder] = False
+        name = path.rpartition("/")[2]
+        return folders[folder] and name not in ("", ".", "..") and "\x00" not in name
+
+
+class IndexedMaps(Sequence[MapFile]):
+    """All maps of a run in natural order, each read from its line when it is asked for."""
+
+    def __init__(self, index: RunIndex) -> None:
+        self._index = index
+
+    def __len__(self) -> int:
+        return self._index.count()
+
+    def __iter__(self) -> Iterator[MapFile]:
+        return self._index.maps()
+
+    @overload
+    def __getitem__(self, place: int) -> MapFile: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[MapFile]: ...
+
+    def __getitem__(self, place: Union[int, slice]) -> Union[MapFile, Sequence[MapFile]]:
+        if isinstance(place, slice):
+            return [self._index.map_at(i) for i in range(*place.indices(len(self)))]
+        return self._index.map_at(place if place >= 0 else place + len(self))
+
+
+class IndexedSamples(Mapping[str, Sample]):
+    """The samples of a run by id, each read from its line when it is asked for."""
+
+    def __init__(self, index: RunIndex) -> None:
+        self._index = index
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._index.sample_names())
+
+    def __iter__(self) -> Iterator[str]:
+        return self._index.sample_names()
+
+    def __getitem__(self, name: str) -> Sample:
+        sample = self._index.sample(name)
+        if sample is None:
+            raise KeyError(name)
+        return sample

@@ -1,0 +1,101 @@
+"""Files of JSON lines: appended to by one process, read by many, whole after a kill."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Iterator, Tuple, Type, TypeVar, Union
+
+import msgspec
+
+from featscope.errors import BadRunError, OutputError
+from featscope.records import MapRecord, Sample
+from featscope.store.files import write_all
+
+Record = TypeVar("Record", MapRecord, Sample)
+
+
+class LineFile:
+    """A file of lines that one process at a time appends to; a line is written whole or taken back.
+
+    >>> import tempfile; path = Path(tempfile.mkdtemp()) / "lines"
+    >>> lines = LineFile(path); lines.append(b"one"); lines.close(); path.read_bytes()
+    b'one\\n'
+
+    The file is locked while it is open: the lock is the process's own and ends with it, however it ends.
+    Raises `BadRunError` where another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise OutputError(error.errno, f"cannot write {path}: {error.strerror}; choose another folder") from error
+        try:
+            _lock(self._descriptor)
+        except OSError:
+            os.close(self._descriptor)
+            raise BadRunError(
+                f"another capture is writing to {path.parent} now; wait for its end, or choose another folder"
+            ) from None
+        self.size = os.fstat(self._descriptor).st_size
+
+    def truncate(self, size: int) -> None:
+        """Drop all behind the first `size` bytes."""
+        os.ftruncate(self._descriptor, size)
+        self.size = size
+
+    def append(self, line: bytes) -> None:
+        """Write a line; a disk that fails in the middle of it leaves none of it."""
+        try:
+            write_all(self._descriptor, line + b"\n")
+        except OSError as error:
+            with suppress(OSError):
+                self.truncate(self.size)
+            raise OutputError(
+                error.errno, f"cannot write {self.path}: {error.strerror}; free the disk or choose another folder"
+            ) from error
+        self.size += len(line) + 1
+        if not os.fstat(self._descriptor).st_nlink:
+            raise OutputError(2, f"{self.path} was deleted while the run was written; start the capture again")
+
+    def close(self) -> None:
+        """Close the file, and give the lock back."""
+        os.close(self._descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows, where a byte far behind the end stands for the file
+        import msvcrt
+
+        os.lseek(descriptor, 1 << 40, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        # Some network file systems know no locks: better no guard than no run.
+
+
+def read_lines(path: Path, kind: Type[Record]) -> Iterator[Tuple[int, int, Union[Record, BadRunError]]]:
+    """Every line of a file as (start, length in bytes, record); an error in place of a damaged record.
+
+    A last line without its end was cut off by a kill: it is left out.
+    """
+    decoder, start = msgspec.json.Decoder(kind), 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield start, len(line), decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                yield start, len(line), BadRunError(f"{path} line {number} is damaged: {error}")
+            start += len(line)

@@ -1,0 +1,69 @@
+"""One array of a run, or of a folder made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Tuple
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from featscope.arrays.packed import unpack
+from featscope.errors import BadArrayError
+from featscope.records import MapRecord, Sample
+from featscope.store.files import inside, read_npy, scales_beside
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """One array on disk. `record` is None for a file that was made by hand, `root` is its run."""
+
+    path: Path
+    folder: str
+    record: Optional[MapRecord] = None
+    samples: Tuple[Sample, ...] = ()
+    root: Optional[Path] = None
+
+    def load(self) -> NDArray[np.generic]:
+        """The array as a batch of feature maps (N, C, H, W).
+
+        (C, H, W) and (H, W) become a batch of one; bfloat16 and 8-bit codes become float32. Raises
+        `BadArrayError` for what is no feature map.
+        """
+        if self.record is not None and self.root is not None:
+            inside(self.root, self.record.path)
+        array = read_npy(self.path)
+        return as_batch(unpack(array, self._scales(array)), str(self.path))
+
+    def _scales(self, array: NDArray[np.generic]) -> Optional[NDArray[np.floating]]:
+        """The scales of an array of codes; an array of whole numbers that are no codes has none."""
+        path = scales_beside(self.path)
+        expected = self.record.scales_checksum if self.record is not None else None
+        if array.dtype != np.uint8 or (expected is None and not path.is_file()):
+            return None
+        scales = read_npy(path)
+        leading = scales.shape[1:]
+        if scales.dtype != np.float32 or scales.shape[:1] != (2,) or leading != array.shape[: len(leading)]:
+            raise BadArrayError(f"{path} holds no scales of {self.path.name}: {scales.shape} {scales.dtype}")
+        if expected is not None and isal_zlib.crc32(scales.tobytes()) != expected:
+            raise BadArrayError(f"{path} has changed since it was captured: its checksum differs")
+        return scales  # type: ignore[return-value]
+
+
+def as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.generic]:
+    """View an array of 2, 3 or 4 dimensions as (N, C, H, W); `name` is for the error.
+
+    >>> as_batch(np.zeros((3, 4)), "x").shape
+    (1, 1, 3, 4)
+    """
+    if array.dtype.kind not in "fiub":
+        raise BadArrayError(f"{name} holds {array.dtype}, which cannot be drawn; save real numbers")
+    if array.ndim not in (2, 3, 4):
+        raise BadArrayError(
+            f"{name} has {array.ndim} dimensions, {array.shape}; a feature map has (N, C, H, W), (C, H, W) or (H, W)"
+        )
+    if 0 in array.shape:
+        raise BadArrayError(f"{name} is empty: its shape is {array.shape}")
+    return array.reshape((1,) * (4 - array.ndim) + array.shape)
