@@ -16,7 +16,7 @@ LAYERS = [
     {"arrays"},
     {"store"},
     {"render", "capturing"},
-    {"adapters", "demo"},
+    {"adapters", "demo", "scale"},
     {"cli"},
 ]
 APART = {("render", "capturing"), ("capturing", "render")}

@@ -4,7 +4,8 @@ from conftest import pixels
 
 from featscope.records import Boxes, Geometry, Sample
 from featscope.render.heat import HeatStyle
-from featscope.render.jobs import HeatOptions, choose_maps, feature_maps, plan_heat, run_jobs
+from featscope.render.jobs import choose_maps, feature_maps, run_jobs
+from featscope.render.plans import HeatOptions, plan_heat
 from featscope.store.maps import MapFile
 from featscope.store.reader import open_run
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import sys
+import time
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 
+from featscope.capturing.estimate import Footprint
+from featscope.capturing.policy import SampleFilter
+from featscope.capturing.select import unwrap
 from featscope.errors import BadImageError, BadOptionError, CaptureError, MissingPackageError
-from featscope.records import RunInfo
+from featscope.records import Policy, RunInfo
 
 RANDOM = "random"
 """In place of a checkpoint: the weights the model starts with."""
@@ -89,14 +94,13 @@ def load_checkpoint(model: torch.nn.Module, path: str, trusted: bool = False) ->
 
 
 def capture_test_loop(
-    config: Any,
-    checkpoint: str,
-    output: Path,
-    layers: Optional[Sequence[str]],
-    names: Optional[Mapping[str, str]],
-    trusted: bool = False,
+    config: Any, checkpoint: str, output: Path, layers: Optional[Sequence[str]], trusted: bool = False, **options: Any
 ) -> str:
-    """Run the config's own test loop and capture; returns what was written where."""
+    """Run the config's own test loop and capture; returns what was written where.
+
+    options: names, policy, resume and on_error of `FeatureMapHook`. Where some samples are not stored (again),
+    their forwards are left out, and the metrics with them.
+    """
     from mmengine.runner import Runner
 
     from featscope.adapters.mmengine import FeatureMapHook
@@ -104,12 +108,30 @@ def capture_test_loop(
     config.work_dir = str(output / "work_dir")
     config.load_from = None
     runner = Runner.from_cfg(config)
-    load_checkpoint(runner.model, checkpoint, trusted)
+    load_checkpoint(unwrap(runner.model), checkpoint, trusted)
     runner._load_from, runner._has_loaded = checkpoint, True  # loaded above, and for the record
-    hook = FeatureMapHook(str(output), layers, names)
+    hook = FeatureMapHook(str(output), layers, **options)
     runner.register_hook(hook, priority=hook.priority)
+    policy = hook.policy
+    if hook.resume or policy.every > 1 or policy.max_samples or policy.images:
+        _leave_out_forwards(runner, hook)
     runner.test()
     return hook.summary
+
+
+def _leave_out_forwards(runner: Any, hook: Any) -> None:
+    """Let the test loop run the model on those batches only of which something is to be stored."""
+    loop = runner.test_loop
+    run_iter = loop.run_iter
+
+    def run_if_wanted(number: int, batch: Any) -> None:
+        hook.before_test_iter(runner, number, batch)
+        if hook.wanted:
+            run_iter(number, batch)
+
+    loop.run_iter = run_if_wanted
+    loop.evaluator.process = lambda *_args, **_named: None
+    loop.evaluator.evaluate = lambda _size: {}
 
 
 def list_images(paths: Sequence[Path]) -> List[Path]:
@@ -134,37 +156,88 @@ def capture_images(
     images: Sequence[Path],
     output: Path,
     layers: Optional[Sequence[str]],
-    names: Optional[Mapping[str, str]],
     trusted: bool = False,
     done: Callable[[], None] = lambda: None,
+    **options: Any,
 ) -> Tuple[str, List[str]]:
-    """Run the model on images and capture; returns what was written where, and the images that failed."""
+    """Run the model on images and capture; returns what was written where, and the images that failed.
+
+    options: names, policy, resume and on_error of `featscope.capture`.
+    """
     from featscope.adapters.mmengine import LoopCapture, versions
 
     model = build_model(config)
     load_checkpoint(model, checkpoint, trusted)
-    classes = _classes(config)
     info = RunInfo(
         model=type(model).__name__,
         config=str(config.filename or ""),
         checkpoint=checkpoint,
-        classes=classes,
+        classes=_classes(config),
         versions=versions(),
+        command=list(sys.argv),
     )
     pipeline = pipeline_for_testing(config)
-    loop = LoopCapture(model, output, layers, names, info)
+    loop = LoopCapture(model, output, layers, info=info, dataset_size=len(images), **options)
     failed: List[str] = []
     try:
         for number, batch in _batches(images, pipeline, failed, done):
-            loop.before_batch(number, batch)
-            with torch.no_grad():
-                outputs = model.test_step(batch)
-            loop.after_batch(batch, outputs)
+            if loop.before_batch(number, batch):
+                with torch.no_grad():
+                    outputs = model.test_step(batch)
+                loop.after_batch(batch, outputs)
     except BaseException:
         loop.close(failed=True)
         raise
     loop.close(failed=len(failed) == len(images))
     return loop.summary(), failed
+
+
+class Estimate(NamedTuple):
+    """What a run would take: the maps of one sample, the samples it stores, the seconds for each."""
+
+    footprint: Footprint
+    samples: int
+    of: int
+    seconds: float
+
+
+def estimate(
+    config: Any,
+    checkpoint: str,
+    images: Sequence[Path],
+    layers: Optional[Sequence[str]],
+    policy: Policy,
+    names: Optional[Mapping[str, str]] = None,
+    trusted: bool = False,
+) -> Estimate:
+    """Capture the first sample of a run without storing it, and count."""
+    from mmengine.registry import DATASETS
+
+    from featscope.adapters.mmengine import LoopCapture
+
+    model = build_model(config)
+    load_checkpoint(model, checkpoint, trusted)
+    if images:
+        item = pipeline_for_testing(config)({"img_path": str(images[0]), "img_id": images[0].stem})
+        sample_names = [(path.stem, str(path)) for path in images]
+    else:
+        dataset = DATASETS.build(config.test_dataloader.dataset)
+        infos = [dataset.get_data_info(i) for i in range(len(dataset))] if policy.images else [{}] * len(dataset)
+        sample_names = [(str(info.get("img_id", "")), str(info.get("img_path", ""))) for info in infos]
+        item = dataset[0]
+    batch = {"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]}
+    footprint = Footprint()
+    thinning = Policy(dtype=policy.dtype, reduce=policy.reduce, channels=policy.channels)
+    loop = LoopCapture(model, footprint, layers, policy=thinning, names=names, info=None)
+    loop.before_batch(0, batch)
+    start = time.perf_counter()
+    with torch.no_grad():
+        model.test_step(batch)
+    seconds = time.perf_counter() - start
+    loop.close()
+    size = len(sample_names)
+    kept = len(SampleFilter(policy, size, 0, 1).rows(size, sample_names))
+    return Estimate(footprint, kept, size, seconds)
 
 
 def _batches(

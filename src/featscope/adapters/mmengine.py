@@ -68,7 +68,13 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         self.save_dir, self.layers, self.names = save_dir, layers, names
         self.policy, self.resume, self.on_error = make_policy(policy), resume, on_error
         self.summary = ""
+        self._wanted = False
         self._loop: Optional[LoopCapture] = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the batch at hand has samples to store."""
+        return self._loop is not None and self._wanted
 
     def before_test_epoch(self, runner: Any) -> None:
         """Start the run."""
@@ -84,7 +90,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
     def before_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Name the batch that the model is about to see."""
         if self._loop is not None:
-            self._loop.before_batch(batch_idx * runner.world_size + runner.rank, data_batch)
+            self._wanted = self._loop.before_batch(batch_idx * runner.world_size + runner.rank, data_batch)
 
     before_val_iter = before_test_iter
 
@@ -173,12 +179,15 @@ class LoopCapture:
         if not any(not p.startswith("!") for p in patterns) and hasattr(model, "data_preprocessor"):
             patterns.append("!data_preprocessor")  # it runs, but makes inputs, not features
         self._to = to
+        self._number = -1
         self._truth_is_resized = truth_is_resized
         self._session: Capture = capture(model, patterns, to, **options)
         self._session.__enter__()
 
     def before_batch(self, number: int, data_batch: Mapping[str, Any]) -> bool:
         """The batch that comes: its number and its samples. Returns whether any of them is to be stored."""
+        if number == self._number:  # begun already
+            return self._session.wanted
         metas = [sample.metainfo for sample in data_batch["data_samples"]]
         ids = [sample_id(meta, number, i) for i, meta in enumerate(metas)]
         self._session.start_batch(number, ids, [str(meta.get("img_path", "")) for meta in metas])

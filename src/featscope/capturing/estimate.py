@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 
 from featscope.errors import OutputError
 from featscope.records import CapturedMap, Sample
+from featscope.store.files import size_text
 
 
 @dataclass
@@ -83,15 +87,26 @@ def refuse_what_does_not_fit(footprint: Footprint, samples: int, left: int, fold
         size = needed(footprint.under(dtype, reduce))
         if size <= 0.95 * free:
             policy = [f"{name}={value!r}" for name, value in (("dtype", dtype), ("reduce", reduce)) if value]
-            hint = f"the policy {', '.join(policy)} makes it {_size(size)}"
+            hint = f"the policy {', '.join(policy)} makes it {size_text(size)}"
             break
-    every = -(-needed(footprint.bytes) // max(1, int(0.95 * free)))
+    whole = needed(footprint.bytes)
+    every = -(-whole // max(1, int(0.95 * free)))
     hint = f"{hint}, or every={every} stores each {every}th sample" if hint else f"every={every} would fit"
     raise OutputError(
         28,
-        f"the run would take {_size(needed(footprint.bytes))} more and {folder} has {_size(max(0, free))} free; {hint}",
+        f"the run would take {size_text(whole)} more and {folder} has {size_text(max(0, free))} free; {hint}",
     )
 
 
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+def disk_rate(folder: Path, count: int = 64 << 20) -> float:
+    """Bytes a second that the disk of a folder takes, by writing and removing `count` of them."""
+    data = np.random.default_rng(0).bytes(count)
+    start = time.perf_counter()
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            return count / (time.perf_counter() - start)
+    except OSError as error:
+        raise OutputError(error.errno, f"cannot write to {folder}: {error.strerror}; choose another with -o") from error

@@ -141,8 +141,8 @@ class Capture:
         self._compiled = _is_compiled(model)
         self._transfer = Transfer()
         if self._compiled and hasattr(torch, "compiler"):  # compiled code traces hooks: what copies stays out of it
-            self._take = torch.compiler.disable(self._take)  # type: ignore[method-assign]
-            self._store = torch.compiler.disable(self._store)  # type: ignore[method-assign]
+            self._take = torch.compiler.disable(self._take)  # type: ignore[method-assign, no-untyped-call]
+            self._store = torch.compiler.disable(self._store)  # type: ignore[method-assign, no-untyped-call]
         self._watch = LayerWatch(choices, self._take, self._store)
         self._handles: List[RemovableHandle] = []
         self._already: Mapping[int, Sequence[str]] = getattr(sink, "stored", {})

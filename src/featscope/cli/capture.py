@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 import typer
 
 from featscope.errors import BadOptionError
+from featscope.records import Policy
 
 
 def run(
@@ -29,6 +30,21 @@ def run(
     trust_checkpoint: bool = typer.Option(
         False, help="Unpickle a checkpoint that holds more than weights. Only for files whose source you trust."
     ),
+    dtype: str = typer.Option("", help="Store as float32, float16, bfloat16 or uint8 (254 steps a channel)."),
+    reduce: str = typer.Option(
+        "", "-r", "--reduce", help="Store mean, absmean, max, l2, std or select_max of the channels."
+    ),
+    channels: str = typer.Option("", "-c", "--channels", help="Store these channels only: 0-15, 3,7 or top:16."),
+    every: int = typer.Option(1, min=1, help="Store every n-th sample."),
+    max_samples: int = typer.Option(0, min=0, help="Store at most so many samples."),
+    sample: Optional[List[str]] = typer.Option(
+        None, "--sample", metavar="GLOB", help="Store samples whose id or file matches."
+    ),
+    resume: bool = typer.Option(False, "--resume", help="Go on with a run that was stopped or killed."),
+    on_error: str = typer.Option("raise", help="'warn' lets the model run on without capture when the disk fails."),
+    estimate: bool = typer.Option(
+        False, "--estimate", help="Only say how many bytes and minutes the run will take, from one forward."
+    ),
 ) -> None:
     """Run a detector's test loop, or images, and store the feature maps of its layers.
 
@@ -38,22 +54,82 @@ def run(
       featscope capture s2anet.py s2anet.pth -i photos/ -o runs/photos
       featscope capture s2anet.py s2anet.pth -l neck -l 'bbox_head_*' -o runs/heads
       featscope capture s2anet.py random --cfg-options test_dataloader.batch_size=2 -o runs/random
+    \b
+    A whole test set in little room, a look at what it takes, and the rest of a run that was killed:
+      featscope capture s2anet.py s2anet.pth -o runs/all --reduce absmean --dtype float16 --estimate
+      featscope capture s2anet.py s2anet.pth -o runs/all --reduce absmean --dtype float16
+      featscope capture s2anet.py s2anet.pth -o runs/all --reduce absmean --dtype float16 --resume
+      featscope capture s2anet.py s2anet.pth -o runs/few --every 50 --channels top:16
     """
     from featscope.adapters.mmdet import capture_images, capture_test_loop, list_images, read_config
+    from featscope.capturing.policy import make_policy
     from featscope.cli.console import finish, progress
 
+    policy = make_policy(
+        {
+            "dtype": dtype,
+            "reduce": reduce,
+            "channels": channels,
+            "every": every,
+            "max_samples": max_samples,
+            "images": sample or [],
+        }
+    )
     found = list_images(images) if images else []
     cfg = read_config(config, _config_options(cfg_options or []))
     renamed = _pairs(names or [], "--name")
+    if estimate:
+        _estimate(cfg, checkpoint, found, output, layers or None, policy, renamed, trust_checkpoint)
+        return
+    options = {"names": renamed, "policy": policy, "resume": resume, "on_error": on_error}
     if not images:
-        summary = capture_test_loop(cfg, checkpoint, output, layers or None, renamed, trust_checkpoint)
+        summary = capture_test_loop(cfg, checkpoint, output, layers or None, trust_checkpoint, **options)
         finish(f"{summary}; draw them: featscope heat {output}", [])
         return
     with progress("images", len(found)) as done:
         summary, failed = capture_images(
-            cfg, checkpoint, found, output, layers or None, renamed, trust_checkpoint, done
+            cfg, checkpoint, found, output, layers or None, trust_checkpoint, done, **options
         )
     finish(f"{summary}; draw them: featscope heat {output}", failed)
+
+
+def _estimate(
+    cfg: Any,
+    checkpoint: str,
+    images: List[Path],
+    output: Path,
+    layers: Optional[List[str]],
+    policy: Policy,
+    names: Dict[str, str],
+    trusted: bool,
+) -> None:
+    import shutil
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from featscope.adapters.mmdet import estimate
+    from featscope.capturing.estimate import disk_rate, refuse_what_does_not_fit
+    from featscope.cli.console import closing
+    from featscope.store.files import size_text
+
+    found = estimate(cfg, checkpoint, images, layers, policy, names, trusted)
+    existing = next(parent for parent in (output, *output.absolute().parents) if parent.is_dir())
+    rate = disk_rate(existing)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("folder", "maps a sample", "a sample", "the run"):
+        table.add_column(heading, justify="left" if heading == "folder" else "right", no_wrap=True)
+    for folder, (count, size) in found.footprint.by_folder().items():
+        table.add_row(folder, str(count), size_text(size), size_text(size * found.samples))
+    Console(width=160 if not Console().is_terminal else None).print(table)
+    whole = found.footprint.bytes * found.samples
+    minutes = found.samples * max(found.seconds, found.footprint.bytes / rate) / 60
+    closing(
+        f"{found.samples} of {found.of} samples: {size_text(whole)}, about {minutes:.1f} minutes "
+        f"({found.seconds:.2f} s a forward here, {rate / 1e6:.0f} MB/s to the disk); "
+        f"{existing} has {size_text(shutil.disk_usage(existing).free)} free"
+    )
+    refuse_what_does_not_fit(found.footprint, 1, found.samples, existing, 0)
 
 
 def _pairs(texts: List[str], option: str) -> Dict[str, str]:

@@ -16,11 +16,12 @@ def run(
     Examples:
       featscope check runs/s2anet
     """
-    from featscope.cli.console import finish, megabytes
+    from featscope.cli.console import finish
     from featscope.store.check import check_run
+    from featscope.store.files import size_text
 
     report = check_run(folder)
     state = "with problems" if report.problems else "whole"
     finish(
-        f"{folder}: {report.maps} maps, {megabytes(report.bytes)}, {report.samples} samples, {state}", report.problems
+        f"{folder}: {report.maps} maps, {size_text(report.bytes)}, {report.samples} samples, {state}", report.problems
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Callable, Iterator, Sequence
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from featscope.store.files import size_text
 
 _SHOWN_ERRORS = 20
 
@@ -77,6 +80,7 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def megabytes(count: int) -> str:
-    """Bytes as a reader says them."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+def pictures_line(pictures: int, skipped: int, size: int, maps: int, folder: Path) -> str:
+    """What was drawn where: the closing line of the commands that draw."""
+    kept = f" ({skipped} more were up to date)" if skipped else ""
+    return f"{pictures} pictures of {maps} maps, {size_text(size)}, in {folder}{kept}"

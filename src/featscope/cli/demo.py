@@ -53,23 +53,17 @@ def _draw(output: Path, images: List[Path]) -> None:
     import numpy as np
     from PIL import Image
 
-    from featscope.cli.console import finish, megabytes, progress
+    from featscope.cli.console import finish, progress
     from featscope.demo.capture import DEMO_SEEDS, capture_demo
     from featscope.demo.page import write_page
     from featscope.demo.scenes import draw_scene
     from featscope.render.boxes import draw_boxes
     from featscope.render.heat import HeatStyle
     from featscope.render.images import read_image
-    from featscope.render.jobs import (
-        HeatOptions,
-        MosaicOptions,
-        Outcome,
-        plan_heat,
-        plan_mosaics,
-        run_jobs,
-    )
+    from featscope.render.jobs import Outcome, run_jobs
+    from featscope.render.plans import HeatOptions, MosaicOptions, plan_heat, plan_mosaics
     from featscope.render.png import encode_rgb
-    from featscope.store.files import make_folder, write_atomic
+    from featscope.store.files import make_folder, size_text, write_atomic
     from featscope.store.reader import open_run
 
     runs = output / "run"
@@ -109,7 +103,7 @@ def _draw(output: Path, images: List[Path]) -> None:
     page = write_page(output, run_opened, drawn)
     finish(
         f"{len(maps)} maps of {len(inputs)} images and {outcome.pictures} pictures, "
-        f"{megabytes(outcome.bytes)}, in {output}; open {page}",
+        f"{size_text(outcome.bytes)}, in {output}; open {page}",
         outcome.errors,
         outcome.remarks,
     )

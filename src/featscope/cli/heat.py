@@ -36,38 +36,52 @@ def run(
     image: Optional[Path] = typer.Option(
         None, help="Lie all maps over this image; for maps without a record of theirs."
     ),
+    sample: Optional[str] = typer.Option(
+        None, "--sample", metavar="ID", help="Draw only this sample's maps; or a glob."
+    ),
+    executor: str = typer.Option(
+        "processes", "--executor", help="processes (all cores), processes:4, serial, or dask://HOST:PORT."
+    ),
 ) -> None:
     """Draw every map as a heat map: reduce over channels, normalise, colour, place on the image.
 
     \b
-    Padding, resize, letterbox and flip are undone: a cell lies where it looked. Examples:
+    Padding, resize, letterbox and flip are undone: a cell lies where it looked. Pictures that are up
+    to date are not drawn again. Examples:
       featscope heat runs/s2anet
       featscope heat runs/s2anet --only 'bbox_head_refine*cls_scores' -r max --boxes --truth
       featscope heat runs/s2anet -r pca --no-alone
       featscope heat runs/s2anet --range layer --colorbar --colormap viridis
+      featscope heat runs/s2anet --sample P0706
+      featscope heat runs/large --executor dask://10.0.0.5:8786
       featscope heat folder_of_npy -o pictures --image photo.jpg --style jet
     """
-    from featscope.cli.console import finish, megabytes, progress
+    from featscope.cli.console import finish, pictures_line, progress
     from featscope.render.heat import style_named
-    from featscope.render.jobs import HeatOptions, choose_maps, output_folder, plan_heat, run_jobs
+    from featscope.render.jobs import choose_maps, output_folder, run_jobs
+    from featscope.render.plans import HeatOptions, plan_heat
+    from featscope.scale.executors import executor_named
     from featscope.store.reader import open_run
 
     chosen = style_named(
         style, reduce=reduce, range=value_range, colormap=colormap, alpha=alpha, smooth=smooth, colorbar=colorbar
     )
     options = HeatOptions(chosen, overlay, alone, boxes, truth, min_score, image)
+    run_on = executor_named(executor)
+    if executor.startswith("dask"):  # its workers run in other folders
+        folder, output = folder.absolute(), output and output.absolute()
     opened = open_run(folder)
-    maps = choose_maps(opened, only or ())
-    draw = plan_heat(opened, maps, options)
+    maps = choose_maps(opened, only or (), sample)
+    draw = plan_heat(opened, maps, options, run_on)
     target = output_folder(opened, "heat", output)
     with progress("maps", len(maps)) as done:
-        outcome = run_jobs(maps, draw, target, done)
+        outcome = run_jobs(maps, draw, target, done, run_on)
     if outcome.nan or outcome.inf:
         outcome.remarks.append(f"{outcome.nan} cells are NaN (magenta), {outcome.inf} infinite (green)")
     if outcome.constant:
         outcome.remarks.append(f"{outcome.constant} maps are constant: one colour is all they have")
     finish(
-        f"{outcome.pictures} pictures of {len(maps)} maps, {megabytes(outcome.bytes)}, in {target}",
+        pictures_line(outcome.pictures, outcome.skipped, outcome.bytes, len(maps), target),
         [str(problem) for problem in opened.problems] + outcome.errors,
         outcome.remarks,
     )

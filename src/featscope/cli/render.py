@@ -31,19 +31,27 @@ def run(
     titles: bool = typer.Option(False, help="Write folder, file and shape above each mosaic."),
     numbers: bool = typer.Option(False, help="Write its channel into each tile."),
     style: str = typer.Option("featscope", help="featscope, or mmengine_topk: the 20 channels of draw_featmap."),
+    sample: Optional[str] = typer.Option(
+        None, "--sample", metavar="ID", help="Draw only this sample's maps; or a glob."
+    ),
+    executor: str = typer.Option(
+        "processes", "--executor", help="processes (all cores), processes:4, serial, or dask://HOST:PORT."
+    ),
 ) -> None:
     """Draw every map as PNG: a mosaic of its channels, or single channels.
 
     \b
-    Examples:
+    Pictures that are up to date are not drawn again. Examples:
       featscope render runs/s2anet
       featscope render runs/s2anet --only 'neck*' --channels top:20 --columns 5 --numbers --titles
       featscope render folder_of_npy -o pictures --scale 4
       featscope render runs/s2anet --single --channels 0-3
     """
-    from featscope.cli.console import finish, megabytes, progress
+    from featscope.cli.console import finish, pictures_line, progress
     from featscope.errors import unknown_name
-    from featscope.render.jobs import MosaicOptions, choose_maps, output_folder, plan_mosaics, run_jobs
+    from featscope.render.jobs import choose_maps, output_folder, run_jobs
+    from featscope.render.plans import MosaicOptions, plan_mosaics
+    from featscope.scale.executors import executor_named
     from featscope.store.reader import open_run
 
     if style not in ("featscope", "mmengine_topk"):
@@ -51,16 +59,19 @@ def run(
     if style == "mmengine_topk":
         channels, columns, colormap, gap = "sum:20", 5, "jet", 0
     options = MosaicOptions(channels, colormap, value_range, columns, scale, gap, titles, numbers, single)
+    run_on = executor_named(executor)
+    if executor.startswith("dask"):  # its workers run in other folders
+        folder, output = folder.absolute(), output and output.absolute()
     opened = open_run(folder)
-    maps = choose_maps(opened, only or ())
-    draw = plan_mosaics(opened, maps, options)
+    maps = choose_maps(opened, only or (), sample)
+    draw = plan_mosaics(opened, maps, options, run_on)
     target = output_folder(opened, "render", output)
     with progress("maps", len(maps)) as done:
-        outcome = run_jobs(maps, draw, target, done)
+        outcome = run_jobs(maps, draw, target, done, run_on)
     if outcome.nan or outcome.inf:
         outcome.remarks.append(f"{outcome.nan} cells are NaN (magenta), {outcome.inf} infinite (green)")
     finish(
-        f"{outcome.pictures} pictures of {len(maps)} maps, {megabytes(outcome.bytes)}, in {target}",
+        pictures_line(outcome.pictures, outcome.skipped, outcome.bytes, len(maps), target),
         [str(problem) for problem in opened.problems] + outcome.errors,
         outcome.remarks,
     )

@@ -12,7 +12,6 @@ from PIL import Image, UnidentifiedImageError
 from featscope.errors import BadImageError, FeatscopeError
 from featscope.records import Geometry, Sample
 from featscope.store.files import inside
-from featscope.store.reader import Run
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -26,7 +25,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise BadImageError(f"the image {path} cannot be read: {error}") from None
 
 
-def sample_image(run: Run, sample: Sample, errors: List[str], remarks: List[str]) -> Optional[NDArray[np.uint8]]:
+def sample_image(run: Path, sample: Sample, errors: List[str], remarks: List[str]) -> Optional[NDArray[np.uint8]]:
     """The sample's image: the file it was read from, or else the input stored in the run.
 
     What is wrong with either goes to `errors`, that the file is gone to `remarks`.
@@ -50,7 +49,7 @@ def sample_image(run: Run, sample: Sample, errors: List[str], remarks: List[str]
     if not sample.input:
         return None
     try:
-        return unfed(read_image(inside(run.folder, sample.input)), geometry)
+        return unfed(read_image(inside(run, sample.input)), geometry)
     except FeatscopeError as error:
         errors.append(str(error))
         return None

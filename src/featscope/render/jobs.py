@@ -1,66 +1,70 @@
-"""Drawing a whole run: a plan of small jobs, each one map file to its pictures."""
+"""Drawing a whole run: many small jobs, each some map files to their pictures, on any executor."""
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.arrays.normalise import bounds, merge_bounds, parse_range
-from featscope.arrays.reduce import as_floats, reduce
-from featscope.errors import BadRunError, FeatscopeError, unknown_name
-from featscope.records import Boxes, Sample
-from featscope.render.colour import palette
-from featscope.render.heat import STYLES, HeatStyle, draw_heat
-from featscope.render.images import read_image, sample_image
-from featscope.render.mosaic import choose_channels, draw_channel, draw_mosaic
-from featscope.store.files import inside, make_folder, natural_key, safe_name, write_atomic
+from featscope import __version__
+from featscope.arrays.normalise import bounds, merge_bounds
+from featscope.errors import BadArrayError, FeatscopeError, OutputError, unknown_name
+from featscope.records import Sample
+from featscope.render.png import read_text
+from featscope.store.files import inside, make_folder, safe_name, write_atomic
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 
 Bounds = Tuple[float, float]
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+_FILES_A_JOB = 8  # at most: a job lost with its worker is little work
 
 
-@dataclass(frozen=True)
-class HeatOptions:
-    """What `featscope heat` draws: see its help."""
+class Executor(Protocol):
+    """Calls a function on every item, in any order and anywhere; see `featscope.scale`."""
 
-    style: HeatStyle = STYLES["featscope"]
-    overlay: bool = True
-    alone: bool = True
-    predictions: bool = False
-    truth: bool = False
-    min_score: float = 0.3
-    image: Optional[Path] = None
+    def __call__(
+        self, function: Callable[[Item], Value], items: Iterable[Item]
+    ) -> Iterator[Tuple[Item, Union[Value, Exception]]]:
+        """Each item with what the function made of it, or the error that kept it from that."""
 
 
-@dataclass(frozen=True)
-class MosaicOptions:
-    """What `featscope render` draws: see its help."""
+def serial(function: Callable[[Item], Value], items: Iterable[Item]) -> Iterator[Tuple[Item, Union[Value, Exception]]]:
+    """The executor that uses no other process.
 
-    channels: str = "all"
-    colormap: str = "viridis"
-    range: str = "channel"
-    columns: Optional[int] = None
-    scale: int = 1
-    gap: int = 1
-    titles: bool = False
-    numbers: bool = False
-    single: bool = False
+    >>> list(serial(abs, [-1, 2]))
+    [(-1, 1), (2, 2)]
+    """
+    for item in items:
+        yield item, function(item)
 
 
 @dataclass
 class Outcome:
-    """What came of a plan: counts, and an error for each part that failed."""
+    """What came of a plan: counts, and an error for each part that failed. skipped: pictures that were up to date."""
 
     pictures: int = 0
+    skipped: int = 0
     bytes: int = 0
     nan: int = 0
     inf: int = 0
@@ -71,6 +75,7 @@ class Outcome:
     def add(self, other: Outcome) -> None:
         """Count another outcome in."""
         self.pictures += other.pictures
+        self.skipped += other.skipped
         self.bytes += other.bytes
         self.nan += other.nan
         self.inf += other.inf
@@ -79,30 +84,99 @@ class Outcome:
         self.remarks += other.remarks
 
 
-class FeatureMap(NamedTuple):
-    """One image's map (C, H, W), and the sample it belongs to."""
+class Origin(NamedTuple):
+    """What a picture's text and boxes need to know of a run: little, as it travels with every job."""
 
-    array: NDArray[np.generic]
-    sample: Optional[Sample]
-    stem: str
+    folder: Path
+    classes: Tuple[str, ...]
+
+    @classmethod
+    def of(cls, run: Run) -> Origin:
+        """The origin of a run's pictures."""
+        return cls(run.folder, tuple(run.info.classes) if run.info else ())
 
 
-Draw = Callable[[MapFile, FeatureMap, Path, Outcome], None]
+class Plan(Protocol):
+    """What is drawn of each map: `featscope.render.plans` has the heat maps' and the mosaics'."""
+
+    def draw(self, feature_map: FeatureMap, folder: Path, outcome: Outcome) -> None:
+        """Draw one image's map into a folder."""
 
 
-def choose_maps(run: Run, only: Sequence[str] = ()) -> List[MapFile]:
-    """The maps of a run whose folder, or folder/name, matches one of the globs; all without globs."""
-    if not only:
-        return list(run.maps)
-    chosen = [
-        m
-        for m in run.maps
-        if any(fnmatchcase(m.folder, g) or fnmatchcase(f"{m.folder}/{m.path.name}", g) for g in only)
-    ]
-    if not chosen:
-        folders = sorted({m.folder for m in run.maps}, key=natural_key)
-        raise unknown_name("map", " ".join(only), folders, f"ls {run.folder}")
-    return chosen
+class FeatureMap:
+    """One image's map, and the sample it belongs to; the array is read when it is first used."""
+
+    def __init__(self, batch: _Batch, index: int) -> None:
+        self._batch, self._index = batch, index
+        self.file = batch.file
+        # Regions of interest come by the hundred for one image: they are no maps of the whole of it.
+        samples = self.file.samples if len(self.file.samples) == batch.count else ()
+        self.sample: Optional[Sample] = samples[index] if samples else None
+        self.stem = self.file.path.stem
+        if batch.count > 1:
+            self.stem += "_" + safe_name(self.sample.id if self.sample else str(index))
+
+    @property
+    def array(self) -> NDArray[np.generic]:
+        """(C, H, W)."""
+        batch = self._batch.load()
+        if len(batch) != self._batch.count:
+            raise BadArrayError(f"{self.file.path} holds {len(batch)} images, its record says {self._batch.count}")
+        return batch[self._index]
+
+    def fingerprint(self, *what: object) -> str:
+        """A text that changes when the map, its sample, or `what` is drawn changes."""
+        record = self.file.record
+        if record is None:
+            state = self.file.path.stat()
+            mark: object = (state.st_size, state.st_mtime_ns)
+        else:
+            mark = (record.checksum, record.scales_checksum, record.shape, record.stride, record.reduced)
+        return hashlib.sha1(repr((__version__, mark, self.sample, what)).encode()).hexdigest()[:20]
+
+    def describe(self, origin: Origin, fingerprint: str) -> Dict[str, str]:
+        """Where a picture comes from, for its text chunks."""
+        text = {"run": origin.folder.name, "map": f"{self.file.folder}/{self.file.path.name}"}
+        record = self.file.record
+        if record is not None:
+            text.update(layer=record.layer, field=record.field, level=str(record.level), reduced=record.reduced)
+        if self.sample is not None:
+            text["sample"] = self.sample.id
+        text[FINGERPRINT] = fingerprint
+        return {key: value for key, value in text.items() if value}
+
+
+FINGERPRINT = "fingerprint"
+"""The text chunk that tells a picture that is up to date from one that is not."""
+
+
+class _Batch:
+    """A map file, read once and only if some picture of it is to be drawn."""
+
+    def __init__(self, file: MapFile) -> None:
+        self.file = file
+        self.count = file.images()
+        self._array: Optional[NDArray[np.generic]] = None
+
+    def load(self) -> NDArray[np.generic]:
+        if self._array is None:
+            self._array = self.file.load()
+        return self._array
+
+
+def choose_maps(run: Run, only: Sequence[str] = (), sample: Optional[str] = None) -> Sequence[MapFile]:
+    """The maps of a run whose folder, or folder/name, matches one of the globs; all without globs.
+
+    sample: id or glob. Raises `UnknownNameError` where none is left.
+    """
+    if not only and sample is None:
+        return run.maps
+    chosen = run.select(only, sample=sample)
+    if chosen:
+        return chosen
+    if sample is not None and run.index is not None and not run.select(sample=sample):
+        raise unknown_name("sample", sample, run.samples, f"featscope list {run.folder}")
+    raise unknown_name("map", " ".join(only) or str(sample), run.folders(), f"featscope list {run.folder}")
 
 
 def output_folder(run: Run, kind: str, given: Optional[Path]) -> Path:
@@ -113,219 +187,105 @@ def output_folder(run: Run, kind: str, given: Optional[Path]) -> Path:
 
 
 def feature_maps(map_file: MapFile) -> Iterator[FeatureMap]:
-    """The maps of one file, image by image, with the stem of each picture's name."""
-    batch = map_file.load()
-    # Regions of interest come by the hundred for one image: they are no maps of the whole of it.
-    samples = map_file.samples if len(map_file.samples) == len(batch) else ()
-    for index, array in enumerate(batch):
-        sample = samples[index] if samples else None
-        stem = map_file.path.stem
-        if len(batch) > 1:
-            stem += "_" + safe_name(sample.id if sample else str(index))
-        yield FeatureMap(array, sample, stem)
+    """The maps of one file, image by image."""
+    batch = _Batch(map_file)
+    for index in range(batch.count):
+        yield FeatureMap(batch, index)
 
 
-def run_jobs(maps: Sequence[MapFile], draw: Draw, output: Path, done: Callable[[], None] = lambda: None) -> Outcome:
-    """Draw each map file on all cores; an error is kept and the rest goes on."""
+def run_jobs(
+    maps: Sequence[MapFile],
+    plan: Plan,
+    output: Path,
+    done: Callable[[], None] = lambda: None,
+    executor: Executor = serial,
+) -> Outcome:
+    """Draw each map file; pictures that are up to date stay, an error is kept and the rest goes on."""
     total = Outcome()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for outcome in pool.map(partial(_one_file, draw=draw, output=output), maps):
+    size = max(1, min(_FILES_A_JOB, len(maps) // 16))
+    for files, outcome in executor(partial(_draw_files, plan=plan, output=output), _parts(maps, size)):
+        if isinstance(outcome, Exception):
+            total.errors.append(f"{files[0].path} and {len(files) - 1} more were not drawn: {outcome}")
+        else:
             total.add(outcome)
+        for _ in files:
             done()
     return total
 
 
-def _one_file(map_file: MapFile, draw: Draw, output: Path) -> Outcome:
+def _parts(items: Iterable[Item], size: int) -> Iterator[List[Item]]:
+    part: List[Item] = []
+    for item in items:
+        part.append(item)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _draw_files(files: Sequence[MapFile], plan: Plan, output: Path) -> Outcome:
     outcome = Outcome()
-    try:
-        folder = output / map_file.folder
-        if map_file.folder:
-            inside(output, map_file.folder)
-        make_folder(folder)
-        for feature_map in feature_maps(map_file):
-            try:
-                draw(map_file, feature_map, folder, outcome)
-            except FeatscopeError as error:
-                outcome.errors.append(f"{map_file.path}: {error}")
-    except FeatscopeError as error:
-        outcome.errors.append(str(error))
+    for map_file in files:
+        try:
+            folder = output / map_file.folder
+            if map_file.folder:
+                inside(output, map_file.folder)
+            make_folder(folder)
+            for feature_map in feature_maps(map_file):
+                try:
+                    plan.draw(feature_map, folder, outcome)
+                except OutputError:
+                    raise
+                except FeatscopeError as error:
+                    outcome.errors.append(f"{map_file.path}: {error}")
+        except FeatscopeError as error:
+            outcome.errors.append(str(error))
     return outcome
 
 
-# Mosaics
+def save(path: Path, png: bytes, outcome: Outcome) -> None:
+    """Write a picture, and count it."""
+    write_atomic(path, png)
+    outcome.pictures += 1
+    outcome.bytes += len(png)
 
 
-def plan_mosaics(run: Run, maps: Sequence[MapFile], options: MosaicOptions) -> Draw:
-    """What draws one file's mosaics."""
-    palette(options.colormap)  # an unknown name is one error, not one a map
-    if options.range != "channel":
-        parse_range(options.range)
-    shared = shared_bounds(maps, options.range, as_floats)
-    return partial(_draw_mosaic, run=run, options=options, shared=shared)
-
-
-def _draw_mosaic(
-    map_file: MapFile,
-    feature_map: FeatureMap,
-    folder: Path,
-    outcome: Outcome,
-    *,
-    run: Run,
-    options: MosaicOptions,
-    shared: Dict[str, Bounds],
-) -> None:
-    text = provenance(run, map_file, feature_map)
-    limits = shared.get(_range_key(map_file, options.range))
-    if options.single:
-        for channel in choose_channels(feature_map.array, options.channels):
-            values = as_floats(feature_map.array[channel])
-            own = limits or bounds(values, "map" if options.range == "channel" else options.range)
-            picture = draw_channel(values, options.colormap, own, options.scale, dict(text, channel=str(channel)))
-            _save(folder / f"{feature_map.stem}_channel_{channel}.png", picture.png, outcome)
-            outcome.nan += picture.nan
-            outcome.inf += picture.inf
-        return
-    mosaic = draw_mosaic(
-        feature_map.array,
-        options.channels,
-        options.colormap,
-        options.range,
-        limits,
-        options.columns,
-        options.scale,
-        options.gap,
-        _title(map_file, feature_map) if options.titles else "",
-        options.numbers,
-        text,
-    )
-    outcome.nan += mosaic.nan
-    outcome.inf += mosaic.inf
-    _save(folder / f"{feature_map.stem}.png", mosaic.png, outcome)
-
-
-# Heat maps
-
-
-def plan_heat(run: Run, maps: Sequence[MapFile], options: HeatOptions) -> Draw:
-    """What draws one file's heat maps."""
-    style = options.style
-    palette(style.colormap)
-    parse_range(style.range)
-    reduce(np.zeros((3, 1, 1), np.float32), "mean" if style.reduce.startswith("channel:") else style.reduce)
-    if options.image is not None:
-        read_image(options.image)
-    if (options.predictions or options.truth) and not run.samples:
-        raise BadRunError(
-            f"{run.folder} has no record of boxes: it is a folder of arrays only; leave out --boxes and --truth"
-        )
-    shared = shared_bounds(maps, style.range, lambda x: reduce(x, style.reduce))
-    return partial(_draw_heat, run=run, options=options, shared=shared)
-
-
-def _draw_heat(
-    map_file: MapFile,
-    feature_map: FeatureMap,
-    folder: Path,
-    outcome: Outcome,
-    *,
-    run: Run,
-    options: HeatOptions,
-    shared: Dict[str, Bounds],
-) -> None:
-    sample = feature_map.sample
-    geometry = sample.geometry if sample else None
-    stride = map_file.record.stride if map_file.record else None
-    image = None
-    if options.image is not None:
-        image = read_image(options.image)
-        if geometry is not None and image.shape[:2] != tuple(geometry.original):
-            geometry = None  # another image: the map is stretched over it
-    elif sample is not None and geometry is not None and (options.overlay or options.predictions):
-        image = sample_image(run, sample, outcome.errors, outcome.remarks)
-    boxes: List[Tuple[Boxes, Optional[str]]] = []
-    if sample is not None and geometry is not None and options.truth and sample.truth is not None:
-        boxes.append((sample.truth, "white"))
-    if sample is not None and geometry is not None and options.predictions and sample.predictions is not None:
-        boxes.append((sample.predictions, None))
-    size = (image.shape[0], image.shape[1]) if image is not None else None
-    classes = run.info.classes if run.info else ()
-    draw = partial(
-        draw_heat,
-        feature_map.array,
-        options.style,
-        size,
-        geometry=geometry,
-        stride=stride,
-        value_range=shared.get(_range_key(map_file, options.style.range)),
-        boxes=boxes,
-        classes=classes,
-        min_score=options.min_score,
-        text=provenance(run, map_file, feature_map),
-    )
-    has_image = image is not None and options.overlay
-    if options.alone or not has_image:
-        picture = draw()
-        _save(folder / f"{feature_map.stem}.png", picture.png, outcome)
-        outcome.nan += picture.values.nan
-        outcome.inf += picture.values.inf
-        outcome.constant += picture.values.constant
-    if has_image:
-        _save(folder / f"{feature_map.stem}_overlay.png", draw(image=image).png, outcome)
-
-
-# Ranges that maps share
-
-
-def _range_key(map_file: MapFile, value_range: str) -> str:
-    return {"layer": map_file.folder, "run": "run"}.get(value_range, "none")
+def up_to_date(paths: Sequence[Path], fingerprint: str, outcome: Outcome) -> bool:
+    """Whether these pictures exist and were drawn of the same things in the same way; counts them if so."""
+    if not all(read_text(path).get(FINGERPRINT) == fingerprint for path in paths):
+        return False
+    outcome.skipped += len(paths)
+    return True
 
 
 def shared_bounds(
-    maps: Sequence[MapFile], value_range: str, values: Callable[[NDArray[np.generic]], NDArray[np.floating]]
+    maps: Sequence[MapFile],
+    value_range: str,
+    values: Callable[[FeatureMap], NDArray[np.floating]],
+    executor: Executor = serial,
 ) -> Dict[str, Bounds]:
     """The range of each layer's maps, or of all, if it is to be shared; unreadable maps have no say."""
     if value_range not in ("layer", "run"):
         return {}
-
-    def ends(map_file: MapFile) -> List[Bounds]:
-        try:
-            return [bounds(values(f.array), "map") for f in feature_maps(map_file)]
-        except FeatscopeError:
-            return []  # reported when it is drawn
-
     groups: Dict[str, List[Bounds]] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for map_file, found in zip(maps, pool.map(ends, maps)):
-            groups.setdefault(_range_key(map_file, value_range), []).extend(found)
+    for files, found in executor(partial(_ends, values=values), _parts(maps, _FILES_A_JOB)):
+        if not isinstance(found, Exception):
+            for map_file, ends in zip(files, found):
+                groups.setdefault(range_key(map_file, value_range), []).extend(ends)
     return {key: merge_bounds(found) for key, found in groups.items() if found}
 
 
-# Names
+def _ends(files: Sequence[MapFile], values: Callable[[FeatureMap], NDArray[np.floating]]) -> List[List[Bounds]]:
+    found: List[List[Bounds]] = []
+    for map_file in files:
+        try:
+            found.append([bounds(values(f), "map") for f in feature_maps(map_file)])
+        except FeatscopeError:
+            found.append([])  # reported when it is drawn
+    return found
 
 
-def provenance(run: Run, map_file: MapFile, feature_map: FeatureMap) -> Dict[str, str]:
-    """Where a picture comes from, for its text chunks."""
-    text = {"run": run.folder.name, "map": f"{map_file.folder}/{map_file.path.name}"}
-    record = map_file.record
-    if record is not None:
-        text.update(layer=record.layer, field=record.field, level=str(record.level))
-    if feature_map.sample is not None:
-        text["sample"] = feature_map.sample.id
-    return {key: value for key, value in text.items() if value}
-
-
-def _title(map_file: MapFile, feature_map: FeatureMap) -> str:
-    channels, height, width = feature_map.array.shape
-    parts = [
-        f"{map_file.folder or map_file.path.parent.name}/{feature_map.stem}",
-        f"{channels} x {height} x {width}",
-    ]
-    if feature_map.sample is not None:
-        parts.append(feature_map.sample.id)
-    return "   ".join(parts)
-
-
-def _save(path: Path, png: bytes, outcome: Outcome) -> None:
-    write_atomic(path, png)
-    outcome.pictures += 1
-    outcome.bytes += len(png)
+def range_key(map_file: MapFile, value_range: str) -> str:
+    """Which of the shared ranges is this map's."""
+    return {"layer": map_file.folder, "run": "run"}.get(value_range, "none")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import Mapping, Optional
+from pathlib import Path
+from typing import Dict, Mapping, Optional
 
 import numpy as np
 from isal import isal_zlib
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UP = 2
+_HEAD = 8192  # bytes that hold the text in front of the data
 
 
 def encode_indexed(
@@ -29,6 +31,26 @@ def encode_rgb(image: NDArray[np.uint8], text: Optional[Mapping[str, str]] = Non
     """A true-colour PNG of an image (H, W, 3)."""
     height, width = image.shape[:2]
     return _file(width, height, 2, b"", image.reshape(height, width * 3), text)
+
+
+def read_text(path: Path) -> Dict[str, str]:
+    """The text in front of a picture's data, as `encode_indexed` writes it; empty where there is none to read."""
+    found: Dict[str, str] = {}
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return found
+    place = len(_SIGNATURE)
+    while place + 8 <= len(head):
+        length, kind = struct.unpack(">I4s", head[place : place + 8])
+        if kind == b"IDAT":
+            break
+        if kind == b"tEXt" and place + 8 + length <= len(head):
+            key, _, value = head[place + 8 : place + 8 + length].partition(b"\0")
+            found[key.decode("latin-1")] = value.decode("latin-1")
+        place += length + 12
+    return found
 
 
 def _file(

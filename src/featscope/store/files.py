@@ -165,6 +165,17 @@ def read_npy_header(file: BinaryIO, size: int) -> Tuple[Tuple[int, ...], bool, n
     return shape, fortran, dtype
 
 
+def read_npy_shape(path: Path) -> Tuple[int, ...]:
+    """The shape that a `.npy` file has by its header; the error names the file."""
+    try:
+        with open(path, "rb") as file:
+            return read_npy_header(file, os.fstat(file.fileno()).st_size)[0]
+    except BadArrayError as error:
+        raise BadArrayError(f"{path} {error}") from None
+    except OSError as error:
+        raise BadArrayError(f"{path} cannot be read: {error.strerror}") from None
+
+
 def read_npy(path: Path) -> NDArray[np.generic]:
     """Read a `.npy` file of numbers as a C-ordered array; the error names the file."""
     try:
@@ -181,6 +192,15 @@ def read_npy(path: Path) -> NDArray[np.generic]:
     if fortran:
         return np.ascontiguousarray(array.reshape(shape[::-1]).T)
     return array.reshape(shape)
+
+
+def size_text(count: int) -> str:
+    """Bytes as a reader says them.
+
+    >>> size_text(152_000_000), size_text(2_230_000_000)
+    ('152.0 MB', '2.23 GB')
+    """
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 _NUMBERS = re.compile(r"(\d+)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 from isal import isal_zlib
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from featscope.arrays.packed import unpack
 from featscope.errors import BadArrayError
 from featscope.records import MapRecord, Sample
-from featscope.store.files import inside, read_npy, scales_beside
+from featscope.store.files import inside, read_npy, read_npy_shape, scales_beside
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,14 @@ class MapFile:
             inside(self.root, self.record.path)
         array = read_npy(self.path)
         return as_batch(unpack(array, self._scales(array)), str(self.path))
+
+    def images(self) -> int:
+        """How many feature maps `load` will give, from the record, or for a file made by hand from its header."""
+        if self.record is not None:
+            shape: Sequence[int] = self.record.shape
+        else:
+            shape = read_npy_shape(self.path)
+        return shape[0] if len(shape) == 4 else 1
 
     def _scales(self, array: NDArray[np.generic]) -> Optional[NDArray[np.floating]]:
         """The scales of an array of codes; an array of whole numbers that are no codes has none."""

@@ -1,0 +1,131 @@
+"""Executors: each calls a function on every item and yields the results as they come.
+
+A function and its items are pickled; items are small and can be repeated, so a worker that dies costs
+only the items it had.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Tuple, TypeVar, Union
+
+from featscope.errors import BadOptionError, FeatscopeError, MissingPackageError, unknown_name
+from featscope.render.jobs import Executor, serial
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+Results = Iterator[Tuple[Item, Union[Value, Exception]]]
+
+EXECUTORS = ("processes", "processes:4", "serial", "dask://HOST:PORT")
+"""What `executor_named` reads."""
+
+_TRIES = 3
+_CONNECT_SECONDS = 10
+
+
+def executor_named(text: str) -> Executor:
+    """The executor of a name.
+
+    >>> list(executor_named("serial")(abs, [-1, 2]))
+    [(-1, 1), (2, 2)]
+
+    'processes' uses all cores, 'processes:4' four; 'dask://HOST:PORT' the workers of a Dask scheduler,
+    which must see the same files under the same names and have featscope installed.
+    """
+    kind, _, rest = text.partition(":")
+    if text == "serial":
+        return serial
+    if kind == "processes" and (not rest or (rest.isdecimal() and int(rest) > 0)):
+        return partial(processes, workers=int(rest or os.cpu_count() or 1))
+    if kind == "dask" and rest.startswith("//") and rest[2:].rpartition(":")[2].isdecimal():
+        return partial(dask, address=f"tcp:{rest}")
+    raise unknown_name("executor", text, EXECUTORS, "featscope heat --help")
+
+
+def processes(function: Callable[[Item], Value], items: Iterable[Item], workers: int) -> Results[Item, Value]:
+    """Processes on this machine. One that is killed is replaced, and what it had is done again.
+
+    What it had is then done alone: an item that kills its process every time is an error, and only it.
+    """
+    source = iter(items)
+    suspects: Deque[Tuple[Item, int]] = deque()
+    while True:
+        running: Dict[Future[Value], Tuple[Item, int]] = {}
+        with _pool(workers) as pool:
+            try:
+                while True:
+                    while len(running) < (1 if suspects else 2 * workers):
+                        following = suspects.popleft() if suspects else next(((i, 0) for i in source), None)
+                        if following is None:
+                            break
+                        running[pool.submit(function, following[0])] = following
+                    if not running:
+                        return
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        error = future.exception()
+                        if isinstance(error, BrokenProcessPool):
+                            raise error
+                        item, _ = running.pop(future)
+                        yield item, error if isinstance(error, Exception) else future.result()
+            except BrokenProcessPool:
+                for item, tries in running.values():
+                    if tries + 1 < _TRIES:
+                        suspects.append((item, tries + 1))
+                    else:
+                        yield item, FeatscopeError(f"its process died {_TRIES} times; is there enough memory?")
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # A server that has imported what is needed forks the workers: they start at once, and a process
+    # with threads (torch's) is never forked.
+    server = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if server else "spawn")
+    if server:
+        context.set_forkserver_preload(["featscope.render.plans"])
+    return ProcessPoolExecutor(workers, context, _ignore_interrupts)
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches the whole group: the main process says what it means, the workers just end with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def dask(function: Callable[[Item], Value], items: Iterable[Item], address: str) -> Results[Item, Value]:
+    """The workers of a Dask cluster; its scheduler gives the work of a lost worker to another."""
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        raise MissingPackageError("Dask is not installed here: pip install 'featscope[dask]'") from None
+    shown = address.replace("tcp:", "dask:")
+    try:
+        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call, unused-ignore]
+    except (OSError, ValueError, TimeoutError) as error:
+        raise BadOptionError(f"no Dask scheduler answers at {shown}: {error}; start one: dask scheduler") from None
+    with client:
+        threads = sum(client.nthreads().values())  # type: ignore[no-untyped-call, unused-ignore]
+        if not threads:
+            raise BadOptionError(f"the Dask scheduler at {shown} has no workers; start some: dask worker HOST:PORT")
+        source = iter(items)
+        running: Dict[Any, Item] = {}
+        finished = as_completed()  # type: ignore[no-untyped-call, unused-ignore]
+
+        def submit() -> None:
+            for item in source:
+                future = client.submit(function, item, pure=False)
+                running[future] = item
+                finished.add(future)  # type: ignore[no-untyped-call, unused-ignore]
+                return
+
+        for _ in range(4 * threads):
+            submit()
+        for future in finished:
+            item = running.pop(future)
+            failure = future.exception()
+            yield item, failure if isinstance(failure, Exception) else future.result()
+            submit()
