@@ -1,5 +1,8 @@
 """What several tests need."""
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,16 @@ from PIL import Image
 
 from featscope.records import CapturedMap, Geometry, RunInfo, Sample
 from featscope.store.writer import RunWriter
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="kill, mutate and repeat as often as the design page says")
+
+
+@pytest.fixture
+def times(pytestconfig):
+    """How often a test that draws at random does so: times(reduced, full)."""
+    return lambda reduced, full: full if pytestconfig.getoption("--full") else reduced
 
 
 @pytest.fixture
@@ -28,6 +41,20 @@ def run(tmp_path):
         writer.put(CapturedMap("neck", "FPN", "", level, 0, 0, ["a"], "neck.fpn", (32 / size, 32 / size)), array)
     writer.close()
     return tmp_path / "run"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 4 MB."""
+    if not shutil.which("mount") or os.getuid():
+        pytest.skip("only root may mount a small disk")
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small disk here: {done.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
 
 
 def pixels(source):

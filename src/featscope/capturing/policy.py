@@ -231,7 +231,7 @@ def _take_channels(tensor: torch.Tensor, channels: torch.Tensor) -> torch.Tensor
 def _encode(tensor: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
     """8-bit codes, and the (2, N, C) values of code 0 and steps that turn them into values again."""
     leading = min(2, max(0, tensor.dim() - 1))
-    flat = tensor.float().reshape(*tensor.shape[:leading], -1)
+    flat = tensor.float().flatten(leading)
     infinity = float("inf")
     finite = flat.isfinite()
     if flat.shape[-1]:

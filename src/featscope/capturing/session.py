@@ -150,6 +150,8 @@ class Capture:
         self._calls: DefaultDict[str, int] = defaultdict(int)
         self._levels: DefaultDict[str, int] = defaultdict(int)
         self._sample_ids: List[str] = []
+        self._begun: List[Sample] = []
+        self._undescribed: List[Sample] = []
         self._rows: Optional[List[int]] = None
         self._last_rows: List[int] = []
         self._size = 0
@@ -178,6 +180,7 @@ class Capture:
         failure = error
         try:
             self._finish_batch()
+            self._describe_by_name()
         except OutputError as refused:
             failure = failure or refused
         self._detach()
@@ -201,10 +204,12 @@ class Capture:
     def start_batch(self, number: int, sample_ids: Sequence[str] = (), paths: Sequence[str] = ()) -> None:
         """Begin a batch by hand: its number, and the ids and files of its samples."""
         self._finish_batch()
+        self._describe_by_name()
         self.batch = self._last = number
         if sample_ids:
-            names = list(zip(sample_ids, paths)) if paths else [(name,) for name in sample_ids]
-            self._choose_samples(len(sample_ids), names, list(sample_ids))
+            paths = paths or [""] * len(sample_ids)
+            self._choose_samples(len(sample_ids), list(zip(sample_ids, paths)), list(sample_ids))
+            self._begun = [Sample(id=name, path=path) for name, path in zip(sample_ids, paths)]
 
     def describe(
         self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[NDArray[np.uint8]]]] = None
@@ -214,6 +219,7 @@ class Capture:
         pictures: each sample's input, (H, W, 3) uint8 RGB. Samples in the order of the batch; ids
         given to `start_batch` before must be the same. Those that the policy leaves out are left out.
         """
+        self._undescribed = []
         pictures = pictures or [None] * len(samples)
         for row in self._last_rows:
             if row < len(samples) and not self._stopped:
@@ -223,11 +229,17 @@ class Capture:
                 except OutputError as error:
                     self._report(error)
 
+    def _describe_by_name(self) -> None:
+        """Nobody described the last batch: what `start_batch` knew of its samples is better than nothing."""
+        if self._undescribed:
+            self.describe(self._undescribed)
+
     # Batches
 
     def _before_model(self, _module: nn.Module, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> None:
         if self._in_forward:  # the forward before this one failed, and its error was caught
             self._finish_batch()
+        self._describe_by_name()
         self._in_forward = True
         self._last = self.batch
         images = image_batch([*inputs, *named.values()])
@@ -240,6 +252,7 @@ class Capture:
             raise CaptureError(self._explain([choice.name for choice in self._choices]))
         self._ever_ran = True
         self._in_forward = False
+        self._undescribed, self._begun = self._begun, []
         self._finish_batch()
 
     def _choose_samples(self, size: int, names: Sequence[Sequence[str]], ids: List[str]) -> None:

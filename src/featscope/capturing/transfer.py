@@ -79,7 +79,10 @@ class Transfer:
             # Popped, not looked at: the writer's thread gives back at any time.
             return self._free[size, pinned].pop()
         except IndexError:
-            return torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
+            return self._allocate(size, pinned)
+
+    def _allocate(self, size: int, pinned: bool) -> torch.Tensor:
+        return torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
 
     def _give_back(self, size: int, pinned: bool, buffer: torch.Tensor) -> None:
         kept = sum(size * len(buffers) for (size, _), buffers in list(self._free.items()))

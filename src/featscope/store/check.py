@@ -36,17 +36,22 @@ def check_run(folder: Path | str) -> Report:
         return _check_bare(run)
     if not run.info.finished:
         problems.append(f"{run.folder} is unfinished: its capture was stopped, or still runs")
-    size = 0
+    size, last_batch = 0, 0
+    described, undescribed = set(run.samples), []
     for map_file in run.maps:
         if map_file.record is None:
             continue
+        last_batch = max(last_batch, map_file.record.batch)
         try:
             size += _check_map(map_file.path, map_file.record)
         except BadArrayError as error:
             problems.append(str(error))
         for name in map_file.record.samples:
-            if name not in run.samples:
-                problems.append(f"{map_file.path}: no line describes its sample {name!r}")
+            if name not in described:
+                undescribed.append((map_file.record.batch, f"{map_file.path}: no line describes its sample {name!r}"))
+    # A capture that was stopped in its last batch has not described it yet: that is what unfinished means.
+    running = last_batch - run.info.ranks if not run.info.finished else last_batch
+    problems += [text for batch, text in undescribed if batch <= running]
     known = {map_file.path for map_file in run.maps}
     for path in (m.path for m in walk_arrays(run.folder, [])):
         if path not in known:

@@ -24,6 +24,7 @@ from featscope.store.lines import LineFile, Record, read_lines
 QUEUE_BYTES = 256 << 20
 """Most bytes that wait to be written; the forward waits when they are reached."""
 
+_QUEUE_ITEMS = 1000  # as small arrays weigh more than their bytes
 _JPEG_QUALITY = 92
 _MOST_DISCARDED = 10_000
 
@@ -135,7 +136,9 @@ class RunWriter:
     def _enqueue(self, job: Callable[[], None], size: int) -> None:
         with self._state:
             # An array larger than the whole queue passes alone: the bound is then its own size.
-            while self._error is None and self._waiting and self._waiting + size > self._limit:
+            while self._error is None and (
+                len(self._queue) >= _QUEUE_ITEMS or (self._waiting and self._waiting + size > self._limit)
+            ):
                 self._state.wait()
             if self._error is None and not self._closing:
                 self._queue.append(job)
