@@ -15,6 +15,9 @@ Size = Tuple[int, int]
 """(height, width) in pixels."""
 
 
+_LONGEST_SIDE = 1 << 20
+
+
 class Geometry(msgspec.Struct, frozen=True, omit_defaults=True):
     """How an image became the network's input: crop, resize, flip, then pad.
 
@@ -34,6 +37,15 @@ class Geometry(msgspec.Struct, frozen=True, omit_defaults=True):
     flip: str = ""
     crop: Optional[Tuple[int, int, int, int]] = None
 
+    def __post_init__(self) -> None:
+        """Raise `ValueError`, which a decoder reports as its own, for what no image is."""
+        for size in (self.original, self.resized, self.padded, *([self.crop[2:]] if self.crop else [])):
+            if not all(1 <= side <= _LONGEST_SIDE for side in size):
+                raise ValueError(f"no image has {size[0]} x {size[1]} pixels")
+        for place in (*self.offset, *(self.crop or ())[:2]):
+            if not 0 <= place <= _LONGEST_SIDE:
+                raise ValueError(f"nothing lies {place} pixels from an edge")
+
 
 class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
     """Boxes in pixels of the original image, in the detector's own form.
@@ -47,6 +59,18 @@ class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
     boxes: List[List[float]]
     labels: List[int]
     scores: List[float] = []
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError`, which a decoder reports as its own, where the lists do not fit together."""
+        numbers = {"xyxy": 4, "cxcywha": 5, "quad": 8}.get(self.form)
+        if numbers is None:
+            raise ValueError(f"boxes of the form {self.form!r} are unknown; known are 'xyxy', 'cxcywha' and 'quad'")
+        if any(len(box) != numbers for box in self.boxes):
+            raise ValueError(f"a box of the form {self.form!r} has {numbers} numbers")
+        if len(self.labels) != len(self.boxes) or (self.scores and len(self.scores) != len(self.boxes)):
+            raise ValueError("every box has a label, and a score or none has")
+        if any(label < 0 for label in self.labels):
+            raise ValueError("labels count from 0")
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -63,6 +87,16 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     input: str = ""
     predictions: Optional[Boxes] = None
     truth: Optional[Boxes] = None
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError`, which a decoder reports as its own, for numbers that count nothing."""
+        _check_counts(self.batch)
+
+
+def _check_counts(*counts: int) -> None:
+    for count in counts:
+        if not 0 <= count < 1 << 63:
+            raise ValueError(f"{count} counts no batch and no level")
 
 
 class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -92,6 +126,10 @@ class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     reduced: str = ""
     channels: List[List[int]] = []
     scales_checksum: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError`, which a decoder reports as its own, for numbers that count nothing."""
+        _check_counts(self.batch, self.level)
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

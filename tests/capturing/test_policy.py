@@ -196,9 +196,8 @@ def test_the_disk_is_looked_at_before_it_is_full(model, small_disk):
     images = torch.zeros(1, 3, 32, 32)  # 256 KB a sample
     with pytest.raises(
         featscope.FeatscopeError, match=r"would take 26\.. MB more .* reduce='mean' makes it 0.4 MB.*every=\d+"
-    ):
-        with torch.no_grad(), featscope.capture(wide, to=small_disk / "run", dataset_size=100):
-            wide(images)
+    ), torch.no_grad(), featscope.capture(wide, to=small_disk / "run", dataset_size=100):
+        wide(images)
     assert not (small_disk / "run").exists()
     with torch.no_grad(), featscope.capture(wide, to=small_disk / "run", dataset_size=100, policy={"reduce": "mean"}):
         for _ in range(100):

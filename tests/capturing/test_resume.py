@@ -160,9 +160,10 @@ def test_another_run_is_not_continued(reference, tmp_path, changes, message):
 def test_other_images_are_not_mixed_in(reference, tmp_path):
     shutil.copytree(reference[0], tmp_path / "run")
     model = small_run.model()
-    with pytest.raises(BadRunError, match="batch 0 of the run holds image_000, now other"):
-        with featscope.capture(model, to=tmp_path / "run", resume=True) as session:
-            session.start_batch(0, ["other"])
+    with pytest.raises(BadRunError, match="batch 0 of the run holds image_000, now other"), featscope.capture(
+        model, to=tmp_path / "run", resume=True
+    ) as session:
+        session.start_batch(0, ["other"])
 
 
 def test_a_damaged_line_is_not_built_on(reference, tmp_path):
@@ -208,10 +209,11 @@ def _forwards(model, count, session=None):
 def test_a_disk_that_fills_up(small_disk, tmp_path):
     model, folder = small_run.model(), small_disk / "run"
     reached = []
-    with pytest.raises(OutputError, match=r"cannot write .*/run/.*: No space left on device; free the disk"):
-        with featscope.capture(model, ["0"], to=folder) as session:
-            model.register_forward_hook(lambda *_: reached.append(1))
-            _forwards(model, 100, session)  # 13 MB
+    with pytest.raises(
+        OutputError, match=r"cannot write .*/run/.*: No space left on device; free the disk"
+    ), featscope.capture(model, ["0"], to=folder) as session:
+        model.register_forward_hook(lambda *_: reached.append(1))
+        _forwards(model, 100, session)  # 13 MB
     assert 20 < len(reached) < 100, "the loop ends when the disk is full, not at its own end"
     assert _problems_of_a_killed_run(folder) == []
     before = len(featscope.open_run(folder).maps)
@@ -228,9 +230,10 @@ def test_a_disk_that_fills_up(small_disk, tmp_path):
 def test_a_full_disk_may_leave_the_model_running(small_disk):
     model, reached = small_run.model(), []
     model.register_forward_hook(lambda *_: reached.append(1))
-    with pytest.warns(RuntimeWarning, match="stopped capturing.*No space left"):
-        with featscope.capture(model, ["0"], to=small_disk / "run", on_error="warn") as session:
-            _forwards(model, 100, session)
+    with pytest.warns(RuntimeWarning, match="stopped capturing.*No space left"), featscope.capture(
+        model, ["0"], to=small_disk / "run", on_error="warn"
+    ) as session:
+        _forwards(model, 100, session)
     assert len(reached) == 100
     assert not [m for m in model.modules() if m._forward_pre_hooks]
     assert _problems_of_a_killed_run(small_disk / "run") == []
@@ -254,9 +257,10 @@ def test_a_disk_that_fails_in_the_middle_of_a_write(tmp_path, monkeypatch, which
 
     model = small_run.model()
     monkeypatch.setattr(os, "write", write)
-    with pytest.raises(OutputError, match="No space left on device"):
-        with featscope.capture(model, ["0"], to=tmp_path / "run") as session:
-            _forwards(model, 100, session)
+    with pytest.raises(OutputError, match="No space left on device"), featscope.capture(
+        model, ["0"], to=tmp_path / "run"
+    ) as session:
+        _forwards(model, 100, session)
     monkeypatch.undo()
     assert _problems_of_a_killed_run(tmp_path / "run") == []
     assert (tmp_path / "run" / "manifest-00000.jsonl").read_bytes().endswith(b"}\n")
@@ -301,10 +305,9 @@ def test_what_happens_to_the_folder_is_said_at_the_next_batch(tmp_path, monkeypa
 
             monkeypatch.setattr(os, "open", refuse)
 
-    with pytest.raises(OutputError, match=str(folder)):
-        with featscope.capture(model, ["0"], to=folder) as session:
-            model.register_forward_hook(lambda *_: harm() if len(batches) == 3 else None)
-            _until_refused(model, session, folder)
+    with pytest.raises(OutputError, match=str(folder)), featscope.capture(model, ["0"], to=folder) as session:
+        model.register_forward_hook(lambda *_: harm() if len(batches) == 3 else None)
+        _until_refused(model, session, folder)
     assert len(batches) <= 5, "the error arrives at the next batch, not at the end"
 
 

@@ -275,12 +275,14 @@ def _boxes(instances: Any, resized_by: Optional[Mapping[str, Any]] = None) -> Op
     if resized_by is not None and resized_by.get("scale_factor") is not None:
         x, y = (float(s) for s in resized_by["scale_factor"][:2])
         values = values / ([x, y, x, y, 1.0] if form == "cxcywha" else np.resize([x, y], values.shape[-1]))
-    scores = instances.get("scores")
+    found = instances.get("scores")
+    scores = np.zeros(len(values)) if found is None else found.detach().cpu().double().numpy()
+    real = np.isfinite(values).all(1) & np.isfinite(scores)  # a box that is nowhere is none
     return Boxes(
         form=form,
-        boxes=values.tolist(),
-        labels=[int(n) for n in instances.labels.tolist()],
-        scores=[] if scores is None else scores.detach().cpu().tolist(),
+        boxes=values[real].tolist(),
+        labels=np.asarray(instances.labels.tolist(), int)[real].tolist(),
+        scores=[] if found is None else scores[real].tolist(),
     )
 
 

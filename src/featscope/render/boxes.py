@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from featscope.arrays.boxes import rotated_corners
-from featscope.errors import BadOptionError
 from featscope.records import Boxes
 from featscope.render.colour import CLASS_COLOURS
 
@@ -22,9 +21,10 @@ def corners(boxes: Boxes) -> NDArray[np.float64]:
     if boxes.form == "xyxy":
         values = values.reshape(-1, 4)
         return values[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-    if boxes.form == "quad":
-        return values.reshape(-1, 4, 2)
-    raise BadOptionError(f"boxes of the form {boxes.form!r} are unknown; known are 'xyxy', 'cxcywha' and 'quad'")
+    return values.reshape(-1, 4, 2)
+
+
+_FAR = 1e5  # pixels
 
 
 def draw_boxes(
@@ -43,7 +43,8 @@ def draw_boxes(
     line = max(1, round(max(picture.size) / 500))
     font = ImageFont.load_default(max(10, round(max(picture.size) / 70)))
     scores = boxes.scores or [1.0] * len(boxes.boxes)
-    shapes = corners(boxes)
+    # A detector that fails finds boxes light years away; what is far outside is drawn as outside.
+    shapes = np.nan_to_num(corners(boxes)).clip(-_FAR, _FAR)
     order = [i for i in np.argsort(scores, kind="stable") if scores[i] >= min_score]
     for i in order:
         paint = colour or CLASS_COLOURS[boxes.labels[i] % len(CLASS_COLOURS)]

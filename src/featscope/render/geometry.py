@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Optional, Tuple
 
 import numpy as np
@@ -9,9 +10,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featscope.arrays.normalise import INF_INDEX
+from featscope.errors import BadImageError
 from featscope.records import Geometry, Size, infer_stride
 
 Box = Tuple[float, float, float, float]
+
+
+def refuse_huge(size: Size) -> None:
+    """Raise `BadImageError` for a picture larger than Pillow would read."""
+    most = 2 * (Image.MAX_IMAGE_PIXELS or sys.maxsize)
+    if size[0] * size[1] > most:
+        raise BadImageError(f"a picture of {size[0]} x {size[1]} is larger than {most} pixels; is the record damaged?")
 
 
 def cells_of_image(shape: Size, geometry: Geometry, stride: Optional[Tuple[float, float]] = None) -> Box:

@@ -15,7 +15,7 @@ from featscope.errors import BadArrayError, BadImageError, unknown_name
 from featscope.records import Boxes, Geometry, Size
 from featscope.render.boxes import draw_boxes
 from featscope.render.colour import palette
-from featscope.render.geometry import place, place_indices
+from featscope.render.geometry import place, place_indices, refuse_huge
 from featscope.render.png import encode_indexed, encode_rgb
 
 
@@ -90,6 +90,7 @@ def draw_heat(
     heat = reduce(feature_map, style.reduce)
     if size is None:
         size = _default_size(heat, image, geometry)
+    refuse_huge(size)
     if heat.ndim == 3:
         parts = [quantise(heat[..., i], *(value_range or bounds(heat[..., i], style.range))) for i in range(3)]
         planes = [place_indices(p.indices, False, size, geometry, stride, style.smooth) for p in parts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import List, Optional
 
@@ -11,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from featscope.errors import BadImageError, FeatscopeError
 from featscope.records import Geometry, Sample
+from featscope.render.geometry import refuse_huge
 from featscope.store.files import inside
 
 
@@ -42,7 +44,7 @@ def sample_image(run: Path, sample: Sample, errors: List[str], remarks: List[str
             f"{geometry.original[1]} (height x width); the input stored in the run was drawn in its place"
         )
     except BadImageError as error:
-        if sample.path and Path(sample.path).exists():
+        if sample.path and os.path.exists(sample.path):  # unlike Path's, false for a name that no file can have
             errors.append(f"{error}; the input stored in the run was drawn in its place")
         else:
             remarks.append(f"{sample.path or sample.id} is gone: the input stored in the run was drawn")
@@ -57,6 +59,7 @@ def sample_image(run: Path, sample: Sample, errors: List[str], remarks: List[str
 
 def unfed(picture: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
     """The original image, as far as the input (without padding) holds it: flip, resize, crop undone."""
+    refuse_huge(geometry.original)
     if geometry.flip in ("horizontal", "diagonal"):
         picture = picture[:, ::-1]
     if geometry.flip in ("vertical", "diagonal"):

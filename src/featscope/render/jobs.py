@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from featscope import __version__
 from featscope.arrays.normalise import bounds, merge_bounds
-from featscope.errors import BadArrayError, FeatscopeError, OutputError, unknown_name
+from featscope.errors import FeatscopeError, OutputError, unknown_name
 from featscope.records import Sample
 from featscope.render.png import read_text
 from featscope.store.files import inside, make_folder, safe_name, write_atomic
@@ -56,7 +56,12 @@ def serial(function: Callable[[Item], Value], items: Iterable[Item]) -> Iterator
     [(-1, 1), (2, 2)]
     """
     for item in items:
-        yield item, function(item)
+        try:
+            value = function(item)
+        except Exception as error:  # noqa: BLE001 (as from another process: the other items are not to blame)
+            yield item, error
+        else:
+            yield item, value
 
 
 @dataclass
@@ -119,10 +124,7 @@ class FeatureMap:
     @property
     def array(self) -> NDArray[np.generic]:
         """(C, H, W)."""
-        batch = self._batch.load()
-        if len(batch) != self._batch.count:
-            raise BadArrayError(f"{self.file.path} holds {len(batch)} images, its record says {self._batch.count}")
-        return batch[self._index]
+        return self._batch.load()[self._index]
 
     def fingerprint(self, *what: object) -> str:
         """A text that changes when the map, its sample, or `what` is drawn changes."""

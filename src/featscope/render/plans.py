@@ -234,6 +234,6 @@ def _state(path: Optional[Path]) -> object:
     """What changes when a file does."""
     try:
         state = path.stat() if path is not None else None
-    except OSError:
+    except (OSError, ValueError):
         state = None
     return state and (str(path), state.st_size, state.st_mtime_ns)

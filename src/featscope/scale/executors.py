@@ -113,7 +113,7 @@ def dask(function: Callable[[Item], Value], items: Iterable[Item], address: str)
             raise BadOptionError(f"the Dask scheduler at {shown} has no workers; start some: dask worker HOST:PORT")
         source = iter(items)
         running: Dict[Any, Item] = {}
-        finished = as_completed()  # type: ignore[no-untyped-call, unused-ignore]
+        finished = as_completed(loop=client.loop)  # type: ignore[no-untyped-call, unused-ignore]
 
         def submit() -> None:
             for item in source:

@@ -11,7 +11,8 @@ from isal import isal_zlib
 
 from featscope.errors import BadArrayError
 from featscope.records import MapRecord
-from featscope.store.files import TEMPORARY, read_npy_header
+from featscope.store.files import TEMPORARY, inside, read_npy_header
+from featscope.store.maps import MapFile
 from featscope.store.reader import Run, open_run, walk_arrays
 
 
@@ -43,7 +44,7 @@ def check_run(folder: Path | str) -> Report:
             continue
         last_batch = max(last_batch, map_file.record.batch)
         try:
-            size += _check_map(map_file.path, map_file.record)
+            size += _check_map(map_file, map_file.record)
         except BadArrayError as error:
             problems.append(str(error))
         for name in map_file.record.samples:
@@ -57,8 +58,11 @@ def check_run(folder: Path | str) -> Report:
         if path not in known:
             problems.append(f"{path} has no line in the manifest; the capture may have been killed there")
     for sample in run.samples.values():
-        if sample.input and not (run.folder / sample.input).is_file():
-            problems.append(f"{run.folder / sample.input} is missing: the input of sample {sample.id!r}")
+        try:
+            if sample.input and not inside(run.folder, sample.input).is_file():
+                problems.append(f"{run.folder / sample.input} is missing: the input of sample {sample.id!r}")
+        except BadArrayError as error:
+            problems.append(str(error))
     for path in run.folder.rglob(f"*{TEMPORARY}"):
         problems.append(f"{path} was never finished; it can be removed")
     return Report(len(run.maps), size, len(run.samples), problems)
@@ -74,7 +78,9 @@ def _check_bare(run: Run) -> Report:
     return Report(len(run.maps), size, 0, problems)
 
 
-def _check_map(path: Path, record: MapRecord) -> int:
+def _check_map(map_file: MapFile, record: MapRecord) -> int:
+    path = map_file.path
+    map_file.stay_inside()
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -90,4 +96,6 @@ def _check_map(path: Path, record: MapRecord) -> int:
         raise BadArrayError(f"{path} {error}") from None
     if checksum != record.checksum:
         raise BadArrayError(f"{path} has changed since it was captured: its checksum differs")
+    if record.scales_checksum is not None:
+        map_file.load()
     return record.bytes

@@ -20,7 +20,7 @@ import msgspec
 from featscope.errors import BadArrayError, BadRunError, FeatscopeError
 from featscope.records import MapRecord, Sample
 from featscope.store.files import TEMPORARY, inside, natural_key
-from featscope.store.lines import Record, read_lines
+from featscope.store.lines import DAMAGED_JSON, Record, read_lines
 from featscope.store.maps import MapFile
 
 INDEX = "index.sqlite"
@@ -170,7 +170,7 @@ class RunIndex:
             line = file.read(length)
         try:
             return msgspec.json.decode(line, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except DAMAGED_JSON:
             raise BadRunError(f"{path} changed while it was read; open the run again") from None
 
     def _open(self) -> sqlite3.Connection:
@@ -232,7 +232,9 @@ class RunIndex:
                 else:
                     folder = record.path.rpartition("/")[0]
                     if not self._believable(record.path, folder, folders):
-                        problems.append(f"{record.path!r} leads out of the run {self.folder}; the line is not believed")
+                        problems.append(
+                            f"{record.path[:200]!r} leads out of the run {self.folder}; the line is not believed"
+                        )
                         continue
                     group = groups.setdefault((folder, record.layer, record.field), len(groups))
                     maps.append((group, record.batch, record.level, number, start, length))
@@ -256,7 +258,7 @@ class RunIndex:
             try:
                 inside(self.folder, f"{folder}/x")
                 folders[folder] = True
-            except (BadArrayError, OSError, ValueError):
+            except BadArrayError:
                 folders[folder] = False
         name = path.rpartition("/")[2]
         return folders[folder] and name not in ("", ".", "..") and "\x00" not in name

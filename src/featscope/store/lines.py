@@ -16,6 +16,9 @@ from featscope.store.files import write_all
 
 Record = TypeVar("Record", MapRecord, Sample)
 
+DAMAGED_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for text that is no record."""
+
 
 class LineFile:
     """A file of lines that one process at a time appends to; a line is written whole or taken back.
@@ -96,6 +99,6 @@ def read_lines(path: Path, kind: Type[Record]) -> Iterator[Tuple[int, int, Union
                 return
             try:
                 yield start, len(line), decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except DAMAGED_JSON as error:
                 yield start, len(line), BadRunError(f"{path} line {number} is damaged: {error}")
             start += len(line)

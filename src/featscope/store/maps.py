@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 from isal import isal_zlib
@@ -32,18 +32,20 @@ class MapFile:
         (C, H, W) and (H, W) become a batch of one; bfloat16 and 8-bit codes become float32. Raises
         `BadArrayError` for what is no feature map.
         """
-        if self.record is not None and self.root is not None:
-            inside(self.root, self.record.path)
+        self.stay_inside()
         array = read_npy(self.path)
         return as_batch(unpack(array, self._scales(array)), str(self.path))
 
     def images(self) -> int:
-        """How many feature maps `load` will give, from the record, or for a file made by hand from its header."""
-        if self.record is not None:
-            shape: Sequence[int] = self.record.shape
-        else:
-            shape = read_npy_shape(self.path)
+        """How many feature maps `load` will give, by the file's header."""
+        self.stay_inside()
+        shape = read_npy_shape(self.path)
         return shape[0] if len(shape) == 4 else 1
+
+    def stay_inside(self) -> None:
+        """Raise `BadArrayError` if the record's path leads out of the run, also through a link."""
+        if self.record is not None and self.root is not None:
+            inside(self.root, self.record.path)
 
     def _scales(self, array: NDArray[np.generic]) -> Optional[NDArray[np.floating]]:
         """The scales of an array of codes; an array of whole numbers that are no codes has none."""

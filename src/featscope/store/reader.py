@@ -102,6 +102,7 @@ def _open_manifests(folder: Path) -> Run:
     for rank in range(1, info.ranks):
         if not (folder / info_name(rank)).exists() or not read_info(folder, info_name(rank)).finished:
             info = msgspec.structs.replace(info, finished="")
+            break
     index = RunIndex(folder)
     problems += index.problems()
     return Run(folder, IndexedMaps(index), info, IndexedSamples(index), tuple(problems), index)

@@ -19,7 +19,7 @@ from PIL import Image
 from featscope.errors import BadRunError, FeatscopeError
 from featscope.records import CapturedMap, MapRecord, RunInfo, Sample
 from featscope.store.files import inside, make_folder, safe_name, scales_beside, write_atomic, write_npy
-from featscope.store.lines import LineFile, Record, read_lines
+from featscope.store.lines import DAMAGED_JSON, LineFile, Record, read_lines
 
 QUEUE_BYTES = 256 << 20
 """Most bytes that wait to be written; the forward waits when they are reached."""
@@ -309,5 +309,5 @@ def read_info(folder: Path, name: str = "run.json") -> RunInfo:
         return msgspec.json.decode(path.read_bytes(), type=RunInfo)
     except OSError as error:
         raise BadRunError(f"{path} cannot be read: {error.strerror}; name the folder of a run") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except DAMAGED_JSON as error:
         raise BadRunError(f"{path} is damaged: {error}") from None

@@ -1,0 +1,136 @@
+"""The table over a run's lines: a cache that may vanish, grow old or be damaged."""
+
+import json
+import time
+import tracemalloc
+
+import pytest
+
+from featscope.records import MapRecord, Sample
+from featscope.store import index as index_module
+from featscope.store.index import INDEX
+from featscope.store.reader import open_run
+
+
+def write_lines(folder, images, levels=5, layers=2):
+    """A run of many lines and no arrays."""
+    folder.mkdir()
+    (folder / "run.json").write_text('{"finished": "2026-01-01T00:00:00Z"}')
+    with open(folder / "manifest-00000.jsonl", "w") as maps, open(folder / "samples-00000.jsonl", "w") as samples:
+        for image in range(images):
+            samples.write(json.dumps({"id": f"P{image:06d}", "batch": image}) + "\n")
+            for layer in range(layers):
+                for level in range(levels):
+                    path = f"layer{layer}.cls/batch_{image}_layer_{level}.npy"
+                    maps.write(
+                        f'{{"path":"{path}","layer":"layer{layer}","cls":"Cls","field":"","level":{level},"call":0,'
+                        f'"batch":{image},"samples":["P{image:06d}"],"shape":[1,256,128,128],"dtype":"<f4",'
+                        f'"bytes":16777216,"checksum":1234567890,"stride":[8.0,8.0]}}\n'
+                    )
+    return folder
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """Every table is kept, also a small one's."""
+    monkeypatch.setattr(index_module, "_KEPT_FROM_BYTES", 0)
+
+
+@pytest.fixture
+def large(tmp_path):
+    return write_lines(tmp_path / "run", images=60)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_select(large, monkeypatch, keep):
+    monkeypatch.setattr(index_module, "_KEPT_FROM_BYTES", 0 if keep else 1 << 40)
+    for _ in range(2):  # the second time from the table, if it is kept
+        run = open_run(large)
+        assert (large / INDEX).exists() == keep
+        assert len(run.maps) == 600
+        (found,) = run.select(layer="layer1", level=3, sample="P000042")
+        assert found.record.path == "layer1.cls/batch_42_layer_3.npy"
+        assert found.samples == (Sample("P000042", batch=42),)
+        assert [m.record.level for m in run.select(layer="layer0", sample="P000007")] == [0, 1, 2, 3, 4]
+        assert len(run.select(sample="P00000*")) == 100
+        assert len(run.select(["layer0*"], level=2)) == 60
+        assert run.select(layer="layer9") == run.select(sample="nobody") == run.select(level=77) == []
+        assert [m.record.path for m in run.maps[-2:]] == [f"layer1.cls/batch_59_layer_{level}.npy" for level in (3, 4)]
+        assert run.maps[0] == next(iter(run.maps))
+        assert run.folders() == {"layer0.cls": 300, "layer1.cls": 300}
+        assert list(run.samples)[:2] == ["P000000", "P000001"]
+        assert len(run.samples) == 60
+        with pytest.raises(IndexError):
+            run.maps[600]
+        with pytest.raises(KeyError):
+            run.samples["nobody"]
+
+
+def test_all_maps_come_in_natural_order(large):
+    run = open_run(large)
+    places = [(m.record.layer, m.record.batch, m.record.level) for m in run.maps]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("change", ["grown", "touched", "damaged", "removed", "old"])
+def test_the_table_is_made_anew(large, kept, change):
+    assert len(open_run(large).maps) == 600
+    manifest = large / "manifest-00000.jsonl"
+    if change == "grown":
+        line = manifest.read_text().splitlines()[-1].replace("batch_59", "batch_60").replace('"batch":59', '"batch":60')
+        with open(manifest, "a") as file:
+            file.write(line + "\n")
+    elif change == "touched":
+        manifest.write_bytes(b"".join(manifest.read_bytes().splitlines(True)[1:]))
+    elif change == "damaged":
+        (large / INDEX).write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
+    elif change == "removed":
+        (large / INDEX).unlink()
+    else:
+        (large / INDEX).write_bytes((large / INDEX).read_bytes()[:3000])
+    assert len(open_run(large).maps) == {"grown": 601, "touched": 599}.get(change, 600)
+    assert len(open_run(large).maps) == {"grown": 601, "touched": 599}.get(change, 600)
+
+
+def test_a_folder_that_cannot_be_written_is_read_all_the_same(large, kept, monkeypatch):
+    def refuse(*_arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(index_module.os, "replace", refuse)
+    assert len(open_run(large).maps) == 600
+    assert sorted(p.name for p in large.iterdir()) == ["manifest-00000.jsonl", "run.json", "samples-00000.jsonl"]
+
+
+def test_a_table_that_lies_reads_nothing_outside(large, kept):
+    """Whoever can write the table can send a reader to other bytes of the manifest, and no further."""
+    import sqlite3
+
+    open_run(large)
+    with sqlite3.connect(large / INDEX) as db:
+        db.execute("UPDATE maps SET start = start + 7")
+    from featscope.errors import BadRunError
+
+    with pytest.raises(BadRunError, match="open the run again"):
+        list(open_run(large).maps)
+
+
+def test_an_answer_costs_what_it_holds(tmp_path, times):
+    """Of a run of many lines only those asked for are in memory."""
+    images = times(2_000, 100_000)
+    folder = write_lines(tmp_path / "run", images)
+    start = time.perf_counter()
+    open_run(folder)
+    indexing = time.perf_counter() - start
+    tracemalloc.start()
+    start = time.perf_counter()
+    run = open_run(folder)
+    found = run.select(layer="layer1", level=2, sample=f"P{images // 2:06d}")
+    took = time.perf_counter() - start
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [m.record.batch for m in found] == [images // 2]
+    assert isinstance(found[0].record, MapRecord)
+    assert peak < 2 << 20
+    print(
+        f"{10 * images} lines: indexed in {indexing:.1f} s, then opened and asked in {took * 1e3:.0f} ms, {peak >> 10} KB"
+    )

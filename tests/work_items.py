@@ -1,0 +1,38 @@
+"""Functions that executors call in other processes."""
+
+import os
+import time
+from pathlib import Path
+
+
+def double(item):
+    return 2 * item
+
+
+def fail_on_three(item):
+    if item == 3:
+        raise ValueError("three")
+    return item
+
+
+def die_once(item):
+    """The process that meets item 3 for the first time is killed."""
+    folder, number = item
+    Path(folder, f"seen_{number}_{time.time_ns()}").touch()
+    mark = Path(folder, "dead")
+    if number == 3 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), 9)
+    time.sleep(0.01)
+    return number
+
+
+def die_always(number):
+    if number == 3:
+        os.kill(os.getpid(), 9)
+    return number
+
+
+def where(_item):
+    time.sleep(0.02)
+    return os.getpid()
