@@ -198,12 +198,20 @@ def test_two_at_once(tmp_path):
 # Disks that fail
 
 
+def _let_it_write(session):
+    """A real model is slower than the disk: what was captured is written before the next batch."""
+    deadline = time.time() + 5
+    while session is not None and session.sink.waiting and session.sink._error is None and time.time() < deadline:
+        time.sleep(0.0005)
+
+
 def _forwards(model, count, session=None):
     with torch.no_grad():
         for number in range(count):
             if session is not None:
                 session.start_batch(number, [f"image_{number:03d}"])
             model(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(number)))
+            _let_it_write(session)
 
 
 def test_a_disk_that_fills_up(small_disk, tmp_path):
@@ -276,9 +284,7 @@ def _until_refused(model, session, folder):
         session.start_batch(number, [str(number)])
         with torch.no_grad():
             model(torch.zeros(1, 3, 8, 8))
-        deadline = time.time() + 5
-        while session.sink.waiting and session.sink._error is None and time.time() < deadline:
-            time.sleep(0.001)
+        _let_it_write(session)
     raise AssertionError("no error arrived")
 
 
