@@ -1,4 +1,4 @@
-"""Print the table: `python -m benchmarks [--only drawing|writing|capturing] [--folder DIR]`."""
+"""Print the table: `python -m benchmarks [--only drawing|writing|hooking|scaling|capturing] [--folder DIR]`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 def _machine() -> str:
     names = ["featscope", "numpy", "pillow", "isal", "torch", "matplotlib", "opencv-python"]
-    names += ["onedl-mmengine", "onedl-mmdetection"]
+    names += ["onedl-mmengine", "onedl-mmdetection", "grad-cam", "torchlens", "activationscope", "distributed"]
     found = [f"Python {platform.python_version()}"]
     for name in names:
         try:
@@ -29,7 +29,7 @@ def _machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=["drawing", "writing", "capturing"])
+    parser.add_argument("--only", choices=["drawing", "writing", "hooking", "scaling", "capturing"])
     parser.add_argument("--images", type=int, default=200, help="images of the row about memory")
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk that is written to")
     options = parser.parse_args()
@@ -48,12 +48,17 @@ def main() -> None:
 
         show(drawing.rows())
     if options.only != "drawing":
-        from benchmarks import capturing
+        from benchmarks import capturing, hooking, scaling
 
         folder = capturing.temporary_folder(options.folder)
         try:
-            show(capturing.writing(folder, to_disk) for to_disk in (False, True))
-            if options.only != "writing":
+            if options.only in (None, "writing"):
+                show(capturing.writing(folder, to_disk) for to_disk in (False, True))
+            if options.only in (None, "hooking"):
+                show(hooking.rows(folder))
+            if options.only in (None, "scaling"):
+                show(scaling.rows(folder))
+            if options.only in (None, "capturing"):
                 show(capturing.rows(folder, options.images))
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -76,6 +76,24 @@ def rows() -> Iterator[Row]:
     )
     yield faster("overlay on a 1024 x 992 image, against mmengine `draw_featmap`", took["ours"], took["peer"], 20)
 
+    try:
+        from pytorch_grad_cam.utils.image import show_cam_on_image
+    except ImportError:
+        pass
+    else:
+
+        def cam_overlay() -> None:
+            mean = feature_map.mean(0)
+            low, high = mean.min(), mean.max()
+            mask = cv2.resize((mean - low) / (high - low), SIZE[::-1])
+            drawn = show_cam_on_image(np.float32(photo) / 255, mask, use_rgb=True)
+            theirs.write_bytes(cv2.imencode(".png", drawn[..., ::-1])[1].tobytes())
+
+        took = alternate(
+            {"ours": lambda: mine.write_bytes(draw_heat(feature_map, jet, image=photo).png), "peer": cam_overlay}
+        )
+        yield faster("the same, against grad-cam's `show_cam_on_image`", took["ours"], took["peer"], 4)
+
     def mmengine_grid() -> None:
         drawn = Visualizer.draw_featmap(tensor, channel_reduction=None, topk=20, arrangement=(4, 5))
         theirs.write_bytes(cv2.imencode(".png", drawn[..., ::-1])[1].tobytes())

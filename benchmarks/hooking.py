@@ -1,0 +1,131 @@
+"""Capture of single layers, against the other ways to get them: same model, same input, same disk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator
+
+import numpy as np
+import torch
+
+import featscope
+from benchmarks.measure import Row, alternate
+
+LAYERS = ["layer1", "layer2", "layer3", "layer4"]
+FORWARDS = 4
+
+
+def rows(folder: Path) -> Iterator[Row]:
+    """ResNet-50's stages at 512 x 512; on a GPU too where one is at hand."""
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    model = resnet50(weights=None).eval()
+    images = torch.randn(1, 3, 512, 512)
+    with torch.no_grad():
+        yield from _rows(model, images, folder, "CPU")
+        if torch.cuda.is_available():
+            yield from _rows(model.cuda(), images.cuda(), folder, "GPU")
+
+
+def _rows(model: torch.nn.Module, images: torch.Tensor, folder: Path, device: str) -> Iterator[Row]:
+    target = folder / "hooked"
+
+    def forwards() -> None:
+        for _ in range(FORWARDS):
+            model(images)
+        if device == "GPU":
+            torch.cuda.synchronize()
+
+    def ours(**policy: Any) -> Callable[[], None]:
+        def call() -> None:
+            shutil.rmtree(target, ignore_errors=True)
+            with featscope.capture(model, LAYERS, to=target, policy=policy):
+                forwards()
+
+        return call
+
+    def saved_in_the_hook() -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        handles = []
+        for layer in LAYERS:
+
+            def save(_module: Any, _inputs: Any, output: torch.Tensor, layer: str = layer) -> None:
+                np.save(target / f"{layer}_{len(list(target.iterdir()))}.npy", output.cpu().numpy())
+
+            handles.append(model.get_submodule(layer).register_forward_hook(save))
+        forwards()
+        for handle in handles:
+            handle.remove()
+
+    sides: Dict[str, Callable[[], object]] = {
+        "bare": forwards,
+        "fp32": ours(),
+        "fp16": ours(dtype="float16"),
+        "uint8": ours(dtype="uint8"),
+        "mean": ours(reduce="mean"),
+        "np.save": saved_in_the_hook,
+    }
+    sides.update(_peers(model, images, target, forwards, device))
+    took = {name: seconds / FORWARDS for name, seconds in alternate(sides, seconds=12.0).items()}
+    ours()()
+    size = sum(p.stat().st_size for p in target.rglob("*.npy")) / FORWARDS
+    shutil.rmtree(target)
+    bare = took["bare"]
+    for name, most in (("fp32", 0.25), ("fp16", 0.25), ("uint8", 0.6), ("mean", 0.15)):
+        extra = took[name] / bare - 1
+        work = (
+            f"{device}: capture of ResNet-50's stages ({size / 1e6:.0f} MB an image), {name}, against the bare forward"
+        )
+        yield Row(work, _ms(took[name]), _ms(bare), f"+{extra:.0%}", f"+{most:.0%}", extra <= most)
+    for name, least in (("np.save", 1.0), ("torchlens", 2.0), ("activationscope", 1.0)):
+        if name in took:
+            # What capture adds; what is lost in the noise of the forward counts as a hundredth of it.
+            ratio = max(took[name] - bare, bare / 100) / max(took["fp32"] - bare, bare / 100)
+            kept = " (memory only)" if name == "torchlens" else ""
+            work = f"{device}: the same in fp32, what it adds, against {name}{kept}"
+            ours_text = f"{_ms(took['fp32'])}, +{(took['fp32'] - bare) * 1e3:.0f} ms"
+            peer_text = f"{_ms(took[name])}, +{(took[name] - bare) * 1e3:.0f} ms"
+            yield Row(work, ours_text, peer_text, f"{ratio:.1f} x", f"{least:g} x", ratio >= least)
+
+
+def _peers(
+    model: torch.nn.Module, images: torch.Tensor, target: Path, forwards: Callable[[], None], device: str
+) -> Dict[str, Callable[[], object]]:
+    """Other packages that capture, where they are installed."""
+    found: Dict[str, Callable[[], object]] = {}
+    try:
+        import activationscope as scope
+    except ImportError:
+        pass
+    else:
+
+        def to_disk() -> None:
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()
+            tracker = scope.ActivationScope(
+                storage=scope.StoragePolicy.DISK, session_dir=str(target), capture_mode=scope.CaptureMode.SNAPSHOT
+            )
+            with tracker.track(model, layers=LAYERS):
+                forwards()
+            tracker.remove()
+
+        found["activationscope"] = to_disk
+    try:
+        import torchlens
+    except ImportError:
+        pass
+    else:
+
+        def extract() -> None:
+            for _ in range(FORWARDS):
+                torchlens.extract(model, images, LAYERS)
+
+        found["torchlens"] = extract
+    return found
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f} ms"
