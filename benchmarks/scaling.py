@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.measure import Row
 from featscope.render.jobs import run_jobs
@@ -17,6 +18,8 @@ from featscope.render.plans import HeatOptions, plan_heat
 from featscope.scale.executors import executor_named
 from featscope.store.index import INDEX
 from featscope.store.reader import Run, open_run
+
+MAPS = 160
 
 
 def rows(folder: Path) -> Iterator[Row]:
@@ -86,17 +89,18 @@ def _workers(folder: Path) -> Iterator[Row]:
     random = np.random.default_rng(0)
     maps = folder / "maps"
     maps.mkdir()
-    for number in range(320):
+    for number in range(MAPS):
         np.save(maps / f"{number}.npy", random.random((64, 128, 124), np.float32))
+    Image.fromarray(random.integers(0, 256, (1024, 992, 3), np.uint8)).save(folder / "photo.png")
     run = open_run(maps)
-    plan = plan_heat(run, run.maps, HeatOptions())
+    plan = plan_heat(run, run.maps, HeatOptions(image=folder / "photo.png"))
 
     def draw(executor: str) -> float:
         target = folder / "pictures"
         start = time.perf_counter()
         outcome = run_jobs(run.maps, plan, target, executor=executor_named(executor))
         took = time.perf_counter() - start
-        assert (outcome.pictures, outcome.errors) == (320, [])
+        assert (outcome.pictures, outcome.errors) == (2 * MAPS, [])
         shutil.rmtree(target)
         return took
 
@@ -105,7 +109,7 @@ def _workers(folder: Path) -> Iterator[Row]:
         from distributed import LocalCluster
     except ImportError:
         return
-    options = {"threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "host": "127.0.0.1"}
     with LocalCluster(n_workers=1, **options) as one, LocalCluster(n_workers=2, **options) as two:
         names = [cluster.scheduler_address.replace("tcp:", "dask:") for cluster in (one, two)]
         yield _workers_row("Dask workers", lambda: draw(names[0]), lambda: draw(names[1]))
@@ -113,11 +117,11 @@ def _workers(folder: Path) -> Iterator[Row]:
 
 def _workers_row(kind: str, one: Callable[[], float], two: Callable[[], float]) -> Row:
     one(), two()
-    pairs = [(one(), two()) for _ in range(5)]
+    pairs = [(one(), two()) for _ in range(3)]
     ratio = statistics.median(single / double for single, double in pairs)
     single, double = (statistics.median(side) for side in zip(*pairs))
     return Row(
-        f"320 heat maps (64,128,124) by 2 {kind}, against 1",
+        f"{MAPS} heat maps of (64,128,124), alone and over an image of 1024 x 992, by 2 {kind}, against 1",
         f"{double:.2f} s",
         f"{single:.2f} s",
         f"{ratio:.2f} x",

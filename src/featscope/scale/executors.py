@@ -12,6 +12,7 @@ import signal
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Tuple, TypeVar, Union
 
@@ -88,7 +89,27 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if server else "spawn")
     if server:
         context.set_forkserver_preload(["featscope.render.plans"])
+        from multiprocessing import forkserver  # not there on Windows
+
+        with _one_thread_each():
+            forkserver.ensure_running()
     return ProcessPoolExecutor(workers, context, _ignore_interrupts)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """As many processes as cores are enough: threads of a BLAS in each would only wait for one another."""
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update({name: "1" for name in names})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _ignore_interrupts() -> None:
