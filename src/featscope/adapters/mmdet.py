@@ -6,6 +6,7 @@ import pickle
 import sys
 import time
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -130,6 +131,9 @@ def _leave_out_forwards(runner: Any, hook: Any) -> None:
             run_iter(number, batch)
 
     loop.run_iter = run_if_wanted
+    policy = hook.policy
+    if policy.max_samples and not policy.images:
+        loop.dataloader = _FirstBatches(loop.dataloader, policy.max_samples * policy.every, runner.world_size)
     loop.evaluator.process = lambda *_args, **_named: None
     loop.evaluator.evaluate = lambda _size: {}
 
@@ -190,6 +194,23 @@ def capture_images(
         raise
     loop.close(failed=len(failed) == len(images))
     return loop.summary(), failed
+
+
+class _FirstBatches:
+    """A data loader that ends when so many samples came, over all ranks: images behind them are not read."""
+
+    def __init__(self, loader: Any, samples: int, world_size: int) -> None:
+        self._loader = loader
+        self._count = min(len(loader), -(-samples // (loader.batch_size * world_size)))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(iter(self._loader), self._count)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
 
 class Estimate(NamedTuple):

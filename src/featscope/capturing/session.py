@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, DefaultDict, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
 import msgspec
 import numpy as np
@@ -15,17 +14,17 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from featscope.capturing.batch import Batch, Piece
 from featscope.capturing.estimate import Footprint, refuse_what_does_not_fit
 from featscope.capturing.folders import FolderNames
 from featscope.capturing.memory import MemorySink
-from featscope.capturing.policy import SampleFilter, make_policy, thin
+from featscope.capturing.policy import SampleFilter, make_policy
 from featscope.capturing.ranks import rank_and_world_size
 from featscope.capturing.select import Choice, select, unwrap
-from featscope.capturing.transfer import Ready, Transfer
+from featscope.capturing.transfer import Transfer
 from featscope.capturing.watch import LayerWatch
 from featscope.errors import BadOptionError, BadRunError, CaptureError, OutputError
-from featscope.records import CapturedMap, Policy, RunInfo, Sample, Sink, infer_stride
-from featscope.store.files import safe_name
+from featscope.records import Policy, RunInfo, Sample, Sink
 from featscope.store.writer import RunWriter
 
 # Module state, because `tap` is called from deep inside a model that knows nothing of the capture.
@@ -106,17 +105,6 @@ def tap(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-class _Piece(NamedTuple):
-    """One tensor of a layer's output, copied; the fields as in `CapturedMap`."""
-
-    field: str
-    array: NDArray[np.generic]
-    reduced: str
-    channels: Optional[NDArray[np.int64]]
-    scales: Optional[NDArray[np.float32]]
-    ready: Ready
-
-
 class Capture:
     """A capture in progress; `featscope.capture` makes it. See there."""
 
@@ -134,7 +122,6 @@ class Capture:
         world_size: int,
     ) -> None:
         self.sink = sink
-        self.batch = self._last = rank
         self._model, self._choices, self._folders = unwrap(model), list(choices), folders
         self._policy, self._samples, self._on_error, self._asked = policy, samples, on_error, asked
         self._world_size = world_size
@@ -147,16 +134,8 @@ class Capture:
         self._handles: List[RemovableHandle] = []
         self._already: Mapping[int, Sequence[str]] = getattr(sink, "stored", {})
         self._footprint: Optional[Footprint] = Footprint() if samples.kept() is not None else None
-        self._calls: DefaultDict[str, int] = defaultdict(int)
-        self._levels: DefaultDict[str, int] = defaultdict(int)
-        self._sample_ids: List[str] = []
-        self._begun: List[Sample] = []
-        self._undescribed: List[Sample] = []
-        self._rows: Optional[List[int]] = None
-        self._last_rows: List[int] = []
-        self._size = 0
-        self._input_size: Optional[Tuple[int, int]] = None
-        self._in_forward = self._batch_used = self._ever_ran = self._stopped = False
+        self._batch = self._ran_last = Batch(rank)
+        self._in_forward = self._ever_ran = self._stopped = False
 
     def __enter__(self) -> Capture:
         try:
@@ -199,17 +178,17 @@ class Capture:
     @property
     def wanted(self) -> bool:
         """Whether the batch that `start_batch` began has samples to store; if not, its forward can be left out."""
-        return self._rows is None or bool(self._rows)
+        return self._batch.wanted
 
     def start_batch(self, number: int, sample_ids: Sequence[str] = (), paths: Sequence[str] = ()) -> None:
         """Begin a batch by hand: its number, and the ids and files of its samples."""
         self._finish_batch()
         self._describe_by_name()
-        self.batch = self._last = number
-        if sample_ids:
-            paths = paths or [""] * len(sample_ids)
-            self._choose_samples(len(sample_ids), list(zip(sample_ids, paths)), list(sample_ids))
-            self._begun = [Sample(id=name, path=path) for name, path in zip(sample_ids, paths)]
+        paths = paths or [""] * len(sample_ids)
+        samples = [Sample(id=name, path=path) for name, path in zip(sample_ids, paths)]
+        self._batch = self._ran_last = Batch(number, samples)
+        if samples:
+            self._choose_samples(len(samples))
 
     def describe(
         self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[NDArray[np.uint8]]]] = None
@@ -219,11 +198,12 @@ class Capture:
         pictures: each sample's input, (H, W, 3) uint8 RGB. Samples in the order of the batch; ids
         given to `start_batch` before must be the same. Those that the policy leaves out are left out.
         """
-        self._undescribed = []
+        batch = self._ran_last
+        batch.described = True
         pictures = pictures or [None] * len(samples)
-        for row in self._last_rows:
+        for row in batch.rows if batch.size else range(len(samples)):
             if row < len(samples) and not self._stopped:
-                sample = msgspec.structs.replace(samples[row], batch=self._last)
+                sample = msgspec.structs.replace(samples[row], batch=batch.number)
                 try:
                     self.sink.put_sample(sample, pictures[row])
                 except OutputError as error:
@@ -231,69 +211,65 @@ class Capture:
 
     def _describe_by_name(self) -> None:
         """Nobody described the last batch: what `start_batch` knew of its samples is better than nothing."""
-        if self._undescribed:
-            self.describe(self._undescribed)
+        batch = self._ran_last
+        if batch.used and not batch.described:
+            self.describe(batch.samples)
 
     # Batches
 
     def _before_model(self, _module: nn.Module, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> None:
         if self._in_forward:  # the forward before this one failed, and its error was caught
             self._finish_batch()
-        self._describe_by_name()
+        if self._ran_last is not self._batch:
+            self._describe_by_name()
         self._in_forward = True
-        self._last = self.batch
+        self._ran_last = self._batch
         images = image_batch([*inputs, *named.values()])
-        self._input_size = images and (images[1], images[2])
-        if not self._size:
-            self._choose_samples(images[0] if images else 1, [], [])
+        self._batch.input_size = images and (images[1], images[2])
+        if not self._batch.size:
+            self._choose_samples(images[0] if images else 1)
 
     def _after_model(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
         if not self._watch.ran and not self._stopped:
             raise CaptureError(self._explain([choice.name for choice in self._choices]))
         self._ever_ran = True
         self._in_forward = False
-        self._undescribed, self._begun = self._begun, []
         self._finish_batch()
 
-    def _choose_samples(self, size: int, names: Sequence[Sequence[str]], ids: List[str]) -> None:
-        rows = self._samples.rows(size, names)
-        self._size = size
-        self._sample_ids = [ids[row] for row in rows] if ids else []
-        if self.batch in self._already:
-            stored = list(self._already[self.batch])
-            if stored and self._sample_ids and stored != self._sample_ids:
+    def _choose_samples(self, size: int) -> None:
+        """Which samples of the batch are kept: those of the policy, unless the run has the batch already."""
+        batch = self._batch
+        rows = self._samples.rows(size, [(sample.id, sample.path) for sample in batch.samples])
+        if batch.number in self._already:
+            before = list(self._already[batch.number])
+            ids = [batch.samples[row].id for row in rows] if batch.samples else []
+            if before and ids and before != ids:
                 raise BadRunError(
-                    f"batch {self.batch} of the run holds {', '.join(stored)}, now {', '.join(self._sample_ids)}: "
+                    f"batch {batch.number} of the run holds {', '.join(before)}, now {', '.join(ids)}: "
                     "the images are others; resume with those that the run was started with"
                 )
             rows = []
-        self._rows = rows if len(rows) < size else None
-        self._last_rows = rows
+        batch.keep(size, rows)
 
     def _finish_batch(self) -> None:
         failed, self._in_forward = self._in_forward, False
         self._watch.end_batch(failed)
+        batch = self._batch
         if self._footprint is not None and self._footprint.maps and not failed:
-            self._check_room(self._footprint)
-        if self._batch_used:
-            self.batch += self._world_size
-        self._batch_used = False
-        self._calls.clear()
-        self._levels.clear()
-        self._input_size = None
-        self._sample_ids = []
-        self._rows, self._size = None, 0
+            self._check_room(self._footprint, len(batch.rows))
+        if batch.used:
+            self._batch = Batch(batch.number + self._world_size)
 
-    def _check_room(self, footprint: Footprint) -> None:
-        """After the first batch: would the disk hold all of them?"""
+    def _check_room(self, footprint: Footprint, samples: int) -> None:
+        """After the first batch, of so many samples: would the disk hold all of them?"""
         self._footprint = None
         kept, sink = self._samples.kept(), self.sink
         if kept is None or not isinstance(sink, RunWriter):
             return
-        stored = sum(len(names) or 1 for names in self._already.values()) + len(self._last_rows)
+        stored = sum(len(names) or 1 for names in self._already.values()) + samples
         left = max(0, kept - stored * self._world_size)
         try:
-            refuse_what_does_not_fit(footprint, max(1, len(self._last_rows)), left, sink.folder, sink.waiting)
+            refuse_what_does_not_fit(footprint, max(1, samples), left, sink.folder, sink.waiting)
         except OutputError as error:
             if not self._already:
                 sink.discard()
@@ -304,59 +280,20 @@ class Capture:
     def _take_tap(self, name: str, tensor: torch.Tensor) -> None:
         self._store(name, "tap", self._take(name, [("", tensor)]))
 
-    def _take(self, layer: str, tensors: Sequence[Tuple[str, torch.Tensor]]) -> List[_Piece]:
-        self._batch_used = True
-        if self._stopped or not self.wanted:
+    def _take(self, layer: str, tensors: Sequence[Tuple[str, torch.Tensor]]) -> List[Piece]:
+        self._batch.used = True
+        if self._stopped or not self._batch.wanted:
             return []
-        pieces = []
-        for name, tensor in tensors:
-            # Regions of interest are no rows of the batch: they are kept all.
-            rows = self._rows if tensor.dim() and len(tensor) == self._size else None
-            thinned = thin(tensor, self._policy, rows, layer)
-            array, ready = self._transfer(thinned.tensor, thinned.owned)
-            # What is small goes last: on one stream, it is there when the array is.
-            channels = scales = None
-            if thinned.channels is not None:
-                channels, ready = self._transfer(thinned.channels, True)
-            if thinned.scales is not None:
-                scales, ready = self._transfer(thinned.scales, True)
-            pieces.append(_Piece(name, array, thinned.reduced, channels, scales, ready))  # type: ignore[arg-type]
-        return pieces
+        return self._batch.take(layer, tensors, self._policy, self._transfer)
 
-    def _store(self, layer: str, cls: str, pieces: Sequence[_Piece]) -> None:
+    def _store(self, layer: str, cls: str, pieces: Sequence[Piece]) -> None:
         """Hand what was taken of a layer to the sink."""
-        call = self._calls[layer]
-        self._calls[layer] += 1
-        base = self._folders.of(layer, cls)
-        for piece in pieces:
-            folder = f"{base}.{safe_name(piece.field)}" if piece.field else base
-            level = self._levels[folder]
-            self._levels[folder] += 1
-            stride = None
-            shape = piece.array.shape
-            if self._input_size is not None and len(shape) == 4:
-                height, width = self._input_size
-                stride = (infer_stride(height, shape[2]), infer_stride(width, shape[3]))
-            captured = CapturedMap(
-                layer=layer,
-                cls=cls,
-                field=piece.field,
-                level=level,
-                call=call,
-                batch=self.batch,
-                samples=self._sample_ids,
-                folder=folder,
-                stride=stride,
-                reduced=piece.reduced,
-                channels=piece.channels,
-                scales=piece.scales,
-                ready=piece.ready,
-            )
+        for captured, array in self._batch.name(layer, cls, self._folders.of(layer, cls), pieces):
             if self._footprint is not None:
-                self._footprint.add(captured, piece.array)
+                self._footprint.add(captured, array)
             if not self._stopped:
                 try:
-                    self.sink.put(captured, piece.array)
+                    self.sink.put(captured, array)
                 except OutputError as error:
                     self._report(error)
 

@@ -84,13 +84,20 @@ def run(
     options = {"names": renamed, "policy": policy, "resume": resume, "on_error": on_error}
     if not images:
         summary = capture_test_loop(cfg, checkpoint, output, layers or None, trust_checkpoint, **options)
-        finish(f"{summary}; draw them: featscope heat {output}", [])
+        finish(f"{summary}; draw them: featscope heat {output}", _unfinished(output))
         return
     with progress("images", len(found)) as done:
         summary, failed = capture_images(
             cfg, checkpoint, found, output, layers or None, trust_checkpoint, done, **options
         )
-    finish(f"{summary}; draw them: featscope heat {output}", failed)
+    finish(f"{summary}; draw them: featscope heat {output}", failed + _unfinished(output))
+
+
+def _unfinished(output: Path) -> List[str]:
+    """With --on-error warn a model ends well though its capture did not."""
+    from featscope.store.writer import read_info
+
+    return [] if read_info(output).finished else [f"{output} is unfinished; go on with it: --resume"]
 
 
 def _estimate(

@@ -65,7 +65,11 @@ def processes(function: Callable[[Item], Value], items: Iterable[Item], workers:
                         following = suspects.popleft() if suspects else next(((i, 0) for i in source), None)
                         if following is None:
                             break
-                        running[pool.submit(function, following[0])] = following
+                        try:
+                            running[pool.submit(function, following[0])] = following
+                        except (BrokenProcessPool, OSError):  # it broke before it took the item
+                            suspects.append(following)
+                            raise BrokenProcessPool from None
                     if not running:
                         return
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -75,6 +79,10 @@ def processes(function: Callable[[Item], Value], items: Iterable[Item], workers:
                         item, _ = running.pop(future)
                         yield item, error if isinstance(error, Exception) else future.result()
             except BrokenProcessPool:
+                # The pool ends the processes it knows of when it breaks. One that `submit` starts in this very
+                # moment is left over: it would wait for work for ever, and the pool for it.
+                for process in list((pool._processes or {}).values()):
+                    process.kill()
                 for item, tries in running.values():
                     if tries + 1 < _TRIES:
                         suspects.append((item, tries + 1))

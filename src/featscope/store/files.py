@@ -20,9 +20,13 @@ from featscope.errors import BadArrayError, BadOptionError, OutputError
 TEMPORARY = ".part"
 """Suffix of a file that is being written; one left behind by a killed process means nothing."""
 
+BINARY = getattr(os, "O_BINARY", 0)
+"""Windows would change line ends otherwise."""
+
 _UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST_NAME = 200
+_WORTH_A_THREAD = 1 << 20  # bytes
 
 
 def safe_name(name: str) -> str:
@@ -71,7 +75,7 @@ def _whole_file(path: Path) -> Iterator[int]:
     """A descriptor under a temporary name that becomes `path` at the end of the block, or never."""
     temporary = path.with_name(path.name + TEMPORARY)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o666)
         try:
             yield descriptor
         finally:
@@ -100,14 +104,16 @@ def write_atomic(path: Path, data: bytes) -> None:
 def write_npy(path: Path, array: NDArray[np.generic], pool: Executor) -> int:
     """Write a C-ordered array as `.npy`, whole or not at all; returns the CRC-32 of its bytes.
 
-    The checksum is worked out in `pool` while the bytes are written: both let other threads run.
+    The checksum of a large array is worked out in `pool` while the bytes are written: both let other
+    threads run. For a small one the way there and back takes longer.
     """
     data = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
-    checksum = pool.submit(isal_zlib.crc32, data)
+    large = len(data) >= _WORTH_A_THREAD
+    checksum = pool.submit(isal_zlib.crc32, data) if large else None
     with _whole_file(path) as descriptor:
         write_all(descriptor, npy_header(array))
         write_all(descriptor, data)
-    return checksum.result()
+    return checksum.result() if checksum is not None else isal_zlib.crc32(data)
 
 
 def scales_beside(path: Path) -> Path:

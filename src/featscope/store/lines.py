@@ -12,7 +12,7 @@ import msgspec
 
 from featscope.errors import BadRunError, OutputError
 from featscope.records import MapRecord, Sample
-from featscope.store.files import write_all
+from featscope.store.files import BINARY, write_all
 
 Record = TypeVar("Record", MapRecord, Sample)
 
@@ -34,7 +34,7 @@ class LineFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o666)
         except OSError as error:
             raise OutputError(error.errno, f"cannot write {path}: {error.strerror}; choose another folder") from error
         try:
