@@ -138,7 +138,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     >>> Policy(dtype="float16", reduce="absmean", every=10)
     Policy(dtype='float16', reduce='absmean', channels='', every=10, max_samples=0, images=[])
 
-    dtype: float32, float16, bfloat16 or uint8 (254 steps from a channel's smallest to its largest
+    dtype: float32, float16, bfloat16 or uint8 (253 levels from a channel's smallest to its largest
     value); '' keeps each map's own, bfloat16 as float32. reduce: mean, absmean, max, l2, std or
     select_max over channels: maps become (N, 1, H, W). channels: '0-15', '3,7', or 'top:16' by mean
     absolute value, of each image. every: each n-th sample of the data set. max_samples: at most so

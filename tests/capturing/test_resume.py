@@ -271,7 +271,8 @@ def test_a_disk_that_fails_in_the_middle_of_a_write(tmp_path, monkeypatch, which
         _forwards(model, 100, session)
     monkeypatch.undo()
     assert _problems_of_a_killed_run(tmp_path / "run") == []
-    assert (tmp_path / "run" / "manifest-00000.jsonl").read_bytes().endswith(b"}\n")
+    for name in ("manifest-00000.jsonl", "samples-00000.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes().endswith(b"}\n"), "half a line is taken back"
     with featscope.capture(model, ["0"], to=tmp_path / "run", resume=True) as session:
         _forwards(model, 30, session)
     assert featscope.check_run(tmp_path / "run").problems == []

@@ -57,3 +57,20 @@ def test_boxes_are_drawn_in_pixels_of_the_original(run):
     assert (picture[10, 5] == 255).all()
     assert (picture[15, 10] == 255).all()
     assert not (picture[10, 10] == 255).all()
+
+
+def test_a_picture_is_drawn_again_when_its_record_changes(run):
+    def draw():
+        opened = open_run(run)
+        outcome = run_jobs(opened.maps, plan_heat(opened, opened.maps, HeatOptions()), run / "heat")
+        return outcome.pictures, outcome.skipped
+
+    assert draw() == (4, 0)
+    assert draw() == (0, 4)
+    manifest = run / "manifest-00000.jsonl"
+    first = open_run(run).maps[0].record
+    manifest.write_text(manifest.read_text().replace(f'"checksum":{first.checksum}', '"checksum":1'))
+    assert draw() == (2, 2)
+    samples = run / "samples-00000.jsonl"
+    samples.write_text(samples.read_text().replace('"resized":[20,30]', '"resized":[20,28]'))
+    assert draw() == (4, 0)

@@ -30,7 +30,7 @@ def run(
     trust_checkpoint: bool = typer.Option(
         False, help="Unpickle a checkpoint that holds more than weights. Only for files whose source you trust."
     ),
-    dtype: str = typer.Option("", help="Store as float32, float16, bfloat16 or uint8 (254 steps a channel)."),
+    dtype: str = typer.Option("", help="Store as float32, float16, bfloat16 or uint8 (253 levels a channel)."),
     reduce: str = typer.Option(
         "", "-r", "--reduce", help="Store mean, absmean, max, l2, std or select_max of the channels."
     ),
