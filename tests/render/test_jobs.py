@@ -74,3 +74,17 @@ def test_a_picture_is_drawn_again_when_its_record_changes(run):
     samples = run / "samples-00000.jsonl"
     samples.write_text(samples.read_text().replace('"resized":[20,30]', '"resized":[20,28]'))
     assert draw() == (4, 0)
+
+
+def test_a_map_that_was_reduced_on_capture_is_drawn_as_it_is(run):
+    manifest = run / "manifest-00000.jsonl"
+    whole = np.load(run / "neck.fpn" / "batch_0_layer_0.npy")
+    np.save(run / "neck.fpn" / "batch_0_layer_0.npy", np.sqrt((whole**2).sum(1, keepdims=True)))
+    manifest.write_text(manifest.read_text().replace('"stride"', '"reduced":"l2","stride"'))
+    opened = open_run(run)
+    plan = plan_heat(opened, opened.maps, HeatOptions(style=HeatStyle(reduce="std", colormap="gray")))
+    outcome = run_jobs(opened.maps[:1], plan, run / "heat")
+    assert "reduced by l2 on capture have nothing left for -r std" in outcome.remarks[0]
+    drawn = pixels(run / "heat" / "neck.fpn" / "batch_0_layer_0.png")
+    assert drawn.min() == 0
+    assert drawn.max() == 255

@@ -165,6 +165,10 @@ class HeatPlan:
         if sample is not None and geometry is not None and options.predictions and sample.predictions is not None:
             boxes.append((sample.predictions, None))
         record = feature_map.file.record
+        if record is not None and record.reduced and options.style.reduce not in ("mean", record.reduced):
+            outcome.remarks.append(
+                f"maps reduced by {record.reduced} on capture have nothing left for -r {options.style.reduce}"
+            )
         draw = partial(
             draw_heat,
             feature_map.array,
