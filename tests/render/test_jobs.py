@@ -87,4 +87,4 @@ def test_a_map_that_was_reduced_on_capture_is_drawn_as_it_is(run):
     assert "reduced by l2 on capture have nothing left for -r std" in outcome.remarks[0]
     drawn = pixels(run / "heat" / "neck.fpn" / "batch_0_layer_0.png")
     assert drawn.min() == 0
-    assert drawn.max() == 255
+    assert drawn.max() > 150, "the deviation of one channel would be flat"
