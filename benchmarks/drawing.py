@@ -92,7 +92,7 @@ def rows() -> Iterator[Row]:
         took = alternate(
             {"ours": lambda: mine.write_bytes(draw_heat(feature_map, jet, image=photo).png), "peer": cam_overlay}
         )
-        yield faster("the same, against grad-cam's `show_cam_on_image`", took["ours"], took["peer"], 2)
+        yield faster("the same, against grad-cam's `show_cam_on_image`", took["ours"], took["peer"], 4)
 
     def mmengine_grid() -> None:
         drawn = Visualizer.draw_featmap(tensor, channel_reduction=None, topk=20, arrangement=(4, 5))

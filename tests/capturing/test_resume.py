@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,22 @@ def test_a_full_disk_may_leave_the_model_running(small_disk):
     assert not [m for m in model.modules() if m._forward_pre_hooks]
     assert _problems_of_a_killed_run(small_disk / "run") == []
     assert featscope.open_run(small_disk / "run").info.finished == ""
+
+
+def test_a_disk_that_is_full_in_the_first_batch_leaves_what_it_took(small_disk):
+    """The room for the rest is no longer a question then, and nothing is taken back."""
+    wide = torch.nn.Sequential(*[torch.nn.Conv2d(3, 3, 1) for _ in range(3)])
+    images = torch.zeros(1, 3, 420, 420)  # 2 MB a map
+    options = {"to": small_disk / "run", "on_error": "warn", "dataset_size": 100}
+    with warnings.catch_warnings(record=True) as warned, torch.no_grad(), featscope.capture(wide, **options) as session:
+        warnings.simplefilter("always")
+        session.start_batch(0, ["a"])
+        for layer in wide:
+            images = layer(images)
+            _let_it_write(session)
+        wide(images)
+    assert len([w for w in warned if "stopped capturing" in str(w.message)]) == 1
+    assert len(featscope.open_run(small_disk / "run").maps) >= 1
 
 
 @pytest.mark.parametrize("which", ["array", "line"])

@@ -91,7 +91,10 @@ def refuse_what_does_not_fit(footprint: Footprint, samples: int, left: int, fold
             break
     whole = needed(footprint.bytes)
     every = -(-whole // max(1, int(0.95 * free)))
-    hint = f"{hint}, or every={every} stores each {every}th sample" if hint else f"every={every} would fit"
+    if every > left:
+        hint = "free the disk or choose another folder"
+    else:
+        hint = f"{hint}, or every={every} stores each {every}th sample" if hint else f"every={every} would fit"
     raise OutputError(
         28,
         f"the run would take {size_text(whole)} more and {folder} has {size_text(max(0, free))} free; {hint}",

@@ -255,7 +255,7 @@ class Capture:
         failed, self._in_forward = self._in_forward, False
         self._watch.end_batch(failed)
         batch = self._batch
-        if self._footprint is not None and self._footprint.maps and not failed:
+        if self._footprint is not None and self._footprint.maps and not (failed or self._stopped):
             self._check_room(self._footprint, len(batch.rows))
         if batch.used:
             self._batch = Batch(batch.number + self._world_size)
@@ -306,8 +306,8 @@ class Capture:
         self._stopped = True
         self._watch.detach()
         warnings.warn(
-            f"featscope stopped capturing, the model goes on: {error}; the run is readable and unfinished, "
-            "resume it when that is mended",
+            f"featscope stopped capturing, the model goes on: {error}; what was stored until then is readable, "
+            "and can be resumed when that is mended",
             RuntimeWarning,
             stacklevel=2,
         )

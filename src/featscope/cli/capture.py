@@ -97,6 +97,8 @@ def _unfinished(output: Path) -> List[str]:
     """With --on-error warn a model ends well though its capture did not."""
     from featscope.store.writer import read_info
 
+    if not (output / "run.json").exists():
+        return [f"nothing was stored in {output}"]
     return [] if read_info(output).finished else [f"{output} is unfinished; go on with it: --resume"]
 
 
