@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import Any, DefaultDict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -24,6 +25,11 @@ class Piece(NamedTuple):
     channels: Optional[NDArray[np.int64]]
     scales: Optional[NDArray[np.float32]]
     ready: Ready
+
+
+def _wait_for(waits: Sequence[Ready]) -> None:
+    for ready in waits:
+        ready()
 
 
 class Batch:
@@ -66,14 +72,16 @@ class Batch:
             part = len(self.rows) < self.size and tensor.dim() and len(tensor) == self.size
             thinned = thin(tensor, policy, self.rows if part else None, layer)
             array, ready = copy(thinned.tensor, thinned.owned)
-            # What is small goes last: on one stream, the array is there when it is.
+            waits = [ready]
             channels: Any = None
             scales: Any = None
             if thinned.channels is not None:
                 channels, ready = copy(thinned.channels, True)
+                waits.append(ready)
             if thinned.scales is not None:
                 scales, ready = copy(thinned.scales, True)
-            pieces.append(Piece(name, array, thinned.reduced, channels, scales, ready))
+                waits.append(ready)
+            pieces.append(Piece(name, array, thinned.reduced, channels, scales, partial(_wait_for, waits)))
         return pieces
 
     def name(
