@@ -16,7 +16,9 @@ LAYERS = [
     {"arrays"},
     {"store"},
     {"render", "capturing"},
-    {"adapters", "demo", "scale"},
+    {"explain"},
+    {"demo", "scale"},
+    {"adapters"},
     {"cli"},
 ]
 APART = {("render", "capturing"), ("capturing", "render")}

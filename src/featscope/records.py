@@ -73,11 +73,37 @@ class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
             raise ValueError("labels count from 0")
 
 
+class Source(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where in the network's raw output a detection comes from.
+
+    >>> Source("cell", index=1043, level=0, row=8, column=19)
+    Source(kind='cell', index=1043, level=0, row=8, column=19, anchor=0)
+
+    kind: 'cell' of a level, 'query' of a decoder, or 'roi' (the proposal of a two-stage detector).
+    index: its place among those of its level. row, column, anchor: of a cell.
+    """
+
+    kind: str
+    index: int
+    level: int = 0
+    row: int = 0
+    column: int = 0
+    anchor: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError`, which a decoder reports as its own, for what no detector has."""
+        if self.kind not in ("cell", "query", "roi"):
+            raise ValueError(f"a source of the kind {self.kind!r} is unknown; known are 'cell', 'query' and 'roi'")
+        _check_counts(self.index, self.level, self.row, self.column, self.anchor)
+
+
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     """One data-set item: which image, how it was fed to the network, what was found and what is true.
 
     path: where the image was when captured. input: the input as the network saw it, without its
-    padding and before normalisation, as a JPEG relative to the run.
+    padding and before normalisation, as a JPEG relative to the run. sources: for each prediction the
+    raw outputs that gave it: one, several that cannot be told apart (a tie), or none where it was not
+    found; empty where nobody looked.
     """
 
     id: str
@@ -87,16 +113,19 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     input: str = ""
     predictions: Optional[Boxes] = None
     truth: Optional[Boxes] = None
+    sources: List[List[Source]] = []
 
     def __post_init__(self) -> None:
         """Raise `ValueError`, which a decoder reports as its own, for numbers that count nothing."""
         _check_counts(self.batch)
+        if self.sources and len(self.sources) != len(self.predictions.boxes if self.predictions else ()):
+            raise ValueError("every prediction has a list of sources, or none has")
 
 
 def _check_counts(*counts: int) -> None:
     for count in counts:
         if not 0 <= count < 1 << 63:
-            raise ValueError(f"{count} counts no batch and no level")
+            raise ValueError(f"{count} counts no batch, level or place")
 
 
 class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -156,6 +185,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a run is about (run.json). `finished` is '' until all is written.
 
+    config: what `featscope capture` opened: a config's file, or 'torchvision:NAME' and the like.
     parameters: how many numbers the model has, which tells models of one class apart. names: layer ->
     the name given to its folder. ranks: processes that write the run; each but the first has a
     rank-<n>.json of its own.

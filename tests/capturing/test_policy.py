@@ -7,7 +7,8 @@ import torch
 import featscope
 from featscope.arrays.packed import STEPS, unpack
 from featscope.arrays.reduce import reduce, top_channels
-from featscope.capturing.policy import REDUCTIONS, SampleFilter, make_policy, thin
+from featscope.capturing.policy import REDUCTIONS, SampleFilter, make_policy
+from featscope.capturing.thin import thin
 from featscope.errors import BadOptionError, UnknownNameError
 from featscope.records import Policy
 

@@ -181,7 +181,7 @@ def test_nan_and_constant_maps_are_said(featscope, tmp_path):
         (["render", "missing"], "does not exist"),
         (["layers", "nothing"], "is no model"),
         (["layers", "demo", "--below", "nek"], "'neck'"),
-        (["layers", "no_module:thing"], "cannot be loaded"),
+        (["layers", "no_module:thing"], "no adapter or module"),
     ],
 )
 def test_bad_options_are_one_clear_line(featscope, folder, arguments, message):

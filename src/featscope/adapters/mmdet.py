@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
-import time
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
-import numpy as np
 import torch
 
-from featscope.capturing.estimate import Footprint
-from featscope.capturing.policy import SampleFilter
+from featscope.adapters.detector import Detected, Detector, Item, Opening, Picture, need_checkpoint, no_candidates
+from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.select import unwrap
-from featscope.errors import BadImageError, BadOptionError, CaptureError, MissingPackageError
-from featscope.records import Policy, RunInfo
-
-RANDOM = "random"
-"""In place of a checkpoint: the weights the model starts with."""
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+from featscope.errors import BadImageError, BadOptionError, MissingPackageError
+from featscope.records import RunInfo, Sample
 
 
 def read_config(path: str, options: Optional[Mapping[str, Any]] = None) -> Any:
@@ -50,48 +42,121 @@ def read_config(path: str, options: Optional[Mapping[str, Any]] = None) -> Any:
     return config
 
 
+class MMDetector(Detector):
+    """A model of MMDetection or MMRotate, fed by its config's test pipeline.
+
+    config: of MMEngine, with its test set.
+    """
+
+    not_features = ("data_preprocessor",)
+
+    def __init__(self, model: torch.nn.Module, info: RunInfo, config: Any) -> None:
+        super().__init__(model.eval(), info)
+        self.config = config
+        self._pipelines: Dict[bool, Any] = {}
+
+    @property
+    def traceable(self) -> bool:
+        """Whether its raw outputs are known."""
+        from featscope.adapters.mmdet_heads import has_box_head
+
+        return has_box_head(self.model)
+
+    def test_set(self) -> List[Tuple[str, Path]]:
+        """The id and the file of each sample of the config's test set."""
+        from mmengine.registry import DATASETS
+
+        from featscope.adapters.mmengine import sample_id
+
+        dataset = DATASETS.build(self.config.test_dataloader.dataset)
+        infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+        return [(sample_id(info, 0, index), Path(info["img_path"])) for index, info in enumerate(infos)]
+
+    def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
+        """Run the test pipeline on an image file, or on a picture."""
+        from featscope.adapters.mmengine import geometry_of, picture_of
+
+        from_array = not isinstance(image, Path)
+        if from_array not in self._pipelines:
+            self._pipelines[from_array] = pipeline_for_testing(self.config, from_array)
+        data: Dict[str, Any] = {"img_id": sample_id}
+        data.update({"img_path": str(image)} if isinstance(image, Path) else {"img": image[:, :, ::-1]})
+        try:
+            item = self._pipelines[from_array](data)
+        except (OSError, AttributeError, ValueError, AssertionError) as error:  # what mmcv makes of a bad file
+            name = image if isinstance(image, Path) else sample_id
+            raise BadImageError(f"the image {name} cannot be read: {error}") from None
+        meta = item["data_samples"].metainfo
+        path = "" if from_array else str(Path(str(image)).absolute())
+        sample = Sample(id=sample_id, path=path, geometry=geometry_of(meta))
+        return Item(sample, item, picture_of(item["inputs"], sample.geometry))
+
+    def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
+        """Run `test_step`."""
+        from featscope.adapters.mmdet_heads import candidates_of, head_calls
+        from featscope.adapters.mmengine import boxes_of, geometry_of
+
+        batch = {
+            "inputs": [item.inputs["inputs"] for item in items],
+            "data_samples": [item.inputs["data_samples"].clone() for item in items],
+        }
+        with head_calls(self.model) as calls:
+            outputs = self.model.test_step(batch)
+        if candidates and not calls:
+            raise no_candidates(self)
+        raw = candidates_of(calls[-1]) if candidates else [None] * len(items)
+        samples = [
+            Sample(
+                id=item.sample.id,
+                path=item.sample.path,
+                geometry=geometry_of(output.metainfo),
+                predictions=boxes_of(output.get("pred_instances")),
+            )
+            for item, output in zip(items, outputs)
+        ]
+        return [Detected(sample, found) for sample, found in zip(samples, raw)]
+
+
+def open_detector(opening: Opening) -> MMDetector:
+    """The model of a config, with a checkpoint's weights."""
+    checkpoint = need_checkpoint(opening, "a checkpoint (.pth)")
+    config = read_config(opening.target, opening.config_options)
+    if opening.score_threshold is not None:
+        _set_threshold(config.model, opening.score_threshold)
+    torch.manual_seed(opening.seed)
+    model = build_model(config)
+    load_checkpoint(model, checkpoint, opening.trusted)
+    return MMDetector(model, run_info(config, model, checkpoint), config)
+
+
+def run_info(config: Any, model: torch.nn.Module, checkpoint: str) -> RunInfo:
+    """What a run says of a model and its config."""
+    from featscope.adapters.mmengine import versions_here
+
+    return RunInfo(
+        model=type(model).__name__,
+        config=str(config.filename or ""),
+        checkpoint=checkpoint,
+        classes=_classes(config),
+        versions=versions_here(),
+        command=list(sys.argv),
+    )
+
+
+def _set_threshold(model: Any, threshold: float) -> None:
+    """The score threshold of a config's detections, of whatever kind its heads are."""
+    tests = [model.get("test_cfg"), *((model.get(part) or {}).get("test_cfg") for part in ("bbox_head", "roi_head"))]
+    for test in tests:
+        for config in (test, (test or {}).get("rcnn")):
+            if isinstance(config, dict) and "score_thr" in config:
+                config["score_thr"] = threshold
+
+
 def build_model(config: Any) -> Any:
     """Build the model of a config, for testing."""
     from mmengine.registry import MODELS
 
     return MODELS.build(config.model).eval()
-
-
-def load_checkpoint(model: torch.nn.Module, path: str, trusted: bool = False) -> None:
-    """Load a checkpoint's weights, all of them, or say what does not fit.
-
-    Nothing is unpickled but tensors and plain values, unless the file is `trusted`.
-    """
-    if path == RANDOM:
-        return
-    if not Path(path).is_file():
-        raise BadOptionError(f"the checkpoint {path} does not exist; name a .pth file, or {RANDOM!r} for none")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=not trusted)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0][:160]
-        raise CaptureError(
-            f"{path} holds more than weights ({reason}); if you trust its source, add --trust-checkpoint"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CaptureError(f"{path} is no checkpoint: {str(error).splitlines()[0][:160]}") from None
-    weights: Dict[str, Any] = content.get("state_dict", content) if isinstance(content, dict) else {}
-    weights = {name[7:] if name.startswith("module.") else name: value for name, value in weights.items()}
-    own = model.state_dict()
-    missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
-    other = [name for name in own if name in weights and own[name].shape != weights[name].shape]
-    if missing or other:
-        example = ""
-        if other:
-            shapes = tuple(weights[other[0]].shape), tuple(own[other[0]].shape)
-            example = f"; {other[0]} is {shapes[0]} in the file, {shapes[1]} in the model"
-        elif missing:
-            example = f"; the first that is missing: {missing[0]}"
-        raise CaptureError(
-            f"{path} does not fit the config: of {len(own)} tensors {len(missing)} are missing and {len(other)} "
-            f"have another shape{example}; name the config that the checkpoint was trained with"
-        )
-    model.load_state_dict(weights, strict=False)
 
 
 def capture_test_loop(
@@ -138,64 +203,6 @@ def _leave_out_forwards(runner: Any, hook: Any) -> None:
     loop.evaluator.evaluate = lambda _size: {}
 
 
-def list_images(paths: Sequence[Path]) -> List[Path]:
-    """The images that files and folders stand for, in order."""
-    images: List[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not found:
-                raise BadImageError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-            images += found
-        elif path.exists():
-            images.append(path)
-        else:
-            raise BadImageError(f"the image {path} does not exist")
-    return images
-
-
-def capture_images(
-    config: Any,
-    checkpoint: str,
-    images: Sequence[Path],
-    output: Path,
-    layers: Optional[Sequence[str]],
-    trusted: bool = False,
-    done: Callable[[], None] = lambda: None,
-    **options: Any,
-) -> Tuple[str, List[str]]:
-    """Run the model on images and capture; returns what was written where, and the images that failed.
-
-    options: names, policy, resume and on_error of `featscope.capture`.
-    """
-    from featscope.adapters.mmengine import LoopCapture, versions
-
-    model = build_model(config)
-    load_checkpoint(model, checkpoint, trusted)
-    info = RunInfo(
-        model=type(model).__name__,
-        config=str(config.filename or ""),
-        checkpoint=checkpoint,
-        classes=_classes(config),
-        versions=versions(),
-        command=list(sys.argv),
-    )
-    pipeline = pipeline_for_testing(config)
-    loop = LoopCapture(model, output, layers, info=info, dataset_size=len(images), **options)
-    failed: List[str] = []
-    try:
-        for number, batch in _batches(images, pipeline, failed, done):
-            if loop.before_batch(number, batch):
-                with torch.no_grad():
-                    outputs = model.test_step(batch)
-                loop.after_batch(batch, outputs)
-    except BaseException:
-        loop.close(failed=True)
-        raise
-    loop.close(failed=len(failed) == len(images))
-    return loop.summary(), failed
-
-
 class _FirstBatches:
     """A data loader that ends when so many samples came, over all ranks: images behind them are not read."""
 
@@ -211,72 +218,6 @@ class _FirstBatches:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
-
-
-class Estimate(NamedTuple):
-    """What a run would take: the maps of one sample, the samples it stores, the seconds for each."""
-
-    footprint: Footprint
-    samples: int
-    of: int
-    seconds: float
-
-
-def estimate(
-    config: Any,
-    checkpoint: str,
-    images: Sequence[Path],
-    layers: Optional[Sequence[str]],
-    policy: Policy,
-    names: Optional[Mapping[str, str]] = None,
-    trusted: bool = False,
-) -> Estimate:
-    """Capture the first sample of a run without storing it, and count."""
-    from mmengine.registry import DATASETS
-
-    from featscope.adapters.mmengine import LoopCapture
-
-    model = build_model(config)
-    load_checkpoint(model, checkpoint, trusted)
-    if images:
-        item = pipeline_for_testing(config)({"img_path": str(images[0]), "img_id": images[0].stem})
-        sample_names = [(path.stem, str(path)) for path in images]
-    else:
-        dataset = DATASETS.build(config.test_dataloader.dataset)
-        infos = [dataset.get_data_info(i) for i in range(len(dataset))] if policy.images else [{}] * len(dataset)
-        sample_names = [(str(info.get("img_id", "")), str(info.get("img_path", ""))) for info in infos]
-        item = dataset[0]
-    batch = {"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]}
-    footprint = Footprint()
-    thinning = Policy(dtype=policy.dtype, reduce=policy.reduce, channels=policy.channels)
-    loop = LoopCapture(model, footprint, layers, policy=thinning, names=names, info=None)
-    loop.before_batch(0, batch)
-    start = time.perf_counter()
-    with torch.no_grad():
-        model.test_step(batch)
-    seconds = time.perf_counter() - start
-    loop.close()
-    size = len(sample_names)
-    kept = len(SampleFilter(policy, size, 0, 1).rows(size, sample_names))
-    return Estimate(footprint, kept, size, seconds)
-
-
-def _batches(
-    images: Sequence[Path], pipeline: Callable[[Any], Any], failed: List[str], done: Callable[[], None]
-) -> Iterator[Tuple[int, Dict[str, Any]]]:
-    number, seen = 0, set()
-    for image in images:
-        name = image.stem if image.stem not in seen else f"{image.stem}_{number}"
-        seen.add(name)
-        try:
-            item = pipeline({"img_path": str(image), "img_id": name})
-        except (OSError, AttributeError, ValueError, AssertionError) as error:  # what mmcv makes of a bad file
-            failed.append(f"the image {image} cannot be read: {error}")
-            done()
-            continue
-        yield number, {"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]}
-        number += 1
-        done()
 
 
 def pipeline_for_testing(config: Any, from_array: bool = False) -> Any:
@@ -302,20 +243,3 @@ def _classes(config: Any) -> List[str]:
     name = str(dataset.get("type", ""))
     kind = DATASETS.get(name if "." in name else f"{config.get('default_scope') or 'mmdet'}.{name}")
     return list(own or (getattr(kind, "METAINFO", None) or {}).get("classes") or ())
-
-
-def one_forward(config: Any, image: Optional[Path] = None) -> Tuple[Any, Callable[[], Any]]:
-    """A model of a config and a call that runs it once, on an image or on noise of 1024 x 1024."""
-    model = build_model(config)
-    if image is not None:
-        item = pipeline_for_testing(config)({"img_path": str(list_images([image])[0]), "img_id": 0})
-    else:
-        noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
-        item = pipeline_for_testing(config, from_array=True)({"img": noise, "img_id": 0})
-    batch = {"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]}
-
-    def run() -> Any:
-        with torch.no_grad():
-            return model.test_step(batch)
-
-    return model, run

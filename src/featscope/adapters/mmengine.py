@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import atexit
 import sys
-from importlib.metadata import PackageNotFoundError, version
+import warnings
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -23,12 +24,23 @@ from mmengine.runner import BaseLoop
 from numpy.typing import NDArray
 from torch import nn
 
+from featscope.adapters.detector import versions
+from featscope.adapters.mmdet_heads import candidates_of, head_calls
 from featscope.capturing.policy import make_policy
 from featscope.capturing.session import Capture, capture
+from featscope.explain.provenance import find_sources
 from featscope.records import Boxes, Geometry, Policy, RunInfo, Sample, Sink
 
-_PACKAGES = ("torch", "mmengine", "mmcv", "mmdet", "mmrotate", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection",
-             "onedl-mmrotate", "featscope")  # fmt: skip
+_PACKAGES = (
+    "mmengine",
+    "mmcv",
+    "mmdet",
+    "mmrotate",
+    "onedl-mmengine",
+    "onedl-mmcv",
+    "onedl-mmdetection",
+    "onedl-mmrotate",
+)
 
 
 @HOOKS.register_module()
@@ -46,6 +58,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         names: Another name in place of `<layer>.<class>` of a layer's folder.
         policy: How much is stored, the fields of `featscope.records.Policy`: dict(dtype='float16',
             reduce='mean', channels='top:16', every=10, max_samples=100, images=['P07*']).
+        provenance: Say of each detection which cell, query or region of the head gave it.
         resume: Go on with the run in `save_dir` if there is one. The loop runs whole, for its metrics;
             what is stored already is not stored again.
         on_error: 'raise', or 'warn' to let the test go on without capture when the disk fails.
@@ -64,8 +77,9 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         policy: Union[Policy, Mapping[str, Any], None] = None,
         resume: bool = False,
         on_error: str = "raise",
+        provenance: bool = True,
     ) -> None:
-        self.save_dir, self.layers, self.names = save_dir, layers, names
+        self.save_dir, self.layers, self.names, self.provenance = save_dir, layers, names, provenance
         self.policy, self.resume, self.on_error = make_policy(policy), resume, on_error
         self.summary = ""
         self._wanted = False
@@ -123,7 +137,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
             config=str(getattr(runner.cfg, "filename", "") or ""),
             checkpoint=str(getattr(runner, "_load_from", "") or ""),
             classes=list((getattr(dataset, "metainfo", None) or {}).get("classes") or ()),
-            versions=versions(),
+            versions=versions_here(),
             command=list(sys.argv),
         )
         self._loop = LoopCapture(
@@ -131,6 +145,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
             folder,
             self.layers,
             truth_is_resized=_truth_is_resized(dataset),
+            provenance=self.provenance,
             names=self.names,
             policy=self.policy,
             resume=self.resume,
@@ -173,6 +188,7 @@ class LoopCapture:
         to: Union[Path, Sink],
         layers: Optional[Sequence[str]],
         truth_is_resized: bool = False,
+        provenance: bool = False,
         **options: Any,
     ) -> None:
         patterns = list(layers) if layers is not None else []
@@ -183,11 +199,14 @@ class LoopCapture:
         self._truth_is_resized = truth_is_resized
         self._session: Capture = capture(model, patterns, to, **options)
         self._session.__enter__()
+        self._traced = ExitStack()
+        self._calls: List[Any] = self._traced.enter_context(head_calls(model)) if provenance else []
 
     def before_batch(self, number: int, data_batch: Mapping[str, Any]) -> bool:
         """The batch that comes: its number and its samples. Returns whether any of them is to be stored."""
         if number == self._number:  # begun already
             return self._session.wanted
+        self._calls.clear()
         metas = [sample.metainfo for sample in data_batch["data_samples"]]
         ids = [sample_id(meta, number, i) for i, meta in enumerate(metas)]
         self._session.start_batch(number, ids, [str(meta.get("img_path", "")) for meta in metas])
@@ -198,22 +217,40 @@ class LoopCapture:
         """What the model made of the batch."""
         inputs = data_batch["inputs"]
         records, pictures = [], []
+        candidates = self._candidates(len(outputs))
         for index, output in enumerate(outputs):
             geometry = geometry_of(output.metainfo)
+            predictions = boxes_of(output.get("pred_instances"))
             records.append(
                 Sample(
                     id=sample_id(output.metainfo, self._number, index),
                     path=str(Path(output.metainfo["img_path"]).absolute()) if "img_path" in output.metainfo else "",
                     geometry=geometry,
-                    predictions=_boxes(output.get("pred_instances")),
-                    truth=_boxes(output.get("gt_instances"), output.metainfo if self._truth_is_resized else None),
+                    predictions=predictions,
+                    sources=find_sources(candidates[index], predictions) if candidates and predictions else [],
+                    truth=boxes_of(output.get("gt_instances"), output.metainfo if self._truth_is_resized else None),
                 )
             )
-            pictures.append(_picture(inputs[index], geometry))
+            pictures.append(picture_of(inputs[index], geometry))
         self._session.describe(records, pictures)
+
+    def _candidates(self, count: int) -> Sequence[Any]:
+        """The raw outputs that the batch's detections are of; a head that is not known costs the loop nothing."""
+        if not (self._calls and self._session.wanted):
+            return ()
+        try:
+            with torch.no_grad():
+                found = candidates_of(self._calls[-1])
+        except Exception as error:  # noqa: BLE001 (a head of the user's own may be anything; the test goes on)
+            warnings.warn(f"featscope cannot trace the detections of this head: {error}", RuntimeWarning, stacklevel=2)
+            self._traced.close()
+            self._calls = []
+            return ()
+        return found if len(found) == count else ()
 
     def close(self, failed: bool = False) -> None:
         """End the capture and finish the run; after a failure the run stays unfinished."""
+        self._traced.close()
         kind = RuntimeError if failed else None
         self._session.__exit__(kind, None, None)
 
@@ -226,15 +263,9 @@ class LoopCapture:
         )
 
 
-def versions() -> Dict[str, str]:
-    """Versions of what took part."""
-    found = {"python": sys.version.split()[0]}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def versions_here() -> Dict[str, str]:
+    """Versions of OpenMMLab's packages that are installed."""
+    return versions(*_PACKAGES)
 
 
 def sample_id(meta: Mapping[str, Any], batch: int, index: int) -> str:
@@ -262,7 +293,7 @@ def geometry_of(meta: Mapping[str, Any]) -> Optional[Geometry]:
     return Geometry((height, width), (resized[0], resized[1]), (padded[0], padded[1]), offset, flip)
 
 
-def _boxes(instances: Any, resized_by: Optional[Mapping[str, Any]] = None) -> Optional[Boxes]:
+def boxes_of(instances: Any, resized_by: Optional[Mapping[str, Any]] = None) -> Optional[Boxes]:
     """Predictions or ground truth, in pixels of the original image."""
     if instances is None or "bboxes" not in instances:
         return None
@@ -295,7 +326,7 @@ def _truth_is_resized(dataset: Any) -> bool:
     return bool(loaded and resized and loaded[0] < resized[0])
 
 
-def _picture(tensor: Any, geometry: Optional[Geometry]) -> Optional[NDArray[np.uint8]]:
+def picture_of(tensor: Any, geometry: Optional[Geometry]) -> Optional[NDArray[np.uint8]]:
     """An input before normalisation, as (H, W, 3) RGB without its padding. MMCV reads BGR."""
     if not isinstance(tensor, torch.Tensor) or tensor.dim() != 3 or tensor.shape[0] != 3:
         return None

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featscope.capturing.policy import thin
+from featscope.capturing.thin import thin
 from featscope.capturing.transfer import Ready, Transfer
 from featscope.records import CapturedMap, Policy, Sample, infer_stride
 from featscope.store.files import safe_name

@@ -21,6 +21,7 @@ from featscope.capturing.memory import MemorySink
 from featscope.capturing.policy import SampleFilter, make_policy
 from featscope.capturing.ranks import rank_and_world_size
 from featscope.capturing.select import Choice, select, unwrap
+from featscope.capturing.tokens import TokenGrids
 from featscope.capturing.transfer import Transfer
 from featscope.capturing.watch import LayerWatch
 from featscope.errors import BadOptionError, BadRunError, CaptureError, OutputError
@@ -131,6 +132,7 @@ class Capture:
             self._take = torch.compiler.disable(self._take)  # type: ignore[method-assign, no-untyped-call]
             self._store = torch.compiler.disable(self._store)  # type: ignore[method-assign, no-untyped-call]
         self._watch = LayerWatch(choices, self._take, self._store)
+        self._tokens = TokenGrids(self._model)
         self._handles: List[RemovableHandle] = []
         self._already: Mapping[int, Sequence[str]] = getattr(sink, "stored", {})
         self._footprint: Optional[Footprint] = Footprint() if samples.kept() is not None else None
@@ -142,6 +144,8 @@ class Capture:
             self._handles.append(self._model.register_forward_pre_hook(self._before_model, with_kwargs=True))
             self._handles.append(self._model.register_forward_hook(self._after_model))
             self._watch.attach()
+            if not self._compiled:
+                self._tokens.attach()
         except BaseException:
             self._detach()
             self.sink.close(False)
@@ -223,6 +227,7 @@ class Capture:
         if self._ran_last is not self._batch:
             self._describe_by_name()
         self._in_forward = True
+        self._tokens.start_forward()
         self._ran_last = self._batch
         images = image_batch([*inputs, *named.values()])
         self._batch.input_size = images and (images[1], images[2])
@@ -284,7 +289,7 @@ class Capture:
         self._batch.used = True
         if self._stopped or not self._batch.wanted:
             return []
-        return self._batch.take(layer, tensors, self._policy, self._transfer)
+        return self._batch.take(layer, self._tokens.lay_out(layer, tensors), self._policy, self._transfer)
 
     def _store(self, layer: str, cls: str, pieces: Sequence[Piece]) -> None:
         """Hand what was taken of a layer to the sink."""
@@ -305,6 +310,7 @@ class Capture:
             raise error
         self._stopped = True
         self._watch.detach()
+        self._tokens.detach()
         warnings.warn(
             f"featscope stopped capturing, the model goes on: {error}; what was stored until then is readable, "
             "and can be resumed when that is mended",
@@ -317,6 +323,7 @@ class Capture:
             handle.remove()
         self._handles.clear()
         self._watch.detach()
+        self._tokens.detach()
 
     def _never_ran(self) -> List[str]:
         ran = self._watch.ran

@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 from torch import nn
 
 from featscope.capturing.flatten import flatten
 from featscope.capturing.names import field_names
+from featscope.capturing.reports import LayerReport, ModelReport
 from featscope.capturing.session import image_batch
-from featscope.records import infer_stride
-
-
-@dataclass
-class LayerReport:
-    """A layer that ran: how often, and the shapes of its outputs by field (of its first call)."""
-
-    name: str
-    cls: str
-    calls: int = 0
-    outputs: Dict[str, List[Tuple[int, ...]]] = field(default_factory=dict)
-
-
-@dataclass
-class ModelReport:
-    """The layers that ran in the order of the model, and those that did not."""
-
-    layers: List[LayerReport]
-    silent: List[str]
-    input_size: Optional[Tuple[int, int]] = None
-
-    def stride(self, shape: Tuple[int, ...]) -> Optional[float]:
-        """Pixels of the input per row of a map of this shape."""
-        if self.input_size is None or len(shape) != 4:
-            return None
-        return infer_stride(self.input_size[0], shape[2])
 
 
 def report(model: nn.Module, run: Callable[[], Any]) -> ModelReport:

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import typer
 
+from featscope.cli import models
 from featscope.errors import BadOptionError
-from featscope.records import Policy
+
+if TYPE_CHECKING:
+    from featscope.adapters.images import Estimate
 
 
 def run(
-    config: str = typer.Argument(..., metavar="CONFIG", help="A config of MMDetection or MMRotate."),
-    checkpoint: str = typer.Argument(..., metavar="CHECKPOINT", help="Its weights (.pth), or 'random'."),
+    model: str = typer.Argument(..., metavar="MODEL", help=models.MODEL),
+    checkpoint: str = typer.Argument("", metavar="[CHECKPOINT]", help=models.CHECKPOINT),
     output: Path = typer.Option(..., "-o", "--output", metavar="RUN", help="Folder of the new run."),
     layers: Optional[List[str]] = typer.Option(
         None, "--layers", "-l", help="Name or glob of a layer, '!name' to leave one out; give it once for each."
     ),
     images: Optional[List[Path]] = typer.Option(
-        None, "--images", "-i", help="An image or a folder of images in place of the config's test set."
+        None, "--images", "-i", help="An image or a folder of images; a config without them runs its test set."
     ),
+    batch_size: int = typer.Option(1, min=1, help="Images of one forward."),
     names: Optional[List[str]] = typer.Option(
         None, "--name", metavar="LAYER=FOLDER", help="Another name for a layer's folder."
     ),
-    cfg_options: Optional[List[str]] = typer.Option(
-        None, "--cfg-options", metavar="KEY=VALUE", help="Change the config, as in the framework's own tools."
-    ),
-    trust_checkpoint: bool = typer.Option(
-        False, help="Unpickle a checkpoint that holds more than weights. Only for files whose source you trust."
-    ),
+    cfg_options: Optional[List[str]] = models.cfg_options,
+    input_size: str = models.input_size,
+    preprocess: str = models.preprocess,
+    score_threshold: Optional[float] = models.score_threshold,
+    trust_checkpoint: bool = models.trust_checkpoint,
+    provenance: bool = typer.Option(True, help="Find which raw output gave each detection."),
     dtype: str = typer.Option("", help="Store as float32, float16, bfloat16 or uint8 (253 levels a channel)."),
     reduce: str = typer.Option(
         "", "-r", "--reduce", help="Store mean, absmean, max, l2, std or select_max of the channels."
@@ -55,13 +59,22 @@ def run(
       featscope capture s2anet.py s2anet.pth -l neck -l 'bbox_head_*' -o runs/heads
       featscope capture s2anet.py random --cfg-options test_dataloader.batch_size=2 -o runs/random
     \b
+    Any other detector:
+      featscope capture torchvision:retinanet_resnet50_fpn weights.pth -i photos/ -o runs/retina
+      featscope capture ultralytics:yolo11n-obb.yaml random -i harbour.png -l 'model.[4-9]' -o runs/yolo
+      featscope capture ultralytics:best.pt --trust-checkpoint -i photos/ -o runs/best
+      featscope capture transformers:folder/of/detr -i photos/ -o runs/detr
+      featscope capture timm:resnet50 random -i photo.jpg -o runs/resnet
+      featscope capture yolox.onnx -l '/backbone/*' -i photo.jpg -o runs/onnx
+      featscope capture my.package:make_model weights.pth -i photo.jpg -o runs/mine
+    \b
     A whole test set in little room, a look at what it takes, and the rest of a run that was killed:
       featscope capture s2anet.py s2anet.pth -o runs/all --reduce absmean --dtype float16 --estimate
       featscope capture s2anet.py s2anet.pth -o runs/all --reduce absmean --dtype float16
       featscope capture s2anet.py s2anet.pth -o runs/all --reduce absmean --dtype float16 --resume
       featscope capture s2anet.py s2anet.pth -o runs/few --every 50 --channels top:16
     """
-    from featscope.adapters.mmdet import capture_images, capture_test_loop, list_images, read_config
+    from featscope.adapters.opening import split_name
     from featscope.capturing.policy import make_policy
     from featscope.cli.console import finish, progress
 
@@ -75,20 +88,33 @@ def run(
             "images": sample or [],
         }
     )
-    found = list_images(images) if images else []
-    cfg = read_config(config, _config_options(cfg_options or []))
-    renamed = _pairs(names or [], "--name")
-    if estimate:
-        _estimate(cfg, checkpoint, found, output, layers or None, policy, renamed, trust_checkpoint)
-        return
-    options = {"names": renamed, "policy": policy, "resume": resume, "on_error": on_error}
-    if not images:
-        summary = capture_test_loop(cfg, checkpoint, output, layers or None, trust_checkpoint, **options)
+    found = models.images_of(images)
+    adapter, target = split_name(model)
+    if not found and adapter != "mmdet":
+        raise BadOptionError(f"{model} comes without a test set: name images, -i photo.jpg or -i folder")
+    renamed = models.pairs(names or [], "--name")
+    options: Dict[str, Any] = {"names": renamed, "policy": policy, "resume": resume, "on_error": on_error}
+    if not found and not estimate:
+        from featscope.adapters.mmdet import capture_test_loop, read_config
+
+        config = read_config(target, models.config_options(cfg_options or []))
+        summary = capture_test_loop(
+            config, checkpoint, output, layers or None, trust_checkpoint, provenance=provenance, **options
+        )
         finish(f"{summary}; draw them: featscope heat {output}", _unfinished(output))
+        return
+    detector = models.open_named(
+        model, checkpoint, input_size, preprocess, score_threshold, trust_checkpoint, cfg_options
+    )
+    from featscope.adapters.images import capture_images, estimate_run, named_images
+
+    if estimate:
+        samples = named_images(found) if found else detector.test_set()
+        _tell(estimate_run(detector, samples, layers or None, policy, renamed), output)
         return
     with progress("images", len(found)) as done:
         summary, failed = capture_images(
-            cfg, checkpoint, found, output, layers or None, trust_checkpoint, done, **options
+            detector, found, output, layers or None, batch_size, provenance, done, **options
         )
     finish(f"{summary}; draw them: featscope heat {output}", failed + _unfinished(output))
 
@@ -102,27 +128,16 @@ def _unfinished(output: Path) -> List[str]:
     return [] if read_info(output).finished else [f"{output} is unfinished; go on with it: --resume"]
 
 
-def _estimate(
-    cfg: Any,
-    checkpoint: str,
-    images: List[Path],
-    output: Path,
-    layers: Optional[List[str]],
-    policy: Policy,
-    names: Dict[str, str],
-    trusted: bool,
-) -> None:
+def _tell(found: Estimate, output: Path) -> None:
     import shutil
 
     from rich.console import Console
     from rich.table import Table
 
-    from featscope.adapters.mmdet import estimate
     from featscope.capturing.estimate import disk_rate, refuse_what_does_not_fit
     from featscope.cli.console import closing
     from featscope.store.files import size_text
 
-    found = estimate(cfg, checkpoint, images, layers, policy, names, trusted)
     existing = next(parent for parent in (output, *output.absolute().parents) if parent.is_dir())
     rate = disk_rate(existing)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -139,28 +154,3 @@ def _estimate(
         f"{existing} has {size_text(shutil.disk_usage(existing).free)} free"
     )
     refuse_what_does_not_fit(found.footprint, 1, found.samples, existing, 0)
-
-
-def _pairs(texts: List[str], option: str) -> Dict[str, str]:
-    pairs = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals and value):
-            raise BadOptionError(f"{text!r} is no KEY=VALUE; type {option} KEY=VALUE")
-        pairs[key] = value
-    return pairs
-
-
-def _config_options(texts: List[str]) -> Dict[str, object]:
-    """KEY=VALUE pairs, values read as MMEngine's own tools read them."""
-    from argparse import ArgumentParser
-
-    pairs = _pairs(texts, "--cfg-options")
-    if not pairs:
-        return {}
-    from mmengine.config import DictAction
-
-    parser = ArgumentParser()
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction)
-    options: Dict[str, object] = parser.parse_args(["--cfg-options", *texts]).cfg_options
-    return options

@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Tuple
+from typing import List, Optional
 
 import typer
 
-from featscope.errors import BadOptionError
+from featscope.cli import models
+
+_NOISE = {"mmdet": (1024, 1024), "pytorch": (512, 512)}
 
 
 def run(
-    model: str = typer.Argument(
-        ..., metavar="MODEL", help="A config (.py) of MMDetection or MMRotate, 'demo', or module.path:factory."
-    ),
+    model: str = typer.Argument(..., metavar="MODEL", help=models.MODEL),
     depth: int = typer.Option(2, min=1, help="Parts of a name that are shown: 1 for backbone, 2 for backbone.layer1."),
     below: str = typer.Option("", help="Show only this layer and what lies below it, at any depth."),
-    image: Optional[Path] = typer.Option(None, help="Run on this image; noise of 1024 x 1024 otherwise."),
-    input_size: str = typer.Option("1,3,512,512", help="Shape of the input of module.path:factory."),
+    image: Optional[Path] = typer.Option(None, "--image", "-i", help="Run on this image; on noise otherwise."),
+    input_size: str = models.input_size,
+    preprocess: str = models.preprocess,
+    cfg_options: Optional[List[str]] = models.cfg_options,
+    trust_checkpoint: bool = models.trust_checkpoint,
 ) -> None:
     """List a model's layers after one forward: outputs, shapes, strides, calls, and what to type.
 
     \b
-    Examples:
+    Weights play no part: they are random. Examples:
       featscope layers demo
       featscope layers s2anet-le135_r50_fpn_1x_dota.py
       featscope layers config.py --below bbox_head_refine
-      featscope layers torchvision.models:resnet18
+      featscope layers torchvision:fasterrcnn_resnet50_fpn --below roi_heads
+      featscope layers ultralytics:yolo11n-obb.yaml --depth 3
+      featscope layers transformers:folder/of/detr
+      featscope layers timm:vit_base_patch16_224
+      featscope layers yolox.onnx
+      featscope layers torchvision.models:resnet18 --input-size 224
     """
+    import numpy as np
     from rich.console import Console
     from rich.table import Table
 
-    from featscope.capturing.tree import report
+    from featscope.adapters.detector import RANDOM
+    from featscope.adapters.images import list_images, without_gradients
+    from featscope.adapters.opening import split_name
 
-    network, forward = _model(model, image, input_size)
-    found = report(network, forward)
+    adapter, target = split_name(model)
+    own = adapter == "onnx" or target.endswith(".pt")
+    detector = models.open_named(
+        model, "" if own else RANDOM, input_size, preprocess, trusted=trust_checkpoint, config=cfg_options
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (*_NOISE.get(adapter, (640, 640)), 3), dtype=np.uint8)
+    with without_gradients():
+        found = detector.report(detector.prepare(list_images([image])[0] if image else noise, "noise"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("--layers", "class", "calls", "field", "shape", "stride"):
         table.add_column(heading, justify="right" if heading in ("calls", "stride") else "left", no_wrap=True)
@@ -71,43 +88,3 @@ def run(
         + (f"; {len(found.silent)} never run by themselves, as {found.silent[0]}" if found.silent else "")
     )
     typer.echo("Without --layers every top-level part is captured; globs work: --layers 'backbone.layer*'")
-
-
-def _model(name: str, image: Optional[Path], input_size: str) -> Tuple[Any, Callable[[], Any]]:
-    """The model of a name, and a call that runs it once."""
-    if name == "demo":
-        from featscope.demo.capture import one_forward
-
-        return one_forward(image)
-    if name.endswith(".py"):
-        from featscope.adapters.mmdet import one_forward as one_mm_forward
-        from featscope.adapters.mmdet import read_config
-
-        return one_mm_forward(read_config(name), image)
-    if ":" in name:
-        return _factory(name, input_size)
-    raise BadOptionError(f"{name!r} is no model; type a config (.py), 'demo', or module.path:factory")
-
-
-def _factory(name: str, input_size: str) -> Tuple[Any, Callable[[], Any]]:
-    import sys
-    from importlib import import_module
-
-    import torch
-
-    module, _, factory = name.partition(":")
-    sys.path.insert(0, "")  # as `python -m` does: the user's own module lies where the user is
-    try:
-        model = getattr(import_module(module), factory)()
-    except (ImportError, AttributeError) as error:
-        raise BadOptionError(f"{name!r} cannot be loaded: {error}; type module.path:factory") from None
-    try:
-        shape: List[int] = [int(n) for n in input_size.split(",")]
-    except ValueError:
-        raise BadOptionError(f"{input_size!r} is no shape; type --input-size 1,3,512,512") from None
-
-    def run_once() -> Any:
-        with torch.no_grad():
-            return model.eval()(torch.zeros(shape))
-
-    return model, run_once

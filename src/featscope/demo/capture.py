@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -20,14 +20,6 @@ DEMO_SEEDS = (3, 15, 22)
 """Scenes of the demo: a harbour, an airport and a car park."""
 EVALUATION_SEED = 500_000
 """First scene of the evaluation: far from the demo's and from the training's."""
-
-
-def one_forward(path: Optional[Path] = None) -> Tuple[S2ANetMini, Callable[[], Any]]:
-    """The detector and a call that runs it once, on an image or on a scene of its own."""
-    model = S2ANetMini.trained()
-    image = draw_scene(DEMO_SEEDS[0]).image if path is None else np.asarray(Image.open(path).convert("RGB"))
-    inputs = _as_batch(prepare(image)[0])
-    return model, lambda: model.predict(inputs)
 
 
 def capture_demo(output: Path, images: Sequence[Tuple[str, Path, Optional[Scene]]]) -> None:

@@ -256,11 +256,19 @@ class S2ANetMini(nn.Module):
     @torch.no_grad()
     def predict(self, inputs: Tensor, score_threshold: float = 0.05) -> List[Detections]:
         """Detect the objects of images (N, 3, H, W); boxes in pixels of the input."""
+        return suppress(*self.raw(inputs), score_threshold)
+
+    def raw(self, inputs: Tensor) -> Tuple[List[Tensor], List[Tensor]]:
+        """Images (N, 3, H, W) -> per level the logits (N, classes, h, w) and the rotated boxes (N, 5, h, w)."""
         cls_scores, bbox_preds, boxes = self(inputs)
-        flat_scores = torch.cat([s.sigmoid().flatten(2) for s in cls_scores], 2)
-        refined = [refine_boxes(box, delta) for box, delta in zip(boxes, bbox_preds)]
-        flat_boxes = torch.cat([b.flatten(2) for b in refined], 2)
-        return [_suppress(s.T.numpy(), b.T.numpy(), score_threshold) for s, b in zip(flat_scores, flat_boxes)]
+        return cls_scores, [refine_boxes(box, delta) for box, delta in zip(boxes, bbox_preds)]
+
+
+def suppress(logits: Sequence[Tensor], boxes: Sequence[Tensor], threshold: float = 0.05) -> List[Detections]:
+    """The detections of each image: cells above a threshold, without those that lie on a better one."""
+    flat_scores = torch.cat([level.detach().sigmoid().flatten(2) for level in logits], 2)
+    flat_boxes = torch.cat([level.detach().flatten(2) for level in boxes], 2)
+    return [_suppress(s.T.numpy(), b.T.numpy(), threshold) for s, b in zip(flat_scores, flat_boxes)]
 
 
 def _suppress(scores: NDArray[np.float32], boxes: NDArray[np.float32], threshold: float) -> Detections:

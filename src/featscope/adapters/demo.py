@@ -1,0 +1,86 @@
+"""The built-in detector, by the name 'demo'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional, Sequence, Union
+
+import msgspec
+import numpy as np
+import torch
+
+from featscope.adapters.detector import (
+    RANDOM,
+    Detected,
+    Detector,
+    Item,
+    Opening,
+    Picture,
+    boxes_on_original,
+    load_picture,
+    to_original,
+    versions,
+)
+from featscope.demo.detector import S2ANetMini, prepare, suppress
+from featscope.demo.scenes import CLASSES
+from featscope.explain.candidates import CandidateLevel, Candidates
+from featscope.records import Geometry, RunInfo
+
+_SCORE = 0.3
+
+
+class DemoDetector(Detector):
+    """S2A-Net in small: rotated boxes of planes, ships and vehicles."""
+
+    traceable = True
+
+    def __init__(self, model: S2ANetMini, info: RunInfo, score: Optional[float]) -> None:
+        super().__init__(model.eval(), info)
+        self._score = _SCORE if score is None else score
+
+    def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
+        """Fit an image into 512 pixels, padded at the bottom and the right."""
+        picture, sample = load_picture(image, sample_id)
+        padded, (height, width) = prepare(picture)
+        geometry = Geometry((picture.shape[0], picture.shape[1]), (height, width), (padded.shape[0], padded.shape[1]))
+        return Item(msgspec.structs.replace(sample, geometry=geometry), padded, padded[:height, :width])
+
+    def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
+        """Run the network once; smaller images of a batch are padded to the largest."""
+        height, width = (max(item.inputs.shape[axis] for item in items) for axis in (0, 1))
+        batch = np.zeros((len(items), height, width, 3), np.uint8)
+        for row, item in zip(batch, items):
+            row[: item.inputs.shape[0], : item.inputs.shape[1]] = item.inputs
+        logits, boxes = self.model.raw(torch.from_numpy(batch).permute(0, 3, 1, 2).float())
+        found = []
+        for index, (item, one) in enumerate(zip(items, suppress(logits, boxes, self._score))):
+            assumed = item.sample.geometry or Geometry((height, width), (height, width), (height, width))
+            geometry = msgspec.structs.replace(assumed, padded=(height, width))
+            predictions = boxes_on_original("cxcywha", one.boxes, one.scores, one.labels, geometry)
+            sample = msgspec.structs.replace(item.sample, geometry=geometry, predictions=predictions)
+            levels = [
+                CandidateLevel(
+                    logit[index].flatten(1).T,
+                    logit[index].flatten(1).T.sigmoid(),
+                    to_original(box[index].flatten(1).T, geometry),
+                    "cell",
+                    (logit.shape[-2], logit.shape[-1], 1),
+                )
+                for logit, box in zip(logits, boxes)
+            ]
+            found.append(Detected(sample, Candidates(levels, "cxcywha") if candidates else None))
+        return found
+
+
+def open_detector(opening: Opening) -> Detector:
+    """The detector with its own weights, or 'random' ones."""
+    torch.manual_seed(opening.seed)
+    model = S2ANetMini() if opening.checkpoint == RANDOM else S2ANetMini.trained()
+    info = RunInfo(
+        model="S2ANetMini",
+        config="demo",
+        checkpoint=opening.checkpoint or "built-in",
+        classes=list(CLASSES),
+        versions=versions(),
+    )
+    return DemoDetector(model, info, opening.score_threshold)

@@ -1,0 +1,181 @@
+"""What an adapter gives: a detector that reads images, finds boxes, and names its raw outputs.
+
+`tests/adapters/contract.py` is what each must pass. This module imports no framework and no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.errors import BadOptionError, CaptureError
+from featscope.records import Boxes, Geometry, RunInfo, Sample
+from featscope.render.images import read_image
+
+if TYPE_CHECKING:
+    from featscope.explain.candidates import Candidates
+
+RANDOM = "random"
+"""In place of a checkpoint: the weights the model starts with."""
+
+Picture = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+
+
+class Opening(NamedTuple):
+    """How a detector is to be opened.
+
+    target: what stands behind the adapter's name. checkpoint: a file of weights, `RANDOM`, or '' where
+    none was named. trusted: unpickle files that hold more than weights. input_size: (height, width) to
+    which images are fitted, None for the detector's own. preprocess: how, for models that do not say it
+    themselves (`featscope.adapters.preprocessing`). score_threshold: of its detections, None for its own.
+    config_options: changes to a config. seed: of random weights.
+    """
+
+    target: str
+    checkpoint: str = ""
+    trusted: bool = False
+    input_size: Optional[Tuple[int, int]] = None
+    preprocess: str = ""
+    score_threshold: Optional[float] = None
+    config_options: Dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    seed: int = 0
+
+
+class Item(NamedTuple):
+    """An image, ready for the network. inputs: the adapter's own. picture: the input without its padding."""
+
+    sample: Sample
+    inputs: Any
+    picture: Optional[Picture] = None
+
+
+class Detected(NamedTuple):
+    """What was found in an item: its sample, complete, and the raw outputs if they were asked for."""
+
+    sample: Sample
+    candidates: Optional[Candidates] = None
+
+
+class Detector:
+    """A detector of some framework; each adapter's is one.
+
+    >>> detector = open_detector("torchvision:fcos_resnet50_fpn", "random")   # doctest: +SKIP
+    >>> item = detector.prepare(Path("harbour.jpg"), "harbour")               # doctest: +SKIP
+    >>> detector.detect([item])[0].sample.predictions                         # doctest: +SKIP
+    Boxes(form='xyxy', boxes=[...], labels=[...], scores=[...])
+
+    model: what is captured. info: model, config, checkpoint and classes, for the run. not_features:
+    layers that run but make inputs or boxes, left out unless they are asked for.
+    """
+
+    not_features: Sequence[str] = ()
+
+    def __init__(self, model: Any, info: RunInfo) -> None:
+        self.model, self.info = model, info
+
+    @property
+    def traceable(self) -> bool:
+        """Whether `detect` can give candidates."""
+        return False
+
+    def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
+        """Read an image file, or take a picture, and fit it to the network. Raises `BadImageError`."""
+        raise NotImplementedError
+
+    def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
+        """Run the network once on a batch; boxes come in pixels of the originals.
+
+        candidates: give the raw outputs too, with their gradient where gradients are enabled. Raises
+        `CaptureError` where the detector's are not known.
+        """
+        raise NotImplementedError
+
+    def capture(self, layers: Optional[Sequence[str]], to: Any, **options: Any) -> Any:
+        """A capture of this model; options as of `featscope.capture`."""
+        from featscope.capturing.session import capture
+
+        return capture(self.model, self.patterns(layers), to, **options)
+
+    def report(self, item: Item) -> Any:
+        """What runs in the model: `featscope.capturing.tree.ModelReport`."""
+        from featscope.capturing.tree import report
+
+        return report(self.model, lambda: self.detect([item]))
+
+    def patterns(self, layers: Optional[Sequence[str]]) -> List[str]:
+        """The layers that were asked for, or all that are features."""
+        patterns = list(layers or ())
+        if not any(not pattern.startswith("!") for pattern in patterns):
+            patterns += [f"!{name}" for name in self.not_features]
+        return patterns
+
+
+def no_candidates(detector: Detector) -> CaptureError:
+    """The error of a detector whose raw outputs are not known."""
+    return CaptureError(
+        f"{detector.info.model} has no raw boxes and scores that featscope knows: its maps can be captured, "
+        "single detections cannot be traced or explained"
+    )
+
+
+def need_checkpoint(opening: Opening, what: str = "a file of weights") -> str:
+    """The checkpoint that was named, or an error that asks for one: nobody gets random weights unasked."""
+    if not opening.checkpoint:
+        raise BadOptionError(f"{opening.target} needs weights: name {what} behind it, or {RANDOM!r} for none")
+    return opening.checkpoint
+
+
+def load_picture(image: Union[Path, Picture], sample_id: str) -> Tuple[Picture, Sample]:
+    """The picture of a file or of an array, and a sample that says where it came from."""
+    if isinstance(image, Path):
+        return read_image(image), Sample(id=sample_id, path=str(image.absolute()))
+    return image, Sample(id=sample_id)
+
+
+def boxes_on_original(
+    form: str, boxes: Any, scores: Any, labels: Any, geometry: Optional[Geometry] = None, clip: bool = False
+) -> Boxes:
+    """Detections as a record; with a geometry they come in pixels of the input."""
+    values = np.asarray(boxes, np.float64).reshape(-1, {"xyxy": 4, "cxcywha": 5, "quad": 8}[form])
+    if geometry is not None:
+        values = to_original(values, geometry)
+        if clip and form == "xyxy":
+            height, width = geometry.original
+            values = values.clip(0, [width, height, width, height])
+    confidence = np.asarray(scores, np.float64).reshape(-1)
+    real = np.isfinite(values).all(1) & np.isfinite(confidence)  # a box that is nowhere is none
+    return Boxes(
+        form, values[real].tolist(), np.asarray(labels, int).reshape(-1)[real].tolist(), confidence[real].tolist()
+    )
+
+
+def to_original(boxes: Any, geometry: Geometry) -> Any:
+    """Boxes (..., 4 or 5), arrays or tensors, in pixels of the input -> in pixels of the original.
+
+    >>> to_original(np.array([[0.0, 2.0, 4.0, 6.0]]), Geometry((8, 8), (4, 4), (8, 4), offset=(2, 0))).tolist()
+    [[0.0, 0.0, 8.0, 8.0]]
+    """
+    y, x = geometry.original[0] / geometry.resized[0], geometry.original[1] / geometry.resized[1]
+    top, left = geometry.offset
+    offset, scale = ([left, top, left, top], [x, y, x, y])
+    if boxes.shape[-1] == 5:  # cx, cy, w, h, angle
+        offset, scale = ([left, top, 0, 0, 0], [x, y, x, y, 1.0])
+    like = boxes.new_tensor if hasattr(boxes, "new_tensor") else np.asarray
+    return (boxes - like(offset)) * like(scale)
+
+
+def versions(*packages: str) -> Dict[str, str]:
+    """Versions of what took part."""
+    found = {"python": sys.version.split()[0]}
+    for name in ("featscope", "torch", *packages):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,159 @@
+"""Images, or a part of a data set, through a detector: what all adapters share."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Callable, ContextManager, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import msgspec
+
+from featscope.adapters.detector import Detected, Detector, Item
+from featscope.capturing.estimate import Footprint
+from featscope.capturing.policy import SampleFilter
+from featscope.errors import BadImageError, BadOptionError
+from featscope.records import Policy, Sample
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def list_images(paths: Sequence[Path]) -> List[Path]:
+    """The images that files and folders stand for, in order."""
+    images: List[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not found:
+                raise BadImageError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+            images += found
+        elif path.exists():
+            images.append(path)
+        else:
+            raise BadImageError(f"the image {path} does not exist")
+    return images
+
+
+def named_images(images: Sequence[Path]) -> List[Tuple[str, Path]]:
+    """Each image with an id of its own: its name without suffix, and its place where two have one name."""
+    named, seen = [], set()
+    for number, image in enumerate(images):
+        name = image.stem if image.stem not in seen else f"{image.stem}_{number}"
+        seen.add(name)
+        named.append((name, image))
+    return named
+
+
+def without_gradients() -> ContextManager[Any]:
+    """A block without gradients; where no torch is loaded there are none."""
+    torch = sys.modules.get("torch")
+    return torch.no_grad() if torch is not None else nullcontext()
+
+
+def capture_images(
+    detector: Detector,
+    images: Sequence[Path],
+    output: Path,
+    layers: Optional[Sequence[str]],
+    batch_size: int = 1,
+    provenance: bool = True,
+    done: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> Tuple[str, List[str]]:
+    """Run a detector on images and capture; returns what was written where, and what failed.
+
+    provenance: find the source of each detection, where the detector's raw outputs are known. options:
+    names, policy, resume and on_error of `featscope.capture`.
+    """
+    failed: List[str] = []
+    info = msgspec.structs.replace(detector.info, command=list(sys.argv))
+    sink: Any = None
+    captured = detector.capture(layers, output, info=info, dataset_size=len(images), **options)
+    with captured as session:
+        sink = session.sink
+        for number, named in enumerate(_parts(named_images(images), batch_size)):
+            items = list(_readable(detector, named, failed, done))
+            if not items:
+                continue
+            samples = [item.sample for item in items]
+            session.start_batch(number, [sample.id for sample in samples], [sample.path for sample in samples])
+            if session.wanted:
+                with without_gradients():
+                    found = detect_and_trace(detector, items) if provenance else detector.detect(items)
+                session.describe([one.sample for one in found], [item.picture for item in items])
+        if len(failed) == len(images):
+            raise BadImageError(f"no image could be read; {failed[0]}")
+    return (
+        f"{sink.maps_written} maps of {sink.samples_written} samples, {sink.bytes_written / 1e6:.1f} MB, in {output}",
+        failed,
+    )
+
+
+def detect_and_trace(detector: Detector, items: Sequence[Item]) -> List[Detected]:
+    """Detect, and find the source of each detection in the raw outputs of the same forward."""
+    if not detector.traceable:
+        return detector.detect(items)
+    from featscope.explain.provenance import find_sources
+
+    found = detector.detect(items, candidates=True)
+    return [
+        one._replace(sample=with_sources(one.sample, find_sources(one.candidates, one.sample.predictions)))
+        if one.candidates is not None and one.sample.predictions is not None
+        else one
+        for one in found
+    ]
+
+
+def with_sources(sample: Sample, sources: Any) -> Sample:
+    """A sample that says where its detections come from."""
+    return msgspec.structs.replace(sample, sources=sources)
+
+
+class Estimate(NamedTuple):
+    """What a run would take: the maps of one sample, the samples it stores, the seconds for each."""
+
+    footprint: Footprint
+    samples: int
+    of: int
+    seconds: float
+
+
+def estimate_run(
+    detector: Detector,
+    samples: Sequence[Tuple[str, Path]],
+    layers: Optional[Sequence[str]],
+    policy: Policy,
+    names: Optional[Mapping[str, str]] = None,
+) -> Estimate:
+    """Capture the first of the samples (id, file) without storing it, and count."""
+    if not samples:
+        raise BadOptionError("there is no image to estimate from; name one: -i photo.jpg")
+    item = detector.prepare(samples[0][1], samples[0][0])
+    footprint = Footprint()
+    thinning = Policy(dtype=policy.dtype, reduce=policy.reduce, channels=policy.channels)
+    with detector.capture(layers, footprint, policy=thinning, names=names) as session:
+        session.start_batch(0, [item.sample.id])
+        start = time.perf_counter()
+        with without_gradients():
+            detector.detect([item])
+        seconds = time.perf_counter() - start
+    size = len(samples)
+    kept = len(SampleFilter(policy, size, 0, 1).rows(size, [(name, str(path)) for name, path in samples]))
+    return Estimate(footprint, kept, size, seconds)
+
+
+def _parts(images: Sequence[Tuple[str, Path]], size: int) -> Iterator[Sequence[Tuple[str, Path]]]:
+    for start in range(0, len(images), size):
+        yield images[start : start + size]
+
+
+def _readable(
+    detector: Detector, named: Sequence[Tuple[str, Path]], failed: List[str], done: Callable[[], None]
+) -> Iterator[Item]:
+    for name, image in named:
+        try:
+            yield detector.prepare(image, name)
+        except BadImageError as error:
+            failed.append(str(error))
+        done()

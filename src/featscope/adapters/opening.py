@@ -1,0 +1,92 @@
+"""From what a user types to a detector: `torchvision:retinanet_resnet50_fpn`, a config, `module.path:factory`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import Any, Callable, Dict, Tuple
+
+from featscope.adapters.detector import Detector, Opening
+from featscope.errors import BadOptionError, MissingPackageError, unknown_name
+
+ADAPTERS: Dict[str, Tuple[str, str]] = {
+    "demo": ("featscope.adapters.demo", "the built-in detector"),
+    "mmdet": ("featscope.adapters.mmdet", "MMDetection, MMRotate: a config (.py)"),
+    "torchvision": ("featscope.adapters.torchvision", "a detector of torchvision.models.detection"),
+    "ultralytics": ("featscope.adapters.ultralytics", "a model (.yaml) or weights (.pt) of Ultralytics"),
+    "transformers": ("featscope.adapters.transformers", "a folder with config.json of a DETR"),
+    "timm": ("featscope.adapters.timm", "a backbone of timm"),
+    "onnx": ("featscope.adapters.onnx", "a file (.onnx), run by ONNX Runtime"),
+    "pytorch": ("featscope.adapters.pytorch", "module.path:factory of any PyTorch model"),
+}
+"""Name -> the module whose `open_detector(opening)` opens it, and what stands behind the colon."""
+
+GROUP = "featscope.adapters"
+"""The entry points under which other packages offer adapters: a name, and a function like `open_detector`."""
+
+Open = Callable[[Opening], Detector]
+
+
+def open_detector(name: str, checkpoint: str = "", **options: Any) -> Detector:
+    """Open a detector by name: 'ADAPTER:TARGET', a config (.py), a model (.onnx), 'module.path:factory', 'demo'.
+
+    >>> open_detector("torchvision:retinanet_resnet50_fpn", "random").info.model    # doctest: +SKIP
+    'RetinaNet'
+
+    options: the other fields of `featscope.adapters.detector.Opening`. Raises `UnknownNameError` for an
+    adapter or model that does not exist, `MissingPackageError` where its framework is not installed.
+    """
+    adapter, target = split_name(name)
+    opening = Opening(target, checkpoint, **options)
+    try:
+        return _find(adapter)(opening)
+    except ImportError as error:
+        missing = str(getattr(error, "name", None) or "").split(".")[0]
+        if isinstance(error, MissingPackageError) or missing in ("", "featscope"):
+            raise
+        raise MissingPackageError(
+            f"{name} needs the package {missing!r}, which is not installed here ({error}); "
+            f"featscope runs in the detector's own environment: pip install {missing}"
+        ) from None
+
+
+def split_name(name: str) -> Tuple[str, str]:
+    """The adapter and the target that a user's text means.
+
+    >>> split_name("s2anet.py"), split_name("timm:resnet50"), split_name("demo")
+    (('mmdet', 's2anet.py'), ('timm', 'resnet50'), ('demo', ''))
+    """
+    adapter, colon, target = name.partition(":")
+    if name == "demo" or (colon and (adapter in ADAPTERS or adapter in _others())):
+        return adapter, target
+    if name.endswith(".py"):
+        return "mmdet", name
+    if name.endswith(".onnx"):
+        return "onnx", name
+    if not colon:
+        known = ", ".join(f"{key}:..." for key in ADAPTERS if key != "demo")
+        raise BadOptionError(
+            f"{name!r} is no model; type a config (.py), 'demo', module.path:factory, or one of {known}"
+        )
+    sys.path.insert(0, "")  # as `python -m` does: the user's own module lies where the user is
+    try:
+        there = find_spec(adapter) is not None
+    except (ImportError, ValueError):
+        there = False
+    if there:
+        return "pytorch", name
+    raise unknown_name("adapter or module", adapter, [*ADAPTERS, *_others()], "featscope layers --help")
+
+
+def _others() -> Dict[str, Any]:
+    points: Any = entry_points()
+    found = points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, ())
+    return {point.name: point for point in found}
+
+
+def _find(adapter: str) -> Open:
+    if adapter in ADAPTERS:
+        return import_module(ADAPTERS[adapter][0]).open_detector
+    return _others()[adapter].load()

@@ -1,0 +1,79 @@
+"""An image as the input of a network that does not say itself how it wants it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Dict, Optional, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featscope.adapters.detector import Picture
+from featscope.errors import BadOptionError, unknown_name
+from featscope.records import Geometry, Size
+
+_FITS = ("stretch", "letterbox", "corner")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes an input.
+
+    fit: 'stretch' to the size; 'letterbox', centred with a border; 'corner', at the top left with a
+    border. pad: the border's grey, 0 to 255. colour: 'rgb' or 'bgr'. range: the largest value, 1 or 255.
+    mean, std: what is taken away and divided by, after that.
+    """
+
+    fit: str = "stretch"
+    pad: int = 114
+    colour: str = "rgb"
+    range: float = 1.0
+    mean: Tuple[float, ...] = (0.0,)
+    std: Tuple[float, ...] = (1.0,)
+
+    def changed(self, text: str) -> Preprocessing:
+        """With what a user typed.
+
+        >>> Preprocessing().changed("colour=bgr, range=255, fit=corner")
+        Preprocessing(fit='corner', pad=114, colour='bgr', range=255.0, mean=(0.0,), std=(1.0,))
+
+        Raises `UnknownNameError` or `BadOptionError`.
+        """
+        changes: Dict[str, object] = {}
+        for part in filter(None, (piece.strip() for piece in text.split(","))):
+            key, _, value = part.partition("=")
+            if key not in self.__dataclass_fields__:
+                raise unknown_name("preprocessing", key, self.__dataclass_fields__, "featscope capture --help")
+            try:
+                if key in ("mean", "std"):
+                    changes[key] = tuple(float(number) for number in value.split("/"))
+                else:
+                    changes[key] = type(getattr(self, key))(value)
+            except ValueError:
+                raise BadOptionError(f"{part!r} is no preprocessing; for example range=255, mean=0.5/0.5/0.5") from None
+        made = replace(self, **changes)  # type: ignore[arg-type]
+        if made.fit not in _FITS or made.colour not in ("rgb", "bgr"):
+            raise BadOptionError(f"{text!r} is no preprocessing; fit is one of {', '.join(_FITS)}, colour rgb or bgr")
+        return made
+
+    def __call__(self, picture: Picture, size: Optional[Size]) -> Tuple[NDArray[np.float32], Picture, Geometry]:
+        """The input (3, H, W), the picture inside it, and how it lies there. Without a size it stays as it is."""
+        original = (picture.shape[0], picture.shape[1])
+        padded = size or original
+        resized = padded
+        if self.fit != "stretch":
+            scale = min(padded[0] / original[0], padded[1] / original[1])
+            resized = (max(1, round(original[0] * scale)), max(1, round(original[1] * scale)))
+        if resized != original:
+            picture = np.asarray(Image.fromarray(picture).resize(resized[::-1], Image.Resampling.BILINEAR))
+        top = left = 0
+        if self.fit == "letterbox":
+            top, left = (padded[0] - resized[0]) // 2, (padded[1] - resized[1]) // 2
+        canvas = np.full((*padded, 3), self.pad, np.float32)
+        canvas[top : top + resized[0], left : left + resized[1]] = picture
+        if self.colour == "bgr":
+            canvas = canvas[:, :, ::-1]
+        values = (canvas * (self.range / 255) - np.array(self.mean)) / np.array(self.std)
+        inputs = np.ascontiguousarray(values.transpose(2, 0, 1), np.float32)
+        return inputs, picture, Geometry(original, resized, padded, (top, left))

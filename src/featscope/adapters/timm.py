@@ -1,0 +1,36 @@
+"""Backbones of timm, which half of the detectors are built on."""
+
+from __future__ import annotations
+
+import timm
+import torch
+
+from featscope.adapters.detector import Detector, Opening, need_checkpoint, versions
+from featscope.adapters.preprocessing import Preprocessing
+from featscope.adapters.pytorch import PyTorchModel
+from featscope.adapters.weights import load_checkpoint
+from featscope.errors import unknown_name
+from featscope.records import RunInfo
+
+
+def open_detector(opening: Opening) -> Detector:
+    """A model of `timm.create_model`, fed as its own configuration says; images are stretched to its input."""
+    checkpoint = need_checkpoint(opening)
+    if not timm.is_model(opening.target):
+        raise unknown_name("timm model", opening.target, timm.list_models(), "timm.list_models()")
+    torch.manual_seed(opening.seed)
+    fitted = {"img_size": opening.input_size} if opening.input_size else {}
+    try:
+        model = timm.create_model(opening.target, pretrained=False, **fitted)
+    except TypeError:  # convolutional networks take any size, and no argument for it
+        model = timm.create_model(opening.target, pretrained=False)
+    load_checkpoint(model, checkpoint, opening.trusted)
+    config = timm.data.resolve_model_data_config(model)
+    info = RunInfo(
+        model=type(model).__name__,
+        config=f"timm:{opening.target}",
+        checkpoint=checkpoint,
+        versions=versions("timm"),
+    )
+    fit = Preprocessing(mean=tuple(config["mean"]), std=tuple(config["std"])).changed(opening.preprocess)
+    return PyTorchModel(model, info, fit, opening.input_size or tuple(config["input_size"][1:]))

@@ -1,0 +1,195 @@
+"""Detectors of torchvision; the resize and padding of their `GeneralizedRCNNTransform` are undone exactly."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+
+import msgspec
+import torch
+import torchvision
+from torchvision.models import detection
+from torchvision.ops import boxes as box_ops
+
+from featscope.adapters.detector import (
+    RANDOM,
+    Detected,
+    Detector,
+    Item,
+    Opening,
+    Picture,
+    boxes_on_original,
+    load_picture,
+    need_checkpoint,
+    no_candidates,
+    to_original,
+    versions,
+)
+from featscope.adapters.weights import load_checkpoint, read_weights
+from featscope.errors import unknown_name
+from featscope.explain.candidates import CandidateLevel, Candidates
+from featscope.records import Geometry, RunInfo, Size
+
+_TRACEABLE = (detection.faster_rcnn.FasterRCNN, detection.retinanet.RetinaNet, detection.fcos.FCOS, detection.ssd.SSD)
+
+
+class TorchvisionDetector(Detector):
+    """RetinaNet, FCOS, SSD, SSDlite, Faster, Mask and Keypoint R-CNN. Class 0 is the background's."""
+
+    not_features = ("transform",)
+
+    @property
+    def traceable(self) -> bool:
+        """Whether its raw outputs are known."""
+        return isinstance(self.model, _TRACEABLE)
+
+    def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
+        """Read an image; the model itself fits it to its input."""
+        picture, sample = load_picture(image, sample_id)
+        return Item(sample, torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255)
+
+    def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
+        """Run the model once."""
+        with _watched(self.model) as seen:
+            outputs = self.model([item.inputs for item in items])
+        padded = (int(seen.batch.tensors.shape[-2]), int(seen.batch.tensors.shape[-1]))
+        found = []
+        for index, (item, output) in enumerate(zip(items, outputs)):
+            resized = (int(seen.batch.image_sizes[index][0]), int(seen.batch.image_sizes[index][1]))
+            geometry = Geometry((item.inputs.shape[1], item.inputs.shape[2]), resized, padded)
+            output = {name: values.detach().cpu().numpy() for name, values in output.items()}
+            predictions = boxes_on_original("xyxy", output["boxes"], output["scores"], output["labels"])
+            sample = msgspec.structs.replace(item.sample, geometry=geometry, predictions=predictions)
+            found.append(Detected(sample, self._candidates(seen, index, geometry) if candidates else None))
+        return found
+
+    def _candidates(self, seen: _Seen, index: int, geometry: Geometry) -> Candidates:
+        if isinstance(self.model, detection.faster_rcnn.FasterRCNN):
+            levels = [self._regions(seen.raw[0], seen.raw[1], seen.raw[2], index)]
+        elif isinstance(self.model, (detection.retinanet.RetinaNet, detection.fcos.FCOS)):
+            levels = list(self._cells(seen.raw[0], seen.raw[1][index], seen.sizes, index))
+        elif isinstance(self.model, detection.ssd.SSD):
+            levels = list(self._ssd_cells(seen.raw[0], seen.raw[1][index], seen.sizes, index))
+        else:
+            raise no_candidates(self)
+        for level in levels:
+            level.boxes = to_original(box_ops.clip_boxes_to_image(level.boxes, geometry.resized), geometry)
+        return Candidates(levels, "xyxy")
+
+    def _regions(self, logits: Any, deltas: Any, proposals: List[Any], index: int) -> CandidateLevel:
+        boxes = self.model.roi_heads.box_coder.decode(deltas, proposals)
+        start = sum(len(some) for some in proposals[:index])
+        part = slice(start, start + len(proposals[index]))
+        return CandidateLevel(logits[part], _without_background(logits[part]), boxes[part], "roi")
+
+    def _cells(
+        self, outputs: Dict[str, Any], anchors: Any, sizes: Sequence[Size], index: int
+    ) -> Iterator[CandidateLevel]:
+        coder = self.model.box_coder
+        for number, (height, width) in enumerate(sizes):
+            raw = {name: values[number][index] for name, values in outputs.items()}
+            scores = raw["cls_logits"].sigmoid()
+            if "bbox_ctrness" in raw:  # FCOS
+                scores = (scores * raw["bbox_ctrness"].sigmoid()).sqrt()
+                boxes = coder.decode(raw["bbox_regression"], anchors[number])
+            else:
+                boxes = coder.decode_single(raw["bbox_regression"], anchors[number])
+            grid = (height, width, len(boxes) // (height * width))
+            yield CandidateLevel(raw["cls_logits"], scores, boxes, "cell", grid)
+
+    def _ssd_cells(
+        self, outputs: Dict[str, Any], anchors: Any, sizes: Sequence[Size], index: int
+    ) -> Iterator[CandidateLevel]:
+        """SSD's levels come in one piece, and have a number of anchors each."""
+        per_cell = self.model.anchor_generator.num_anchors_per_location()
+        counts = [height * width * anchors for (height, width), anchors in zip(sizes, per_cell)]
+        boxes = self.model.box_coder.decode_single(outputs["bbox_regression"][index], anchors)
+        logits = outputs["cls_logits"][index].split(counts)
+        for logit, box, (height, width), count in zip(logits, boxes.split(counts), sizes, per_cell):
+            yield CandidateLevel(logit, _without_background(logit), box, "cell", (height, width, count))
+
+
+def _without_background(logits: torch.Tensor) -> torch.Tensor:
+    """Softmax over classes; class 0 is none that can be detected."""
+    scores = logits.softmax(-1)
+    return torch.cat([torch.full_like(scores[:, :1], -1.0), scores[:, 1:]], -1)
+
+
+@dataclass
+class _Seen:
+    """Of one forward: the batch as the network saw it, its levels' sizes, and the arguments of the postprocessing."""
+
+    batch: Any = None
+    sizes: List[Size] = field(default_factory=list)
+    raw: Tuple[Any, ...] = ()
+
+
+@contextmanager
+def _watched(model: Any) -> Iterator[_Seen]:
+    """Watch a forward; the model is as before afterwards."""
+    seen = _Seen()
+
+    def see_batch(_module: Any, _inputs: Any, output: Any) -> None:
+        seen.batch = output[0]
+
+    def see_levels(_module: Any, _inputs: Any, output: Any) -> None:
+        levels = [output] if torch.is_tensor(output) else list(output.values())
+        seen.sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in levels]
+
+    owner = getattr(model, "roi_heads", model)
+    postprocess = owner.postprocess_detections
+
+    def see_raw(*arguments: Any) -> Any:
+        seen.raw = arguments
+        return postprocess(*arguments)
+
+    hooks = [model.transform.register_forward_hook(see_batch), model.backbone.register_forward_hook(see_levels)]
+    owner.postprocess_detections = see_raw
+    try:
+        yield seen
+    finally:
+        del owner.postprocess_detections
+        for hook in hooks:
+            hook.remove()
+
+
+def open_detector(opening: Opening) -> Detector:
+    """A detector of `torchvision.models.detection`, by the name of its function."""
+    checkpoint = need_checkpoint(opening)
+    known = torchvision.models.list_models(module=detection)
+    if opening.target not in known:
+        raise unknown_name("torchvision detector", opening.target, known, "torchvision.models.list_models()")
+    torch.manual_seed(opening.seed)
+    options: Dict[str, Any] = {}
+    if opening.input_size and "ssd" not in opening.target:
+        options = {"min_size": min(opening.input_size), "max_size": max(opening.input_size)}
+    if checkpoint != RANDOM:  # another number of classes than COCO's 91
+        count = _classes_of(read_weights(checkpoint, opening.trusted))
+        options.update({"num_classes": count} if count else {})
+    model = torchvision.models.get_model(opening.target, weights=None, weights_backbone=None, **options).eval()
+    load_checkpoint(model, checkpoint, opening.trusted)
+    if opening.score_threshold is not None:
+        getattr(model, "roi_heads", model).score_thresh = opening.score_threshold
+    info = RunInfo(
+        model=type(model).__name__,
+        config=f"torchvision:{opening.target}",
+        checkpoint=checkpoint,
+        classes=_class_names(opening.target, options.get("num_classes")),
+        versions=versions("torchvision"),
+    )
+    return TorchvisionDetector(model, info)
+
+
+def _class_names(name: str, count: Optional[int]) -> List[str]:
+    """Those that the model's published weights were trained on, unless a checkpoint has others."""
+    weights = list(torchvision.models.get_model_weights(name))
+    names = list(weights[0].meta["categories"]) if weights else []
+    return names if count in (None, len(names)) else []
+
+
+def _classes_of(weights: Mapping[str, Any]) -> Optional[int]:
+    """The number of classes of a two-stage detector's weights; other heads hide it behind their anchors."""
+    bias = weights.get("roi_heads.box_predictor.cls_score.bias")
+    return None if bias is None else len(bias)

@@ -1,0 +1,75 @@
+"""Checkpoints: weights into a model, all of them, and nothing unpickled that is more than weights."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any, Dict
+
+import torch
+
+from featscope.adapters.detector import RANDOM
+from featscope.errors import BadOptionError, CaptureError
+
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+def load_checkpoint(model: torch.nn.Module, path: str, trusted: bool = False) -> None:
+    """Load a checkpoint's weights, all of them, or say what does not fit.
+
+    Nothing is unpickled but tensors and plain values, unless the file is `trusted`.
+    """
+    if path == RANDOM:
+        return
+    weights = read_weights(path, trusted)
+    own = model.state_dict()
+    missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
+    other = [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    if missing or other:
+        example = ""
+        if other:
+            shapes = tuple(weights[other[0]].shape), tuple(own[other[0]].shape)
+            example = f"; {other[0]} is {shapes[0]} in the file, {shapes[1]} in the model"
+        elif missing:
+            example = f"; the first that is missing: {missing[0]}"
+        raise CaptureError(
+            f"{path} does not fit the model: of {len(own)} tensors {len(missing)} are missing and {len(other)} "
+            f"have another shape{example}; name the model or config that the checkpoint was trained with"
+        )
+    model.load_state_dict(weights, strict=False)
+
+
+def read_weights(path: str, trusted: bool = False) -> Dict[str, Any]:
+    """The tensors of a checkpoint by name: `.safetensors`, or what torch.save wrote."""
+    if not Path(path).is_file():
+        raise BadOptionError(f"the checkpoint {path} does not exist; name a file of weights, or {RANDOM!r} for none")
+    content: Any
+    if path.endswith(".safetensors"):
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            content = load_file(path)
+        except SafetensorError as error:
+            raise CaptureError(f"{path} is no checkpoint: {error}") from None
+    else:
+        content = read_torch_file(path, trusted)
+    weights: Dict[str, Any] = content.get("state_dict", content) if isinstance(content, dict) else {}
+    if isinstance(weights.get("model"), dict):  # torchvision's and DETR's training scripts
+        weights = weights["model"]
+    for prefix in _PREFIXES:
+        weights = {name[len(prefix) :] if name.startswith(prefix) else name: value for name, value in weights.items()}
+    return weights
+
+
+def read_torch_file(path: str, trusted: bool = False) -> Any:
+    """What torch.save wrote; only tensors and plain values unless the file is `trusted`."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=not trusted)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n")[0][:160]
+        raise CaptureError(
+            f"{path} holds more than weights ({reason}); if you trust its source, add --trust-checkpoint"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CaptureError(f"{path} is no checkpoint: {str(error).splitlines()[0][:160]}") from None

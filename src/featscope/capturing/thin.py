@@ -1,0 +1,148 @@
+"""How much of a tensor is kept, worked out on its own device."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+
+from featscope.arrays.channels import parse_channels
+from featscope.arrays.packed import MINUS_INFINITY, NAN, PLUS_INFINITY, STEPS
+from featscope.errors import BadOptionError
+from featscope.records import Policy
+
+_DTYPES: Dict[str, Optional[torch.dtype]] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "uint8": None,  # by codes, see `_encode`
+}
+
+
+def _mean(x: torch.Tensor) -> torch.Tensor:
+    return x.mean(1, keepdim=True)
+
+
+def _absmean(x: torch.Tensor) -> torch.Tensor:
+    return x.abs().mean(1, keepdim=True)
+
+
+def _max(x: torch.Tensor) -> torch.Tensor:
+    return x.amax(1, keepdim=True)
+
+
+def _l2(x: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(x, dim=1, keepdim=True)
+
+
+def _std(x: torch.Tensor) -> torch.Tensor:
+    return x.std(1, unbiased=False, keepdim=True)
+
+
+def _select_max(x: torch.Tensor) -> torch.Tensor:
+    return _take_channels(x, x.sum((2, 3)).argmax(1, keepdim=True))
+
+
+_REDUCTIONS: Dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "mean": _mean,
+    "absmean": _absmean,
+    "max": _max,
+    "l2": _l2,
+    "std": _std,
+    "select_max": _select_max,
+}
+# (N, C, H, W) -> (N, 1, H, W), by the names of `featscope.capturing.policy`.
+
+
+class Thinned(NamedTuple):
+    """What a policy leaves of a tensor; the other fields as in `featscope.records.CapturedMap`.
+
+    owned: the memory is not the model's.
+    """
+
+    tensor: torch.Tensor
+    owned: bool
+    reduced: str = ""
+    channels: Optional[torch.Tensor] = None
+    scales: Optional[torch.Tensor] = None
+
+
+def thin(tensor: torch.Tensor, policy: Policy, rows: Optional[Sequence[int]] = None, layer: str = "") -> Thinned:
+    """The part of a tensor that a policy keeps, worked out on its device and without waiting for it.
+
+    >>> thin(torch.ones(1, 8, 2, 2), Policy(reduce="l2", dtype="float16")).tensor.shape
+    torch.Size([1, 1, 2, 2])
+
+    rows: places of the kept samples in the batch, None for all. Channels are the second axis of four;
+    tensors of other forms keep theirs. layer: for the error.
+    """
+    original = tensor = tensor.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if rows is not None:
+        tensor = tensor[list(rows)]
+    channels = scales = None
+    reduced = ""
+    if tensor.dim() == 4 and not tensor.is_complex():
+        if policy.channels:
+            tensor, channels = _choose_channels(tensor, policy.channels, layer)
+        if policy.reduce:
+            # As when it is reduced afterwards: in single precision where the map has less.
+            wide = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+            tensor, reduced = _REDUCTIONS[policy.reduce](wide), policy.reduce
+    if tensor.is_floating_point() and policy.dtype:
+        kind = _DTYPES[policy.dtype]
+        if kind is None:
+            tensor, scales = _encode(tensor)
+        else:
+            tensor = tensor.to(kind)
+    elif tensor.dtype is torch.bfloat16:
+        tensor = tensor.float()
+    strided = original.layout is torch.strided
+    owned = not strided or original.untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr()
+    return Thinned(tensor, owned, reduced, channels, scales)
+
+
+def _choose_channels(tensor: torch.Tensor, choice: str, layer: str) -> Tuple[torch.Tensor, torch.Tensor]:
+    kind, numbers = parse_channels(choice)
+    if kind == "top":
+        strength = tensor.float().abs().mean((2, 3)).nan_to_num(nan=-1.0, posinf=float("inf"))
+        order = strength.argsort(stable=True, dim=1, descending=True)
+        channels = order[:, : numbers[0]]
+    else:
+        there = [number for number in numbers if number < tensor.shape[1]]
+        if not there:
+            raise BadOptionError(
+                f"{layer!r} has {tensor.shape[1]} channels and none of {choice!r}; "
+                "choose others, or leave the layer out: '!" + layer + "'"
+            )
+        channels = torch.tensor(there, device=tensor.device).expand(len(tensor), -1)
+    return _take_channels(tensor, channels), channels
+
+
+def _take_channels(tensor: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
+    index = channels[:, :, None, None].expand(-1, -1, *tensor.shape[2:])
+    return tensor.gather(1, index)
+
+
+def _encode(tensor: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    """8-bit codes, and the (2, N, C) values of code 0 and steps that turn them into values again."""
+    leading = min(2, max(0, tensor.dim() - 1))
+    flat = tensor.float().flatten(leading)
+    infinity = float("inf")
+    finite = flat.isfinite()
+    if flat.shape[-1]:
+        low = flat.where(finite, flat.new_tensor(infinity)).amin(-1)
+        high = flat.where(finite, flat.new_tensor(-infinity)).amax(-1)
+    else:
+        low = high = flat.new_zeros(flat.shape[:-1])
+    low, high = low.where(low.isfinite(), low.new_zeros(())), high.where(high.isfinite(), high.new_zeros(()))
+    step = high / STEPS - low / STEPS  # divided first: the range of large numbers may be more than a float holds
+    safe = step.where(step > 0, step.new_ones(()))
+    codes = (flat / safe[..., None] - (low / safe)[..., None]).round().clamp(0, STEPS)
+    codes = codes.where(flat != infinity, codes.new_tensor(float(PLUS_INFINITY)))
+    codes = codes.where(flat != -infinity, codes.new_tensor(float(MINUS_INFINITY)))
+    codes = codes.where(~flat.isnan(), codes.new_tensor(float(NAN)))
+    return codes.to(torch.uint8).reshape(tensor.shape), torch.stack([low, step])

@@ -1,0 +1,58 @@
+"""Which raw output gave a detection: found by its score, confirmed by its box, after suppression."""
+
+from __future__ import annotations
+
+from typing import List, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.arrays.boxes import rotated_corners
+from featscope.explain.candidates import Candidates, as_array
+from featscope.records import Boxes, Source
+
+_SAME_SCORE = 4e-6
+"""Scores of one candidate, worked out twice: a sigmoid or a product in another order loses the last digits."""
+_SAME_BOX = 2e-4
+"""Farthest that corners of one box may lie apart, in its size; never less than a hundredth of a pixel."""
+
+
+def find_sources(candidates: Candidates, predictions: Boxes) -> List[List[Source]]:
+    """The source of each detection: one, several that cannot be told apart, or none.
+
+    >>> find_sources(candidates, sample.predictions)[0]                     # doctest: +SKIP
+    [Source(kind='cell', index=1043, level=0, row=8, column=19, anchor=0)]
+
+    A candidate is the source if its score for the detection's class is the detection's and its box too.
+    Where several are (a network that repeats itself, two equal proposals) all are named.
+    """
+    scores = [as_array(level.scores) for level in candidates.levels]
+    boxes = [as_array(level.boxes) for level in candidates.levels]
+    found: List[List[Source]] = []
+    for box, label, score in zip(predictions.boxes, predictions.labels, predictions.scores):
+        close: List[Tuple[float, Source]] = []
+        for number, level in enumerate(candidates.levels):
+            if label < scores[number].shape[1]:
+                apart = np.abs(scores[number][:, label] - score)
+                near = np.flatnonzero(apart <= _SAME_SCORE)
+                own = boxes[number][near] if boxes[number].ndim == 2 else boxes[number][near, label]
+                same = near[_same_box(own, np.asarray(box), candidates.form)]
+                close += [(float(apart[index]), level.source(int(index), number)) for index in same]
+        # Where one has the score to the last digit, others that merely come close are not it.
+        exact = [source for distance, source in close if distance == 0]
+        found.append(exact or [source for _, source in close])
+    return found
+
+
+def _same_box(boxes: NDArray[np.float64], box: NDArray[np.float64], form: str) -> NDArray[np.bool_]:
+    """Which of some boxes (n, 4 or 5) are the box."""
+    if boxes.shape[-1] != len(box):
+        return np.zeros(len(boxes), bool)
+    size = float(np.abs(box[2:4] - box[:2]).max() if form == "xyxy" else box[2:4].max())
+    limit = max(0.01, _SAME_BOX * size)
+    if form != "cxcywha":
+        return np.asarray(np.abs(boxes - box).max(1) <= limit)
+    # A rectangle has four names: its corners, from each of which one may start, are the same.
+    mine, theirs = rotated_corners(boxes), rotated_corners(box)[0]
+    apart = [np.abs(mine - np.roll(theirs, turn, 0)).max((1, 2)) for turn in range(4)]
+    return np.asarray(np.min(apart, 0) <= limit)
