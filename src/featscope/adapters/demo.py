@@ -33,6 +33,7 @@ class DemoDetector(Detector):
     """S2A-Net in small: rotated boxes of planes, ships and vehicles."""
 
     traceable = True
+    layer_to_explain = "neck"
 
     def __init__(self, model: S2ANetMini, info: RunInfo, score: Optional[float]) -> None:
         super().__init__(model.eval(), info)

@@ -71,10 +71,12 @@ class Detector:
     Boxes(form='xyxy', boxes=[...], labels=[...], scores=[...])
 
     model: what is captured. info: model, config, checkpoint and classes, for the run. not_features:
-    layers that run but make inputs or boxes, left out unless they are asked for.
+    layers that run but make inputs or boxes, left out unless they are asked for. layer_to_explain: where
+    boxes are explained if no layer is named.
     """
 
     not_features: Sequence[str] = ()
+    layer_to_explain = ""
 
     def __init__(self, model: Any, info: RunInfo) -> None:
         self.model, self.info = model, info

@@ -53,6 +53,7 @@ class MMDetector(Detector):
     def __init__(self, model: torch.nn.Module, info: RunInfo, config: Any) -> None:
         super().__init__(model.eval(), info)
         self.config = config
+        self.layer_to_explain = "neck" if getattr(model, "with_neck", False) else "backbone"
         self._pipelines: Dict[bool, Any] = {}
 
     @property

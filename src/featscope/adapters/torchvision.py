@@ -39,6 +39,7 @@ class TorchvisionDetector(Detector):
     """RetinaNet, FCOS, SSD, SSDlite, Faster, Mask and Keypoint R-CNN. Class 0 is the background's."""
 
     not_features = ("transform",)
+    layer_to_explain = "backbone"
 
     @property
     def traceable(self) -> bool:

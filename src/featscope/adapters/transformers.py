@@ -31,6 +31,7 @@ from featscope.explain.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry, RunInfo, Size
 
 _SCORE = 0.5  # transformers' own threshold
+_LAYERS = ("model.backbone", "vit.embeddings")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
@@ -44,6 +45,8 @@ class TransformersDetector(Detector):
     def __init__(self, model: Any, processor: Any, info: RunInfo, score: Optional[float]) -> None:
         super().__init__(model.eval(), info)
         self._processor, self._score = processor, _SCORE if score is None else score
+        names = [name for name, _ in model.named_modules()]
+        self.layer_to_explain = next(name for name in (*_LAYERS, names[1]) if name in names)
 
     @property
     def traceable(self) -> bool:

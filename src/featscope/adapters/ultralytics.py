@@ -53,6 +53,8 @@ class UltralyticsDetector(Detector):
     def __init__(self, model: Any, info: RunInfo, task: str, size: Size, score: Optional[float]) -> None:
         super().__init__(model.eval(), info)
         self._task, self._size, self._score = task, size, _SCORE if score is None else score
+        inputs = model.model[-1].f  # the layers that the head is fed from
+        self.layer_to_explain = ",".join(f"model.{i}" for i in (inputs if isinstance(inputs, list) else [inputs]))
         self._stride = int(max(int(model.stride.max()), 32))
 
     @property

@@ -6,6 +6,8 @@ The angle is in radians and turns the box's width from the x axis towards the y 
 
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +39,20 @@ def rotated_corners(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
     )
 
 
+def corners_of(form: str, boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Corners (n, 4, 2) as x, y of boxes of any form (`featscope.records.Boxes`), in order around each.
+
+    >>> corners_of("xyxy", [[0, 0, 4, 2]]).tolist()
+    [[[0.0, 0.0], [4.0, 0.0], [4.0, 2.0], [0.0, 2.0]]]
+    """
+    values = np.asarray(boxes, np.float64)
+    if form == "cxcywha":
+        return rotated_corners(values)
+    if form == "quad":
+        return values.reshape(-1, 4, 2)
+    return values.reshape(-1, 4)[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+
+
 def rotated_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
     """Exact intersection over union of every pair of rotated boxes.
 
@@ -57,7 +73,7 @@ def rotated_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.
     corners_a, corners_b = rotated_corners(a), rotated_corners(b)
     for start in range(0, len(rows), _PAIRS_AT_ONCE):
         row, column = (index[start : start + _PAIRS_AT_ONCE] for index in (rows, columns))
-        overlap[row, column] = _convex_overlap(corners_a[row], corners_b[column])
+        overlap[row, column] = convex_overlap(corners_a[row], corners_b[column])
     union = area_a[:, None] + area_b[None, :] - overlap
     return np.clip(overlap / np.maximum(union, 1e-12), 0.0, 1.0)
 
@@ -67,8 +83,8 @@ def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
     return result
 
 
-def _convex_overlap(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area of the intersection of convex quadrilaterals, pair by pair: (k, 4, 2) each -> (k,)."""
+def convex_overlap(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area of the intersection of convex quadrilaterals, pair by pair: (k, 4, 2) each, turning alike -> (k,)."""
     # Relative to the first box's centre: far from the origin the cross products lose digits.
     origin = p.mean(1, keepdims=True)
     p, q = p - origin, q - origin

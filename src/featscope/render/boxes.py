@@ -5,24 +5,11 @@ from __future__ import annotations
 from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from featscope.arrays.boxes import rotated_corners
+from featscope.arrays.boxes import corners_of
 from featscope.records import Boxes
 from featscope.render.colour import CLASS_COLOURS
-
-
-def corners(boxes: Boxes) -> NDArray[np.float64]:
-    """Corners of boxes of any form, (n, 4, 2) as x, y."""
-    values = np.asarray(boxes.boxes, np.float64)
-    if boxes.form == "cxcywha":
-        return rotated_corners(values)
-    if boxes.form == "xyxy":
-        values = values.reshape(-1, 4)
-        return values[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-    return values.reshape(-1, 4, 2)
-
 
 _FAR = 1e5  # pixels
 
@@ -44,7 +31,7 @@ def draw_boxes(
     font = ImageFont.load_default(max(10, round(max(picture.size) / 70)))
     scores = boxes.scores or [1.0] * len(boxes.boxes)
     # A detector that fails finds boxes light years away; what is far outside is drawn as outside.
-    shapes = np.nan_to_num(corners(boxes)).clip(-_FAR, _FAR)
+    shapes = np.nan_to_num(corners_of(boxes.form, boxes.boxes)).clip(-_FAR, _FAR)
     order = [i for i in np.argsort(scores, kind="stable") if scores[i] >= min_score]
     for i in order:
         paint = colour or CLASS_COLOURS[boxes.labels[i] % len(CLASS_COLOURS)]

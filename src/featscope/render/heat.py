@@ -27,7 +27,8 @@ class HeatStyle:
     (`featscope.arrays.normalise.RANGES`). colormap: a name of the cmap catalogue. alpha: weight of
     the colours over the image. smooth: blend between cells. resize: what is
     resized - the 8-bit `indices` (fastest), the `values` after their range is known, or the values
-    `before_range`, as mmengine does, where peaks between cells lose height.
+    `before_range`, as mmengine does, where peaks between cells lose height. fade: low values let the image
+    through, so that it is dimmed nowhere.
     """
 
     reduce: str = "mean"
@@ -37,6 +38,7 @@ class HeatStyle:
     smooth: bool = True
     resize: str = "indices"
     colorbar: bool = False
+    fade: bool = False
 
 
 STYLES: Dict[str, HeatStyle] = {
@@ -47,6 +49,10 @@ STYLES: Dict[str, HeatStyle] = {
 }
 """Named looks. `jet` is that of the script everybody copies (mean over channels, min-max, jet);
 `mmengine_*` are mmengine's `draw_featmap` with squeeze_mean and select_max."""
+
+
+_FADE = np.minimum(np.arange(256) * 3, 255).astype(np.uint8)
+"""Weight of a colour by its index: full from a third of the range on."""
 
 
 class HeatPicture(NamedTuple):
@@ -115,7 +121,8 @@ def draw_heat(
         return HeatPicture(encode_indexed(placed, colours, note), values)
     indexed = Image.fromarray(placed)
     indexed.putpalette(colours.tobytes())
-    picture = _over_image(indexed.convert("RGB"), style, image, geometry)
+    weight = Image.fromarray(_FADE[placed]) if style.fade else None
+    picture = _over_image(indexed.convert("RGB"), style, image, geometry, weight)
     for some, colour in boxes:
         draw_boxes(picture, some, classes, min_score, colour)
     if style.colorbar:
@@ -144,12 +151,19 @@ def _notes(style: HeatStyle, values: Quantised) -> Dict[str, str]:
 
 
 def _over_image(
-    coloured: Image.Image, style: HeatStyle, image: Optional[NDArray[np.uint8]], geometry: Optional[Geometry]
+    coloured: Image.Image,
+    style: HeatStyle,
+    image: Optional[NDArray[np.uint8]],
+    geometry: Optional[Geometry],
+    weight: Optional[Image.Image] = None,
 ) -> Image.Image:
     if image is None:
         return coloured
     ground = Image.fromarray(image)
-    blended = Image.blend(ground, coloured, style.alpha)
+    if weight is not None:
+        blended = Image.composite(coloured, ground, weight.point(lambda value: round(value * style.alpha)))
+    else:
+        blended = Image.blend(ground, coloured, style.alpha)
     if geometry is not None and geometry.crop:  # the network did not see what lies outside
         top, left, height, width = geometry.crop
         part = (left, top, left + width, top + height)

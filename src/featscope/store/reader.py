@@ -18,7 +18,7 @@ from featscope.store.index import IndexedMaps, IndexedSamples, RunIndex
 from featscope.store.maps import MapFile
 from featscope.store.writer import info_name, read_info
 
-PICTURE_FOLDERS = ("render", "heat", "inputs")
+PICTURE_FOLDERS = ("render", "heat", "explain", "inputs")
 """Folders of a run that hold no maps."""
 
 

@@ -1,0 +1,86 @@
+"""Class activation maps: from what a layer gave and the gradient of a score to a heat map.
+
+To add a method, write a function of (activation, gradient), both (C, H, W), and add its row to `METHODS`.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, NamedTuple
+
+import torch
+from torch.nn import functional as F  # noqa: N812 (the name every PyTorch user knows)
+
+from featscope.arrays.reduce import reduce
+
+Tensor = torch.Tensor
+
+
+def _weighted(weights: Tensor, activation: Tensor) -> Tensor:
+    return torch.einsum("c,chw->hw", weights, activation)
+
+
+def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Channels weighted by their mean gradient (Selvaraju et al., 2017)."""
+    return _weighted(gradient.mean((1, 2)), activation)
+
+
+def grad_cam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Channels weighted by their positive gradients, of which rare ones count more (Chattopadhay et al., 2018)."""
+    square = gradient.square()
+    share = square / (2 * square + activation.sum((1, 2), keepdim=True) * square * gradient + 1e-6)
+    share = share.where(gradient != 0, share.new_zeros(()))
+    return _weighted((gradient.relu() * share).sum((1, 2)), activation)
+
+
+def hires_cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Each cell by its own gradient (Draelos and Carin, 2020)."""
+    return (activation * gradient).sum(0)
+
+
+def layer_cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Each cell by its own gradient where that is positive (Jiang et al., 2021)."""
+    return (activation * gradient.relu()).sum(0)
+
+
+def x_grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Channels weighted by gradient times their share of activation (Fu et al., 2020)."""
+    share = activation / (activation.sum((1, 2), keepdim=True) + 1e-7)
+    return _weighted((gradient * share).sum((1, 2)), activation)
+
+
+def odam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Each cell by its gradient, smoothed over its neighbours: made for single boxes (Zhao and Chan, 2023).
+
+    The Gaussian's deviation is one cell.
+    """
+    offsets = torch.arange(-3.0, 4.0)
+    line = torch.exp(-offsets.square() / 2)
+    kernel = (line[:, None] * line[None] / line.sum().square()).to(gradient)
+    smooth = F.conv2d(gradient[:, None], kernel[None, None], padding=3)[:, 0]
+    return (activation * smooth).sum(0)
+
+
+def eigen_cam(activation: Tensor, _gradient: Tensor) -> Tensor:
+    """The first principal component over channels, bright where activation is strong (Muhammad and Yeasin, 2020).
+
+    It asks for no score: all boxes of an image have the same map.
+    """
+    return torch.from_numpy(reduce(activation.cpu().numpy(), "pc1"))
+
+
+class Method(NamedTuple):
+    """How a map is made, and whether of gradients."""
+
+    compute: Callable[[Tensor, Tensor], Tensor]
+    needs_gradient: bool = True
+
+
+METHODS: Dict[str, Method] = {
+    "grad-cam": Method(grad_cam),
+    "grad-cam++": Method(grad_cam_plus_plus),
+    "hirescam": Method(hires_cam),
+    "layercam": Method(layer_cam),
+    "xgrad-cam": Method(x_grad_cam),
+    "odam": Method(odam),
+    "eigen-cam": Method(eigen_cam, needs_gradient=False),
+}

@@ -1,0 +1,142 @@
+"""How far a map can be believed: does it lie on its object, and does the score hang on what it shows?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F  # noqa: N812 (the name every PyTorch user knows)
+
+from featscope.arrays.boxes import convex_overlap, corners_of
+from featscope.explain.explanation import Explanation
+from featscope.explain.masking import ImageMask, scores_of
+from featscope.explain.targets import Explainable
+from featscope.records import Geometry
+
+SHARES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Shares of the image that are deleted or inserted, most important first. Objects are small: on an even scale the
+first step would hold all of a ship."""
+
+SIZES: Dict[str, Tuple[float, float]] = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}
+"""COCO's classes of size, by the area of the box in pixels of the original."""
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """Of one explanation. All shares; more is better but for deletion.
+
+    hit: the strongest cell meets the box (pointing game). energy: share of the map inside the box. deletion:
+    mean score, as a share of the first, while the map's strongest cells are taken away. insertion: while they
+    are put back into a blurred image. curves: the scores at `SHARES`.
+    """
+
+    method: str
+    size: str
+    hit: bool
+    energy: float
+    deletion: float
+    insertion: float
+    deletion_curve: Tuple[float, ...]
+    insertion_curve: Tuple[float, ...]
+
+
+def inside_box(explanation: Explanation) -> NDArray[np.float64]:
+    """The share of each cell that lies in the box, (h, w), by the exact overlap of polygons."""
+    geometry = explanation.geometry
+    corners = to_input(corners_of(explanation.target.form, [explanation.target.box])[0], geometry)
+    rows, columns = explanation.heat.shape
+    high, wide = explanation.stride or (geometry.padded[0] / rows, geometry.padded[1] / columns)
+    share = np.zeros((rows, columns))
+    first = np.floor(corners.min(0) / [wide, high]).astype(int).clip(0, [columns, rows])
+    last = np.ceil(corners.max(0) / [wide, high]).astype(int).clip(0, [columns, rows])
+    y, x = np.mgrid[first[1] : last[1], first[0] : last[0]]
+    if y.size:
+        low = np.stack([x.ravel() * wide, y.ravel() * high], 1)
+        cells = low[:, None] + np.array([[0, 0], [wide, 0], [wide, high], [0, high]])
+        covered = convex_overlap(np.broadcast_to(corners, cells.shape), cells) / (wide * high)
+        share[first[1] : last[1], first[0] : last[0]] = covered.reshape(y.shape)
+    return share
+
+
+def to_input(points: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64]:
+    """Points (..., 2) as x, y in pixels of the original -> of the input."""
+    scale = [geometry.resized[1] / geometry.original[1], geometry.resized[0] / geometry.original[0]]
+    return np.asarray(points * scale + geometry.offset[::-1])
+
+
+def measure(
+    detector: Explainable, item: Any, explanations: Sequence[Explanation], batch_size: int = 5
+) -> Iterator[Faithfulness]:
+    """How faithful each explanation of one image is."""
+    hidden = ImageMask(detector, item)
+    base = _blurred(detector, item, hidden)
+    for explanation in explanations:
+        share = inside_box(explanation)
+        heat = explanation.heat.astype(np.float64)
+        masks = _by_importance(explanation, hidden.size)
+        curves = []
+        for chosen, ground in ((1 - masks, None), (masks, base)):
+            scores: List[float] = []
+            for part in torch.split(chosen, batch_size):
+                found = hidden.detect(item, part, ground)
+                scores += [float(scores_of(one.candidates, [explanation.target])[0]) for one in found]
+            curves.append(np.array(scores))
+        whole = max(curves[0][0], 1e-12)
+        deletion, insertion = (np.clip(curve / whole, 0, 1) for curve in curves)
+        yield Faithfulness(
+            explanation.method,
+            size_of(explanation),
+            bool(share[np.unravel_index(heat.argmax(), heat.shape)] > 0),
+            float((heat * share).sum() / heat.sum()),
+            float(deletion.mean()),
+            float(insertion.mean()),
+            tuple(map(float, deletion)),
+            tuple(map(float, insertion)),
+        )
+
+
+def size_of(explanation: Explanation) -> str:
+    """Small, medium or large, by the area of its box."""
+    x, y = corners_of(explanation.target.form, [explanation.target.box])[0].T
+    area = abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+    return next(name for name, (low, high) in SIZES.items() if low <= area < high)
+
+
+def _by_importance(explanation: Explanation, size: Tuple[int, int]) -> torch.Tensor:
+    """Masks (steps, H, W): the share of the pixels with the highest values is 1."""
+    rows, columns = explanation.heat.shape
+    high, wide = explanation.stride or (size[0] / rows, size[1] / columns)
+    heat = torch.from_numpy(explanation.heat)[None, None]
+    # A cell is as wide as its stride: the map may be wider than the image.
+    placed = F.interpolate(heat, (round(rows * high), round(columns * wide)), mode="bilinear", align_corners=False)
+    placed = F.pad(placed, (0, max(0, size[1] - placed.shape[-1]), 0, max(0, size[0] - placed.shape[-2])))
+    flat = placed[0, 0, : size[0], : size[1]].flatten()
+    masks = torch.zeros(len(SHARES), len(flat))
+    order = flat.argsort(descending=True, stable=True)
+    for row, share in zip(masks, SHARES):
+        row[order[: round(share * len(flat))]] = 1
+    return masks.reshape(len(SHARES), *size)
+
+
+def _blurred(detector: Explainable, item: Any, hidden: ImageMask) -> torch.Tensor:
+    """The item's input, so blurred that no object is left in it, (1, 3, H, W)."""
+    seen: List[torch.Tensor] = []
+    hidden.look(item, seen)
+    small = F.adaptive_avg_pool2d(seen[0][:1], 8)
+    return F.interpolate(small, seen[0].shape[-2:], mode="bilinear", align_corners=False)
+
+
+def table(results: Sequence[Faithfulness]) -> List[Tuple[str, str, int, float, float, float, float]]:
+    """(method, size, boxes, pointing, energy, deletion, insertion), means by method and size."""
+    measures = ("hit", "energy", "deletion", "insertion")
+    rows = []
+    for method in dict.fromkeys(result.method for result in results):
+        for size in (*SIZES, "all"):
+            some = [r for r in results if r.method == method and size in (r.size, "all")]
+            if some:
+                means = (float(np.mean([getattr(r, name) for r in some])) for name in measures)
+                rows.append((method, size, len(some), *means))
+    return rows  # type: ignore[return-value]

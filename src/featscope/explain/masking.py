@@ -1,0 +1,313 @@
+"""Explanations without gradients: hide a part, of the image or of the features, and see what the score does."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import TracebackType
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 (the name every PyTorch user knows)
+from torch.utils.hooks import RemovableHandle
+
+from featscope.arrays.boxes import rotated_iou
+from featscope.errors import CaptureError
+from featscope.explain.candidates import Candidates, Target, as_array
+from featscope.explain.explanation import Explanation
+from featscope.explain.gradients import OnError, finish, reported
+from featscope.explain.probe import Probe
+from featscope.explain.targets import Choice, Explainable
+
+Tensor = torch.Tensor
+Done = Callable[[], None]
+
+_LIKELY = 64  # candidates of highest score that are compared with a box
+_GRID = 16  # cells of a random mask along each side (D-RISE)
+_SHOWN = 0.5  # share of a mask's cells that let the image through
+
+
+# The score of a box in an image that was changed
+
+
+def scores_of(candidates: Candidates, targets: Sequence[Target]) -> NDArray[np.float64]:
+    """How much each target is still there: the best overlap times score for its class, in [0, 1].
+
+    The similarity of D-RISE with the class given; overlap of rotated boxes is that of the rotated boxes.
+    """
+    found = np.zeros(len(targets))
+    for level in candidates.levels:
+        for place, target in enumerate(targets):
+            scores = level.scores.detach()[:, target.label]
+            best = scores.topk(min(_LIKELY, len(scores))).indices
+            boxes = level.boxes.detach()[best] if level.boxes.dim() == 2 else level.boxes.detach()[best, target.label]
+            overlap = _overlap(as_array(boxes), np.asarray(target.box), candidates.form)
+            if len(overlap):
+                found[place] = max(found[place], float((overlap * as_array(scores[best])).max()))
+    return found
+
+
+def _overlap(boxes: NDArray[np.float64], box: NDArray[np.float64], form: str) -> NDArray[np.float64]:
+    if form == "cxcywha":
+        return rotated_iou(boxes, box)[:, 0]
+    low = np.maximum(boxes[:, :2], box[:2])
+    high = np.minimum(boxes[:, 2:], box[2:])
+    inter = (high - low).clip(0).prod(1)
+    union = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1) + (box[2:] - box[:2]).prod() - inter
+    return np.asarray(inter / np.maximum(union, 1e-12))
+
+
+# The image, hidden in part
+
+
+class ImageMask:
+    """Hides parts of the images of a batch, on their way into the network.
+
+    masks: (N, H, W) in [0, 1], or smaller and stretched; what is hidden is the image's mean. The place is the
+    first module that is given a batch of pictures: behind normalisation, resize and padding.
+    """
+
+    def __init__(self, detector: Explainable, item: Any) -> None:
+        self._detector = detector
+        self.size, self._entrance = _find_entrance(detector, item)
+
+    def detect(self, item: Any, masks: Tensor, base: Optional[Tensor] = None) -> Sequence[Any]:
+        """Run the detector on one item under several masks; base: what is seen where the item is hidden."""
+
+        def before(_module: nn.Module, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> Any:
+            def change(value: Any) -> Any:
+                return _hide(value, masks, base) if _is_picture(value) else value
+
+            return tuple(map(change, inputs)), {name: change(value) for name, value in named.items()}
+
+        handle = self._entrance.register_forward_pre_hook(before, with_kwargs=True)
+        try:
+            with torch.no_grad():
+                return self._detector.detect([item] * len(masks), candidates=True)
+        finally:
+            handle.remove()
+
+    def look(self, item: Any, seen: List[Tensor]) -> None:
+        """Note the item as the network is given it, (1, 3, H, W)."""
+
+        def before(_module: nn.Module, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> None:
+            seen.extend(value.detach().clone() for value in (*inputs, *named.values()) if _is_picture(value))
+
+        handle = self._entrance.register_forward_pre_hook(before, with_kwargs=True)
+        try:
+            with torch.no_grad():
+                self._detector.detect([item])
+        finally:
+            handle.remove()
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dim() == 4 and value.shape[1] == 3 and value.is_floating_point()
+
+
+def _hide(images: Tensor, masks: Tensor, base: Optional[Tensor]) -> Tensor:
+    if masks.shape[-2:] != images.shape[-2:]:
+        masks = F.interpolate(masks[:, None], images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    hidden = images[:1].mean((2, 3), keepdim=True) if base is None else base
+    return torch.lerp(hidden.expand_as(images), images, masks[:, None].to(images))
+
+
+def _find_entrance(detector: Explainable, item: Any) -> Tuple[Tuple[int, int], nn.Module]:
+    """The first module that is given pictures, and their size."""
+    found: List[Tuple[Tuple[int, int], nn.Module]] = []
+
+    def look(module: nn.Module, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> None:
+        for value in (*inputs, *named.values()):
+            if not found and _is_picture(value):
+                found.append(((int(value.shape[-2]), int(value.shape[-1])), module))
+
+    handles: List[RemovableHandle] = [
+        module.register_forward_pre_hook(look, with_kwargs=True) for module in detector.model.modules()
+    ]
+    try:
+        with torch.no_grad():
+            detector.detect([item])
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not found:
+        raise CaptureError("no part of the model is given a batch of pictures (N, 3, H, W), so none can be hidden")
+    return found[0]
+
+
+# Methods
+
+
+def explain_by_masking(
+    detector: Explainable,
+    item: Any,
+    layer: str,
+    method: str,
+    choice: Choice = Choice(),  # noqa: B008 (a constant)
+    masks: int = 1000,
+    batch_size: int = 4,
+    seed: int = 0,
+    done: Done = lambda: None,
+    on_error: Optional[OnError] = None,
+) -> List[Explanation]:
+    """Explain detections of one image by hiding; all detections share the forwards.
+
+    >>> explain_by_masking(detector, item, "", "d-rise", Choice(top=3), masks=1000)    # doctest: +SKIP
+    [Explanation(...), Explanation(...), Explanation(...)]
+
+    method: 'd-rise' (random masks over the image, no layer), 'score-cam' (the image under each channel of
+    the layer) or 'ablation-cam' (the layer without each of its channels). done: called after each forward.
+    on_error: as by gradient. Memory is that of `batch_size` images.
+    """
+    with torch.no_grad(), Probe(detector.model, layer, gradients=False) if layer else _nothing() as probe:
+        found = detector.detect([item], candidates=True)[0]
+    targets = choice.of(found.sample, found.candidates, detector.info.classes)
+    if method == "d-rise":
+        heats, level = _d_rise(detector, item, targets, masks, batch_size, seed, done), 0
+        maps = [(heat, level) for heat in heats]
+    else:
+        probe.check()
+        activations = [a for a in probe.maps(probe.kept, 0) if a is not None]
+        make = {"score-cam": _score_cam, "ablation-cam": _ablation_cam}[method]
+        maps = make(detector, item, layer, activations, targets, found.candidates, batch_size, done)
+    explanations = []
+    for target, (heat, level) in zip(targets, maps):
+        with reported(on_error):
+            explanations.append(finish(heat, found.sample, target, method, layer, level))
+    return explanations
+
+
+class _nothing:  # noqa: N801 (a block that does nothing, and may stand where a probe would)
+    kept: Sequence[Tensor] = ()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        pass
+
+
+def _d_rise(
+    detector: Explainable, item: Any, targets: Sequence[Target], count: int, batch_size: int, seed: int, done: Done
+) -> List[Tensor]:
+    """Each target's mean of random masks, weighted by how much of it was still found under them (Petsiuk, 2021)."""
+    hidden = ImageMask(detector, item)
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros(len(targets), *hidden.size)
+    weight = torch.zeros(len(targets), 1, 1)
+    seen = torch.zeros(hidden.size)
+    for size in _sizes(count, batch_size):
+        masks = random_masks(size, hidden.size, generator)
+        found = hidden.detect(item, masks)
+        scores = torch.from_numpy(np.stack([scores_of(one.candidates, targets) for one in found])).float()
+        total += torch.tensordot(scores.T, masks, 1)
+        weight += scores.sum(0)[:, None, None]
+        seen += masks.sum(0)
+        done()
+    # Less what the masks show anyhow: without it, the middle of the image would shine.
+    return list(total / weight.clamp(min=1e-12) - seen / count)
+
+
+def random_masks(count: int, size: Tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Smooth random masks (count, H, W): a coarse grid of shown and hidden cells, stretched and shifted."""
+    cell = -(-size[0] // _GRID), -(-size[1] // _GRID)
+    grid = (torch.rand(count, 1, _GRID + 1, _GRID + 1, generator=generator) < _SHOWN).float()
+    stretched = F.interpolate(
+        grid, ((_GRID + 1) * cell[0], (_GRID + 1) * cell[1]), mode="bilinear", align_corners=False
+    )
+    shifts = torch.stack([torch.randint(0, side, (count,), generator=generator) for side in cell], 1).tolist()
+    return torch.stack([one[0, y : y + size[0], x : x + size[1]] for one, (y, x) in zip(stretched, shifts)])
+
+
+def _score_cam(
+    detector: Explainable,
+    item: Any,
+    _layer: str,
+    activations: Sequence[Tensor],
+    targets: Sequence[Target],
+    candidates: Candidates,
+    batch_size: int,
+    done: Done,
+) -> List[Tuple[Tensor, int]]:
+    """Channels weighted by the score of the image under them alone (Wang et al., 2020)."""
+    hidden = ImageMask(detector, item)
+    levels = [_own_level(activations, candidates, target) for target in targets]
+    heats: List[Optional[Tensor]] = [None] * len(targets)
+    for level in sorted(set(levels)):
+        activation = activations[level]
+        low, high = activation.amin((1, 2), keepdim=True), activation.amax((1, 2), keepdim=True)
+        masks = (activation - low) / (high - low).clamp(min=1e-12)
+        chosen = [place for place, own in enumerate(levels) if own == level]
+        scores = []
+        for part in torch.split(masks, batch_size):
+            found = hidden.detect(item, part)
+            scores += [scores_of(one.candidates, [targets[place] for place in chosen]) for one in found]
+            done()
+        weights = torch.from_numpy(np.stack(scores)).to(activation)
+        for column, place in enumerate(chosen):
+            heats[place] = torch.einsum("c,chw->hw", weights[:, column], activation)
+    return [(heat, level) for heat, level in zip(heats, levels) if heat is not None]
+
+
+def _ablation_cam(
+    detector: Explainable,
+    item: Any,
+    layer: str,
+    activations: Sequence[Tensor],
+    targets: Sequence[Target],
+    candidates: Candidates,
+    batch_size: int,
+    done: Done,
+) -> List[Tuple[Tensor, int]]:
+    """Channels weighted by the share of the score that is lost without them (Desai and Ramaswamy, 2020)."""
+    before = scores_of(candidates, targets)
+    levels = [_own_level(activations, candidates, target) for target in targets]
+    heats: List[Optional[Tensor]] = [None] * len(targets)
+    for level in sorted(set(levels)):
+        activation = activations[level]
+        chosen = [place for place, own in enumerate(levels) if own == level]
+        scores = []
+        for channels in torch.split(torch.arange(len(activation)), batch_size):
+            change = partial(_without, level, channels, iter(range(len(activations))))
+            with torch.no_grad(), Probe(detector.model, layer, change=change):
+                found = detector.detect([item] * len(channels), candidates=True)
+            scores += [scores_of(one.candidates, [targets[place] for place in chosen]) for one in found]
+            done()
+        for column, place in enumerate(chosen):
+            lost = before[place] - np.stack(scores)[:, column]
+            weights = torch.from_numpy(lost / max(before[place], 1e-12)).to(activation)
+            heats[place] = torch.einsum("c,chw->hw", weights, activation)
+    return [(heat, level) for heat, level in zip(heats, levels) if heat is not None]
+
+
+def _without(level: int, channels: Tensor, counter: Iterator[int], value: Tensor) -> Tensor:
+    """The maps of a batch, of which each lacks one channel; maps of other levels stay whole."""
+    if next(counter) != level:
+        return value
+    changed = value.clone()
+    changed[torch.arange(len(channels)), channels] = 0
+    return changed
+
+
+def _own_level(activations: Sequence[Tensor], candidates: Candidates, target: Target) -> int:
+    """The layer's level that a target lives on: the one of its source's size, else the finest."""
+    grid = candidates.levels[target.source.level].grid
+    sizes = [tuple(activation.shape[-2:]) for activation in activations]
+    return sizes.index(grid[:2]) if grid is not None and grid[:2] in sizes else 0
+
+
+def _sizes(count: int, size: int) -> Iterator[int]:
+    for start in range(0, count, size):
+        yield min(size, count - start)
+
+
+MASKING: Dict[str, str] = {
+    "d-rise": "random masks over the image; needs no layer",
+    "score-cam": "the image under each channel",
+    "ablation-cam": "the layer without each channel",
+}
+"""Method -> what is hidden."""

@@ -1,0 +1,102 @@
+"""A layer seen from inside a forward: what it gives is kept with its gradient, or changed on the way."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Callable, List, Optional, Sequence, Type
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map
+from torch.utils.hooks import RemovableHandle
+
+from featscope.capturing.select import select
+from featscope.capturing.tokens import TokenGrids
+from featscope.errors import CaptureError
+
+Tensor = torch.Tensor
+Change = Callable[[Tensor], Tensor]
+
+
+class Probe:
+    """Keeps the maps that one layer gives, while a block runs.
+
+    >>> with Probe(model, "neck") as probe, torch.enable_grad():               # doctest: +SKIP
+    ...     score = model(image).max()
+    >>> gradients = torch.autograd.grad(score, probe.kept)                     # doctest: +SKIP
+
+    Nothing before the layer is part of the graph, and no weight gets a gradient, which is what makes one
+    backward cheap. What goes on is a copy: a later in-place operation does not change what is kept.
+
+    layer: a name, a glob, or several by comma, each the next level. change: applied to each map on its way
+    on, (N, C, H, W) to the same.
+
+    Raises `UnknownNameError` for a layer that the model does not have.
+    """
+
+    def __init__(self, model: nn.Module, layer: str, change: Optional[Change] = None, gradients: bool = True) -> None:
+        self._model, self._layer, self._change, self._gradients = model, layer, change, gradients
+        self._choices = select(model, layer.split(","))
+        self._grids = TokenGrids(model)
+        self._handles: List[RemovableHandle] = []
+        self._frozen: List[nn.Parameter] = []
+        self._running = 0
+        self.kept: List[Tensor] = []
+
+    def __enter__(self) -> Probe:
+        self._grids.attach()
+        for parameter in self._model.parameters():
+            if parameter.requires_grad and self._gradients:
+                parameter.requires_grad_(False)
+                self._frozen.append(parameter)
+        for choice in self._choices:
+            # A ModuleList stands for the layers below it that run; of nested ones the outermost.
+            for module in choice.module.modules():
+                self._handles.append(module.register_forward_pre_hook(self._before))
+                self._handles.append(module.register_forward_hook(self._after))
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._grids.detach()
+        for handle in self._handles:
+            handle.remove()
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+
+    def _before(self, _module: nn.Module, _inputs: Any) -> None:
+        self._running += 1
+
+    def _after(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        self._running -= 1
+        return None if self._running else tree_map(self._fork, output)
+
+    def _fork(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.dim() < 3:
+            return value
+        if self._change is not None:
+            return self._change(value) if value.dim() == 4 else value
+        if not self._gradients:
+            self.kept.append(value.detach().clone())
+            return value
+        kept = value if value.requires_grad else value.detach().requires_grad_(True)
+        self.kept.append(kept)
+        return kept.clone()
+
+    def maps(self, tensors: Sequence[Optional[Tensor]], row: int) -> List[Optional[Tensor]]:
+        """One image's maps (C, H, W) of tensors like `kept`: tokens laid out, of several levels one after another."""
+        found: List[Optional[Tensor]] = []
+        for kept, tensor in zip(self.kept, tensors):
+            laid = self._grids.lay_out(self._layer, [("", kept if tensor is None else tensor)])
+            parts = [part for field, part in laid if part.dim() == 4 and not field]
+            found += [None if tensor is None or row >= len(part) else part[row].detach().float() for part in parts]
+        return found
+
+    def check(self) -> None:
+        """Raise `CaptureError` where the layer gave no map."""
+        if not self.kept:
+            raise CaptureError(
+                f"layer {self._layer!r} did not run or gave no map, so nothing can be explained at it; "
+                "see what runs: featscope layers MODEL"
+            )
