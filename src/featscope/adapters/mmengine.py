@@ -144,7 +144,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
             model,
             folder,
             self.layers,
-            truth_is_resized=_truth_is_resized(dataset),
+            truth_is_resized=truth_is_resized(dataset),
             provenance=self.provenance,
             names=self.names,
             policy=self.policy,
@@ -197,21 +197,21 @@ class LoopCapture:
         self._to = to
         self._number = -1
         self._truth_is_resized = truth_is_resized
-        self._session: Capture = capture(model, patterns, to, **options)
-        self._session.__enter__()
+        self.session: Capture = capture(model, patterns, to, **options)
+        self.session.__enter__()
         self._traced = ExitStack()
         self._calls: List[Any] = self._traced.enter_context(head_calls(model)) if provenance else []
 
     def before_batch(self, number: int, data_batch: Mapping[str, Any]) -> bool:
         """The batch that comes: its number and its samples. Returns whether any of them is to be stored."""
         if number == self._number:  # begun already
-            return self._session.wanted
+            return self.session.wanted
         self._calls.clear()
         metas = [sample.metainfo for sample in data_batch["data_samples"]]
         ids = [sample_id(meta, number, i) for i, meta in enumerate(metas)]
-        self._session.start_batch(number, ids, [str(meta.get("img_path", "")) for meta in metas])
+        self.session.start_batch(number, ids, [str(meta.get("img_path", "")) for meta in metas])
         self._number = number
-        return self._session.wanted
+        return self.session.wanted
 
     def after_batch(self, data_batch: Mapping[str, Any], outputs: Sequence[Any]) -> None:
         """What the model made of the batch."""
@@ -232,11 +232,11 @@ class LoopCapture:
                 )
             )
             pictures.append(picture_of(inputs[index], geometry))
-        self._session.describe(records, pictures)
+        self.session.describe(records, pictures)
 
     def _candidates(self, count: int) -> Sequence[Any]:
         """The raw outputs that the batch's detections are of; a head that is not known costs the loop nothing."""
-        if not (self._calls and self._session.wanted):
+        if not (self._calls and self.session.wanted):
             return ()
         try:
             with torch.no_grad():
@@ -252,11 +252,11 @@ class LoopCapture:
         """End the capture and finish the run; after a failure the run stays unfinished."""
         self._traced.close()
         kind = RuntimeError if failed else None
-        self._session.__exit__(kind, None, None)
+        self.session.__exit__(kind, None, None)
 
     def summary(self) -> str:
         """One line: what was written where."""
-        sink: Any = self._session.sink
+        sink: Any = self.session.sink
         return (
             f"{sink.maps_written} maps of {sink.samples_written} samples, {sink.bytes_written / 1e6:.1f} MB, "
             f"in {self._to}"
@@ -317,7 +317,7 @@ def boxes_of(instances: Any, resized_by: Optional[Mapping[str, Any]] = None) -> 
     )
 
 
-def _truth_is_resized(dataset: Any) -> bool:
+def truth_is_resized(dataset: Any) -> bool:
     """Whether the pipeline resizes after it loaded the annotations, and them with the image."""
     transforms = getattr(getattr(dataset, "pipeline", None), "transforms", ())
     kinds = [type(transform).__name__ for transform in transforms]

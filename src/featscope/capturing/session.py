@@ -184,6 +184,11 @@ class Capture:
         """Whether the batch that `start_batch` began has samples to store; if not, its forward can be left out."""
         return self._batch.wanted
 
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """What is known of the samples of the batch that the model ran on last, or is about to."""
+        return self._ran_last.samples
+
     def start_batch(self, number: int, sample_ids: Sequence[str] = (), paths: Sequence[str] = ()) -> None:
         """Begin a batch by hand: its number, and the ids and files of its samples."""
         self._finish_batch()

@@ -8,7 +8,7 @@ from typing import List, Optional
 import typer
 
 from featscope import __version__
-from featscope.cli import capture, check, demo, explain, heat, layers, list, render
+from featscope.cli import capture, check, demo, explain, heat, layers, list, render, run
 from featscope.cli.console import complain
 from featscope.errors import FeatscopeError
 
@@ -36,7 +36,7 @@ def _options(
     pass
 
 
-for verb in (demo, layers, capture, list, render, heat, explain, check):
+for verb in (demo, layers, capture, run, list, render, heat, explain, check):
     app.command(verb.__name__.rpartition(".")[2])(verb.run)
 
 

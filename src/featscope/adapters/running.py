@@ -1,0 +1,192 @@
+"""A user's own script, captured as it runs: its model is found when it runs first, and nothing is edited.
+
+`featscope run` starts the script; this module finds the model and captures. torch is not imported before
+the script does so itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from featscope.errors import FeatscopeError
+
+_HOME = "torch.nn.modules.module"  # where torch.nn.Module is made
+
+
+class ScriptCapture:
+    """Waits for the first outermost forward of a model with the layers that were asked for, and captures it.
+
+    >>> with ScriptCapture(Path("runs/mine"), ["neck"]) as capture:               # doctest: +SKIP
+    ...     runpy.run_path("test.py", run_name="__main__")
+    >>> capture.summary                                                           # doctest: +SKIP
+    '12 maps of 4 samples, 31.0 MB, in runs/mine'
+
+    Without layers it is the first model that has weights. Calls inside of a model's `__init__` (some try
+    themselves out there) and of a warm-up do not count. options: as of `featscope.capture`.
+    """
+
+    def __init__(self, output: Path, layers: Optional[Sequence[str]], provenance: bool = True, **options: Any) -> None:
+        self.output, self.layers, self.provenance, self.options = output, list(layers or ()), provenance, options
+        self.summary = ""
+        self.missed: Optional[FeatscopeError] = None
+        self._companion: Any = None
+        self._restore: Callable[[], None] = lambda: None
+        self._calling = threading.local()
+
+    def __enter__(self) -> ScriptCapture:
+        if _HOME in sys.modules:
+            self._watch(sys.modules[_HOME])
+        else:
+            waiting = _AfterImport(_HOME, self._watch)
+            sys.meta_path.insert(0, waiting)
+            self._restore = waiting.remove
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._restore()
+        if self._companion is not None:
+            finished = kind is None or (kind is SystemExit and not error.code)
+            companion, self._companion = self._companion, None
+            companion.close(failed=not finished)
+            self.summary = companion.summary()
+
+    @property
+    def found(self) -> bool:
+        """Whether the script ran a model with the layers."""
+        return bool(self.summary)
+
+    def _watch(self, home: ModuleType) -> None:
+        """Look at every module that is called from outside of all others, until it is the one."""
+        module_class: Any = home.Module
+        original = module_class.__call__
+        calling = self._calling
+
+        def call(module: Any, *arguments: Any, **named: Any) -> Any:
+            # What has no weights, as a wrapper around another way to call the model, is not the outermost.
+            if getattr(calling, "inside", False) or next(module.parameters(), None) is None:
+                return original(module, *arguments, **named)
+            calling.inside = True
+            try:
+                if self._companion is None:
+                    self._consider(module)
+                return original(module, *arguments, **named)
+            finally:
+                calling.inside = False
+
+        def restore() -> None:
+            if module_class.__call__ is call:
+                module_class.__call__ = original
+
+        module_class.__call__ = call
+        self._restore = restore
+
+    def _consider(self, module: Any) -> None:
+        from featscope.adapters.companions import accompany
+        from featscope.capturing.select import select, unwrap
+
+        frames = list(_frames())
+        if any(f.f_code.co_name == "warmup" for f in frames) or any(_makes_a_model(f) for f in frames):
+            return
+        model = unwrap(module)
+        if self.layers:
+            try:
+                select(model, self.layers)
+            except FeatscopeError as missing:
+                self.missed = missing
+                return
+        owners = [f.f_locals["self"] for f in frames if "self" in f.f_locals]
+        self._companion = accompany(model, owners, self.output, self.layers, self.provenance, self.options)
+        self._restore()
+
+
+def _frames() -> Iterator[Any]:
+    frame = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def _makes_a_model(frame: Any) -> bool:
+    if frame.f_code.co_name != "__init__":
+        return False
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(frame.f_locals.get("self"), torch.nn.Module)
+
+
+class _AfterImport(MetaPathFinder, Loader):
+    """Calls a function with a module as soon as it was imported by somebody."""
+
+    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
+        self._name, self._then = name, then
+        self._loader: Any = None
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:
+        if name != self._name:
+            return None
+        self.remove()
+        spec = find_spec(name)
+        if spec is not None:
+            self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def remove(self) -> None:
+        """Wait no longer."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def create_module(self, spec: ModuleSpec) -> Optional[ModuleType]:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        self._then(module)
+
+
+def parse_command(command: Sequence[str]) -> Tuple[List[str], Callable[[], Dict[str, Any]]]:
+    """What `python SCRIPT ...`, `python -m MODULE ...` or `SCRIPT ...` means: sys.argv, and what runs it.
+
+    Raises `BadOptionError` for what is no Python script.
+    """
+    import runpy
+    import shutil
+
+    from featscope.errors import BadOptionError
+
+    rest = list(command)
+    if rest and Path(rest[0]).name.startswith("python"):
+        rest.pop(0)
+        while rest and rest[0] in ("-u", "-B", "-s"):  # nothing that a script's results hang on
+            rest.pop(0)
+    if rest[:1] == ["torchrun"] or rest[:2] == ["-m", "torch.distributed.run"]:
+        raise BadOptionError(
+            "torchrun starts processes of its own; let it start featscope: "
+            "torchrun --nproc_per_node 2 -m featscope run -o RUN -- SCRIPT ..."
+        )
+    if rest[:1] == ["-m"] and len(rest) > 1:
+        module = rest[1]
+
+        def run_module() -> Dict[str, Any]:
+            sys.path.insert(0, "")
+            return runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+        return [module, *rest[2:]], run_module
+    if not rest or rest[0].startswith("-"):
+        raise BadOptionError(
+            f"{' '.join(command) or 'nothing'} is no script; type featscope run -o RUN -- python SCRIPT ARGUMENTS"
+        )
+    script = rest[0] if Path(rest[0]).is_file() else (shutil.which(rest[0]) or rest[0])
+    if not Path(script).is_file():
+        raise BadOptionError(f"the script {rest[0]} does not exist")
+
+    def run_script() -> Dict[str, Any]:
+        sys.path.insert(0, str(Path(script).resolve().parent))
+        return runpy.run_path(script, run_name="__main__")
+
+    return [script, *rest[1:]], run_script

@@ -1,0 +1,87 @@
+"""`featscope run`: your own script, captured."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import typer
+
+
+def run(
+    command: List[str] = typer.Argument(
+        ..., metavar="-- SCRIPT ARGUMENTS", help="As you type it: python tools/test.py ..."
+    ),
+    output: Path = typer.Option(..., "-o", "--output", metavar="RUN", help="Folder of the new run."),
+    layers: Optional[List[str]] = typer.Option(
+        None, "--layers", "-l", help="Name or glob of a layer, '!name' to leave one out; give it once for each."
+    ),
+    dtype: str = typer.Option("", help="Store as float32, float16, bfloat16 or uint8."),
+    reduce: str = typer.Option(
+        "", "-r", "--reduce", help="Store mean, absmean, max, l2, std or select_max of the channels."
+    ),
+    channels: str = typer.Option("", "-c", "--channels", help="Store these channels only: 0-15, 3,7 or top:16."),
+    every: int = typer.Option(1, min=1, help="Store every n-th sample."),
+    max_samples: int = typer.Option(0, min=0, help="Store at most so many samples."),
+    resume: bool = typer.Option(False, "--resume", help="Go on with a run that was stopped or killed."),
+    provenance: bool = typer.Option(True, help="Find which raw output gave each detection (OpenMMLab)."),
+) -> None:
+    """Run any Python script and capture the first model in it that has the layers.
+
+    \b
+    Nothing is edited: output, results and exit code are the script's own. Examples:
+      featscope run -o runs/test -- python tools/test.py config.py checkpoint.pth
+      featscope run -o runs/mine -l backbone -l neck -- python predict.py --image harbour.png
+      featscope run -o runs/yolo -- yolo predict model=best.pt source=photos
+      featscope run -o runs/mod -- python -m my.package.test
+      torchrun --nproc_per_node 2 -m featscope run -o runs/two -- tools/test.py config.py --launcher pytorch
+    """
+    from featscope.adapters.running import ScriptCapture, parse_command
+    from featscope.capturing.policy import make_policy
+    from featscope.cli.console import complain, remark
+
+    arguments, start = parse_command(command)
+    policy = {"dtype": dtype, "reduce": reduce, "channels": channels, "every": every, "max_samples": max_samples}
+    # The results are the script's: a disk that fills up ends the capture, not the script.
+    options: Dict[str, Any] = {"policy": make_policy(policy), "resume": resume, "on_error": "warn"}
+    capture = ScriptCapture(output, layers, provenance, **options)
+    saved = sys.argv
+    sys.argv = arguments
+    code: Any = 0
+    try:
+        with capture:
+            start()
+    except SystemExit as left:
+        code = left.code
+    except BaseException as error:  # noqa: BLE001 (the script's own, shown as Python shows it)
+        _show(error)
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1
+    finally:
+        sys.argv = saved
+    if isinstance(code, str):  # sys.exit("why")
+        typer.echo(code, err=True)
+        code = 1
+    if capture.found:
+        unfinished = f"; the script ended with {code}, so the run is unfinished" if code else ""
+        typer.echo(f"featscope: {capture.summary}{unfinished}; draw them: featscope heat {output}", err=True)
+    elif capture.missed is not None:
+        complain(f"the script ran no model with these layers: {capture.missed}")
+        code = code or 1
+    else:
+        remark("the script ran no PyTorch model that has weights: nothing was captured")
+        code = code or 1
+    raise typer.Exit(code or 0)
+
+
+def _show(error: BaseException) -> None:
+    """The script's own traceback, without the frames that started it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace)
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("<frozen") or Path(name).name == "runpy.py" or Path(name).parent == Path(__file__).parent
