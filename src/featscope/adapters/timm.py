@@ -15,9 +15,9 @@ from featscope.records import RunInfo
 
 def open_detector(opening: Opening) -> Detector:
     """A model of `timm.create_model`, fed as its own configuration says; images are stretched to its input."""
-    checkpoint = need_checkpoint(opening)
     if not timm.is_model(opening.target):
         raise unknown_name("timm model", opening.target, timm.list_models(), "timm.list_models()")
+    checkpoint = need_checkpoint(opening)
     torch.manual_seed(opening.seed)
     fitted = {"img_size": opening.input_size} if opening.input_size else {}
     try:

@@ -158,10 +158,10 @@ def _watched(model: Any) -> Iterator[_Seen]:
 
 def open_detector(opening: Opening) -> Detector:
     """A detector of `torchvision.models.detection`, by the name of its function."""
-    checkpoint = need_checkpoint(opening)
     known = torchvision.models.list_models(module=detection)
     if opening.target not in known:
         raise unknown_name("torchvision detector", opening.target, known, "torchvision.models.list_models()")
+    checkpoint = need_checkpoint(opening)
     torch.manual_seed(opening.seed)
     options: Dict[str, Any] = {}
     if opening.input_size and "ssd" not in opening.target:

@@ -144,6 +144,10 @@ class Capture:
             self._handles.append(self._model.register_forward_pre_hook(self._before_model, with_kwargs=True))
             self._handles.append(self._model.register_forward_hook(self._after_model))
             self._watch.attach()
+            for child in self._model.children():
+                if isinstance(child, torch.jit.ScriptModule):  # takes no hooks
+                    continue
+                self._handles.append(child.register_forward_pre_hook(self._before_child))
             if not self._compiled:
                 self._tokens.attach()
         except BaseException:
@@ -238,6 +242,12 @@ class Capture:
         self._batch.input_size = images and (images[1], images[2])
         if not self._batch.size:
             self._choose_samples(images[0] if images else 1)
+
+    def _before_child(self, _module: nn.Module, inputs: Tuple[Any, ...]) -> None:
+        """A model that makes its own batch of a list of images, as torchvision's, hands it to one of its parts."""
+        if self._batch.input_size is None and self._in_forward:
+            images = image_batch([value for value in inputs if isinstance(value, torch.Tensor)][:1])
+            self._batch.input_size = images and (images[1], images[2])
 
     def _after_model(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
         if not self._watch.ran and not self._stopped:

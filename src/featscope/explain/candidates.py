@@ -83,7 +83,7 @@ class Candidates:
 
     def score(self, source: Source, label: int) -> float:
         """The score of a class at a source."""
-        return float(self.levels[source.level].scores[source.index, label])
+        return float(self.levels[source.level].scores[source.index, label].detach())
 
     def best(self, label: Optional[int] = None) -> Target:
         """The highest raw score, of a class or of all: what an image without detections came closest to."""

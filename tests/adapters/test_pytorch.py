@@ -1,0 +1,66 @@
+"""Any PyTorch model, by the function that makes it."""
+
+import pytest
+import torch
+from adapters.contract import DetectorContract
+from torch import nn
+
+from featscope.adapters.opening import open_detector
+from featscope.errors import BadOptionError, CaptureError, UnknownNameError
+
+
+def make_model():
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(inplace=True), nn.Conv2d(8, 8, 3, 2, 1))
+
+
+def make_nothing():
+    return 7
+
+
+class TestPyTorch(DetectorContract):
+    layers = ("0", "2")
+    traceable = False
+
+    @staticmethod
+    def open():
+        return open_detector("adapters.test_pytorch:make_model", input_size=(96, 160), preprocess="fit=letterbox")
+
+
+def test_images_of_several_sizes_need_one_size(tmp_path):
+    from adapters.contract import write_images
+
+    detector = open_detector("adapters.test_pytorch:make_model")
+    items = [detector.prepare(path, path.stem) for path in write_images(tmp_path)]
+    with pytest.raises(BadOptionError, match="--input-size"):
+        detector.detect(items)
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoint", "error", "words"),
+    [
+        ("adapters.test_pytorch:make_nothing", "", BadOptionError, "gave a int"),
+        ("adapters.test_pytorch:nothing", "", BadOptionError, "cannot be loaded"),
+        ("adapters.test_pytorch:make_model", "missing.pth", BadOptionError, "does not exist"),
+        ("torchvison:retinanet", "random", UnknownNameError, "'torchvision'"),
+        ("nothing", "", BadOptionError, "is no model"),
+    ],
+)
+def test_bad_names(name, checkpoint, error, words):
+    with pytest.raises(error, match=words):
+        open_detector(name, checkpoint)
+
+
+def test_weights_of_another_architecture(tmp_path):
+    torch.save(nn.Conv2d(3, 4, 1).state_dict(), tmp_path / "other.pth")
+    with pytest.raises(CaptureError, match="does not fit the model: of 4 tensors 4 are missing"):
+        open_detector("adapters.test_pytorch:make_model", str(tmp_path / "other.pth"))
+
+
+def test_a_checkpoint_is_loaded_whole(tmp_path):
+    torch.manual_seed(5)
+    model = make_model()
+    torch.save(
+        {"state_dict": {f"module.{name}": value for name, value in model.state_dict().items()}}, tmp_path / "m.pth"
+    )
+    opened = open_detector("adapters.test_pytorch:make_model", str(tmp_path / "m.pth"))
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), opened.model.state_dict().values()))

@@ -1,0 +1,58 @@
+"""Sources: by value and box, with ties, and none that is guessed."""
+
+import torch
+
+from featscope.explain.candidates import CandidateLevel, Candidates
+from featscope.explain.provenance import find_sources
+from featscope.records import Boxes, Source
+
+
+def level(scores, boxes, grid=(2, 2, 1)):
+    scores = torch.tensor(scores)
+    return CandidateLevel(scores.logit(), scores, torch.tensor(boxes), "cell", grid)
+
+
+BOXES = [[0.0, 0.0, 4.0, 4.0], [8.0, 0.0, 12.0, 4.0], [0.0, 8.0, 4.0, 12.0], [8.0, 8.0, 12.0, 12.0]]
+
+
+def test_the_cell_is_named():
+    scores = [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8]]
+    candidates = Candidates([level(scores, BOXES), level(scores, [[v + 100 for v in b] for b in BOXES])], "xyxy")
+    found = find_sources(candidates, Boxes("xyxy", [BOXES[2], [v + 100 for v in BOXES[1]]], [1, 0], [0.6, 0.3]))
+    assert found == [[Source("cell", 2, 0, row=1, column=0)], [Source("cell", 1, 1, row=0, column=1)]]
+
+
+def test_a_score_alone_is_not_enough():
+    candidates = Candidates([level([[0.5], [0.5], [0.5], [0.1]], BOXES)], "xyxy")
+    assert find_sources(candidates, Boxes("xyxy", [BOXES[1]], [0], [0.5])) == [[Source("cell", 1, column=1)]]
+    assert find_sources(candidates, Boxes("xyxy", [[50.0, 50.0, 60.0, 60.0]], [0], [0.5])) == [[]]
+    assert find_sources(candidates, Boxes("xyxy", [BOXES[1]], [0], [0.25])) == [[]]
+
+
+def test_a_tie_is_named_as_one():
+    candidates = Candidates([level([[0.5]] * 4, [BOXES[0]] * 4)], "xyxy")
+    (found,) = find_sources(candidates, Boxes("xyxy", [BOXES[0]], [0], [0.5]))
+    assert [source.index for source in found] == [0, 1, 2, 3]
+
+
+def test_the_exact_score_wins_over_a_near_one():
+    exact = float(torch.tensor([0.5]))
+    candidates = Candidates([level([[0.5], [0.5 + 1e-6], [0.1], [0.1]], [BOXES[0]] * 4)], "xyxy")
+    (found,) = find_sources(candidates, Boxes("xyxy", [BOXES[0]], [0], [exact]))
+    assert [source.index for source in found] == [0]
+
+
+def test_a_rotated_box_has_several_names():
+    turned = [[10.0, 10.0, 8.0, 4.0, 0.3], [30.0, 10.0, 8.0, 4.0, 0.3]]
+    candidates = Candidates([level([[0.5], [0.5]], turned, (1, 2, 1))], "cxcywha")
+    quarter = [10.0, 10.0, 4.0, 8.0, 0.3 - 1.5707963]
+    (found,) = find_sources(candidates, Boxes("cxcywha", [quarter], [0], [0.5]))
+    assert found == [Source("cell", 0)]
+
+
+def test_a_box_for_every_class():
+    boxes = torch.stack([torch.tensor(BOXES), torch.tensor(BOXES) + 1], 1)
+    scores = torch.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8]])
+    candidates = Candidates([CandidateLevel(scores, scores, boxes, "roi")], "xyxy")
+    wanted = Boxes("xyxy", [[v + 1 for v in BOXES[3]]], [1], [0.8])
+    assert find_sources(candidates, wanted) == [[Source("roi", 3)]]
