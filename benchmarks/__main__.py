@@ -1,4 +1,4 @@
-"""Print the table: `python -m benchmarks [--only drawing|writing|hooking|scaling|capturing] [--folder DIR]`."""
+"""Print the table: `python -m benchmarks [--only NAME] [--folder DIR]`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=["drawing", "writing", "hooking", "scaling", "capturing"])
+    parser.add_argument("--only", choices=["drawing", "writing", "hooking", "scaling", "capturing", "explaining"])
     parser.add_argument("--images", type=int, default=200, help="images of the row about memory")
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk that is written to")
     options = parser.parse_args()
@@ -47,7 +47,11 @@ def main() -> None:
         from benchmarks import drawing
 
         show(drawing.rows())
-    if options.only != "drawing":
+    if options.only in (None, "explaining"):
+        from benchmarks import explaining
+
+        show(explaining.rows())
+    if options.only not in ("drawing", "explaining"):
         from benchmarks import capturing, hooking, scaling
 
         folder = capturing.temporary_folder(options.folder)

@@ -175,9 +175,10 @@ class DetectorContract:
         before = hooks(detector.model) if hasattr(detector.model, "modules") else 0
         run = tmp_path / "run"
         images = [tmp_path / "wide.png", tmp_path / "high.png"]
-        summary, failed = capture_images(detector, images, run, self.layers, batch_size=self.batch)
-        assert not failed
-        assert "of 2 samples" in summary
+        made = capture_images(detector, images, run, self.layers, batch_size=self.batch)
+        assert not made.failed
+        assert not made.remarks
+        assert "of 2 samples" in made.summary
         opened = open_run(run)
         assert opened.info.finished
         assert set(opened.samples) == {"wide", "high"}

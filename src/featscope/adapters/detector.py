@@ -56,10 +56,14 @@ class Item(NamedTuple):
 
 
 class Detected(NamedTuple):
-    """What was found in an item: its sample, complete, and the raw outputs if they were asked for."""
+    """What was found in an item: its sample, complete, and the raw outputs if they were asked for.
+
+    untraced: why there are no raw outputs though they were asked for.
+    """
 
     sample: Sample
     candidates: Optional[Candidates] = None
+    untraced: str = ""
 
 
 class Detector:

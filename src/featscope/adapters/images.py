@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 import msgspec
 
@@ -14,7 +14,7 @@ from featscope.adapters.detector import Detected, Detector, Item
 from featscope.capturing.estimate import Footprint
 from featscope.capturing.policy import SampleFilter
 from featscope.errors import BadImageError, BadOptionError
-from featscope.records import Policy, Sample
+from featscope.records import Policy
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -51,6 +51,14 @@ def without_gradients() -> ContextManager[Any]:
     return torch.no_grad() if torch is not None else nullcontext()
 
 
+class Captured(NamedTuple):
+    """What was written where, the images that failed, and what should be known of the others."""
+
+    summary: str
+    failed: List[str]
+    remarks: List[str]
+
+
 def capture_images(
     detector: Detector,
     images: Sequence[Path],
@@ -60,13 +68,14 @@ def capture_images(
     provenance: bool = True,
     done: Callable[[], None] = lambda: None,
     **options: Any,
-) -> Tuple[str, List[str]]:
-    """Run a detector on images and capture; returns what was written where, and what failed.
+) -> Captured:
+    """Run a detector on images and capture.
 
     provenance: find the source of each detection, where the detector's raw outputs are known. options:
     names, policy, resume and on_error of `featscope.capture`.
     """
     failed: List[str] = []
+    untraced: Set[str] = set()
     info = msgspec.structs.replace(detector.info, command=list(sys.argv))
     sink: Any = None
     captured = detector.capture(layers, output, info=info, dataset_size=len(images), **options)
@@ -81,13 +90,13 @@ def capture_images(
             if session.wanted:
                 with without_gradients():
                     found = detect_and_trace(detector, items) if provenance else detector.detect(items)
+                untraced.update(one.untraced for one in found if one.untraced)
                 session.describe([one.sample for one in found], [item.picture for item in items])
         if len(failed) == len(images):
             raise BadImageError(f"no image could be read; {failed[0]}")
-    return (
-        f"{sink.maps_written} maps of {sink.samples_written} samples, {sink.bytes_written / 1e6:.1f} MB, in {output}",
-        failed,
-    )
+    size = f"{sink.bytes_written / 1e6:.1f} MB"
+    summary = f"{sink.maps_written} maps of {sink.samples_written} samples, {size}, in {output}"
+    return Captured(summary, failed, [f"sources were not found: {why}" for why in sorted(untraced)])
 
 
 def detect_and_trace(detector: Detector, items: Sequence[Item]) -> List[Detected]:
@@ -98,16 +107,13 @@ def detect_and_trace(detector: Detector, items: Sequence[Item]) -> List[Detected
 
     found = detector.detect(items, candidates=True)
     return [
-        one._replace(sample=with_sources(one.sample, find_sources(one.candidates, one.sample.predictions)))
+        one._replace(
+            sample=msgspec.structs.replace(one.sample, sources=find_sources(one.candidates, one.sample.predictions))
+        )
         if one.candidates is not None and one.sample.predictions is not None
         else one
         for one in found
     ]
-
-
-def with_sources(sample: Sample, sources: Any) -> Sample:
-    """A sample that says where its detections come from."""
-    return msgspec.structs.replace(sample, sources=sources)
 
 
 class Estimate(NamedTuple):

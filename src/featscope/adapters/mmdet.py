@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import torch
 
 from featscope.adapters.detector import Detected, Detector, Item, Opening, Picture, need_checkpoint, no_candidates
+from featscope.adapters.mmdet_heads import HeadCalls
 from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.select import unwrap
 from featscope.errors import BadImageError, BadOptionError, MissingPackageError
@@ -94,28 +96,46 @@ class MMDetector(Detector):
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run `test_step`."""
-        from featscope.adapters.mmdet_heads import candidates_of, head_calls
+        from featscope.adapters.mmdet_heads import head_calls
         from featscope.adapters.mmengine import boxes_of, geometry_of
 
         batch = {
             "inputs": [item.inputs["inputs"] for item in items],
             "data_samples": [item.inputs["data_samples"].clone() for item in items],
         }
-        with head_calls(self.model) as calls:
+        with head_calls(self.model, tolerant=True) as noted:
             outputs = self.model.test_step(batch)
-        if candidates and not calls:
-            raise no_candidates(self)
-        raw = candidates_of(calls[-1]) if candidates else [None] * len(items)
+        if noted.unsupported:
+            warnings.warn(f"no boxes, only maps: {noted.unsupported}", RuntimeWarning, stacklevel=2)
+        raw: Sequence[Any] = [None] * len(items)
+        untraced = ""
+        if candidates:
+            raw, untraced = self._candidates(noted, len(items))
         samples = [
             Sample(
                 id=item.sample.id,
                 path=item.sample.path,
                 geometry=geometry_of(output.metainfo),
-                predictions=boxes_of(output.get("pred_instances")),
+                predictions=None if noted.unsupported else boxes_of(output.get("pred_instances")),
             )
             for item, output in zip(items, outputs)
         ]
-        return [Detected(sample, found) for sample, found in zip(samples, raw)]
+        return [Detected(sample, found, untraced) for sample, found in zip(samples, raw)]
+
+    def _candidates(self, noted: HeadCalls, count: int) -> Tuple[Sequence[Any], str]:
+        """The raw outputs of each item, or why there are none: a head may be anything, and is the user's."""
+        from featscope.adapters.mmdet_heads import candidates_of
+
+        if noted.last is None:
+            return [None] * count, str(no_candidates(self))
+        if noted.unsupported:
+            return [None] * count, f"no boxes can be made on this device: {noted.unsupported}"
+        try:
+            found = candidates_of(noted.last)
+        except Exception as error:  # noqa: BLE001
+            kind = type(noted.last.head).__name__
+            return [None] * count, f"the raw outputs of {kind} could not be read: {error}"
+        return (found, "") if len(found) == count else ([None] * count, "the head gave boxes for other images")
 
 
 def open_detector(opening: Opening) -> MMDetector:

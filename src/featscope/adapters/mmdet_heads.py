@@ -6,7 +6,8 @@ import copy
 import inspect
 import sys
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 
@@ -27,34 +28,66 @@ def has_box_head(model: torch.nn.Module) -> bool:
     return any(callable(method) and bool(_kind(method)) for method in methods)
 
 
+@dataclass
+class HeadCalls:
+    """The calls of one forward. unsupported: why boxes could not be made, with `tolerant`."""
+
+    calls: List[HeadCall] = field(default_factory=list)
+    unsupported: str = ""
+
+    @property
+    def last(self) -> Optional[HeadCall]:
+        """The call that made the detections."""
+        return self.calls[-1] if self.calls else None
+
+    def clear(self) -> None:
+        """Forget the forward."""
+        self.calls.clear()
+        self.unsupported = ""
+
+
 @contextmanager
-def head_calls(model: torch.nn.Module) -> Iterator[List[HeadCall]]:
+def head_calls(model: torch.nn.Module, tolerant: bool = False) -> Iterator[HeadCalls]:
     """Note each call of a box head's `predict_by_feat`; the last is what the detections are made of.
 
-    The model is as before afterwards.
+    tolerant: where an operation of the framework does not exist on this device (RepPoints' polygons on a
+    CPU) there are no boxes, and the forward goes on. The model is as before afterwards.
     """
-    calls: List[HeadCall] = []
+    noted = HeadCalls()
     watched = []
     for module in model.modules():
         method = getattr(module, "predict_by_feat", None)
         if callable(method) and _kind(method):
-            module.__dict__["predict_by_feat"] = _noting(module, method, calls)
+            module.__dict__["predict_by_feat"] = _noting(module, method, noted, tolerant)
             watched.append(module)
     try:
-        yield calls
+        yield noted
     finally:
         for module in watched:
             del module.__dict__["predict_by_feat"]
 
 
-def _noting(module: Any, method: Any, calls: List[HeadCall]) -> Any:
+def _noting(module: Any, method: Any, noted: HeadCalls, tolerant: bool) -> Any:
     signature = inspect.signature(method)
 
     def predict_by_feat(*arguments: Any, **named: Any) -> Any:
-        calls.append(HeadCall(module, dict(signature.bind(*arguments, **named).arguments)))
-        return method(*arguments, **named)
+        bound = dict(signature.bind(*arguments, **named).arguments)
+        noted.calls.append(HeadCall(module, bound))
+        try:
+            return method(*arguments, **named)
+        except RuntimeError as error:
+            if not (tolerant and "implementation for device" in str(error)):
+                raise
+            noted.unsupported = str(error)
+            return [_no_boxes() for _ in bound["batch_img_metas"]]
 
     return predict_by_feat
+
+
+def _no_boxes() -> Any:
+    from mmengine.structures import InstanceData
+
+    return InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0, dtype=torch.long))
 
 
 def _kind(method: Any) -> str:
@@ -68,7 +101,7 @@ def _kind(method: Any) -> str:
 
 
 def candidates_of(call: HeadCall) -> List[Candidates]:
-    """The candidates of each image of a batch, in pixels of the originals where the call asked for that."""
+    """The candidates of each image of a batch, in pixels of the originals."""
     kind = _kind(type(call.head).predict_by_feat.__get__(call.head))
     if kind == "roi":
         return _regions(call)
@@ -86,12 +119,10 @@ def _form(boxes: torch.Tensor) -> str:
 
 def _regions(call: HeadCall) -> List[Candidates]:
     head, named = call.head, dict(call.arguments)
-    scores_of, rescale = named["cls_scores"], named.get("rescale", False)
-    raw = head.predict_by_feat(
-        named["rois"], scores_of, named["bbox_preds"], named["batch_img_metas"], rcnn_test_cfg=None, rescale=rescale
-    )
+    # Without a config nothing is suppressed. Where masks follow, the boxes are rescaled behind them.
+    raw = type(head).predict_by_feat(head, **{**named, "rcnn_test_cfg": None, "rescale": True})
     found = []
-    for image, logits in zip(raw, scores_of):
+    for image, logits in zip(raw, named["cls_scores"]):
         size = 5 if "Rotated" in type(head.bbox_coder).__name__ or head.bbox_coder.encode_size == 5 else 4
         boxes = image.bboxes.reshape(len(logits), -1, size)
         scores = image.scores[:, : head.num_classes]  # the last class is the background
@@ -113,8 +144,7 @@ def _queries(call: HeadCall) -> List[Candidates]:
         height, width = meta["img_shape"][:2]
         corners = torch.cat([boxes[:, :2] - boxes[:, 2:4] / 2, boxes[:, :2] + boxes[:, 2:4] / 2], 1)
         corners = (corners.clamp(0, 1)) * corners.new_tensor([width, height, width, height])
-        if call.arguments.get("rescale", True):
-            corners = corners / corners.new_tensor(meta["scale_factor"]).repeat(2)
+        corners = corners / corners.new_tensor(meta["scale_factor"]).repeat(2)
         found.append(Candidates([CandidateLevel(logits, scores, corners, "query")], "xyxy"))
     return found
 
@@ -128,7 +158,7 @@ def _cells(call: HeadCall) -> List[Candidates]:
     metas = named["batch_img_metas"]
     config = copy.deepcopy(named.get("cfg") or head.test_cfg)
     config.update(min_bbox_size=-1, score_thr=-1.0, nms_pre=-1)
-    named.update(cfg=config, with_nms=False)
+    named.update(cfg=config, with_nms=False, rescale=True)
     seen: List[torch.Tensor] = []
     with _decoding_all(type(head), seen):
         raw = type(head).predict_by_feat(head, **named)

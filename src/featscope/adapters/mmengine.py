@@ -13,7 +13,7 @@ import sys
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from featscope.adapters.detector import versions
-from featscope.adapters.mmdet_heads import candidates_of, head_calls
+from featscope.adapters.mmdet_heads import HeadCalls, candidates_of, head_calls
 from featscope.capturing.policy import make_policy
 from featscope.capturing.session import Capture, capture
 from featscope.explain.provenance import find_sources
@@ -200,7 +200,7 @@ class LoopCapture:
         self.session: Capture = capture(model, patterns, to, **options)
         self.session.__enter__()
         self._traced = ExitStack()
-        self._calls: List[Any] = self._traced.enter_context(head_calls(model)) if provenance else []
+        self._calls = self._traced.enter_context(head_calls(model)) if provenance else HeadCalls()
 
     def before_batch(self, number: int, data_batch: Mapping[str, Any]) -> bool:
         """The batch that comes: its number and its samples. Returns whether any of them is to be stored."""
@@ -236,15 +236,15 @@ class LoopCapture:
 
     def _candidates(self, count: int) -> Sequence[Any]:
         """The raw outputs that the batch's detections are of; a head that is not known costs the loop nothing."""
-        if not (self._calls and self.session.wanted):
+        if self._calls.last is None or not self.session.wanted:
             return ()
         try:
             with torch.no_grad():
-                found = candidates_of(self._calls[-1])
-        except Exception as error:  # noqa: BLE001 (a head of the user's own may be anything; the test goes on)
+                found = candidates_of(self._calls.last)
+        except Exception as error:  # noqa: BLE001 (a head may be anything, and is the user's; the test goes on)
             warnings.warn(f"featscope cannot trace the detections of this head: {error}", RuntimeWarning, stacklevel=2)
             self._traced.close()
-            self._calls = []
+            self._calls = HeadCalls()
             return ()
         return found if len(found) == count else ()
 

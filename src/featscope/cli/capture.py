@@ -113,10 +113,8 @@ def run(
         _tell(estimate_run(detector, samples, layers or None, policy, renamed), output)
         return
     with progress("images", len(found)) as done:
-        summary, failed = capture_images(
-            detector, found, output, layers or None, batch_size, provenance, done, **options
-        )
-    finish(f"{summary}; draw them: featscope heat {output}", failed + _unfinished(output))
+        made = capture_images(detector, found, output, layers or None, batch_size, provenance, done, **options)
+    finish(f"{made.summary}; draw them: featscope heat {output}", made.failed + _unfinished(output), made.remarks)
 
 
 def _unfinished(output: Path) -> List[str]:

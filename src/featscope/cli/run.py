@@ -84,4 +84,6 @@ def _show(error: BaseException) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name.startswith("<frozen") or Path(name).name == "runpy.py" or Path(__file__).parents[1] in Path(name).parents
+    return (
+        name.startswith("<frozen") or Path(name).name == "runpy.py" or Path(__file__).parents[1] in Path(name).parents
+    )

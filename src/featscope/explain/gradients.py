@@ -46,7 +46,7 @@ def explain_by_gradient(
         found = detector.detect([item], candidates=True)[0]
     probe.check()
     sample, candidates = found.sample, found.candidates
-    targets = choice.of(sample, candidates, detector.info.classes)
+    targets = choice.of(found, detector.info.classes)
     activations = probe.maps(probe.kept, 0)
     explanations = []
     for target in targets:

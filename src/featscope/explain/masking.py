@@ -163,7 +163,7 @@ def explain_by_masking(
     """
     with torch.no_grad(), Probe(detector.model, layer, gradients=False) if layer else _nothing() as probe:
         found = detector.detect([item], candidates=True)[0]
-    targets = choice.of(found.sample, found.candidates, detector.info.classes)
+    targets = choice.of(found, detector.info.classes)
     if method == "d-rise":
         heats, level = _d_rise(detector, item, targets, masks, batch_size, seed, done), 0
         maps = [(heat, level) for heat in heats]

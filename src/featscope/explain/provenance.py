@@ -55,4 +55,9 @@ def _same_box(boxes: NDArray[np.float64], box: NDArray[np.float64], form: str) -
     # A rectangle has four names: its corners, from each of which one may start, are the same.
     mine, theirs = rotated_corners(boxes), rotated_corners(box)[0]
     apart = [np.abs(mine - np.roll(theirs, turn, 0)).max((1, 2)) for turn in range(4)]
-    return np.asarray(np.min(apart, 0) <= limit)
+    same = np.asarray(np.min(apart, 0) <= limit)
+    if same.any():
+        return same
+    # H2RBox turns the boxes of round and square classes upright after decoding: place and size are left.
+    sizes = np.abs(np.sort(boxes[:, 2:4], 1) - np.sort(box[2:4])).max(1)
+    return np.asarray((np.abs(boxes[:, :2] - box[:2]).max(1) <= limit) & (sizes <= limit))

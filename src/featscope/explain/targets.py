@@ -30,11 +30,15 @@ class Choice(NamedTuple):
     label: str = ""
     numbers: Sequence[int] = ()
 
-    def of(self, sample: Sample, candidates: Candidates, classes: Sequence[str]) -> List[Target]:
-        """The targets among an image's detections, best first; where there are none, its best raw score.
+    def of(self, found: Any, classes: Sequence[str]) -> List[Target]:
+        """The targets among what was detected in an image, best first; where there is none, its best raw score.
 
         Raises `UnknownNameError` for a class and `BadOptionError` for a number that does not exist.
         """
+        sample: Sample = found.sample
+        candidates: Optional[Candidates] = found.candidates
+        if candidates is None:
+            raise CaptureError(f"nothing can be explained in {sample.id}: {found.untraced}")
         wanted = self._class(classes, candidates)
         predictions = sample.predictions
         if predictions is None or not predictions.boxes:
