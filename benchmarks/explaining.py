@@ -52,7 +52,7 @@ def _eigen_cam() -> Iterator[Row]:
 
 
 _OURS = "from featscope.arrays.reduce import reduce\nrun = lambda x: reduce(x, 'pc1')"
-_PEER = "from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection as project\nrun = lambda x: project(x[None])"
+_PEER = "import pytorch_grad_cam.utils.svd_on_activations as svd\nrun = lambda x: svd.get_2d_projection(x[None])"
 
 
 def _peak(code: str) -> int:
