@@ -19,7 +19,7 @@ PEERS = {
 }
 
 
-@pytest.mark.parametrize("layer", ["backbone.layer3", "neck.lateral_convs.2"])
+@pytest.mark.parametrize("layer", ["backbone.layer3", "backbone.layer4"])
 @pytest.mark.parametrize("method", PEERS)
 def test_the_same_as_grad_cam(method, layer):
     peers = pytest.importorskip("pytorch_grad_cam")

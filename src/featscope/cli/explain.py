@@ -82,7 +82,9 @@ def run(
         output = output or run_folder / "explain"
     else:
         from featscope.adapters.images import named_images
+        from featscope.adapters.opening import split_name
 
+        split_name(source)
         named = named_images(models.images_of(images))
         output = output or Path("featscope-explain")
     if not named:

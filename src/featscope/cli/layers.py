@@ -9,7 +9,7 @@ import typer
 
 from featscope.cli import models
 
-_NOISE = {"mmdet": (1024, 1024), "pytorch": (512, 512)}
+_NOISE = {"mmdet": (1024, 1024), "pytorch": (512, 512), "demo": (464, 640)}
 
 
 def run(

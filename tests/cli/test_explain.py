@@ -1,0 +1,130 @@
+"""`featscope explain` as a user types it, on the built-in detector."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featscope.cli import main
+from featscope.demo.scenes import draw_scene
+from featscope.render.png import read_text
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A photo, and a run of it."""
+    folder = tmp_path_factory.mktemp("explain")
+    Image.fromarray(draw_scene(3).image).save(folder / "harbour.png")
+    with pytest.raises(SystemExit) as left:
+        main(["capture", "demo", "-i", str(folder / "harbour.png"), "-o", str(folder / "run"), "-l", "neck"])
+    assert left.value.code == 0
+    return folder
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return left.value.code, captured.out, captured.err
+
+
+def test_every_detection_is_listed_with_its_source(place, capsys):
+    code, out, _ = call(capsys, "explain", place / "run", "--list")
+    assert code == 0
+    rows = [line.split() for line in out.splitlines()[1:-1]]
+    (sample,) = [json.loads(line) for line in (place / "run" / "samples-00000.jsonl").read_text().splitlines()]
+    assert len(rows) == len(sample["predictions"]["boxes"]) > 10
+    for number, (row, sources) in enumerate(zip(rows, sample["sources"])):
+        (source,) = sources
+        assert row[0] == "harbour"
+        assert row[1] == str(number)
+        place_words = ["level", str(source.get("level", 0)), "row", str(source.get("row", 0))]
+        assert row[-6:-2] == place_words
+        assert row[-1] == str(source.get("column", 0))
+    assert f"{len(rows)} detections of 1 images: {len(rows)} one source" in out
+
+
+def test_a_run_is_explained(place, capsys):
+    code, out, err = call(capsys, "explain", place / "run", "--box", 2, "-m", "layercam", "-m", "odam")
+    assert code == 0, err
+    assert "2 maps of 1 boxes in 1 images" in out
+    (picture,) = (place / "run" / "explain" / "harbour").glob("box_2_*_layercam_neck_level_*.png")
+    text = read_text(picture)
+    assert text["method"] == "layercam"
+    assert text["source"].startswith("cell ")
+    assert Image.open(picture).size == Image.open(place / "harbour.png").size
+    heat = np.load(picture.with_suffix(".npy"), allow_pickle=False)
+    assert heat.dtype == np.float32
+    assert heat.max() > 0
+
+
+def test_the_picture_is_bright_where_the_map_is_and_the_image_elsewhere(place, capsys, tmp_path):
+    call(capsys, "explain", "demo", "-i", place / "harbour.png", "-o", tmp_path / "why", "--top", 1)
+    (picture,) = (tmp_path / "why" / "harbour").glob("*.png")
+    drawn = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    image = np.asarray(Image.open(place / "harbour.png").convert("RGB")).astype(int)
+    heat = np.load(picture.with_suffix(".npy"))
+    changed = np.abs(drawn - image).sum(2)
+    assert (changed == 0).mean() > 0.8
+    rows, columns = heat.shape
+    far = np.kron(heat > 0.5 * heat.max(), np.ones((2, 2), bool))
+    assert far.any()
+    assert changed.max() > 100
+
+
+def test_faithfulness_is_a_table_a_file_and_a_plot(place, capsys, tmp_path):
+    code, out, _ = call(
+        capsys, "explain", "demo", "-i", place / "harbour.png", "-o", tmp_path / "why", "--top", 1,
+        "-m", "hirescam", "-m", "eigen-cam", "--faithfulness",
+    )  # fmt: skip
+    assert code == 0
+    assert "pointing" in out
+    lines = (tmp_path / "why" / "faithfulness.csv").read_text().splitlines()
+    means = {line.split(",")[0]: [float(v) for v in line.split(",")[2:]] for line in lines if ",all," in line}
+    assert means["hirescam"][0] == means["eigen-cam"][0] == 1
+    assert means["hirescam"][2] > means["eigen-cam"][2], "energy in the box"
+    chart = np.asarray(Image.open(tmp_path / "why" / "faithfulness.png"))
+    assert len(np.unique(chart.reshape(-1, 3), axis=0)) > 5
+
+
+def test_an_image_without_detections(place, capsys, tmp_path):
+    code, out, err = call(
+        capsys, "explain", "demo", "-i", place / "harbour.png", "-o", tmp_path / "why", "--score-threshold", 0.99
+    )
+    assert code == 0, err
+    assert "best raw score" in err
+    assert list((tmp_path / "why" / "harbour").glob("best_raw_score_*.png"))
+
+
+def test_a_broken_image_does_not_stop_the_others(place, capsys, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"no image")
+    (tmp_path / "photos" / "b.png").write_bytes((place / "harbour.png").read_bytes())
+    code, out, err = call(capsys, "explain", "demo", "-i", tmp_path / "photos", "-o", tmp_path / "why", "--top", 1)
+    assert code == 1
+    assert "a.png cannot be read" in err
+    assert "1 maps of 1 boxes" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{run}", "-m", "gradcam"], "'grad-cam'"),
+        (["{run}", "-l", "nekc"], "'neck'"),
+        (["{run}", "--class", "plain"], "'plane'"),
+        (["{run}", "--box", "400"], "no box 400"),
+        (["{run}", "--side", "heigth"], "'height'"),
+        (["{run}", "--side", "x", "-m", "d-rise"], "leave out d-rise"),
+        (["{run}", "--sample", "nothing"], "no sample 'nothing'"),
+        (["demo"], "name one"),
+        (["demo", "--list"], "is no run"),
+        (["nothing"], "is no model"),
+        (["demo", "-i", "missing.png"], "does not exist"),
+    ],
+)
+def test_bad_input_is_one_clear_line(place, capsys, arguments, words):
+    code, _, err = call(capsys, "explain", *(a.format(run=place / "run") for a in arguments))
+    assert code == 1
+    assert words in err
+    assert "Traceback" not in err
