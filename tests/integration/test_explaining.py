@@ -1,0 +1,161 @@
+"""Provenance and explanations of real detectors with real weights, on real images."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from adapters.contract import DetectorContract
+
+from featscope.adapters.images import detect_and_trace
+from featscope.adapters.opening import open_detector
+from featscope.explain.faithfulness import inside_box, measure, table
+from featscope.explain.gradients import explain_by_gradient
+from featscope.explain.masking import explain_by_masking
+from featscope.explain.targets import Choice
+
+from .conftest import PROJECT, SHARED
+
+AERIAL = SHARED / "data" / "aerial"
+NATURAL = SHARED / "data" / "natural"
+
+
+def config_of(name):
+    mmdet = pytest.importorskip("mmdet")
+    return str(Path(mmdet.__file__).parent / ".mim" / "configs" / name)
+
+
+@lru_cache(maxsize=None)
+def s2anet(threshold=None):
+    pytest.importorskip("mmrotate")
+    models = SHARED / "models"
+    return open_detector(str(models / "s2anet_tiny.py"), str(models / "s2anet_tiny.pth"), score_threshold=threshold)
+
+
+@lru_cache(maxsize=None)
+def yolox(threshold=None):
+    config = config_of("yolox/yolox_nano_8xb8-300e_coco.py")
+    return open_detector(config, str(SHARED / "models" / "yolox_nano_coco_mmdet.pth"), score_threshold=threshold)
+
+
+@lru_cache(maxsize=None)
+def faster_rcnn():
+    config = config_of("faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py")
+    options = {"model.backbone.init_cfg": None}
+    return open_detector(config, "random", config_options=options, score_threshold=0.001)
+
+
+class TestS2ANet(DetectorContract):
+    layers = ("backbone", "neck", "bbox_head_init", "bbox_head_refine")
+
+    @staticmethod
+    def open():
+        return s2anet(0.02)
+
+    def logit_place(self, detector, source, label, image):
+        return detector.model.bbox_head_refine[0].retina_cls, source.level, (image, label, source.row, source.column)
+
+
+class TestYOLOX(DetectorContract):
+    clipped = False
+    layers = ("backbone", "neck", "bbox_head")
+
+    @staticmethod
+    def open():
+        return yolox(0.001)
+
+    def logit_place(self, detector, source, label, image):
+        head = detector.model.bbox_head.multi_level_conv_cls[source.level]
+        return head, 0, (image, label, source.row, source.column)
+
+
+def images_of(*folders):
+    return sorted(p for folder in folders for p in folder.rglob("*") if p.suffix in (".png", ".jpg"))
+
+
+@pytest.mark.parametrize(
+    ("make", "images"),
+    [
+        (s2anet, lambda: images_of(AERIAL / "dota_devkit", AERIAL / "dota8_train")),
+        (yolox, lambda: images_of(NATURAL)),
+        (faster_rcnn, lambda: images_of(NATURAL)[:4]),
+    ],
+    ids=["S2ANet", "YOLOX-nano", "Faster R-CNN"],
+)
+def test_detections_resolve_to_a_source(make, images):
+    """At least 99.9 % to one source or a tie, in batches of two."""
+    detector, paths = make(), images()
+    assert paths
+    found = lost = 0
+    for start in range(0, len(paths), 2):
+        items = [detector.prepare(path, path.stem) for path in paths[start : start + 2]]
+        with torch.no_grad():
+            for one in detect_and_trace(detector, items):
+                found += len(one.sample.sources)
+                lost += sum(not sources for sources in one.sample.sources)
+    assert found >= 200
+    assert lost <= 0.001 * found
+
+
+def test_the_map_of_a_ship_lies_on_it_and_not_on_its_neighbour():
+    detector = s2anet()
+    item = detector.prepare(AERIAL / "dota_devkit" / "images" / "P0706.png", "P0706")
+    found = explain_by_gradient(detector, item, "neck", ["layercam"], Choice(label="ship", top=8))
+    assert len(found) == 8
+    for explanation in found:
+        assert detector.info.classes[explanation.target.label] == "ship"
+        share = inside_box(explanation)
+        assert share[np.unravel_index(explanation.heat.argmax(), explanation.heat.shape)] > 0
+        mine = (explanation.heat * share).sum() / share.sum()
+        for other in found:
+            theirs = inside_box(other)
+            if other is not explanation and not (theirs * share).any() and theirs.shape == share.shape:
+                assert mine > 1.5 * (explanation.heat * theirs).sum() / theirs.sum()
+
+
+def test_yolox_sees_what_it_names():
+    detector = yolox()
+    path = images_of(NATURAL / "coco_val")[0]
+    item = detector.prepare(path, "room")
+    found = explain_by_gradient(detector, item, "neck", ["layercam", "eigen-cam"], Choice(top=4))
+    rows = {row[0]: row for row in table(list(measure(detector, item, found))) if row[1] == "all"}
+    assert rows["layercam"][3] == 1.0, "every strongest cell lies in its box"
+    assert rows["layercam"][4] > 2 * rows["eigen-cam"][4], "energy in the box"
+    assert rows["layercam"][5] < rows["eigen-cam"][5], "deletion"
+
+
+def test_d_rise_of_rotated_boxes():
+    """The built-in detector is quick; S2ANet itself with few masks: what is not the ship may be hidden."""
+    detector = s2anet()
+    item = detector.prepare(AERIAL / "dota_devkit" / "images" / "P0706.png", "P0706")
+    (found,) = explain_by_masking(detector, item, "", "d-rise", Choice(label="ship", top=1), masks=24, batch_size=4)
+    share = inside_box(found)
+    assert (found.heat * share).sum() / share.sum() > 2 * found.heat.mean()
+
+
+def test_one_side_of_a_rotated_box():
+    detector = s2anet()
+    item = detector.prepare(AERIAL / "dota_devkit" / "images" / "P0706.png", "P0706")
+    for side in ("x", "angle"):
+        (found,) = explain_by_gradient(detector, item, "neck", ["layercam"], Choice(label="ship", top=1), side)
+        assert found.side == side
+        share = inside_box(found)
+        assert (found.heat * share).sum() / share.sum() > 10 * found.heat.mean()
+
+
+def test_the_region_of_a_two_stage_detector():
+    detector = faster_rcnn()
+    item = detector.prepare(images_of(NATURAL / "coco_val")[0], "room")
+    (found,) = explain_by_gradient(detector, item, "neck", ["hirescam"], Choice(top=1), on_error=print) or [None]
+    if found is not None:
+        assert found.target.source.kind == "roi"
+
+
+def test_half_of_a_config(tmp_path):
+    """Nothing is downloaded, and a checkpoint of another architecture is named."""
+    from featscope.errors import CaptureError
+
+    with pytest.raises(CaptureError, match="does not fit the model"):
+        open_detector(str(SHARED / "models" / "s2anet_tiny.py"), str(SHARED / "models" / "yolox_nano_coco_mmdet.pth"))
+    assert PROJECT.exists()
