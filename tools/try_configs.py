@@ -9,6 +9,7 @@ import contextlib
 import gc
 import importlib
 import io
+import re
 import signal
 import sys
 import tempfile
@@ -97,6 +98,8 @@ def attempt(path, image, size):
 def reason(error):
     """Why a config could not be tried, in one line."""
     text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r", the current sys.path is.*", "", text)
+    text = re.sub(r"(?:/[\w.+-]+)+/([\w.+-]+)", r"\1", text)  # paths of this machine are nobody's business
     return f"{type(error).__name__}: {text[:150]}".replace("|", "/")
 
 

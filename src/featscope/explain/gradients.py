@@ -7,7 +7,7 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 import torch
 
-from featscope.errors import CaptureError, unknown_name
+from featscope.errors import CaptureError, FeatscopeError, unknown_name
 from featscope.explain.cam import METHODS
 from featscope.explain.candidates import Candidates, Target
 from featscope.explain.explanation import Explanation
@@ -42,8 +42,14 @@ def explain_by_gradient(
     for method in methods:
         if method not in METHODS:
             raise unknown_name("method", method, METHODS, "featscope explain --help")
-    with torch.enable_grad(), Probe(detector.model, layer) as probe:
-        found = detector.detect([item], candidates=True)[0]
+    try:
+        with torch.enable_grad(), Probe(detector.model, layer) as probe:
+            found = detector.detect([item], candidates=True)[0]
+    except RuntimeError as error:
+        if isinstance(error, FeatscopeError):
+            raise
+        fact = str(error).splitlines()[0][:200]
+        raise CaptureError(f"the model does not run with gradients ({fact}); -m d-rise needs none") from error
     probe.check()
     sample, candidates = found.sample, found.candidates
     targets = choice.of(found, detector.info.classes)
