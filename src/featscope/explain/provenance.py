@@ -26,22 +26,27 @@ def find_sources(candidates: Candidates, predictions: Boxes) -> List[List[Source
     A candidate is the source if its score for the detection's class is the detection's and its box too.
     Where several are (a network that repeats itself, two equal proposals) all are named.
     """
-    scores = [as_array(level.scores) for level in candidates.levels]
-    boxes = [as_array(level.boxes) for level in candidates.levels]
-    found: List[List[Source]] = []
-    for box, label, score in zip(predictions.boxes, predictions.labels, predictions.scores):
-        close: List[Tuple[float, Source]] = []
-        for number, level in enumerate(candidates.levels):
-            if label < scores[number].shape[1]:
-                apart = np.abs(scores[number][:, label] - score)
-                near = np.flatnonzero(apart <= _SAME_SCORE)
-                own = boxes[number][near] if boxes[number].ndim == 2 else boxes[number][near, label]
-                same = near[_same_box(own, np.asarray(box), candidates.form)]
-                close += [(float(apart[index]), level.source(int(index), number)) for index in same]
-        # Where one has the score to the last digit, others that merely come close are not it.
-        exact = [source for distance, source in close if distance == 0]
-        found.append(exact or [source for _, source in close])
-    return found
+    wanted = np.array(predictions.scores, np.float64)
+    labels = np.array(predictions.labels, int)
+    found: List[List[Tuple[float, Source]]] = [[] for _ in predictions.boxes]
+    for number, level in enumerate(candidates.levels):
+        scores, boxes = as_array(level.scores), as_array(level.boxes)
+        for label in np.unique(labels[labels < scores.shape[1]]):
+            column = scores[:, label]
+            order = np.argsort(column, kind="stable")
+            detections = np.flatnonzero(labels == label)
+            first = np.searchsorted(column[order], wanted[detections] - _SAME_SCORE, "left")
+            last = np.searchsorted(column[order], wanted[detections] + _SAME_SCORE, "right")
+            for place in np.flatnonzero(last > first):
+                near = np.sort(order[first[place] : last[place]])
+                own = boxes[near] if boxes.ndim == 2 else boxes[near, label]
+                detection = int(detections[place])
+                same = near[_same_box(own, np.asarray(predictions.boxes[detection]), candidates.form)]
+                apart = np.abs(column[same] - wanted[detection])
+                found[detection] += [(float(d), level.source(int(i), number)) for d, i in zip(apart, same)]
+    # Where one has the score to the last digit, others that merely come close are not it.
+    exact = [[source for distance, source in close if distance == 0] for close in found]
+    return [one or [source for _, source in close] for one, close in zip(exact, found)]
 
 
 def _same_box(boxes: NDArray[np.float64], box: NDArray[np.float64], form: str) -> NDArray[np.bool_]:
