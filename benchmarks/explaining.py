@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Callable, Dict, Iterator
 
@@ -104,6 +105,11 @@ def _detectors() -> Iterator:
     image = shared / "data" / "aerial" / "dota_devkit" / "images" / "P0706.png"
     if weights.exists():
         yield "S2ANet-tiny", open_detector(str(weights.with_suffix(".py")), str(weights)), image, "neck"
+        mmdet_root = Path(import_module("mmdet").__file__).parent / ".mim" / "configs"
+        yolox = mmdet_root / "yolox" / "yolox_nano_8xb8-300e_coco.py"
+        room = min((shared / "data" / "natural" / "coco_val").glob("*.jpg"))
+        nano = open_detector(str(yolox), str(weights.with_name("yolox_nano_coco_mmdet.pth")))
+        yield "YOLOX-nano", nano, room, "neck"
         options = {"config_options": {"model.backbone.init_cfg": None}, "score_threshold": 0.01}
         config = root / "oriented_rcnn" / "oriented-rcnn-le90_r50_fpn_1x_dota.py"
         yield "Oriented R-CNN R50", open_detector(str(config), "random", **options), image, "neck"

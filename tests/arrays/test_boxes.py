@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from featscope.arrays.boxes import rotated_corners, rotated_iou
+from featscope.arrays.boxes import paired_iou, rotated_corners, rotated_iou
 
 
 def test_a_quarter_turn_swaps_the_sides():
@@ -40,3 +40,18 @@ def test_far_from_the_origin_and_against_sampled_points(random):
 
 def test_no_boxes():
     assert rotated_iou(np.zeros((0, 5)), np.zeros((3, 5))).shape == (0, 3)
+
+
+def test_pairs_overlap_as_the_whole_table_says():
+    random = np.random.default_rng(2)
+    boxes = np.concatenate(
+        [random.uniform(0, 40, (30, 2)), random.uniform(2, 20, (30, 2)), random.uniform(-3, 3, (30, 1))], 1
+    )
+    np.testing.assert_allclose(
+        paired_iou("cxcywha", boxes[:15], boxes[15:]), np.diag(rotated_iou(boxes[:15], boxes[15:]))
+    )
+    straight = np.concatenate([boxes[:, :2] - boxes[:, 2:4] / 2, boxes[:, :2] + boxes[:, 2:4] / 2], 1)
+    upright = np.concatenate([boxes[:, :4], np.zeros((30, 1))], 1)
+    np.testing.assert_allclose(
+        paired_iou("xyxy", straight[:15], straight[15:]), np.diag(rotated_iou(upright[:15], upright[15:])), atol=1e-9
+    )

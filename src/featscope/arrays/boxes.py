@@ -78,6 +78,24 @@ def rotated_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.
     return np.clip(overlap / np.maximum(union, 1e-12), 0.0, 1.0)
 
 
+def paired_iou(form: str, a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Intersection over union of boxes pair by pair: (n, ...) each, 'xyxy' or 'cxcywha' -> (n,) in [0, 1].
+
+    >>> paired_iou("xyxy", np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2]])).round(3).tolist()
+    [0.333]
+    """
+    if form == "xyxy":
+        overlap = (np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])).clip(0).prod(1)
+        area = (a[:, 2:] - a[:, :2]).clip(0).prod(1) + (b[:, 2:] - b[:, :2]).clip(0).prod(1)
+    else:
+        # Boxes whose circumscribed circles are apart cannot meet: only the others are worked out.
+        near = np.hypot(*(a[:, :2] - b[:, :2]).T) < (np.hypot(a[:, 2], a[:, 3]) + np.hypot(b[:, 2], b[:, 3])) / 2
+        overlap = np.zeros(len(a))
+        overlap[near] = convex_overlap(rotated_corners(a[near]), rotated_corners(b[near]))
+        area = a[:, 2] * a[:, 3] + b[:, 2] * b[:, 3]
+    return np.asarray(np.clip(overlap / np.maximum(area - overlap, 1e-12), 0.0, 1.0))
+
+
 def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     result: NDArray[np.float64] = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
     return result

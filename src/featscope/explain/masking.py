@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
-from types import TracebackType
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 (the name every PyTorch user knows)
 from torch.utils.hooks import RemovableHandle
 
-from featscope.arrays.boxes import rotated_iou
+from featscope.arrays.boxes import paired_iou
 from featscope.errors import CaptureError
 from featscope.explain.candidates import Candidates, Target, as_array
 from featscope.explain.explanation import Explanation
@@ -37,26 +37,15 @@ def scores_of(candidates: Candidates, targets: Sequence[Target]) -> NDArray[np.f
 
     The similarity of D-RISE with the class given; overlap of rotated boxes is that of the rotated boxes.
     """
-    found = np.zeros(len(targets))
-    for level in candidates.levels:
-        for place, target in enumerate(targets):
-            scores = level.scores.detach()[:, target.label]
-            best = scores.topk(min(_LIKELY, len(scores))).indices
-            boxes = level.boxes.detach()[best] if level.boxes.dim() == 2 else level.boxes.detach()[best, target.label]
-            overlap = _overlap(as_array(boxes), np.asarray(target.box), candidates.form)
-            if len(overlap):
-                found[place] = max(found[place], float((overlap * as_array(scores[best])).max()))
-    return found
-
-
-def _overlap(boxes: NDArray[np.float64], box: NDArray[np.float64], form: str) -> NDArray[np.float64]:
-    if form == "cxcywha":
-        return rotated_iou(boxes, box)[:, 0]
-    low = np.maximum(boxes[:, :2], box[:2])
-    high = np.minimum(boxes[:, 2:], box[2:])
-    inter = (high - low).clip(0).prod(1)
-    union = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1) + (box[2:] - box[:2]).prod() - inter
-    return np.asarray(inter / np.maximum(union, 1e-12))
+    labels = torch.tensor([target.label for target in targets])
+    scores = torch.cat([level.scores.detach()[:, labels] for level in candidates.levels])
+    best = scores.topk(min(_LIKELY, len(scores)), 0)
+    boxes = torch.cat([level.boxes.detach() for level in candidates.levels])
+    chosen = as_array(boxes[best.indices] if boxes.dim() == 2 else boxes[best.indices, labels])
+    theirs = np.broadcast_to(np.array([target.box for target in targets]), chosen.shape)
+    size = chosen.shape[-1]
+    overlap = paired_iou(candidates.form, chosen.reshape(-1, size), theirs.reshape(-1, size)).reshape(chosen.shape[:2])
+    return np.asarray((overlap * as_array(best.values)).max(0))
 
 
 # The image, hidden in part
@@ -111,7 +100,9 @@ def _hide(images: Tensor, masks: Tensor, base: Optional[Tensor]) -> Tensor:
     if masks.shape[-2:] != images.shape[-2:]:
         masks = F.interpolate(masks[:, None], images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     hidden = images[:1].mean((2, 3), keepdim=True) if base is None else base
-    return torch.lerp(hidden.expand_as(images), images, masks[:, None].to(images))
+    # In the memory format of the images: in another one the network's convolutions take longer.
+    shown = torch.empty_like(images)
+    return torch.lerp(hidden.expand_as(images), images, masks[:, None].to(images), out=shown)
 
 
 def _find_entrance(detector: Explainable, item: Any) -> Tuple[Tuple[int, int], nn.Module]:
@@ -161,34 +152,27 @@ def explain_by_masking(
     the layer) or 'ablation-cam' (the layer without each of its channels). done: called after each forward.
     on_error: as by gradient. Memory is that of `batch_size` images.
     """
-    with torch.no_grad(), Probe(detector.model, layer, gradients=False) if layer else _nothing() as probe:
+    probe = None if method == "d-rise" else Probe(detector.model, layer, gradients=False)
+    with torch.no_grad(), probe or nullcontext():
         found = detector.detect([item], candidates=True)[0]
     targets = choice.of(found, detector.info.classes)
-    if method == "d-rise":
+    if probe is None:
         heats, level = _d_rise(detector, item, targets, masks, batch_size, seed, done), 0
         maps = [(heat, level) for heat in heats]
     else:
         probe.check()
         activations = [a for a in probe.maps(probe.kept, 0) if a is not None]
-        make = {"score-cam": _score_cam, "ablation-cam": _ablation_cam}[method]
-        maps = make(detector, item, layer, activations, targets, found.candidates, batch_size, done)
+        if method == "score-cam":
+            weigh = _score_weights(detector, item, batch_size, done)
+        else:
+            count = len(activations)
+            weigh = _ablation_weights(detector, item, layer, found.candidates, count, batch_size, done)
+        maps = _weighted_channels(activations, targets, found.candidates, weigh)
     explanations = []
     for target, (heat, level) in zip(targets, maps):
         with reported(on_error):
             explanations.append(finish(heat, found.sample, target, method, layer, level))
     return explanations
-
-
-class _nothing:  # noqa: N801 (a block that does nothing, and may stand where a probe would)
-    kept: Sequence[Tensor] = ()
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        pass
 
 
 def _d_rise(
@@ -223,65 +207,59 @@ def random_masks(count: int, size: Tuple[int, int], generator: torch.Generator) 
     return torch.stack([one[0, y : y + size[0], x : x + size[1]] for one, (y, x) in zip(stretched, shifts)])
 
 
-def _score_cam(
-    detector: Explainable,
-    item: Any,
-    _layer: str,
-    activations: Sequence[Tensor],
-    targets: Sequence[Target],
-    candidates: Candidates,
-    batch_size: int,
-    done: Done,
+Weigh = Callable[[int, Tensor, Sequence[Target]], NDArray[np.float64]]
+"""Level, its activation and the targets on it -> weights (channels, targets)."""
+
+
+def _weighted_channels(
+    activations: Sequence[Tensor], targets: Sequence[Target], candidates: Candidates, weigh: Weigh
 ) -> List[Tuple[Tensor, int]]:
+    """Each target's map and its level: the channels of its own level, by their weights."""
+    levels = [_own_level(activations, candidates, target) for target in targets]
+    heats: Dict[int, Tensor] = {}
+    for level in sorted(set(levels)):
+        chosen = [place for place, own in enumerate(levels) if own == level]
+        weights = torch.from_numpy(weigh(level, activations[level], [targets[place] for place in chosen]))
+        for column, place in enumerate(chosen):
+            heats[place] = torch.einsum("c,chw->hw", weights[:, column].to(activations[level]), activations[level])
+    return [(heats[place], level) for place, level in enumerate(levels)]
+
+
+def _score_weights(detector: Explainable, item: Any, batch_size: int, done: Done) -> Weigh:
     """Channels weighted by the score of the image under them alone (Wang et al., 2020)."""
     hidden = ImageMask(detector, item)
-    levels = [_own_level(activations, candidates, target) for target in targets]
-    heats: List[Optional[Tensor]] = [None] * len(targets)
-    for level in sorted(set(levels)):
-        activation = activations[level]
+
+    def weigh(_level: int, activation: Tensor, targets: Sequence[Target]) -> NDArray[np.float64]:
         low, high = activation.amin((1, 2), keepdim=True), activation.amax((1, 2), keepdim=True)
-        masks = (activation - low) / (high - low).clamp(min=1e-12)
-        chosen = [place for place, own in enumerate(levels) if own == level]
         scores = []
-        for part in torch.split(masks, batch_size):
-            found = hidden.detect(item, part)
-            scores += [scores_of(one.candidates, [targets[place] for place in chosen]) for one in found]
+        for masks in torch.split((activation - low) / (high - low).clamp(min=1e-12), batch_size):
+            scores += [scores_of(one.candidates, targets) for one in hidden.detect(item, masks)]
             done()
-        weights = torch.from_numpy(np.stack(scores)).to(activation)
-        for column, place in enumerate(chosen):
-            heats[place] = torch.einsum("c,chw->hw", weights[:, column], activation)
-    return [(heat, level) for heat, level in zip(heats, levels) if heat is not None]
+        return np.stack(scores)
+
+    return weigh
 
 
-def _ablation_cam(
-    detector: Explainable,
-    item: Any,
-    layer: str,
-    activations: Sequence[Tensor],
-    targets: Sequence[Target],
-    candidates: Candidates,
-    batch_size: int,
-    done: Done,
-) -> List[Tuple[Tensor, int]]:
-    """Channels weighted by the share of the score that is lost without them (Desai and Ramaswamy, 2020)."""
-    before = scores_of(candidates, targets)
-    levels = [_own_level(activations, candidates, target) for target in targets]
-    heats: List[Optional[Tensor]] = [None] * len(targets)
-    for level in sorted(set(levels)):
-        activation = activations[level]
-        chosen = [place for place, own in enumerate(levels) if own == level]
+def _ablation_weights(
+    detector: Explainable, item: Any, layer: str, candidates: Candidates, count: int, batch_size: int, done: Done
+) -> Weigh:
+    """Channels weighted by the share of the score that is lost without them (Desai and Ramaswamy, 2020).
+
+    count: of the layer's levels.
+    """
+
+    def weigh(level: int, activation: Tensor, targets: Sequence[Target]) -> NDArray[np.float64]:
+        before = scores_of(candidates, targets)
         scores = []
         for channels in torch.split(torch.arange(len(activation)), batch_size):
-            change = partial(_without, level, channels, iter(range(len(activations))))
+            change = partial(_without, level, channels, iter(range(count)))
             with torch.no_grad(), Probe(detector.model, layer, change=change):
                 found = detector.detect([item] * len(channels), candidates=True)
-            scores += [scores_of(one.candidates, [targets[place] for place in chosen]) for one in found]
+            scores += [scores_of(one.candidates, targets) for one in found]
             done()
-        for column, place in enumerate(chosen):
-            lost = before[place] - np.stack(scores)[:, column]
-            weights = torch.from_numpy(lost / max(before[place], 1e-12)).to(activation)
-            heats[place] = torch.einsum("c,chw->hw", weights, activation)
-    return [(heat, level) for heat, level in zip(heats, levels) if heat is not None]
+        return np.asarray((before - np.stack(scores)) / np.maximum(before, 1e-12))
+
+    return weigh
 
 
 def _without(level: int, channels: Tensor, counter: Iterator[int], value: Tensor) -> Tensor:
