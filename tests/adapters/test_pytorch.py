@@ -64,3 +64,17 @@ def test_a_checkpoint_is_loaded_whole(tmp_path):
     )
     opened = open_detector("adapters.test_pytorch:make_model", str(tmp_path / "m.pth"))
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), opened.model.state_dict().values()))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("adapters.test_pytorch:make_model", {"score_threshold": 0.5}, "--score-threshold has no use"),
+        ("adapters.test_pytorch:make_model", {"config_options": {"a": 1}}, "--cfg-options has no use"),
+        ("demo", {"input_size": (64, 64)}, "--input-size has no use with the demo: its input is 512"),
+        ("demo", {"preprocess": "range=255"}, "--preprocess has no use"),
+    ],
+)
+def test_an_option_without_use_is_no_silence(name, options, words):
+    with pytest.raises(BadOptionError, match=words):
+        open_detector(name, **options)

@@ -18,6 +18,7 @@ from featscope.adapters.detector import (
     Picture,
     boxes_on_original,
     load_picture,
+    refuse_unused,
     to_original,
     versions,
 )
@@ -75,6 +76,7 @@ class DemoDetector(Detector):
 
 def open_detector(opening: Opening) -> Detector:
     """The detector with its own weights, or 'random' ones."""
+    refuse_unused(opening, input_size="its input is 512", preprocess="as it is", config_options="it has no config")
     torch.manual_seed(opening.seed)
     model = S2ANetMini() if opening.checkpoint == RANDOM else S2ANetMini.trained()
     info = RunInfo(

@@ -137,6 +137,14 @@ def need_checkpoint(opening: Opening, what: str = "a file of weights") -> str:
     return opening.checkpoint
 
 
+def refuse_unused(opening: Opening, **reasons: str) -> None:
+    """An option that an adapter has no use for is an error, not a silence: its name, and why."""
+    for name, reason in reasons.items():
+        if getattr(opening, name) not in ("", None, {}):
+            option = "cfg-options" if name == "config_options" else name.replace("_", "-")
+            raise BadOptionError(f"--{option} has no use with {opening.target or 'the demo'}: {reason}")
+
+
 def load_picture(image: Union[Path, Picture], sample_id: str) -> Tuple[Picture, Sample]:
     """The picture of a file or of an array, and a sample that says where it came from."""
     if isinstance(image, Path):

@@ -11,8 +11,17 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
-from featscope.adapters.detector import Detected, Detector, Item, Opening, Picture, need_checkpoint, no_candidates
-from featscope.adapters.mmdet_heads import HeadCalls
+from featscope.adapters.detector import (
+    Detected,
+    Detector,
+    Item,
+    Opening,
+    Picture,
+    need_checkpoint,
+    no_candidates,
+    refuse_unused,
+)
+from featscope.adapters.mmdet_heads import HeadCalls, candidates_of, has_box_head, head_calls
 from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.select import unwrap
 from featscope.errors import BadImageError, BadOptionError, MissingPackageError
@@ -61,8 +70,6 @@ class MMDetector(Detector):
     @property
     def traceable(self) -> bool:
         """Whether its raw outputs are known."""
-        from featscope.adapters.mmdet_heads import has_box_head
-
         return has_box_head(self.model)
 
     def test_set(self) -> List[Tuple[str, Path]]:
@@ -96,7 +103,6 @@ class MMDetector(Detector):
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run `test_step`."""
-        from featscope.adapters.mmdet_heads import head_calls
         from featscope.adapters.mmengine import boxes_of, geometry_of
 
         batch = {
@@ -124,8 +130,6 @@ class MMDetector(Detector):
 
     def _candidates(self, noted: HeadCalls, count: int) -> Tuple[Sequence[Any], str]:
         """The raw outputs of each item, or why there are none: a head may be anything, and is the user's."""
-        from featscope.adapters.mmdet_heads import candidates_of
-
         if noted.last is None:
             return [None] * count, str(no_candidates(self))
         if noted.unsupported:
@@ -140,6 +144,11 @@ class MMDetector(Detector):
 
 def open_detector(opening: Opening) -> MMDetector:
     """The model of a config, with a checkpoint's weights."""
+    refuse_unused(
+        opening,
+        input_size="the config's test pipeline fits the images; change that: --cfg-options",
+        preprocess="the config's test pipeline does it",
+    )
     checkpoint = need_checkpoint(opening, "a checkpoint (.pth)")
     config = read_config(opening.target, opening.config_options)
     if opening.score_threshold is not None:

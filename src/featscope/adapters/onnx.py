@@ -28,6 +28,7 @@ from featscope.adapters.detector import (
     Picture,
     load_picture,
     no_candidates,
+    refuse_unused,
     versions,
 )
 from featscope.adapters.preprocessing import Preprocessing
@@ -279,6 +280,7 @@ def _thin(array: NDArray[np.generic], policy: Policy) -> Tuple[NDArray[np.generi
 
 def open_detector(opening: Opening) -> Detector:
     """The graph of a file."""
+    refuse_unused(opening, score_threshold="what it detects is not known", config_options="it has no config")
     path = opening.target
     if not Path(path).is_file():
         raise BadOptionError(f"the file {path} does not exist; name a .onnx file")

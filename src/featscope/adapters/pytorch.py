@@ -19,6 +19,7 @@ from featscope.adapters.detector import (
     Picture,
     load_picture,
     no_candidates,
+    refuse_unused,
     versions,
 )
 from featscope.adapters.preprocessing import Preprocessing
@@ -55,6 +56,7 @@ class PyTorchModel(Detector):
 
 def open_detector(opening: Opening) -> Detector:
     """The model that `module.path:factory` makes, with a checkpoint's weights or those it comes with."""
+    refuse_unused(opening, score_threshold="what it detects is not known", config_options="it has no config")
     module, _, factory = opening.target.partition(":")
     sys.path.insert(0, "")  # as `python -m` does: the user's own module lies where the user is
     try:

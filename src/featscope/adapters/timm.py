@@ -5,7 +5,7 @@ from __future__ import annotations
 import timm
 import torch
 
-from featscope.adapters.detector import Detector, Opening, need_checkpoint, versions
+from featscope.adapters.detector import Detector, Opening, need_checkpoint, refuse_unused, versions
 from featscope.adapters.preprocessing import Preprocessing
 from featscope.adapters.pytorch import PyTorchModel
 from featscope.adapters.weights import load_checkpoint
@@ -15,6 +15,7 @@ from featscope.records import RunInfo
 
 def open_detector(opening: Opening) -> Detector:
     """A model of `timm.create_model`, fed as its own configuration says; images are stretched to its input."""
+    refuse_unused(opening, score_threshold="it detects nothing", config_options="it has no config")
     if not timm.is_model(opening.target):
         raise unknown_name("timm model", opening.target, timm.list_models(), "timm.list_models()")
     checkpoint = need_checkpoint(opening)

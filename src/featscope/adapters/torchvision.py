@@ -24,6 +24,7 @@ from featscope.adapters.detector import (
     load_picture,
     need_checkpoint,
     no_candidates,
+    refuse_unused,
     to_original,
     versions,
 )
@@ -158,6 +159,7 @@ def _watched(model: Any) -> Iterator[_Seen]:
 
 def open_detector(opening: Opening) -> Detector:
     """A detector of `torchvision.models.detection`, by the name of its function."""
+    refuse_unused(opening, preprocess="the model has its own", config_options="it has no config")
     known = torchvision.models.list_models(module=detection)
     if opening.target not in known:
         raise unknown_name("torchvision detector", opening.target, known, "torchvision.models.list_models()")

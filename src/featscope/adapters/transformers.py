@@ -21,6 +21,7 @@ from featscope.adapters.detector import (
     Picture,
     boxes_on_original,
     load_picture,
+    refuse_unused,
     versions,
 )
 from featscope.adapters.weights import load_checkpoint
@@ -134,6 +135,7 @@ def _sizes(features: Dict[str, torch.Tensor]) -> List[Size]:
 
 def open_detector(opening: Opening) -> Detector:
     """The detector of a folder with config.json; nothing is downloaded and no code of the folder is run."""
+    refuse_unused(opening, preprocess="the image processor does it", config_options="it has no config")
     folder = Path(opening.target)
     if not (folder / "config.json").is_file():
         raise BadOptionError(f"{folder} holds no config.json; name a folder that save_pretrained wrote")

@@ -23,6 +23,7 @@ from featscope.adapters.detector import (
     load_picture,
     need_checkpoint,
     no_candidates,
+    refuse_unused,
     to_original,
     versions,
 )
@@ -153,6 +154,7 @@ def _top(rows: torch.Tensor, threshold: float) -> torch.Tensor:
 
 def open_detector(opening: Opening) -> Detector:
     """A model by its .yaml, with random weights or a checkpoint's, or a .pt file, which holds the model itself."""
+    refuse_unused(opening, preprocess="it is always a letterbox", config_options="it has no config")
     target = opening.target
     size = opening.input_size or (640, 640)
     if target.endswith(".pt"):
@@ -176,7 +178,7 @@ def open_detector(opening: Opening) -> Detector:
         load_checkpoint(model, checkpoint, opening.trusted)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    task = guess_model_task(model)
+    task = guess_model_task(model) or "detect"
     names = getattr(model, "names", {})
     info = RunInfo(
         model=type(model).__name__,
@@ -197,9 +199,9 @@ def _make(config: Dict[str, Any]) -> torch.nn.Module:
         "obb": tasks.OBBModel,
         "pose": tasks.PoseModel,
     }
+    if config["head"][-1][2] == "RTDETRDecoder":
+        return tasks.RTDETRDetectionModel(config, verbose=False)
     kind = guess_model_task(config)
     if kind not in kinds:
         raise CaptureError(f"an Ultralytics model for {kind!r} finds no boxes; known are {', '.join(kinds)}")
-    if config["head"][-1][2] == "RTDETRDecoder":
-        return tasks.RTDETRDetectionModel(config, verbose=False)
     return kinds[kind](config, verbose=False)
