@@ -1,10 +1,14 @@
 """Sources: by value and box, with ties, and none that is guessed."""
 
+import pytest
 import torch
 
+from featscope.adapters.detector import Detected
+from featscope.errors import CaptureError
 from featscope.explain.candidates import CandidateLevel, Candidates
 from featscope.explain.provenance import find_sources
-from featscope.records import Boxes, Source
+from featscope.explain.targets import Choice
+from featscope.records import Boxes, Sample, Source
 
 
 def level(scores, boxes, grid=(2, 2, 1)):
@@ -56,3 +60,13 @@ def test_a_box_for_every_class():
     candidates = Candidates([CandidateLevel(scores, scores, boxes, "roi")], "xyxy")
     wanted = Boxes("xyxy", [[v + 1 for v in BOXES[3]]], [1], [0.8])
     assert find_sources(candidates, wanted) == [[Source("roi", 3)]]
+
+
+def test_detections_without_a_source_are_no_missing_detections():
+    candidates = Candidates([level([[0.5], [0.4], [0.3], [0.1]], BOXES)], "xyxy")
+    changed = Sample("a", predictions=Boxes("xyxy", [BOXES[0]], [0], [0.45]))  # as by mask scoring
+    with pytest.raises(CaptureError, match="1 detections of a cannot be explained"):
+        Choice().of(Detected(changed, candidates), ["ship"])
+    nothing = Sample("a", predictions=Boxes("xyxy", [], [], []))
+    (best,) = Choice().of(Detected(nothing, candidates), ["ship"])
+    assert (best.number, best.score) == (-1, 0.5)

@@ -61,6 +61,12 @@ class Choice(NamedTuple):
             return [target for target in targets if target.number in self.numbers]
         targets = [target for target in targets if wanted is None or target.label == wanted]
         if not targets:
+            lost = sum(wanted is None or label == wanted for label in predictions.labels)
+            if lost:
+                raise CaptureError(
+                    f"{lost} detections of {sample.id} cannot be explained: their sources were not found, "
+                    "as something behind the box head changes scores or boxes"
+                )
             return [candidates.best(wanted)]
         return sorted(targets, key=lambda target: -target.score)[: self.top]
 
