@@ -239,7 +239,7 @@ def test_the_ready_runtime_config(mmrotate_root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("{tiny}", "{yolox}"), "does not fit the config"),
+        (("{tiny}", "{yolox}"), "does not fit the model"),
         (("{tiny}", "nothing.pth"), "does not exist"),
         (("nothing.py", "random"), "does not exist"),
         (("{tiny}", "{weights}", "-i", "none.jpg"), "none.jpg does not exist"),
