@@ -440,3 +440,22 @@ def test_a_detector_without_raw_outputs_says_so(tmp_path):
         detector.detect([item], candidates=True)
     with pytest.raises(BadOptionError, match="unknown|is no"):
         open_detector("timm:resnet18", "random", preprocess="fit=wide")
+
+
+def test_the_letterbox_is_undone_as_ultralytics_undoes_it():
+    pytest.importorskip("ultralytics")
+    from ultralytics.utils.ops import scale_boxes
+
+    from featscope.adapters.detector import to_original
+    from featscope.adapters.ultralytics import letterbox_geometry
+
+    random = np.random.default_rng(0)
+    for original, padded in (((1080, 1920), (640, 640)), ((426, 640), (448, 640)), ((640, 586), (640, 608))):
+        geometry = letterbox_geometry(original, padded)
+        assert geometry.offset != (0, 0)
+        (top, left), (height, width) = geometry.offset, geometry.resized
+        corner = random.uniform(0, [width / 2, height / 2], (50, 2)) + np.array([left, top])
+        boxes = torch.from_numpy(np.concatenate([corner, corner + random.uniform(1, 90, (50, 2))], 1))
+        theirs = scale_boxes(padded, boxes.clone(), original)
+        ours = to_original(boxes, geometry).minimum(boxes.new_tensor([original[1], original[0]] * 2))
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)

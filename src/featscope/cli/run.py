@@ -9,6 +9,8 @@ from typing import Any, Dict, List, Optional
 
 import typer
 
+from featscope.errors import FeatscopeError
+
 
 def run(
     command: List[str] = typer.Argument(
@@ -55,6 +57,8 @@ def run(
             start()
     except SystemExit as left:
         code = left.code
+    except FeatscopeError:  # ours, as a run that is there already: one line, no traceback of the script
+        raise
     except BaseException as error:  # noqa: BLE001 (the script's own, shown as Python shows it)
         _show(error)
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
