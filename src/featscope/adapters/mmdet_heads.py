@@ -111,7 +111,7 @@ def candidates_of(call: HeadCall) -> List[Candidates]:
 
 
 def _form(boxes: torch.Tensor) -> str:
-    return "cxcywha" if boxes.shape[-1] == 5 else "xyxy"
+    return {5: "cxcywha", 8: "quad"}.get(boxes.shape[-1], "xyxy")
 
 
 # Regions of interest
@@ -123,8 +123,8 @@ def _regions(call: HeadCall) -> List[Candidates]:
     raw = type(head).predict_by_feat(head, **{**named, "rcnn_test_cfg": None, "rescale": True})
     found = []
     for image, logits in zip(raw, named["cls_scores"]):
-        size = 5 if "Rotated" in type(head.bbox_coder).__name__ or head.bbox_coder.encode_size == 5 else 4
-        boxes = image.bboxes.reshape(len(logits), -1, size)
+        # Four numbers, five of a rotated box, or eight of a quadrilateral (Gliding Vertex), for each class or for all.
+        boxes = image.bboxes.reshape(len(logits), 1 if head.reg_class_agnostic else head.num_classes, -1)
         scores = image.scores[:, : head.num_classes]  # the last class is the background
         boxes = boxes[:, 0] if boxes.shape[1] == 1 else boxes
         found.append(Candidates([CandidateLevel(logits, scores, boxes, "roi")], _form(boxes)))

@@ -79,7 +79,7 @@ def rotated_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.
 
 
 def paired_iou(form: str, a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Intersection over union of boxes pair by pair: (n, ...) each, 'xyxy' or 'cxcywha' -> (n,) in [0, 1].
+    """Intersection over union of boxes pair by pair: (n, ...) each, of one form -> (n,) in [0, 1].
 
     >>> paired_iou("xyxy", np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2]])).round(3).tolist()
     [0.333]
@@ -87,6 +87,10 @@ def paired_iou(form: str, a: NDArray[np.floating], b: NDArray[np.floating]) -> N
     if form == "xyxy":
         overlap = (np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])).clip(0).prod(1)
         area = (a[:, 2:] - a[:, :2]).clip(0).prod(1) + (b[:, 2:] - b[:, :2]).clip(0).prod(1)
+    elif form == "quad":
+        p, q = corners_of(form, a.tolist()), corners_of(form, b.tolist())
+        overlap = convex_overlap(p, q)
+        area = convex_overlap(p, p) + convex_overlap(q, q)
     else:
         # Boxes whose circumscribed circles are apart cannot meet: only the others are worked out.
         near = np.hypot(*(a[:, :2] - b[:, :2]).T) < (np.hypot(a[:, 2], a[:, 3]) + np.hypot(b[:, 2], b[:, 3])) / 2

@@ -53,7 +53,7 @@ def _same_box(boxes: NDArray[np.float64], box: NDArray[np.float64], form: str) -
     """Which of some boxes (n, 4 or 5) are the box."""
     if boxes.shape[-1] != len(box):
         return np.zeros(len(boxes), bool)
-    size = float(np.abs(box[2:4] - box[:2]).max() if form == "xyxy" else box[2:4].max())
+    size = float(box[2:4].max() if form == "cxcywha" else np.ptp(box.reshape(-1, 2), 0).max())
     limit = max(0.01, _SAME_BOX * size)
     if form != "cxcywha":
         return np.asarray(np.abs(boxes - box).max(1) <= limit)

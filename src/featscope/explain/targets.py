@@ -83,6 +83,7 @@ class Choice(NamedTuple):
 
 def side_index(side: str, form: str) -> int:
     """The place of a side among the numbers of a box."""
-    if side not in SIDES[form]:
-        raise unknown_name("side", side, SIDES[form], f"boxes of this detector have {', '.join(SIDES[form])}")
-    return SIDES[form].index(side)
+    known = SIDES.get(form, ())
+    if side not in known:
+        raise unknown_name("side", side, known, f"boxes of this detector have {', '.join(known) or 'none by name'}")
+    return known.index(side)
