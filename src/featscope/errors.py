@@ -13,8 +13,12 @@ class FeatscopeError(Exception):
     """Base of all errors that featscope raises on purpose."""
 
 
-class UnknownNameError(FeatscopeError, LookupError):
+class UnknownNameError(FeatscopeError, KeyError):
     """A layer, reduction, colour map, ... of this name does not exist."""
+
+    def __str__(self) -> str:
+        """The message as it is; a KeyError would put it in quotes."""
+        return str(self.args[0]) if self.args else ""
 
 
 class BadArrayError(FeatscopeError, ValueError):

@@ -5,7 +5,7 @@ They are plain values: no torch, no framework, no open file.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Optional, Protocol, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Protocol, Tuple
 
 import msgspec
 import numpy as np
@@ -103,7 +103,9 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     path: where the image was when captured. input: the input as the network saw it, without its
     padding and before normalisation, as a JPEG relative to the run. sources: for each prediction the
     raw outputs that gave it: one, several that cannot be told apart (a tie), or none where it was not
-    found; empty where nobody looked.
+    found; empty where nobody looked. image, view: of a view that test-time augmentation made, the id
+    of the image's first view and its own number. frame, time: of a film's frame, counted from 0, and
+    its seconds from the start.
     """
 
     id: str
@@ -114,10 +116,14 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     predictions: Optional[Boxes] = None
     truth: Optional[Boxes] = None
     sources: List[List[Source]] = []
+    image: str = ""
+    view: int = 0
+    frame: Optional[int] = None
+    time: Optional[float] = None
 
     def __post_init__(self) -> None:
         """Raise `ValueError`, which a decoder reports as its own, for numbers that count nothing."""
-        _check_counts(self.batch)
+        _check_counts(self.batch, self.view, self.frame or 0)
         if self.sources and len(self.sources) != len(self.predictions.boxes if self.predictions else ()):
             raise ValueError("every prediction has a list of sources, or none has")
 
@@ -188,7 +194,7 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     config: what `featscope capture` opened: a config's file, or 'torchvision:NAME' and the like.
     parameters: how many numbers the model has, which tells models of one class apart. names: layer ->
     the name given to its folder. ranks: processes that write the run; each but the first has a
-    rank-<n>.json of its own.
+    rank-<n>.json of its own. left_out: what was asked for and could not be stored -> why.
     """
 
     format: int = 1
@@ -205,6 +211,7 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     command: List[str] = []
     started: str = ""
     finished: str = ""
+    left_out: Dict[str, str] = {}
 
 
 def _at_once() -> None:
@@ -235,7 +242,10 @@ class CapturedMap(msgspec.Struct, frozen=True):
 
 
 class Sink(Protocol):
-    """Takes what is captured. `featscope.store.RunWriter` is one, a list of arrays another."""
+    """Takes what is captured: these three methods are all that a capture needs of it.
+
+    `featscope.store.writer.RunWriter` is one, `featscope.MemorySink` another.
+    """
 
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
         """Take one array; it belongs to the sink from now on, and is filled once `captured.ready` returns."""
@@ -245,6 +255,22 @@ class Sink(Protocol):
 
     def close(self, finished: bool) -> None:
         """Everything is handed over; `finished` is false after an exception."""
+
+
+class Written(NamedTuple):
+    """How much a capture handed over, and where it lies ('memory' where that is no folder).
+
+    >>> print(Written(12, 4, 31_000_000, "runs/mine"))
+    12 maps of 4 samples, 31.0 MB, in runs/mine
+    """
+
+    maps: int
+    samples: int
+    bytes: int
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.maps} maps of {self.samples} samples, {self.bytes / 1e6:.1f} MB, in {self.place}"
 
 
 def infer_stride(padded: int, cells: int) -> float:

@@ -178,7 +178,7 @@ class DetectorContract:
         made = capture_images(detector, images, run, self.layers, batch_size=self.batch)
         assert not made.failed
         assert not made.remarks
-        assert "of 2 samples" in made.summary
+        assert made.written.samples == 2
         opened = open_run(run)
         assert opened.info.finished
         assert set(opened.samples) == {"wide", "high"}

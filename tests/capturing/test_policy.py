@@ -7,7 +7,7 @@ import torch
 import featscope
 from featscope.arrays.packed import STEPS, unpack
 from featscope.arrays.reduce import reduce, top_channels
-from featscope.capturing.policy import REDUCTIONS, SampleFilter, make_policy
+from featscope.capturing.policy import REDUCTIONS, make_policy
 from featscope.capturing.thin import thin
 from featscope.errors import BadOptionError, UnknownNameError
 from featscope.records import Policy
@@ -114,44 +114,6 @@ def test_policies_that_mean_nothing(values, error, message):
         make_policy(values)
 
 
-def _kept(policy, size, batch=1, world=1, rank=0, dataset_size=None, names=None):
-    keep = SampleFilter(policy, dataset_size, rank, world)
-    found = []
-    for first in range(0, size, batch):
-        count = min(batch, size - first)
-        part = names[first : first + count] if names else []
-        found += [first + row for row in keep.rows(count, part)]
-    return found
-
-
-def test_every_and_at_most():
-    assert _kept(Policy(every=3), 10) == [0, 3, 6, 9]
-    assert _kept(Policy(every=3), 10, batch=4) == [0, 3, 6, 9]
-    assert _kept(Policy(every=3, max_samples=2), 10) == [0, 3]
-    assert _kept(Policy(max_samples=2), 10, batch=4) == [0, 1]
-
-
-def test_globs_match_ids_and_files():
-    names = [(f"P{i:02d}", f"/data/{'ship' if i % 2 else 'plane'}_{i}.png") for i in range(6)]
-    assert _kept(Policy(images=["P03", "plane_*"]), 6, names=names) == [0, 2, 3, 4]
-    assert _kept(Policy(images=["plane_*"], max_samples=2), 6, names=names) == [0, 2]
-    with pytest.raises(BadOptionError, match="needs names"):
-        _kept(Policy(images=["x"]), 1)
-
-
-@pytest.mark.parametrize("size", [6, 7])
-@pytest.mark.parametrize("policy", [Policy(), Policy(every=3), Policy(max_samples=3)])
-def test_ranks_keep_what_one_keeps_and_nothing_twice(size, policy):
-    ranks = -(-size // 2)  # a distributed sampler gives every rank as many, and repeats samples for that
-    kept = [[i * 2 + r for i in _kept(policy, ranks, world=2, rank=r, dataset_size=size)] for r in (0, 1)]
-    assert sorted(kept[0] + kept[1]) == _kept(policy, size)
-
-
-def test_globs_and_a_limit_need_one_process():
-    with pytest.raises(BadOptionError, match="several ranks"):
-        SampleFilter(Policy(images=["x"], max_samples=1), 10, 0, 2)
-
-
 @pytest.fixture
 def model():
     torch.manual_seed(0)
@@ -167,6 +129,7 @@ def test_a_part_of_a_batch(model, tmp_path):
             session.start_batch(number, [f"image {first + i}" for i in range(len(part))])
             model(part)
             session.describe([featscope.records.Sample(f"image {first + i}") for i in range(len(part))])
+    with torch.no_grad():
         whole = model(images).numpy()
     run = featscope.open_run(tmp_path / "run")
     assert list(run.samples) == ["image 0", "image 2", "image 4"]

@@ -335,7 +335,7 @@ def test_what_happens_to_the_folder_is_said_at_the_next_batch(tmp_path, monkeypa
             monkeypatch.setattr(os, "open", refuse)
 
     with pytest.raises(OutputError, match=str(folder)), featscope.capture(model, ["0"], to=folder) as session:
-        model.register_forward_hook(lambda *_: harm() if len(batches) == 3 else None)
+        model.register_forward_hook(lambda *_: (_let_it_write(session), harm()) if len(batches) == 3 else None)
         _until_refused(model, session, folder)
     assert len(batches) <= 5, "the error arrives at the next batch, not at the end"
 

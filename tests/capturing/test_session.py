@@ -141,7 +141,7 @@ def test_the_model_is_as_before(model):
     keys = set(vars(model.backbone))
     with featscope.capture(model), torch.no_grad():
         model(X)
-        assert _hooks(model) > 0
+        assert _hooks(model) == 0, "nothing is put on it"
     assert _hooks(model) == 0
     assert [m.training for m in model.modules()] == flags
     assert set(vars(model.backbone)) == keys
@@ -290,13 +290,13 @@ def test_samples_described_afterwards_belong_to_the_batch_that_ran(model, tmp_pa
     with featscope.capture(model, ["backbone"], to=tmp_path / "run") as session, torch.no_grad():
         for number in range(2):
             model(X)
-            session.describe([Sample("left", path=f"{number}"), Sample("right")])
+            session.describe([Sample(f"left {number}", path=f"{number}"), Sample(f"right {number}")])
     maps = [m for m in featscope.open_run(tmp_path / "run").maps if m.folder == "backbone.backbone"]
     assert [(m.record.batch, m.samples[0].path, m.samples[1].id) for m in maps] == [
-        (0, "0", "right"),
-        (0, "0", "right"),
-        (1, "1", "right"),
-        (1, "1", "right"),
+        (0, "0", "right 0"),
+        (0, "0", "right 0"),
+        (1, "1", "right 1"),
+        (1, "1", "right 1"),
     ]
 
 
@@ -307,15 +307,19 @@ def test_wrapped_models_keep_their_names(model):
     assert "backbone.backbone" in _folders(session)
 
 
-@pytest.mark.skipif(not hasattr(nn.Module, "_compiled_call_impl"), reason="needs torch 2.2")
-def test_a_compiled_model_says_how_to_capture_it():
-    inner = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).eval()
-    compiled = torch.compile(inner, backend="eager")
+@pytest.mark.skipif(not hasattr(getattr(torch, "compiler", None), "set_stance"), reason="needs torch 2.6")
+@pytest.mark.filterwarnings("ignore:featscope")
+@pytest.mark.parametrize("fullgraph", [False, True])
+def test_a_compiled_model_runs_as_written_while_it_is_captured(fullgraph):
+    inner = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.ReLU())).eval()
+    compiled = torch.compile(inner, backend="eager", fullgraph=fullgraph)
+    part = nn.Sequential(compiled, nn.ReLU())
     with torch.no_grad():
-        compiled(X)  # compiled without hooks: they are skipped from now on
-        with pytest.raises(CaptureError, match=r"compiled.*torch\.compiler\.reset"), featscope.capture(compiled, ["0"]):
-            compiled(X)
-        torch.compiler.reset()
-        with featscope.capture(compiled, ["0"]) as session:
-            compiled(X)
-        np.testing.assert_array_equal(session.sink["0.conv2d"][0], inner[0](X).numpy())
+        compiled(X)  # compiled before anything watched
+        for model, layers in ((compiled, ["0", "1.0", "_orig_mod.1"]), (part, ["0.0", "0", "1"])):
+            with featscope.capture(model, layers) as session:
+                for _ in range(2):
+                    model(X)
+            assert [c.batch for c, _ in session.sink.stored] == [0, 0, 0, 1, 1, 1]
+        np.testing.assert_array_equal(session.sink["0.0.conv2d"][0], inner[0](X).numpy())
+        assert list(session.sink) == ["0.0.conv2d", "0.sequential", "1.relu"]

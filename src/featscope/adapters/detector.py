@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featscope.errors import BadOptionError, CaptureError
-from featscope.records import Boxes, Geometry, RunInfo, Sample
+from featscope.records import Boxes, Geometry, RunInfo, Sample, Sink
 from featscope.render.images import read_image
 
 if TYPE_CHECKING:
+    from featscope.capturing.protocol import CaptureSession
+    from featscope.capturing.reports import ModelReport
+    from featscope.capturing.session import LayerInput
     from featscope.explain.candidates import Candidates
 
 RANDOM = "random"
@@ -102,14 +105,21 @@ class Detector:
         """
         raise NotImplementedError
 
-    def capture(self, layers: Optional[Sequence[str]], to: Any, **options: Any) -> Any:
-        """A capture of this model; options as of `featscope.capture`."""
+    def capture(self, layers: Optional[Sequence[str]], to: Union[Path, Sink], **options: Any) -> CaptureSession:
+        """A capture of this model, whose batches are begun and described by hand; options as of `featscope.capture`."""
+        from featscope.capturing.inputs import NoCompanion
         from featscope.capturing.session import capture
 
-        return capture(self.model, self.patterns(layers), to, **options)
+        return capture(
+            self.model, self.patterns(layers), to, companion=NoCompanion(), inputs=self.inputs(layers), **options
+        )
 
-    def report(self, item: Item) -> Any:
-        """What runs in the model: `featscope.capturing.tree.ModelReport`."""
+    def inputs(self, layers: Optional[Sequence[str]]) -> Sequence[LayerInput]:
+        """What goes into the layers that were asked for and is worth to be stored beside what comes out."""
+        return ()
+
+    def report(self, item: Item) -> ModelReport:
+        """What runs in the model."""
         from featscope.capturing.tree import report
 
         return report(self.model, lambda: self.detect([item]))

@@ -12,9 +12,9 @@ import msgspec
 
 from featscope.adapters.detector import Detected, Detector, Item
 from featscope.capturing.estimate import Footprint
-from featscope.capturing.policy import SampleFilter
+from featscope.capturing.ledger import Ledger
 from featscope.errors import BadImageError, BadOptionError
-from featscope.records import Policy
+from featscope.records import Policy, Sample, Written
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -36,13 +36,9 @@ def list_images(paths: Sequence[Path]) -> List[Path]:
 
 
 def named_images(images: Sequence[Path]) -> List[Tuple[str, Path]]:
-    """Each image with an id of its own: its name without suffix, and its place where two have one name."""
-    named, seen = [], set()
-    for number, image in enumerate(images):
-        name = image.stem if image.stem not in seen else f"{image.stem}_{number}"
-        seen.add(name)
-        named.append((name, image))
-    return named
+    """Each image with an id of its own: its name without suffix, and its folder where two have one name."""
+    entry = Ledger().enter([Sample(image.stem, str(image)) for image in images])
+    return [(sample.id, image) for sample, image in zip(entry.samples, images)]
 
 
 def without_gradients() -> ContextManager[Any]:
@@ -54,7 +50,7 @@ def without_gradients() -> ContextManager[Any]:
 class Captured(NamedTuple):
     """What was written where, the images that failed, and what should be known of the others."""
 
-    summary: str
+    written: Written
     failed: List[str]
     remarks: List[str]
 
@@ -77,12 +73,9 @@ def capture_images(
     failed: List[str] = []
     untraced: Set[str] = set()
     info = msgspec.structs.replace(detector.info, command=list(sys.argv))
-    sink: Any = None
-    captured = detector.capture(layers, output, info=info, dataset_size=len(images), **options)
-    with captured as session:
-        sink = session.sink
-        for number, named in enumerate(_parts(named_images(images), batch_size)):
-            items = list(_readable(detector, named, failed, done))
+    with detector.capture(layers, output, info=info, dataset_size=len(images), **options) as session:
+        for number, paths in enumerate(_parts(images, batch_size)):
+            items = list(_readable(detector, paths, failed, done))
             if not items:
                 continue
             samples = [item.sample for item in items]
@@ -92,11 +85,11 @@ def capture_images(
                     found = detect_and_trace(detector, items) if provenance else detector.detect(items)
                 untraced.update(one.untraced for one in found if one.untraced)
                 session.describe([one.sample for one in found], [item.picture for item in items])
+            session.end_batch()
         if len(failed) == len(images):
             raise BadImageError(f"no image could be read; {failed[0]}")
-    size = f"{sink.bytes_written / 1e6:.1f} MB"
-    summary = f"{sink.maps_written} maps of {sink.samples_written} samples, {size}, in {output}"
-    return Captured(summary, failed, [f"sources were not found: {why}" for why in sorted(untraced)])
+    remarks = [f"sources were not found: {why}" for why in sorted(untraced)]
+    return Captured(session.written, failed, [*session.remarks, *remarks])
 
 
 def detect_and_trace(detector: Detector, items: Sequence[Item]) -> List[Detected]:
@@ -145,21 +138,21 @@ def estimate_run(
             detector.detect([item])
         seconds = time.perf_counter() - start
     size = len(samples)
-    kept = len(SampleFilter(policy, size, 0, 1).rows(size, [(name, str(path)) for name, path in samples]))
+    kept = len(Ledger(policy, size).enter([Sample(name, str(path)) for name, path in samples]).rows)
     return Estimate(footprint, kept, size, seconds)
 
 
-def _parts(images: Sequence[Tuple[str, Path]], size: int) -> Iterator[Sequence[Tuple[str, Path]]]:
+def _parts(images: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
     for start in range(0, len(images), size):
         yield images[start : start + size]
 
 
 def _readable(
-    detector: Detector, named: Sequence[Tuple[str, Path]], failed: List[str], done: Callable[[], None]
+    detector: Detector, images: Sequence[Path], failed: List[str], done: Callable[[], None]
 ) -> Iterator[Item]:
-    for name, image in named:
+    for image in images:
         try:
-            yield detector.prepare(image, name)
+            yield detector.prepare(image, image.stem)
         except BadImageError as error:
             failed.append(str(error))
         done()

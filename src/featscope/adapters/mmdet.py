@@ -23,7 +23,7 @@ from featscope.adapters.detector import (
 )
 from featscope.adapters.mmdet_heads import HeadCalls, candidates_of, has_box_head, head_calls
 from featscope.adapters.weights import load_checkpoint
-from featscope.capturing.select import unwrap
+from featscope.capturing.layers import unwrap
 from featscope.errors import BadImageError, BadOptionError, MissingPackageError
 from featscope.records import RunInfo, Sample
 

@@ -13,20 +13,25 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from featscope.errors import FeatscopeError
+from featscope.records import Written
 
-_HOME = "torch.nn.modules.module"  # where torch.nn.Module is made
+if TYPE_CHECKING:
+    from featscope.capturing.calls import RunningCall
+    from featscope.capturing.session import Capture
+
+_HOME = "torch"
 
 
 class ScriptCapture:
-    """Waits for the first outermost forward of a model with the layers that were asked for, and captures it.
+    """Waits for the first outermost call of a model with the layers that were asked for, and captures it.
 
     >>> with ScriptCapture(Path("runs/mine"), ["neck"]) as capture:               # doctest: +SKIP
     ...     runpy.run_path("test.py", run_name="__main__")
-    >>> capture.summary                                                           # doctest: +SKIP
-    '12 maps of 4 samples, 31.0 MB, in runs/mine'
+    >>> print(capture.written)                                                    # doctest: +SKIP
+    12 maps of 4 samples, 31.0 MB, in runs/mine
 
     Without layers it is the first model that has weights. Calls inside of a model's `__init__` (some try
     themselves out there) and of a warm-up do not count. options: as of `featscope.capture`.
@@ -34,9 +39,10 @@ class ScriptCapture:
 
     def __init__(self, output: Path, layers: Optional[Sequence[str]], provenance: bool = True, **options: Any) -> None:
         self.output, self.layers, self.provenance, self.options = output, list(layers or ()), provenance, options
-        self.summary = ""
+        self.written: Optional[Written] = None
         self.missed: Optional[FeatscopeError] = None
-        self._companion: Any = None
+        self.failures: List[str] = []
+        self._session: Optional[Capture] = None
         self._restore: Callable[[], None] = lambda: None
         self._calling = threading.local()
 
@@ -51,59 +57,74 @@ class ScriptCapture:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._restore()
-        if self._companion is not None:
+        if self._session is not None:
             finished = kind is None or (kind is SystemExit and not error.code)
-            companion, self._companion = self._companion, None
-            companion.close(failed=not finished)
-            self.summary = companion.summary()
+            session, self._session = self._session, None
+            session.close(failed=not finished)
+            self.written = session.written
+            self.failures = list(session.failures)
 
-    @property
-    def found(self) -> bool:
-        """Whether the script ran a model with the layers."""
-        return bool(self.summary)
-
-    def _watch(self, home: ModuleType) -> None:
+    def _watch(self, _torch: ModuleType) -> None:
         """Look at every module that is called from outside of all others, until it is the one."""
-        module_class: Any = home.Module
-        original = module_class.__call__
-        calling = self._calling
+        from featscope.capturing.calls import unwatch, watch
 
-        def call(module: Any, *arguments: Any, **named: Any) -> Any:
-            # What has no weights, as a wrapper around another way to call the model, is not the outermost.
-            if getattr(calling, "inside", False) or next(module.parameters(), None) is None:
-                return original(module, *arguments, **named)
-            calling.inside = True
-            try:
-                if self._companion is None:
-                    self._consider(module)
-                return original(module, *arguments, **named)
-            finally:
-                calling.inside = False
+        watch(self)
+        self._restore = lambda: unwatch(self)
 
-        def restore() -> None:
-            if module_class.__call__ is call:
-                module_class.__call__ = original
+    def begin(self, module: Any, arguments: Tuple[object, ...], named: Dict[str, object]) -> Optional[RunningCall]:
+        """A module is called (`featscope.capturing.calls`)."""
+        from featscope.capturing.layers import parameters_of
 
-        module_class.__call__ = call
-        self._restore = restore
+        # What has no weights, as a wrapper around another way to call the model, is not the outermost.
+        if getattr(self._calling, "inside", False) or next(parameters_of(module), None) is None:
+            return None
+        session = self._session_of(module)
+        return _Outermost(self._calling) if session is None else session.begin(module, arguments, named)
 
-    def _consider(self, module: Any) -> None:
+    def _session_of(self, module: Any) -> Optional[Capture]:
+        """The capture of a model that is called, if it is the one."""
         from featscope.adapters.companions import accompany
-        from featscope.capturing.select import select, unwrap
+        from featscope.capturing.layers import has_layers, unwrap
+        from featscope.capturing.session import capture
 
         frames = list(_frames())
         if any(f.f_code.co_name == "warmup" for f in frames) or any(_makes_a_model(f) for f in frames):
-            return
-        model = unwrap(module)
-        if self.layers:
-            try:
-                select(model, self.layers)
-            except FeatscopeError as missing:
-                self.missed = missing
-                return
+            return None
         owners = [f.f_locals["self"] for f in frames if "self" in f.f_locals]
-        self._companion = accompany(model, owners, self.output, self.layers, self.provenance, self.options)
+        found = accompany(unwrap(module), owners, self.provenance)
+        self.missed = has_layers(found.model, self.layers) if self.layers else None
+        if self.missed is not None:
+            return None
         self._restore()
+        patterns = list(self.layers)
+        if not any(not pattern.startswith("!") for pattern in patterns):
+            patterns += [f"!{name}" for name in found.not_features]
+        self._session = capture(
+            found.model,
+            patterns,
+            self.output,
+            info=found.info,
+            companion=found.companion,
+            dataset_size=found.dataset_size,
+            **self.options,
+        )
+        return self._session.__enter__()
+
+
+class _Outermost:
+    """The call of a model that is not the one: what runs inside of it is not looked at."""
+
+    def __init__(self, calling: threading.local) -> None:
+        self._calling = calling
+        calling.inside = True
+
+    def end(self, output: object) -> None:
+        """The next one is looked at again."""
+        self._calling.inside = False
+
+    def fail(self) -> None:
+        """The same."""
+        self._calling.inside = False
 
 
 def _frames() -> Iterator[Any]:
@@ -145,6 +166,8 @@ class _AfterImport(MetaPathFinder, Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:  # what looks for the module's loader later finds its own
+            module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         self._then(module)
 

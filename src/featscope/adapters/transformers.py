@@ -25,7 +25,7 @@ from featscope.adapters.detector import (
     versions,
 )
 from featscope.adapters.weights import load_checkpoint
-from featscope.capturing.select import select
+from featscope.capturing.layers import select
 from featscope.capturing.session import tap
 from featscope.errors import BadOptionError, CaptureError
 from featscope.explain.candidates import CandidateLevel, Candidates

@@ -1,18 +1,25 @@
-"""One batch of a capture: which of its samples are kept, and what its maps are called."""
+"""One batch of a capture: its samples, and what its maps are called."""
 
 from __future__ import annotations
 
+import sys
+import weakref
 from collections import defaultdict
 from functools import partial
-from typing import Any, DefaultDict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from types import FrameType
+from typing import DefaultDict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featscope.capturing.calls import ModelCall
+from featscope.capturing.inputs import Known
+from featscope.capturing.ledger import Entry
+from featscope.capturing.speakers import Node
 from featscope.capturing.thin import thin
 from featscope.capturing.transfer import Ready, Transfer
-from featscope.records import CapturedMap, Policy, Sample, infer_stride
+from featscope.records import CapturedMap, Policy, Size, infer_stride
 from featscope.store.files import safe_name
 
 
@@ -27,62 +34,86 @@ class Piece(NamedTuple):
     ready: Ready
 
 
-def _wait_for(waits: Sequence[Ready]) -> None:
-    for ready in waits:
-        ready()
+class Waiting(NamedTuple):
+    """What a module gave before it is known whether it speaks."""
+
+    node: Node
+    pieces: List[Piece]
 
 
 class Batch:
-    """A batch, from its beginning to the next one's.
+    """A batch, from the outermost call into the model to its end.
 
-    >>> batch = Batch(7)
-    >>> batch.keep(size=2, rows=[1])
-    >>> batch.wanted, [m.folder for m, _ in batch.name("neck", "FPN", "neck.fpn", [])]
-    (True, [])
-
-    number: in the files' names. samples: what is known of its samples before it runs. rows: the places of
-    those that are kept. used: some layer ran.
+    call: that call; None for one that was begun by hand. frame: the method that it is, where it is not the model's
+    own call: as long as it is on the stack, the batch lasts. number: the one that it was begun with. block: it lasts
+    as long as a block of the user's. model_call: the
+    model's own call that runs. entry: its samples, once they are known. known: what the companion says of them.
+    input_size: (height, width) of the network's input. tries_again: something in it raised, and it went on.
     """
 
-    def __init__(self, number: int, samples: Sequence[Sample] = ()) -> None:
-        self.number, self.samples = number, list(samples)
-        self.size = 0
-        self.rows: List[int] = []
-        self.input_size: Optional[Tuple[int, int]] = None
-        self.used = self.described = False
+    def __init__(
+        self, call: Optional[ModelCall] = None, frame: Optional[FrameType] = None, number: Optional[int] = None
+    ) -> None:
+        self.call, self.frame, self.number = call, frame, number
+        self.model_call: Optional[ModelCall] = None
+        self.entry: Optional[Entry] = None
+        self.known: Optional[Known] = None
+        self.input_size: Optional[Size] = None
+        self.block = self.used = self.described = self.ended = self.failed = self.tries_again = False
+        self.waiting: List[Waiting] = []
+        self._handled = sys.exc_info()[1]
+        self._inputs: DefaultDict[str, List[List[Tuple[weakref.ref[torch.Tensor], int]]]] = defaultdict(list)
         self._calls: DefaultDict[str, int] = defaultdict(int)
         self._levels: DefaultDict[str, int] = defaultdict(int)
 
-    def keep(self, size: int, rows: List[int]) -> None:
-        """Say how many samples there are, and which are kept."""
-        self.size, self.rows = size, rows
+    def forget(self) -> None:
+        """It is over: let go of what its calls held."""
+        self.call = self.model_call = self.frame = self._handled = None
+        self._inputs.clear()
+
+    def computes_again(self, layer: str, values: Sequence[object]) -> bool:
+        """Whether a layer is about to be given, after something in the batch raised, the very tensors that it had.
+
+        A model that catches an error and tries again runs the layers before the error twice. Without an error a
+        layer may well see a tensor twice and answer differently: one with dropout, or with a memory.
+        """
+        tensors = [value for value in values if isinstance(value, torch.Tensor)]
+        given = [(weakref.ref(tensor), _version(tensor)) for tensor in tensors]
+        before = self._inputs[layer]
+        if self.tries_again or sys.exc_info()[1] is not self._handled:
+            for others in before:
+                if given and len(others) == len(given) and all(
+                    ours[0]() is theirs[0]() and ours[1] == theirs[1] for ours, theirs in zip(given, others)
+                ):
+                    return True
+        before.append(given)
+        return False
 
     @property
     def wanted(self) -> bool:
         """Whether anything of it is to be stored."""
-        return not self.size or bool(self.rows)
+        return self.entry is None or not self.entry.samples or bool(self.entry.rows)
 
     def take(
         self, layer: str, tensors: Sequence[Tuple[str, torch.Tensor]], policy: Policy, copy: Transfer
-    ) -> List[Piece]:
+    ) -> Iterator[Piece]:
         """Copy what the policy keeps of a layer's tensors."""
-        pieces = []
+        rows, size = (self.entry.rows, len(self.entry.samples)) if self.entry is not None else ([], 0)
         for name, tensor in tensors:
             # Regions of interest are no rows of the batch: they are kept all.
-            part = len(self.rows) < self.size and tensor.dim() and len(tensor) == self.size
-            thinned = thin(tensor, policy, self.rows if part else None, layer)
+            part = len(rows) < size and tensor.dim() and len(tensor) == size
+            thinned = thin(tensor, policy, rows if part else None, layer)
             array, ready = copy(thinned.tensor, thinned.owned)
             waits = [ready]
-            channels: Any = None
-            scales: Any = None
+            channels: Optional[NDArray[np.generic]] = None
+            scales: Optional[NDArray[np.generic]] = None
             if thinned.channels is not None:
                 channels, ready = copy(thinned.channels, True)
                 waits.append(ready)
             if thinned.scales is not None:
                 scales, ready = copy(thinned.scales, True)
                 waits.append(ready)
-            pieces.append(Piece(name, array, thinned.reduced, channels, scales, partial(_wait_for, waits)))
-        return pieces
+            yield Piece(name, array, thinned.reduced, channels, scales, partial(_wait_for, waits))  # type: ignore[arg-type]
 
     def name(
         self, layer: str, cls: str, base: str, pieces: Sequence[Piece]
@@ -103,8 +134,8 @@ class Batch:
                 field=piece.field,
                 level=level,
                 call=call,
-                batch=self.number,
-                samples=[self.samples[row].id for row in self.rows] if self.samples else [],
+                batch=self.entry.number if self.entry is not None else 0,
+                samples=self._ids(),
                 folder=folder,
                 stride=stride,
                 reduced=piece.reduced,
@@ -113,3 +144,19 @@ class Batch:
                 ready=piece.ready,
             )
             yield captured, piece.array
+
+    def _ids(self) -> List[str]:
+        """The ids of the samples that are kept; none where they are numbers that somebody may still replace."""
+        if self.entry is None or not self.entry.named:
+            return []
+        return [self.entry.samples[row].id for row in self.entry.rows]
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """Counts the operations in place on a tensor."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _wait_for(waits: Sequence[Ready]) -> None:
+    for ready in waits:
+        ready()

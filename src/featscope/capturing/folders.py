@@ -6,6 +6,7 @@ from typing import Dict, Mapping, Sequence
 
 from torch import nn
 
+from featscope.capturing.layers import children_of, modules_of
 from featscope.errors import BadOptionError, unknown_name
 from featscope.store.files import check_folder_name, safe_name
 
@@ -24,7 +25,7 @@ class FolderNames:
     """
 
     def __init__(self, model: nn.Module, asked: Sequence[str], names: Mapping[str, str]) -> None:
-        self._modules = dict(model.named_modules(remove_duplicate=False))
+        self._modules = dict(modules_of(model))
         self._asked, self._names = set(asked), dict(names)
         self._known: Dict[str, str] = {}
         for layer, name in names.items():
@@ -39,7 +40,7 @@ class FolderNames:
     def of(self, layer: str, cls: str) -> str:
         """The folder of a layer that ran."""
         if layer not in self._known:
-            self._known[layer] = self._given(layer) or safe_name(f"{layer}.{cls.lower()}")
+            self._known[layer] = self._given(layer) or safe_name(f"{layer}.{cls.lower()}" if layer else cls.lower())
         return self._known[layer]
 
     def _given(self, layer: str) -> str:
@@ -49,6 +50,6 @@ class FolderNames:
         for above, name in self._names.items():
             if layer.startswith(above + ".") and above in self._asked:
                 rest = layer[len(above) + 1 :]
-                only_child = "." not in rest and len(list(self._modules[above].children())) == 1
+                only_child = "." not in rest and len(children_of(self._modules[above])) == 1
                 return name if only_child else f"{name}.{safe_name(rest)}"
         return ""

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featscope.arrays.packed import unpack
+from featscope.errors import unknown_name
 from featscope.records import CapturedMap, Sample
 
 
-class MemorySink:
+class MemorySink(Mapping[str, List[NDArray[np.generic]]]):
     """A sink that keeps the maps: folder -> arrays in the order they came.
 
     >>> import featscope, torch
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
     >>> with featscope.capture(model) as session:
     ...     _ = model(torch.zeros(1, 3, 8, 8))
-    >>> session.sink["0.conv2d"][0].shape
-    (1, 4, 8, 8)
+    >>> list(session.sink), session.sink["0.conv2d"][0].shape
+    (['0.conv2d'], (1, 4, 8, 8))
+
+    stored: each array as it was captured, with where it came from. samples: what is known of the images. Raises
+    `UnknownNameError` for a folder that is not there.
     """
 
     def __init__(self) -> None:
@@ -27,7 +31,16 @@ class MemorySink:
         self.samples: List[Sample] = []
 
     def __getitem__(self, folder: str) -> List[NDArray[np.generic]]:
-        return [unpack(array, captured.scales) for captured, array in self.stored if captured.folder == folder]
+        found = [unpack(array, captured.scales) for captured, array in self.stored if captured.folder == folder]
+        if not found:
+            raise unknown_name("folder", folder, self, "list(sink)")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(captured.folder for captured, _ in self.stored))
+
+    def __len__(self) -> int:
+        return len({captured.folder for captured, _ in self.stored})
 
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
         """Keep one array."""

@@ -67,6 +67,28 @@ class Thinned(NamedTuple):
     scales: Optional[torch.Tensor] = None
 
 
+_NARROW = {getattr(torch, name) for name in dir(torch) if name.startswith("float8")} | {torch.bfloat16}
+"""Types that NumPy does not have: their values are those of single precision."""
+
+
+def why_not(tensor: torch.Tensor) -> str:
+    """Why a tensor cannot be stored, '' where it can.
+
+    >>> why_not(torch.zeros(1, device="meta"))
+    'it is on the meta device and has no values'
+    """
+    if tensor.is_nested:
+        return "it is a nested tensor, whose rows have different sizes"
+    if tensor.device.type == "meta":
+        return "it is on the meta device and has no values"
+    if "FakeTensor" in type(tensor).__name__:
+        return "it is a fake tensor and has no values"
+    functions = getattr(torch._C, "_functorch", None)
+    if functions is not None and (functions.is_batchedtensor(tensor) or functions.is_gradtrackingtensor(tensor)):
+        return "it is inside of vmap or another transform of torch.func, where a tensor stands for several"
+    return ""
+
+
 def thin(tensor: torch.Tensor, policy: Policy, rows: Optional[Sequence[int]] = None, layer: str = "") -> Thinned:
     """The part of a tensor that a policy keeps, worked out on its device and without waiting for it.
 
@@ -81,6 +103,10 @@ def thin(tensor: torch.Tensor, policy: Policy, rows: Optional[Sequence[int]] = N
         tensor = tensor.to_dense()
     if tensor.is_quantized:
         tensor = tensor.dequantize()
+    if tensor.dtype is torch.complex32:
+        tensor = tensor.to(torch.complex64)
+    elif tensor.dtype in _NARROW and (policy.dtype != "bfloat16" or tensor.dtype is not torch.bfloat16):
+        tensor = tensor.float()
     if rows is not None:
         tensor = tensor[list(rows)]
     channels = scales = None
@@ -98,8 +124,6 @@ def thin(tensor: torch.Tensor, policy: Policy, rows: Optional[Sequence[int]] = N
             tensor, scales = _encode(tensor)
         else:
             tensor = tensor.to(kind)
-    elif tensor.dtype is torch.bfloat16:
-        tensor = tensor.float()
     strided = original.layout is torch.strided
     owned = not strided or original.untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr()
     return Thinned(tensor, owned, reduced, channels, scales)

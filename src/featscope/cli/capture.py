@@ -114,7 +114,7 @@ def run(
         return
     with progress("images", len(found)) as done:
         made = capture_images(detector, found, output, layers or None, batch_size, provenance, done, **options)
-    finish(f"{made.summary}; draw them: featscope heat {output}", made.failed + _unfinished(output), made.remarks)
+    finish(f"{made.written}; draw them: featscope heat {output}", made.failed + _unfinished(output), made.remarks)
 
 
 def _unfinished(output: Path) -> List[str]:

@@ -67,9 +67,12 @@ def run(
     if isinstance(code, str):  # sys.exit("why")
         typer.echo(code, err=True)
         code = 1
-    if capture.found:
+    if capture.written is not None:
         unfinished = f"; the script ended with {code}, so the run is unfinished" if code else ""
-        typer.echo(f"featscope: {capture.summary}{unfinished}; draw them: featscope heat {output}", err=True)
+        typer.echo(f"featscope: {capture.written}{unfinished}; draw them: featscope heat {output}", err=True)
+        for failure in capture.failures:
+            complain(failure)
+            code = code or 1
     elif capture.missed is not None:
         complain(f"the script ran no model with these layers: {capture.missed}")
         code = code or 1

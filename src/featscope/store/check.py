@@ -37,6 +37,7 @@ def check_run(folder: Path | str) -> Report:
         return _check_bare(run)
     if not run.info.finished:
         problems.append(f"{run.folder} is unfinished: its capture was stopped, or still runs")
+    problems += [f"{run.folder} lacks {layer!r}: {why or 'it did not run'}" for layer, why in run.info.left_out.items()]
     size, last_batch = 0, 0
     described, undescribed = set(run.samples), []
     for map_file in run.maps:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featscope.errors import BadRunError, FeatscopeError
-from featscope.records import CapturedMap, MapRecord, RunInfo, Sample
+from featscope.records import CapturedMap, MapRecord, RunInfo, Sample, Written
 from featscope.store.files import inside, make_folder, safe_name, scales_beside, write_atomic, write_npy
 from featscope.store.lines import DAMAGED_JSON, LineFile, Record, read_lines
 
@@ -50,7 +50,8 @@ class RunWriter:
     folder: its lines, and its rank-<n>.json, but for rank 0's run.json.
 
     resume: go on with what is in the folder, if it is the same run; `stored` are the batches that are
-    there, with the ids of their samples. Raises `BadRunError` where the folder holds a run already, or
+    there, with the ids of their samples. `left_out`: what could not be captured and why; it is noted when
+    the run is closed. Raises `BadRunError` where the folder holds a run already, or
     with `resume` another one, or while another process writes to it.
     """
 
@@ -59,6 +60,7 @@ class RunWriter:
     ) -> None:
         self.folder = Path(folder)
         self.stored: Dict[int, List[str]] = {}
+        self.left_out: Dict[str, str] = {}
         self.maps_written = 0
         self.bytes_written = 0
         self.samples_written = 0
@@ -95,6 +97,11 @@ class RunWriter:
         """Bytes that wait to be written."""
         return self._waiting
 
+    @property
+    def written(self) -> Written:
+        """How much lies in the folder."""
+        return Written(self.maps_written, self.samples_written, self.bytes_written, str(self.folder))
+
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
         """Queue one array to be written; it must not be changed afterwards."""
         self._enqueue(lambda: self._write_map(captured, array), array.nbytes)
@@ -116,8 +123,10 @@ class RunWriter:
         self._manifest.close()
         self._samples.close()
         self._raise_error()
-        if finished:
-            self._info = msgspec.structs.replace(self._info, finished=now())
+        if finished or self.left_out:
+            self._info = msgspec.structs.replace(
+                self._info, finished=now() if finished else "", left_out=self.left_out
+            )
             self._save_info()
 
     def discard(self) -> None:

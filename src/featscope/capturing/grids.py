@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Tuple
+import threading
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
+
+from featscope.capturing.calls import unwatch, watch
+from featscope.capturing.layers import modules_of
 
 Named = Tuple[str, torch.Tensor]
 Grid = Tuple[int, int]
@@ -25,37 +28,55 @@ class TokenGrids:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self._sizes: List[Grid] = []
-        self._patches: List[Grid] = []
-        self._handles: List[RemovableHandle] = []
+        # Models without attention have no tokens.
+        attentive = any("attention" in type(module).__name__.lower() for _, module in modules_of(model))
+        self._convolutions = {
+            id(module): module for _, module in modules_of(model) if attentive and isinstance(module, nn.Conv2d)
+        }
+        self._local = threading.local()
         config = getattr(model, "config", None)
         self._suffix = int(getattr(config, "num_detection_tokens", 0) or 0)  # YOLOS
 
     def attach(self) -> None:
-        """Watch the convolutions of a model that has attention; others have no tokens."""
-        if not any("attention" in type(module).__name__.lower() for module in self._model.modules()):
-            return
-        for module in self._model.modules():
-            if isinstance(module, nn.Conv2d):
-                self._handles.append(module.register_forward_hook(self._see))
+        """Watch the convolutions."""
+        if self._convolutions:
+            watch(self)
 
     def detach(self) -> None:
-        """Take the hooks off again."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        """Watch them no more."""
+        unwatch(self)
 
     def start_forward(self) -> None:
         """Forget the sizes of the forward before."""
         self._sizes.clear()
         self._patches.clear()
 
-    def _see(self, module: nn.Module, _inputs: Any, output: Any) -> None:
-        size = (int(output.shape[-2]), int(output.shape[-1]))
-        self._sizes.append(size)
-        if isinstance(module, nn.Conv2d) and module.kernel_size == module.stride and max(module.stride) > 1:
-            self._patches.append(size)
+    @property
+    def _sizes(self) -> List[Grid]:
+        """The maps of this thread's forward."""
+        sizes: List[Grid] = self._local.__dict__.setdefault("sizes", [])
+        return sizes
+
+    @property
+    def _patches(self) -> List[Grid]:
+        """Those of them that convolutions made whose windows do not overlap."""
+        patches: List[Grid] = self._local.__dict__.setdefault("patches", [])
+        return patches
+
+    def begin(
+        self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]
+    ) -> Optional[_Convolution]:
+        """A module is called (`featscope.capturing.calls`)."""
+        convolution = self._convolutions.get(id(module))
+        return None if convolution is None else _Convolution(self, convolution)
+
+    def see(self, module: nn.Conv2d, output: object) -> None:
+        """A convolution gave a map."""
+        if isinstance(output, torch.Tensor) and output.dim() >= 3:
+            size = (int(output.shape[-2]), int(output.shape[-1]))
+            self._sizes.append(size)
+            if module.kernel_size == module.stride and max(module.stride) > 1:
+                self._patches.append(size)
 
     def lay_out(self, layer: str, tensors: Sequence[Named]) -> List[Named]:
         """The tensors of a layer, sequences of tokens as maps."""
@@ -100,6 +121,20 @@ class TokenGrids:
             return []
         parts = torch.split(weights.mean(1), [h * w for h, w in levels], -1)
         return [part.reshape(*part.shape[:2], *grid) for part, grid in zip(parts, levels)]
+
+
+class _Convolution:
+    """A convolution that runs."""
+
+    def __init__(self, grids: TokenGrids, module: nn.Conv2d) -> None:
+        self._grids, self._module = grids, module
+
+    def end(self, output: object) -> None:
+        """It gave a map."""
+        self._grids.see(self._module, output)
+
+    def fail(self) -> None:
+        """It gave none."""
 
 
 def _as_map(tokens: torch.Tensor, grid: Grid) -> torch.Tensor:

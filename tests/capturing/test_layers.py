@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from featscope.capturing.select import select
+from featscope.capturing.layers import select
 from featscope.errors import UnknownNameError
 
 

@@ -1,0 +1,204 @@
+"""Calls of modules, watched from outside: nothing is ever put on a model.
+
+While somebody watches, `torch.nn.Module.__call__` is a function that tells the observers first. So a copy, a
+pickle or a checkpoint of a captured model carries nothing of the capture, replicas in threads are seen like the
+model itself, and an exception, of whatever kind, ends a call like a return does.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+from types import CodeType, FrameType, MethodType
+from typing import Callable, Dict, FrozenSet, List, NamedTuple, Optional, Protocol, Tuple
+
+import torch
+from torch import nn
+
+from featscope.capturing.layers import modules_of
+
+
+class ModelCall(NamedTuple):
+    """A call into a model: the method ('' where the model itself was called) and what it was given."""
+
+    method: str
+    arguments: Tuple[object, ...]
+    named: Dict[str, object]
+
+    @property
+    def values(self) -> List[object]:
+        """All that was given, in order."""
+        return [*self.arguments, *self.named.values()]
+
+
+class RunningCall(Protocol):
+    """A module's call that an observer wants to see the end of."""
+
+    def end(self, output: object) -> None:
+        """The call is over and gave this."""
+
+    def fail(self) -> None:
+        """The call is over and raised."""
+
+
+class CallObserver(Protocol):
+    """Sees modules before they run."""
+
+    def begin(self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]) -> Optional[RunningCall]:
+        """A module is called; None where its end is of no interest."""
+
+
+# Module state, because there is one `torch.nn.Module` for all captures of a process.
+_observers: Tuple[CallObserver, ...] = ()
+_original: Callable[..., object] = nn.Module.__call__
+_lock = threading.Lock()
+
+
+def watch(observer: CallObserver) -> None:
+    """Tell an observer of every call of every module, in all threads, until `unwatch`."""
+    global _observers, _original
+    with _lock:
+        if not _observers and nn.Module.__call__ is not _call:
+            _original = nn.Module.__call__
+            nn.Module.__call__ = _call  # type: ignore[method-assign]
+        _observers = (*_observers, observer)
+
+
+def unwatch(observer: CallObserver) -> None:
+    """Tell it no more; does nothing for one that is not told anything."""
+    global _observers
+    with _lock:
+        _observers = tuple(other for other in _observers if other is not observer)
+        # Where somebody else has put a function over ours meanwhile, ours stays below it and does nothing.
+        if not _observers and nn.Module.__call__ is _call:
+            nn.Module.__call__ = _original  # type: ignore[method-assign]
+
+
+def _call(module: nn.Module, *arguments: object, **named: object) -> object:
+    running: List[RunningCall] = []
+    try:
+        for observer in _observers:
+            call = observer.begin(module, arguments, named)
+            if call is not None:
+                running.append(call)
+        output = _original(module, *arguments, **named)
+        while running:
+            running.pop().end(output)
+        return output
+    except BaseException:
+        while running:
+            running.pop().fail()
+        raise
+
+
+_graph_task: Optional[Callable[[], int]] = getattr(torch._C, "_current_graph_task_id", None)
+
+
+def recomputing() -> bool:
+    """Whether this runs inside of a backward: what a layer gives there was given before (activation checkpointing)."""
+    if _graph_task is not None:
+        return _graph_task() != -1
+    frame: Optional[FrameType] = sys._getframe(1)
+    while frame is not None:  # an older torch
+        if frame.f_code.co_name in ("backward", "unpack") and frame.f_code.co_filename.endswith("checkpoint.py"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+class Methods:
+    """The methods of a model, to find on the stack which of them runs.
+
+    >>> class Net(nn.Module):
+    ...     def features(self):
+    ...         return methods.outermost().f_code.co_name
+    >>> methods = Methods(net := Net())
+    >>> net.features()
+    'features'
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._codes = frozenset(_codes_of(model))
+
+    def outermost(self) -> Optional[FrameType]:
+        """The outermost frame whose `self` is the model; None where no method of it runs.
+
+        A generator is passed over: what it does between two values is a call of its own (a film, frame by frame).
+        """
+        found, frame = None, sys._getframe(1)
+        while frame is not None:
+            code = frame.f_code
+            # The locals of a frame are asked for only where its code is the model's: they are copied then.
+            if code in self._codes and frame.f_locals.get(code.co_varnames[0]) is self._model:
+                found = frame
+            frame = frame.f_back  # type: ignore[assignment]
+        return found
+
+
+def _codes_of(model: nn.Module) -> FrozenSet[CodeType]:
+    # Modules inside of compiled code are called by a method that was bound before we watched.
+    own: List[object] = [_original, nn.Module._call_impl]
+    for cls in type(model).__mro__:
+        if cls not in (nn.Module, object):
+            own += vars(cls).values()
+    own += [value for value in vars(model).values() if isinstance(value, MethodType) and value.__self__ is model]
+    codes = set()
+    for value in own:
+        value = value.fget if isinstance(value, property) else value
+        while value is not None:
+            code = getattr(value, "__code__", None)
+            if isinstance(code, CodeType) and code.co_argcount and not code.co_flags & inspect.CO_GENERATOR:
+                codes.add(code)
+            value = getattr(value, "__wrapped__", None)
+    return frozenset(codes)
+
+
+def is_running(frame: FrameType) -> bool:
+    """Whether a frame is on this thread's stack."""
+    return any(one is frame for one in _stack())
+
+
+def in_warm_up() -> bool:
+    """Whether a function called `warmup` runs: frameworks feed noise there to make the device ready."""
+    return any(frame.f_code.co_name == "warmup" for frame in _stack())
+
+
+def _stack() -> List[FrameType]:
+    frames, frame = [], sys._getframe(1)
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back  # type: ignore[assignment]
+    return frames
+
+
+def call_of(frame: FrameType) -> ModelCall:
+    """What a method was called with, from its frame."""
+    code = frame.f_code
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    here = frame.f_locals
+    return ModelCall(code.co_name, (), {name: here[name] for name in names if name in here})
+
+
+def is_copy(module: nn.Module, of: nn.Module) -> bool:
+    """Whether a module is a copy of another: weights that are equal to the bit, and are more than one number.
+
+    Also after convolutions and norms were fused, which leaves the weights of the others as they were.
+    """
+    if type(module) is not type(of):
+        return False
+    own, other = (
+        {f"{name}.{key}": value for name, part in modules_of(one) for key, value in part._parameters.items()}
+        for one in (module, of)
+    )
+    for name, value in own.items():
+        theirs = other.get(name)
+        if value is None or theirs is None or value.shape != theirs.shape or value.numel() < 2:
+            continue
+        if value.device.type == "meta" or theirs.device.type == "meta":
+            continue
+        ours = value.detach()
+        if bool((ours != ours.flatten()[0]).any()) and torch.equal(theirs.detach().to(ours), ours):
+            return True
+    return False

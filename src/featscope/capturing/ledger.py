@@ -1,0 +1,195 @@
+"""The ledger of a capture: which samples a batch holds, under which ids, and which of them are kept.
+
+It knows no torch and serves PyTorch and ONNX alike.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from msgspec.structs import replace
+
+from featscope.errors import BadOptionError, BadRunError
+from featscope.records import Policy, Sample
+
+
+class Entry(NamedTuple):
+    """A batch in the ledger. number: in the files' names. samples: with their ids, in the order of the batch.
+    rows: the places of those that are kept. named: whether the ids are more than numbers.
+    """
+
+    number: int
+    samples: List[Sample]
+    rows: List[int]
+    named: bool
+
+
+class Ledger:
+    """Gives batches their numbers and samples their ids, and says which samples are kept.
+
+    >>> ledger = Ledger(Policy(every=2), dataset_size=3)
+    >>> [ledger.enter([Sample(""), Sample("")]).rows for _ in range(2)]
+    [[0], [0]]
+    >>> [sample.id for sample in Ledger().enter([Sample("a", "x/a.png"), Sample("a", "y/a.png"), Sample("")]).samples]
+    ['a', 'y_a', '2']
+
+    Ids are unique: a second image of the same name is told apart by its folder, a frame by its number, a view by
+    its own, and what nothing tells apart by counting. `remarks` says so once.
+
+    policy, dataset_size: what is kept; a distributed sampler gives sample p * world_size + rank to a rank as its
+    p-th, and repeats samples behind the last one to fill the batches: those are left out. The views of an image
+    are kept or left out with it. stored: batches that the run holds already -> the ids of their samples.
+    """
+
+    def __init__(
+        self,
+        policy: Optional[Policy] = None,
+        dataset_size: Optional[int] = None,
+        rank: int = 0,
+        world_size: int = 1,
+        stored: Optional[Mapping[int, Sequence[str]]] = None,
+    ) -> None:
+        self._policy = policy = policy or Policy()
+        if policy.images and policy.max_samples and world_size > 1:
+            raise BadOptionError(
+                "images and max_samples cannot be combined on several ranks, which do not know of one another's "
+                "images; leave one out, or use one process"
+            )
+        self._dataset_size, self._rank, self._world_size = dataset_size, rank, world_size
+        self._stored = stored or {}
+        self._next = rank
+        self._seen = self._matched = 0
+        self._ids: Dict[str, str] = {}  # id -> the file of the first sample that has it
+        self._images: Dict[Tuple[str, str], Tuple[str, int]] = {}  # what views go by -> id and position of the image
+        self.remarks: List[str] = []
+
+    def enter(self, samples: Sequence[Sample], number: Optional[int] = None) -> Entry:
+        """The rank's next batch, of these samples; `number`: where it has one already.
+
+        Raises `BadRunError` where the run that is continued holds other samples in this batch.
+        """
+        number = self._next if number is None else number
+        self._next = number + self._world_size
+        if not any(sample.view for sample in samples):
+            self._images.clear()
+        named = any(sample.id for sample in samples)
+        if self._policy.images and not all(sample.id or sample.path for sample in samples):
+            raise BadOptionError(
+                "the policy `images` needs names: say them before the model runs, with session.batch(ids):"
+            )
+        entered, rows = [], []
+        for row, sample in enumerate(samples):
+            position = self._position(sample)
+            sample = self._identified(sample, position)
+            entered.append(sample)
+            if self._keeps(position, sample):
+                rows.append(row)
+        if number in self._stored:
+            before, now = list(self._stored[number]), [entered[row].id for row in rows]
+            if before and named and before != now:
+                raise BadRunError(
+                    f"batch {number} of the run holds {', '.join(before)}, now {', '.join(now)}: "
+                    "the images are others; resume with those that the run was started with"
+                )
+            rows = []
+        return Entry(number, entered, rows, named)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the run held batches already."""
+        return bool(self._stored)
+
+    def kept(self) -> Optional[int]:
+        """How many samples of the data set are kept over all ranks; None where that is not known yet."""
+        if self._dataset_size is None or self._policy.images:
+            return None
+        kept = -(-self._dataset_size // self._policy.every)
+        return min(kept, self._policy.max_samples or kept)
+
+    def left(self, stored: int) -> int:
+        """How many samples are still to come when a rank has stored so many now, besides what the run had before."""
+        before = sum(len(names) or 1 for names in self._stored.values())
+        return max(0, (self.kept() or 0) - (before + stored) * self._world_size)
+
+    def named(self, samples: Sequence[Sample], entry: Entry) -> List[Sample]:
+        """Samples that are described after their batch was entered, with the ids that they have there."""
+        if not entry.named and any(sample.id for sample in samples):  # the first time that anyone names them
+            for one in entry.samples:
+                self._ids.pop(one.id, None)
+            return [self._identified(sample, self._seen) for sample in samples]
+        known = entry.samples
+        return [
+            replace(sample, id=one.id, image=one.image, view=one.view, path=sample.path or one.path)
+            for sample, one in zip(samples, known)
+        ]
+
+    # Ids
+
+    def _identified(self, sample: Sample, position: int) -> Sample:
+        name = sample.id or (Path(sample.path).stem if sample.path else str(position * self._world_size + self._rank))
+        if sample.view:
+            name = f"{self._images[_image(sample)][0]}_view{sample.view}"
+        chosen = next(one for one in self._candidates(name, sample) if one not in self._ids)
+        if chosen != name and not sample.view:
+            self._say(name, chosen, sample)
+        self._ids[chosen] = sample.path
+        if not sample.view:
+            self._images[_image(sample)] = (chosen, position)
+            return replace(sample, id=chosen)
+        return replace(sample, id=chosen, image=self._images[_image(sample)][0])
+
+    def _candidates(self, name: str, sample: Sample) -> Iterator[str]:
+        yield name
+        if sample.frame is not None:
+            yield f"{name}_{sample.frame}"
+        path, first = Path(sample.path), Path(self._ids.get(name, ""))
+        if sample.path and path != first:
+            if path.parent == first.parent and path.suffix != first.suffix:
+                yield f"{name}{path.suffix}"
+            folders = [folder for folder in path.parent.parts if folder not in (path.anchor, "..")]
+            for depth in range(1, len(folders) + 1):
+                yield "_".join([*folders[-depth:], name])
+        number = 2
+        while True:
+            yield f"{name}_{number}"
+            number += 1
+
+    def _say(self, name: str, chosen: str, sample: Sample) -> None:
+        if not self.remarks:
+            self.remarks.append(
+                f"several samples are called {name!r}: "
+                + (f"{sample.path} is stored as {chosen!r}" if sample.path else f"one is stored as {chosen!r}")
+                + ", others likewise"
+            )
+
+    # What is kept
+
+    def _position(self, sample: Sample) -> int:
+        """The place of a sample's image among those of this rank."""
+        if sample.view:
+            return self._images[_image(sample)][1]
+        self._seen += 1
+        return self._seen - 1
+
+    def _keeps(self, place: int, sample: Sample) -> bool:
+        policy, position = self._policy, place * self._world_size + self._rank
+        if self._dataset_size is not None and position >= self._dataset_size:
+            return False
+        if position % policy.every:
+            return False
+        if not policy.images:
+            return not policy.max_samples or position // policy.every < policy.max_samples
+        names = (sample.image or sample.id, sample.path)
+        texts = {text for name in names for text in (name, PurePath(name).name)}
+        if not any(fnmatchcase(text, glob) for text in texts for glob in policy.images):
+            return False
+        if not sample.view:
+            self._matched += 1
+        return not policy.max_samples or self._matched <= policy.max_samples
+
+
+def _image(sample: Sample) -> Tuple[str, str]:
+    """What the views of one image have in common."""
+    return sample.path, sample.image or sample.id
