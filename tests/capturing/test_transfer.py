@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import featscope
-from featscope.capturing import session as session_module
+from featscope.capturing import handover as handover_module
 from featscope.capturing.transfer import Transfer
 
 
@@ -111,7 +111,7 @@ def test_bfloat16_keeps_its_buffer_while_a_view_is_held(transfer):
 
 
 def test_a_run_waits_for_copies_that_come_late(tmp_path, monkeypatch):
-    monkeypatch.setattr(session_module, "Transfer", LateTransfer)
+    monkeypatch.setattr(handover_module, "Transfer", LateTransfer)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.ReLU(inplace=True)).eval()
     images = torch.randn(5, 1, 3, 8, 8)
@@ -121,7 +121,7 @@ def test_a_run_waits_for_copies_that_come_late(tmp_path, monkeypatch):
         with featscope.capture(model, ["0"], to=tmp_path / "run", policy=policy) as session:
             for image in images:
                 model(image)
-            session._transfer.gate.set()  # the forward never waited
+            session._handover._transfer.gate.set()  # the forward never waited
     run = featscope.open_run(tmp_path / "run")
     for stored, whole in zip(run.maps, expected):
         (channels,) = stored.record.channels

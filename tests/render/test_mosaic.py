@@ -5,8 +5,9 @@ import pytest
 from conftest import pixels
 from PIL import Image
 
+from featscope.arrays.channels import choose_channels
 from featscope.errors import BadOptionError
-from featscope.render.mosaic import choose_channels, draw_channel, draw_mosaic
+from featscope.render.mosaic import draw_channel, draw_mosaic
 
 MAP = np.array([[[0.0, 1.0]], [[5.0, 3.0]], [[2.0, 2.0]]], np.float32)
 

@@ -18,7 +18,7 @@ COMPANIONS = {
     "torchvision": "featscope.adapters.torchvision",
     "transformers": "featscope.adapters.transformers",
 }
-"""A package that the script has imported -> the module whose `accompany(model, owners, provenance)` knows its models."""
+"""A package that a script has imported -> the module whose `accompany(model, owners, provenance)` knows its models."""
 
 
 class ScriptModel(NamedTuple):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from featscope.errors import BadOptionError, CaptureError
 from featscope.records import Boxes, Geometry, RunInfo, Sample, Sink
-from featscope.render.images import read_image
+from featscope.store.images import read_image
 
 if TYPE_CHECKING:
     from featscope.capturing.protocol import CaptureSession

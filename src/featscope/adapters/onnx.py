@@ -37,7 +37,7 @@ from featscope.capturing.policy import SampleFilter
 from featscope.capturing.reports import LayerReport, ModelReport
 from featscope.errors import BadOptionError, BadRunError, CaptureError, unknown_name
 from featscope.records import CapturedMap, Policy, RunInfo, Sample, Size, infer_stride
-from featscope.render.mosaic import choose_channels
+from featscope.arrays.channels import choose_channels
 from featscope.store.files import safe_name
 from featscope.store.writer import RunWriter
 

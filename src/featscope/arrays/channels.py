@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import List, Tuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.arrays.reduce import as_floats, top_channels
 from featscope.errors import BadOptionError
 
 
@@ -30,3 +34,26 @@ def parse_channels(text: str) -> Tuple[str, List[int]]:
             )
         chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
     return "list", chosen
+
+
+def choose_channels(feature_map: NDArray[np.generic], choice: str) -> List[int]:
+    """Read a choice of channels: `all`, `top:20`, `sum:20`, `0-15`, `3,7,12`, or parts of these by comma.
+
+    >>> choose_channels(np.zeros((8, 1, 1)), "0-2,5")
+    [0, 1, 2, 5]
+
+    `top:k` takes the k channels of largest mean absolute value, `sum:k` those of largest sum (as
+    mmengine does). Raises `BadOptionError` for a channel that the map does not have.
+    """
+    kind, numbers = parse_channels(choice)
+    count = len(feature_map)
+    if kind == "all":
+        return list(range(count))
+    if kind == "top":
+        return top_channels(feature_map, numbers[0])
+    if kind == "sum":
+        sums = as_floats(feature_map).sum((1, 2))
+        return [int(i) for i in np.argsort(-sums, kind="stable")[: numbers[0]]]
+    if not numbers or max(numbers) >= count:
+        raise BadOptionError(f"no channel {max(numbers, default=choice)}: the map has {count}, 0 to {count - 1}")
+    return numbers

@@ -44,17 +44,16 @@ class Waiting(NamedTuple):
 class Batch:
     """A batch, from the outermost call into the model to its end.
 
-    call: that call; None for one that was begun by hand. frame: the method that it is, where it is not the model's
-    own call: as long as it is on the stack, the batch lasts. number: the one that it was begun with. block: it lasts
-    as long as a block of the user's. model_call: the
-    model's own call that runs. entry: its samples, once they are known. known: what the companion says of them.
-    input_size: (height, width) of the network's input. tries_again: something in it raised, and it went on.
+    frame: the method of the model that was called, where that is not the model's own call: as long as it is on the
+    stack, the batch lasts. number: the one that it was begun with by hand. block: it lasts as long as a block of the
+    user's. model_call: the model's own call that runs. entry: its samples, once they are known. known: what the
+    companion says of them. input_size: (height, width) of the network's input. used: a layer ran. ended, failed: the
+    model's own call returned, or raised. tries_again: something in it raised, and it went on. waiting: what may
+    still speak.
     """
 
-    def __init__(
-        self, call: Optional[ModelCall] = None, frame: Optional[FrameType] = None, number: Optional[int] = None
-    ) -> None:
-        self.call, self.frame, self.number = call, frame, number
+    def __init__(self, frame: Optional[FrameType] = None, number: Optional[int] = None) -> None:
+        self.frame, self.number = frame, number
         self.model_call: Optional[ModelCall] = None
         self.entry: Optional[Entry] = None
         self.known: Optional[Known] = None
@@ -68,7 +67,7 @@ class Batch:
 
     def forget(self) -> None:
         """It is over: let go of what its calls held."""
-        self.call = self.model_call = self.frame = self._handled = None
+        self.model_call = self.frame = self._handled = None
         self._inputs.clear()
 
     def computes_again(self, layer: str, values: Sequence[object]) -> bool:
@@ -82,8 +81,10 @@ class Batch:
         before = self._inputs[layer]
         if self.tries_again or sys.exc_info()[1] is not self._handled:
             for others in before:
-                if given and len(others) == len(given) and all(
-                    ours[0]() is theirs[0]() and ours[1] == theirs[1] for ours, theirs in zip(given, others)
+                if (
+                    given
+                    and len(others) == len(given)
+                    and all(ours[0]() is theirs[0]() and ours[1] == theirs[1] for ours, theirs in zip(given, others))
                 ):
                     return True
         before.append(given)
@@ -94,26 +95,23 @@ class Batch:
         """Whether anything of it is to be stored."""
         return self.entry is None or not self.entry.samples or bool(self.entry.rows)
 
-    def take(
-        self, layer: str, tensors: Sequence[Tuple[str, torch.Tensor]], policy: Policy, copy: Transfer
-    ) -> Iterator[Piece]:
-        """Copy what the policy keeps of a layer's tensors."""
+    def take(self, layer: str, field: str, tensor: torch.Tensor, policy: Policy, copy: Transfer) -> Piece:
+        """Copy what the policy keeps of one of a layer's tensors."""
         rows, size = (self.entry.rows, len(self.entry.samples)) if self.entry is not None else ([], 0)
-        for name, tensor in tensors:
-            # Regions of interest are no rows of the batch: they are kept all.
-            part = len(rows) < size and tensor.dim() and len(tensor) == size
-            thinned = thin(tensor, policy, rows if part else None, layer)
-            array, ready = copy(thinned.tensor, thinned.owned)
-            waits = [ready]
-            channels: Optional[NDArray[np.generic]] = None
-            scales: Optional[NDArray[np.generic]] = None
-            if thinned.channels is not None:
-                channels, ready = copy(thinned.channels, True)
-                waits.append(ready)
-            if thinned.scales is not None:
-                scales, ready = copy(thinned.scales, True)
-                waits.append(ready)
-            yield Piece(name, array, thinned.reduced, channels, scales, partial(_wait_for, waits))  # type: ignore[arg-type]
+        # Regions of interest are no rows of the batch: they are kept all.
+        part = len(rows) < size and tensor.dim() and len(tensor) == size
+        thinned = thin(tensor, policy, rows if part else None, layer)
+        array, ready = copy(thinned.tensor, thinned.owned)
+        waits = [ready]
+        channels: Optional[NDArray[np.generic]] = None
+        scales: Optional[NDArray[np.generic]] = None
+        if thinned.channels is not None:
+            channels, ready = copy(thinned.channels, True)
+            waits.append(ready)
+        if thinned.scales is not None:
+            scales, ready = copy(thinned.scales, True)
+            waits.append(ready)
+        return Piece(field, array, thinned.reduced, channels, scales, partial(_wait_for, waits))  # type: ignore[arg-type]
 
     def name(
         self, layer: str, cls: str, base: str, pieces: Sequence[Piece]

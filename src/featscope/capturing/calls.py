@@ -8,6 +8,7 @@ model itself, and an exception, of whatever kind, ends a call like a return does
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import threading
 from types import CodeType, FrameType, MethodType
@@ -45,7 +46,9 @@ class RunningCall(Protocol):
 class CallObserver(Protocol):
     """Sees modules before they run."""
 
-    def begin(self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]) -> Optional[RunningCall]:
+    def begin(
+        self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]
+    ) -> Optional[RunningCall]:
         """A module is called; None where its end is of no interest."""
 
 
@@ -92,6 +95,16 @@ def _call(module: nn.Module, *arguments: object, **named: object) -> object:
         raise
 
 
+def _forget() -> None:
+    """A forked process has no thread that writes what a capture takes: what it runs is not captured."""
+    global _observers
+    _observers = ()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 _graph_task: Optional[Callable[[], int]] = getattr(torch._C, "_current_graph_task_id", None)
 
 
@@ -99,12 +112,10 @@ def recomputing() -> bool:
     """Whether this runs inside of a backward: what a layer gives there was given before (activation checkpointing)."""
     if _graph_task is not None:
         return _graph_task() != -1
-    frame: Optional[FrameType] = sys._getframe(1)
-    while frame is not None:  # an older torch
-        if frame.f_code.co_name in ("backward", "unpack") and frame.f_code.co_filename.endswith("checkpoint.py"):
-            return True
-        frame = frame.f_back
-    return False
+    return any(  # an older torch
+        frame.f_code.co_name in ("backward", "unpack") and frame.f_code.co_filename.endswith("checkpoint.py")
+        for frame in _stack()
+    )
 
 
 class Methods:
@@ -127,13 +138,12 @@ class Methods:
 
         A generator is passed over: what it does between two values is a call of its own (a film, frame by frame).
         """
-        found, frame = None, sys._getframe(1)
-        while frame is not None:
+        found = None
+        for frame in _stack():
             code = frame.f_code
             # The locals of a frame are asked for only where its code is the model's: they are copied then.
             if code in self._codes and frame.f_locals.get(code.co_varnames[0]) is self._model:
                 found = frame
-            frame = frame.f_back  # type: ignore[assignment]
         return found
 
 
@@ -166,10 +176,12 @@ def in_warm_up() -> bool:
 
 
 def _stack() -> List[FrameType]:
-    frames, frame = [], sys._getframe(1)
+    """This thread's frames, innermost first."""
+    frames: List[FrameType] = []
+    frame: Optional[FrameType] = sys._getframe(1)
     while frame is not None:
         frames.append(frame)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return frames
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Iterator, List, Optional, Sequence, Set, Tuple
+from collections import deque
+from collections.abc import Mapping, ValuesView
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
+import numpy as np
 import torch
 
 Named = Tuple[str, torch.Tensor]
@@ -19,8 +21,8 @@ def flatten(output: Any, names: Optional[Sequence[str]] = None) -> List[Named]:
     ['cls_scores', 'cls_scores', 'bbox_preds', 'bbox_preds']
 
     A field is a key, an attribute, or the name in `names` (the variables of the return statement);
-    a plain sequence of tensors is one field of several levels. None and values that hold no tensor
-    (numbers, text, metrics) have nothing to store.
+    a plain sequence of tensors is one field of several levels. Arrays of numbers count as tensors. None and values
+    that hold no tensor (numbers, text, metrics) have nothing to store, and a generator is not used up.
     """
     if isinstance(output, (tuple, list)) and not hasattr(output, "_fields"):
         several = any(_is_nested(value) for value in output)
@@ -41,17 +43,21 @@ def _walk(value: Any, field: str, seen: Set[int]) -> Iterator[Named]:
     if isinstance(value, torch.Tensor):
         yield field, value
         return
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "biufc":
+            yield field, torch.from_numpy(np.array(value))
+        return
     children: Iterator[Tuple[str, Any]]
     if isinstance(value, Mapping):  # also ModelOutput, an OrderedDict
         children = ((_join(field, str(key)), item) for key, item in value.items())
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         children = ((_join(field, name), getattr(value, name)) for name in value._fields)
-    elif isinstance(value, (tuple, list, set, frozenset)):
+    elif isinstance(value, (tuple, list, set, frozenset, deque, ValuesView)):
         children = ((field, item) for item in value)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         children = ((_join(field, f.name), getattr(value, f.name)) for f in dataclasses.fields(value))
-    elif hasattr(value, "__dict__") and not isinstance(value, (type, torch.nn.Module)):
-        children = ((_join(field, k), v) for k, v in vars(value).items() if not k.startswith("__"))
+    elif not isinstance(value, (type, torch.nn.Module)):
+        children = ((_join(field, k), v) for k, v in _attributes(value).items() if not k.startswith("__"))
     else:
         return
     if id(value) in seen:  # an object that holds itself
@@ -60,6 +66,15 @@ def _walk(value: Any, field: str, seen: Set[int]) -> Iterator[Named]:
     for name, item in children:
         yield from _walk(item, name, seen)
     seen.discard(id(value))
+
+
+def _attributes(value: object) -> Dict[str, object]:
+    slots = [name for cls in type(value).__mro__ for name in _listed(vars(cls).get("__slots__", ()))]
+    return {**{name: getattr(value, name) for name in slots if hasattr(value, name)}, **getattr(value, "__dict__", {})}
+
+
+def _listed(slots: object) -> Sequence[str]:
+    return [slots] if isinstance(slots, str) else list(slots) if isinstance(slots, (tuple, list)) else []
 
 
 def _join(parent: str, name: str) -> str:

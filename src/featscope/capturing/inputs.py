@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Iterator, List, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Iterator, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -20,9 +20,9 @@ _COLOURS = (1, 3, 4)
 
 
 class Images(NamedTuple):
-    """The images among the arguments of a call. size: (height, width) of the input; each: every image's tensor."""
+    """The images among the arguments of a call: how many, (height, width) of the input, and each one's tensor."""
 
-    count: int
+    number: int
     size: Optional[Size] = None
     each: Sequence[torch.Tensor] = ()
 
@@ -54,7 +54,9 @@ def find_images(values: Sequence[object]) -> Optional[Images]:
     clips = [tensor for tensor in found if tensor.dim() == 5]
     if clips:
         return Images(int(clips[0].shape[0]), (int(clips[0].shape[-2]), int(clips[0].shape[-1])))
-    alone = [tensor for tensor in found if tensor.dim() == 3 and (tensor.shape[0] in _COLOURS or tensor.shape[2] in _COLOURS)]
+    alone = [
+        tensor for tensor in found if tensor.dim() == 3 and (tensor.shape[0] in _COLOURS or tensor.shape[2] in _COLOURS)
+    ]
     if alone:
         rows, columns = _axes(alone[0].shape)
         return Images(1, (int(alone[0].shape[rows]), int(alone[0].shape[columns])), alone[:1])
@@ -183,7 +185,7 @@ class PlainImages:
         if images is None:
             return None
         samples, pictures = [], []
-        for index in range(images.count):
+        for index in range(images.number):
             picture = picture_of(images.each[index]) if self._pictures and index < len(images.each) else None
             size = (picture.shape[0], picture.shape[1]) if picture is not None else images.size
             geometry = Geometry(size, size, images.size or size) if size is not None and min(size) > 0 else None

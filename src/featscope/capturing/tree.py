@@ -45,9 +45,7 @@ class _Layers:
             if name:
                 self.layers[id(module)] = LayerReport(name, type(module).__name__)
 
-    def begin(
-        self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]
-    ) -> Optional[_LayerCall]:
+    def begin(self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]) -> Optional[_LayerCall]:
         if module is self._model:
             images = find_images([*arguments, *named.values()])
             self.input_size = self.input_size or (images.size if images is not None else None)

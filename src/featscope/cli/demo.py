@@ -59,11 +59,11 @@ def _draw(output: Path, images: List[Path]) -> None:
     from featscope.demo.scenes import draw_scene
     from featscope.render.boxes import draw_boxes
     from featscope.render.heat import HeatStyle
-    from featscope.render.images import read_image
     from featscope.render.jobs import Outcome, run_jobs
     from featscope.render.plans import HeatOptions, MosaicOptions, plan_heat, plan_mosaics
     from featscope.render.png import encode_rgb
     from featscope.store.files import make_folder, size_text, write_atomic
+    from featscope.store.images import read_image
     from featscope.store.reader import open_run
 
     runs = output / "run"

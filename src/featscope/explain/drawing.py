@@ -14,8 +14,8 @@ from featscope.explain.faithfulness import SHARES, Faithfulness
 from featscope.records import Boxes
 from featscope.render.curves import Panel, draw_curves
 from featscope.render.heat import HeatStyle, draw_heat
-from featscope.render.images import read_image
 from featscope.store.files import make_folder, npy_header, safe_name, write_atomic
+from featscope.store.images import read_image
 
 STYLE = HeatStyle(reduce="channel:0", alpha=0.65, fade=True)
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from torch.utils.hooks import RemovableHandle
 
-from featscope.capturing.layers import select
 from featscope.capturing.grids import TokenGrids
+from featscope.capturing.layers import select
 from featscope.errors import CaptureError
 
 Tensor = torch.Tensor

@@ -8,23 +8,13 @@ from typing import List, Optional
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from featscope.errors import BadImageError, FeatscopeError
 from featscope.records import Geometry, Sample
 from featscope.render.geometry import refuse_huge
 from featscope.store.files import inside
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as (H, W, 3) RGB, as it is stored: detectors do not turn it by its EXIF tag."""
-    try:
-        with Image.open(path) as file:
-            return np.asarray(file.convert("RGB"))
-    except FileNotFoundError:
-        raise BadImageError(f"the image {path} does not exist") from None
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise BadImageError(f"the image {path} cannot be read: {error}") from None
+from featscope.store.images import read_image
 
 
 def sample_image(run: Path, sample: Sample, errors: List[str], remarks: List[str]) -> Optional[NDArray[np.uint8]]:

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from featscope.arrays.channels import parse_channels
+from featscope.arrays.channels import choose_channels
 from featscope.arrays.normalise import bounds, finite_bounds, quantise
-from featscope.arrays.reduce import as_floats, top_channels
-from featscope.errors import BadOptionError
+from featscope.arrays.reduce import as_floats
 from featscope.render.colour import palette
 from featscope.render.png import encode_indexed
 
@@ -27,29 +26,6 @@ class Mosaic(NamedTuple):
     channels: List[int]
     nan: int
     inf: int
-
-
-def choose_channels(feature_map: NDArray[np.generic], choice: str) -> List[int]:
-    """Read a choice of channels: `all`, `top:20`, `sum:20`, `0-15`, `3,7,12`, or parts of these by comma.
-
-    >>> choose_channels(np.zeros((8, 1, 1)), "0-2,5")
-    [0, 1, 2, 5]
-
-    `top:k` takes the k channels of largest mean absolute value, `sum:k` those of largest sum (as
-    mmengine does). Raises `BadOptionError` for a channel that the map does not have.
-    """
-    kind, numbers = parse_channels(choice)
-    count = len(feature_map)
-    if kind == "all":
-        return list(range(count))
-    if kind == "top":
-        return top_channels(feature_map, numbers[0])
-    if kind == "sum":
-        sums = as_floats(feature_map).sum((1, 2))
-        return [int(i) for i in np.argsort(-sums, kind="stable")[: numbers[0]]]
-    if not numbers or max(numbers) >= count:
-        raise BadOptionError(f"no channel {max(numbers, default=choice)}: the map has {count}, 0 to {count - 1}")
-    return numbers
 
 
 def draw_mosaic(

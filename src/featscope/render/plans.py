@@ -10,13 +10,14 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.arrays.channels import choose_channels
 from featscope.arrays.normalise import bounds, parse_range
 from featscope.arrays.reduce import as_floats, reduce
 from featscope.errors import BadRunError
 from featscope.records import Boxes, Geometry
 from featscope.render.colour import palette
 from featscope.render.heat import STYLES, HeatStyle, draw_heat
-from featscope.render.images import read_image, sample_image
+from featscope.render.images import sample_image
 from featscope.render.jobs import (
     Bounds,
     Executor,
@@ -29,7 +30,8 @@ from featscope.render.jobs import (
     shared_bounds,
     up_to_date,
 )
-from featscope.render.mosaic import choose_channels, draw_channel, draw_mosaic
+from featscope.render.mosaic import draw_channel, draw_mosaic
+from featscope.store.images import read_image
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 

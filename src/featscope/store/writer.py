@@ -124,9 +124,7 @@ class RunWriter:
         self._samples.close()
         self._raise_error()
         if finished or self.left_out:
-            self._info = msgspec.structs.replace(
-                self._info, finished=now() if finished else "", left_out=self.left_out
-            )
+            self._info = msgspec.structs.replace(self._info, finished=now() if finished else "", left_out=self.left_out)
             self._save_info()
 
     def discard(self) -> None:

@@ -1,0 +1,214 @@
+"""Which batch a call is part of, and which samples it has."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from types import FrameType
+from typing import DefaultDict, List, Optional, Sequence
+
+import torch
+from msgspec.structs import replace
+from torch import nn
+
+from featscope.capturing.batch import Batch
+from featscope.capturing.calls import Methods, ModelCall, call_of, in_warm_up, is_running
+from featscope.capturing.handover import Handover
+from featscope.capturing.inputs import Companion, Known, Picture, find_images
+from featscope.capturing.ledger import Ledger
+from featscope.capturing.speakers import Speakers
+from featscope.errors import CaptureError
+from featscope.records import Sample
+
+
+class ThreadCalls:
+    """What runs in one thread.
+
+    running: the names of the watched modules, outermost first. inside: a layer that was asked for -> how many
+    modules of it run. batch: that of the outermost call. last: the batch at hand, or the one before it, which can
+    still be described.
+    """
+
+    def __init__(self) -> None:
+        self.running: List[str] = []
+        self.inside: DefaultDict[str, int] = defaultdict(int)
+        self.batch: Optional[Batch] = None
+        self.last = Batch()
+
+
+class Batches:
+    """Finds the batch of each call: it begins and ends with the outermost call into the model, or by hand.
+
+    The outermost call is the model's own, or a method of it that is on the stack (`forward_features`,
+    `validation_step`). The end of a method is not seen: its batch ends where the next one begins.
+    """
+
+    def __init__(
+        self, model: nn.Module, ledger: Ledger, companion: Companion, speakers: Speakers, handover: Handover
+    ) -> None:
+        self.by_hand: Optional[Batch] = None
+        self._ledger, self._companion, self._handover = ledger, companion, handover
+        self._local = threading.local()
+        self._threads: List[ThreadCalls] = []
+        self._lock = threading.RLock()
+        self.look_at(model, speakers)
+
+    def look_at(self, model: nn.Module, speakers: Speakers) -> None:
+        """Watch this model from now on."""
+        self._methods, self._speakers = Methods(model), speakers
+
+    @property
+    def thread(self) -> ThreadCalls:
+        """What runs in the thread that asks."""
+        thread: Optional[ThreadCalls] = getattr(self._local, "thread", None)
+        if thread is None:
+            thread = self._local.thread = ThreadCalls()
+            with self._lock:
+                self._threads.append(thread)
+        return thread
+
+    @property
+    def at_hand(self) -> Batch:
+        """The batch that runs, is about to, or ran last."""
+        return self.by_hand or self.thread.last
+
+    # By hand
+
+    def start(self, samples: Sequence[Sample], number: Optional[int], block: bool = False) -> None:
+        """Begin a batch by hand."""
+        thread = self.thread
+        self.end_by_hand()
+        self.finish(thread)
+        self.describe_by_name(thread.last)
+        batch = self.by_hand = thread.last = Batch(number=number)
+        batch.block = block
+        if samples:
+            batch.entry = self._ledger.enter(samples, number)
+
+    def end_by_hand(self) -> None:
+        """The batch that was begun by hand is over."""
+        batch, self.by_hand = self.by_hand, None
+        if batch is not None:
+            self._settle(batch)
+
+    def end_all(self) -> None:
+        """The capture is over."""
+        self.end_by_hand()
+        for thread in self._threads:
+            self.finish(thread)
+            self.describe_by_name(thread.last)
+
+    # By calls
+
+    def find(self, thread: ThreadCalls, name: str, speaks: bool, call: ModelCall) -> Optional[Batch]:
+        """The batch of a module that is called; None for one that no batch is to be begun for.
+
+        name: the module's, '' for the model itself. speaks: whether its output may be stored. Raises `CaptureError`
+        for one that may, and that runs outside of any call into the model.
+        """
+        batch = self.by_hand or (thread.batch if thread.running else None)
+        if batch is None:
+            frame = self._methods.outermost()
+            if in_warm_up() or (frame is None and name and not speaks):
+                return None
+            if frame is None and name:
+                raise CaptureError(
+                    f"the layer {name!r} ran by itself, outside of any call into the model, so its batch is not "
+                    "known; say where a batch begins and ends: with session.batch(['its image']):"
+                )
+            batch = self._open(thread, call, frame)
+        if not name and "" not in thread.running:
+            self._model_began(batch, call)
+        elif batch.input_size is None and name and "." not in name:
+            # A model that makes its own batch of a list of images, as torchvision's, hands it to one of its parts.
+            images = find_images([value for value in call.values if isinstance(value, torch.Tensor)][:1])
+            batch.input_size = images.size if images is not None else None
+        if batch.entry is None and speaks:
+            with self._lock:  # no images to be seen: one sample, stored whole
+                batch.entry = self._ledger.enter([Sample("")], batch.number)
+        return batch
+
+    def _open(self, thread: ThreadCalls, call: ModelCall, frame: Optional[FrameType]) -> Batch:
+        """The batch of an outermost call: the one that its method began already, or a new one."""
+        if thread.batch is not None and thread.batch.frame is not None and is_running(thread.batch.frame):
+            return thread.batch
+        self.finish(thread)
+        self.describe_by_name(thread.last)
+        batch = thread.last = thread.batch = Batch(frame)
+        if frame is not None:
+            self._enter(batch, call_of(frame))
+        return batch
+
+    def _model_began(self, batch: Batch, call: ModelCall) -> None:
+        batch.model_call = call
+        images = find_images(call.values)
+        batch.input_size = images.size if images is not None else None
+        if batch.known is None:
+            self._enter(batch, call)
+
+    def _enter(self, batch: Batch, call: ModelCall) -> None:
+        """Ask the companion which samples a batch has, and enter them."""
+        batch.known = self._companion.before(call)
+        if batch.known is not None and batch.entry is None:
+            with self._lock:
+                batch.entry = self._ledger.enter(batch.known.samples, batch.number)
+
+    def model_ended(self, thread: ThreadCalls, batch: Batch, output: object) -> None:
+        """The outermost call of the model itself is over."""
+        call, batch.model_call = batch.model_call, None
+        if call is not None and batch.known is not None and not (batch.described or batch.ended):
+            batch.known = self._companion.after(call, batch.known, output) or batch.known
+        batch.ended, batch.failed = True, False
+        self._may_end(thread, batch)
+
+    def model_failed(self, thread: ThreadCalls, batch: Batch) -> None:
+        """The outermost call of the model itself raised. What is around it may catch that and try again."""
+        batch.failed = True  # a forward that failed does not tell which layers run
+        batch.waiting.clear()
+        if batch is not self.by_hand:
+            self._may_end(thread, batch)
+
+    def _may_end(self, thread: ThreadCalls, batch: Batch) -> None:
+        if batch is self.by_hand and not batch.block:
+            self.end_by_hand()
+        elif batch is thread.batch and batch.frame is None:
+            self.finish(thread)
+
+    def finish(self, thread: ThreadCalls) -> None:
+        """The batch of a thread is over."""
+        batch, thread.batch = thread.batch, None
+        if batch is not None:
+            self._settle(batch)
+
+    def _settle(self, batch: Batch) -> None:
+        """A batch is over: those that waited speak or not."""
+        waiting, batch.waiting = batch.waiting, []
+        batch.forget()
+        if not batch.failed:
+            with self._lock:
+                speaks = self._speakers.settle([one.node for one in waiting])
+            for one, speaking in zip(waiting, speaks):
+                if speaking:
+                    self._handover.put(batch, one.node.path, type(one.node.module).__name__, one.pieces)
+        self._handover.check_room(batch)
+
+    # Samples
+
+    def describe(self, batch: Batch, samples: Sequence[Sample], pictures: Sequence[Optional[Picture]]) -> None:
+        """Say what a batch's samples were, in its order; what the policy leaves out is left out."""
+        batch.described = True
+        with self._lock:
+            if batch.entry is None:
+                batch.entry = self._ledger.enter([Sample("") for _ in samples], batch.number)
+            entry = batch.entry
+            samples = self._ledger.named(samples, entry)
+        for row in entry.rows:
+            if row < len(samples):
+                picture = pictures[row] if row < len(pictures) else None
+                self._handover.put_sample(replace(samples[row], batch=entry.number), picture)
+
+    def describe_by_name(self, batch: Batch) -> None:
+        """Nobody described a batch: what its companion knows, or who began it, is better than nothing."""
+        if batch.used and not batch.described:
+            known = batch.known or Known(batch.entry.samples if batch.entry is not None else ())
+            self.describe(batch, known.samples, known.pictures)

@@ -1,0 +1,26 @@
+"""What should be known of a capture, said once each."""
+
+from __future__ import annotations
+
+import warnings
+from typing import List
+
+
+class Remarks:
+    """Says things once: as a warning at the time, and in a list for the end.
+
+    >>> remarks = Remarks()
+    >>> with warnings.catch_warnings(record=True) as heard:
+    ...     remarks.say("twice"); remarks.say("twice")
+    >>> remarks.said, len(heard)
+    (['twice'], 1)
+    """
+
+    def __init__(self) -> None:
+        self.said: List[str] = []
+
+    def say(self, text: str) -> None:
+        """Say something, if it was not said before."""
+        if text not in self.said:
+            self.said.append(text)
+            warnings.warn(f"featscope: {text}", RuntimeWarning, stacklevel=3)
