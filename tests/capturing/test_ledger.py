@@ -43,3 +43,72 @@ def test_ranks_keep_what_one_keeps_and_nothing_twice(size, policy):
 def test_globs_and_a_limit_need_one_process():
     with pytest.raises(BadOptionError, match="several ranks"):
         Ledger(Policy(images=["x"], max_samples=1), 10, 0, 2)
+
+
+def _ids(*samples, ledger=None):
+    return [sample.id for sample in (ledger or Ledger()).enter([Sample(*sample) for sample in samples]).samples]
+
+
+def test_no_two_samples_have_one_id():
+    assert _ids(("a",), ("b",), ("a",), ("a",)) == ["a", "b", "a_2", "a_3"]
+    assert _ids(("a", "x/a.png"), ("a", "y/a.png")) == ["a", "y_a"]
+    assert _ids(("a", "x/v/a.png"), ("a", "y/v/a.png"), ("a", "z/v/a.png")) == ["a", "v_a", "z_v_a"]
+    assert _ids(("a", "x/a.png"), ("a", "x/a.jpg")) == ["a", "a.jpg"]
+    assert _ids(("a", "x/a.png"), ("a", "x/a.png")) == ["a", "a_2"], "one image, looked at twice"
+    assert _ids(("a_2",), ("a",), ("a",)) == ["a_2", "a", "a_3"], "a name that is made up is nobody else's"
+    assert _ids(("",), ("", "x/a.png"), ("1",)) == ["0", "a", "1"]
+
+
+def test_they_are_told_apart_over_batches_and_said_once():
+    ledger = Ledger()
+    for _ in range(3):
+        _ids(("0", "photos/a.png"), ledger=ledger)
+    assert ledger.remarks == ["several samples are called '0': photos/a.png is stored as '0_2', others likewise"]
+
+
+def test_frames_are_told_apart_by_their_number():
+    frames = [Sample("clip", "clip.mp4", frame=number, time=number / 10) for number in range(3)]
+    assert [s.id for s in Ledger().enter(frames).samples] == ["clip", "clip_1", "clip_2"]
+
+
+def test_views_are_of_their_image():
+    """Two images of two views each, as a test-time augmentation shows them: first views first."""
+    ledger = Ledger(Policy(every=2), dataset_size=2)
+    entries = [
+        ledger.enter([Sample("a", "x/a.png", view=view), Sample("a", "y/a.png", view=view)]) for view in range(3)
+    ]
+    assert [[(s.id, s.image) for s in entry.samples] for entry in entries] == [
+        [("a", ""), ("y_a", "")],
+        [("a_view1", "a"), ("y_a_view1", "y_a")],
+        [("a_view2", "a"), ("y_a_view2", "y_a")],
+    ]
+    assert [entry.rows for entry in entries] == [[0], [0], [0]], "every second image, with all its views"
+    assert ledger.remarks == ["several samples are called 'a': y/a.png is stored as 'y_a', others likewise"]
+
+
+def test_names_that_come_afterwards_take_the_place_of_numbers():
+    ledger = Ledger()
+    entry = ledger.enter([Sample(""), Sample("")])
+    assert [s.id for s in entry.samples] == ["0", "1"]
+    assert [s.id for s in ledger.named([Sample("1"), Sample("left")], entry)] == ["1", "left"]
+    named = ledger.enter([Sample("x", "there/x.png")])
+    assert ledger.named([Sample("other", "")], named) == [Sample("x", "there/x.png")]
+
+
+def test_numbers_of_batches_go_on():
+    ledger = Ledger(rank=1, world_size=3)
+    assert [ledger.enter([Sample("")]).number for _ in range(2)] == [1, 4]
+    assert ledger.enter([Sample("")], number=10).number == 10
+    entry = ledger.enter([Sample("")])
+    assert (entry.number, entry.samples[0].id) == (13, "10")
+
+
+def test_what_is_stored_is_not_kept_again_and_other_images_are_refused():
+    from featscope.errors import BadRunError
+
+    ledger = Ledger(stored={0: ["a"], 1: []})
+    assert ledger.enter([Sample("a")]).rows == []
+    assert ledger.enter([Sample("b")]).rows == []
+    assert ledger.enter([Sample("c")]).rows == [0]
+    with pytest.raises(BadRunError, match="batch 0 of the run holds a, now z"):
+        Ledger(stored={0: ["a"]}).enter([Sample("z")])

@@ -14,7 +14,7 @@ from featscope.records import RunInfo
 
 COMPANIONS = {
     "mmengine": "featscope.adapters.mmengine",
-    "ultralytics": "featscope.adapters.ultralytics",
+    "ultralytics": "featscope.adapters.ultralytics_script",
     "torchvision": "featscope.adapters.torchvision",
     "transformers": "featscope.adapters.transformers",
 }

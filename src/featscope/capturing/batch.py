@@ -49,7 +49,7 @@ class Batch:
     user's. model_call: the model's own call that runs. entry: its samples, once they are known. known: what the
     companion says of them. input_size: (height, width) of the network's input. used: a layer ran. ended, failed: the
     model's own call returned, or raised. tries_again: something in it raised, and it went on. waiting: what may
-    still speak.
+    still speak. forward: the frame of the view that it is, in a call that makes several. views: those after the first.
     """
 
     def __init__(self, frame: Optional[FrameType] = None, number: Optional[int] = None) -> None:
@@ -60,6 +60,8 @@ class Batch:
         self.input_size: Optional[Size] = None
         self.block = self.used = self.described = self.ended = self.failed = self.tries_again = False
         self.waiting: List[Waiting] = []
+        self.forward: Optional[FrameType] = None
+        self.views: List[Batch] = []
         self._handled = sys.exc_info()[1]
         self._inputs: DefaultDict[str, List[List[Tuple[weakref.ref[torch.Tensor], int]]]] = defaultdict(list)
         self._calls: DefaultDict[str, int] = defaultdict(int)
@@ -67,7 +69,7 @@ class Batch:
 
     def forget(self) -> None:
         """It is over: let go of what its calls held."""
-        self.model_call = self.frame = self._handled = None
+        self.model_call = self.frame = self.forward = self._handled = None
         self._inputs.clear()
 
     def computes_again(self, layer: str, values: Sequence[object]) -> bool:

@@ -100,30 +100,32 @@ class Batches:
 
     # By calls
 
-    def find(self, thread: ThreadCalls, name: str, speaks: bool, call: ModelCall) -> Optional[Batch]:
+    def find(self, thread: ThreadCalls, name: str, asked: Optional[str], call: ModelCall) -> Optional[Batch]:
         """The batch of a module that is called; None for one that no batch is to be begun for.
 
-        name: the module's, '' for the model itself. speaks: whether its output may be stored. Raises `CaptureError`
-        for one that may, and that runs outside of any call into the model.
+        name: the module's, '' for the model itself. asked: the layer that it may speak for, None for none. Raises
+        `CaptureError` where that runs outside of any call into the model.
         """
         batch = self.by_hand or (thread.batch if thread.running else None)
         if batch is None:
             frame = self._methods.outermost()
-            if in_warm_up() or (frame is None and name and not speaks):
+            if in_warm_up() or (frame is None and name and asked is None):
                 return None
             if frame is None and name:
                 raise CaptureError(
-                    f"the layer {name!r} ran by itself, outside of any call into the model, so its batch is not "
+                    f"the layer {asked!r} ran by itself, outside of any call into the model, so its batch is not "
                     "known; say where a batch begins and ends: with session.batch(['its image']):"
                 )
             batch = self._open(thread, call, frame)
+        elif batch is thread.batch and thread.running == [""]:
+            batch = self._view_of(thread, batch)
         if not name and "" not in thread.running:
             self._model_began(batch, call)
         elif batch.input_size is None and name and "." not in name:
             # A model that makes its own batch of a list of images, as torchvision's, hands it to one of its parts.
             images = find_images([value for value in call.values if isinstance(value, torch.Tensor)][:1])
             batch.input_size = images.size if images is not None else None
-        if batch.entry is None and speaks:
+        if batch.entry is None and asked is not None:
             with self._lock:  # no images to be seen: one sample, stored whole
                 batch.entry = self._ledger.enter([Sample("")], batch.number)
         return batch
@@ -138,6 +140,25 @@ class Batches:
         if frame is not None:
             self._enter(batch, call_of(frame))
         return batch
+
+    def _view_of(self, thread: ThreadCalls, batch: Batch) -> Batch:
+        """The batch of the view that runs, in a call of the model that makes several: the first is the call's own."""
+        forward = self._methods.nearest(batch.known.forward) if batch.known is not None and batch.known.forward else None
+        if forward is None or forward is batch.forward:
+            return batch
+        if batch.forward is None:
+            batch.forward = forward
+            return batch
+        view = Batch(batch.frame)
+        view.forward = forward
+        thread.last.views.append(view)
+        self.finish(thread)
+        thread.batch = view
+        self._enter(view, call_of(forward))
+        # What the method was given may not be in its variables any more: the companion knows it.
+        known = view.known.samples[0].geometry if view.known is not None and view.known.samples else None
+        view.input_size = known.padded if known is not None else None
+        return view
 
     def _model_began(self, batch: Batch, call: ModelCall) -> None:
         batch.model_call = call
@@ -159,10 +180,11 @@ class Batches:
         if call is not None and batch.known is not None and not (batch.described or batch.ended):
             batch.known = self._companion.after(call, batch.known, output) or batch.known
         batch.ended, batch.failed = True, False
-        self._may_end(thread, batch)
+        self._may_end(thread, batch.views[-1] if batch.views else batch)
 
     def model_failed(self, thread: ThreadCalls, batch: Batch) -> None:
         """The outermost call of the model itself raised. What is around it may catch that and try again."""
+        batch = batch.views[-1] if batch.views else batch
         batch.failed = True  # a forward that failed does not tell which layers run
         batch.waiting.clear()
         if batch is not self.by_hand:
@@ -211,4 +233,7 @@ class Batches:
         """Nobody described a batch: what its companion knows, or who began it, is better than nothing."""
         if batch.used and not batch.described:
             known = batch.known or Known(batch.entry.samples if batch.entry is not None else ())
+            known = known.later() if known.later is not None and batch.wanted else known
             self.describe(batch, known.samples, known.pictures)
+        for view in batch.views:
+            self.describe_by_name(view)

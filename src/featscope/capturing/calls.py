@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from types import CodeType, FrameType, MethodType
-from typing import Callable, Dict, FrozenSet, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Protocol, Tuple
 
 import torch
 from torch import nn
@@ -78,7 +78,13 @@ def unwatch(observer: CallObserver) -> None:
             nn.Module.__call__ = _original  # type: ignore[method-assign]
 
 
+_is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
+
+
 def _call(module: nn.Module, *arguments: object, **named: object) -> object:
+    # A compiler, an export or a trace looks at the model: what we do would become part of it.
+    if _is_compiling() or torch._C._is_tracing():
+        return _original(module, *arguments, **named)
     running: List[RunningCall] = []
     try:
         for observer in _observers:
@@ -138,13 +144,19 @@ class Methods:
 
         A generator is passed over: what it does between two values is a call of its own (a film, frame by frame).
         """
-        found = None
+        return next(reversed([*self._running()]), None)
+
+    def nearest(self, name: str) -> Optional[FrameType]:
+        """The innermost frame of a method of the model; None where it does not run."""
+        return next((frame for frame in self._running() if frame.f_code.co_name == name), None)
+
+    def _running(self) -> Iterator[FrameType]:
+        """The frames whose `self` is the model, innermost first."""
         for frame in _stack():
             code = frame.f_code
             # The locals of a frame are asked for only where its code is the model's: they are copied then.
             if code in self._codes and frame.f_locals.get(code.co_varnames[0]) is self._model:
-                found = frame
-        return found
+                yield frame
 
 
 def _codes_of(model: nn.Module) -> FrozenSet[CodeType]:

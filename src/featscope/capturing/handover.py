@@ -13,6 +13,7 @@ from featscope.capturing.batch import Batch, Piece
 from featscope.capturing.estimate import Footprint, refuse_what_does_not_fit
 from featscope.capturing.folders import FolderNames
 from featscope.capturing.ledger import Ledger
+from featscope.capturing.memory import MemorySink
 from featscope.capturing.remarks import Remarks
 from featscope.capturing.thin import why_not
 from featscope.capturing.transfer import Transfer
@@ -46,7 +47,8 @@ class Handover:
         """How much was handed over; of a run, how much lies in its folder."""
         if isinstance(self.sink, RunWriter):
             return self.sink.written
-        return Written(self._maps, self._samples, self._bytes, "memory")
+        place = "memory" if isinstance(self.sink, MemorySink) else f"a {type(self.sink).__name__}"
+        return Written(self._maps, self._samples, self._bytes, place)
 
     def take(self, batch: Batch, asked: str, layer: str, tensors: Named) -> List[Piece]:
         """Copy a layer's tensors now, before a later operation in place changes them.

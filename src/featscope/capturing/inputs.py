@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Iterator, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Callable, Iterator, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -86,7 +86,8 @@ def _inside(value: object) -> Sequence[object]:
     content = getattr(value, "data", value)  # UserDict, as transformers' BatchFeature
     if isinstance(content, Mapping):
         return list(content.values())
-    return ()
+    kept = getattr(value, "__dict__", {})  # an object around a batch, as DETR's NestedTensor
+    return [one for one in kept.values() if isinstance(one, torch.Tensor) and one.dim() == 4]
 
 
 def _is_picture(value: object) -> bool:
@@ -134,11 +135,15 @@ def picture_of(image: torch.Tensor) -> Optional[Picture]:
 class Known(NamedTuple):
     """What is known of a batch's samples, in their order, and their pictures where they are at hand.
 
-    A sample without an id is numbered.
+    A sample without an id is numbered. forward: a method of the model that this call runs once for each view of its
+    images, where it does: each of its calls after the first is a batch of its own, of which the companion is asked
+    again. later: what is known when the batch is over and nobody else has described it.
     """
 
     samples: Sequence[Sample]
     pictures: Sequence[Optional[Picture]] = ()
+    forward: str = ""
+    later: Optional[Callable[[], Known]] = None
 
 
 class Companion(Protocol):
@@ -187,8 +192,8 @@ class PlainImages:
         samples, pictures = [], []
         for index in range(images.number):
             picture = picture_of(images.each[index]) if self._pictures and index < len(images.each) else None
-            size = (picture.shape[0], picture.shape[1]) if picture is not None else images.size
-            geometry = Geometry(size, size, images.size or size) if size is not None and min(size) > 0 else None
+            size = images.size  # what becomes of a list of images, the model itself decides
+            geometry = Geometry(size, size, size) if size is not None and min(size) > 0 else None
             samples.append(Sample("", geometry=geometry))
             pictures.append(picture)
         return Known(samples, pictures)

@@ -142,7 +142,7 @@ class Ledger:
 
     def _candidates(self, name: str, sample: Sample) -> Iterator[str]:
         yield name
-        if sample.frame is not None:
+        if sample.frame is not None and not name.endswith(f"_{sample.frame}"):
             yield f"{name}_{sample.frame}"
         path, first = Path(sample.path), Path(self._ids.get(name, ""))
         if sample.path and path != first:

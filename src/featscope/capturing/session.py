@@ -7,6 +7,7 @@ map and gives it to the sink.
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from contextlib import ExitStack, contextmanager
@@ -203,9 +204,10 @@ class Capture:
 
     def __enter__(self) -> Capture:
         try:
-            if is_compiled(self._wrapped) and _CAN_REST:
-                self._entered.enter_context(torch.compiler.set_stance("force_eager"))
+            if is_compiled(self._wrapped):
                 self._remarks.say("the model is compiled (torch.compile); while it is captured it runs as written")
+            if _CAN_REST and "torch._dynamo" in sys.modules:  # a function around the model may be compiled too
+                self._entered.enter_context(torch.compiler.set_stance("force_eager"))
             watch(self)
             self._entered.callback(self._stop_watching)
             self._grids.attach()
@@ -340,7 +342,7 @@ class Capture:
             thread, call = self._batches.thread, ModelCall("", arguments, named)
             name = self._speakers.name_now(key, thread.running)
             nodes = self._speakers.nodes(key, name)
-            batch = self._batches.find(thread, name, bool(nodes), call)
+            batch = self._batches.find(thread, name, nodes[0].asked if nodes else None, call)
             if batch is not None:
                 again = bool(nodes) and batch.computes_again(name, call.values)
                 if key in self._given and not again:

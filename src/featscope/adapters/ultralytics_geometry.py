@@ -1,0 +1,83 @@
+"""How Ultralytics fits images to its networks, as geometry. It imports no framework."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from featscope.records import Geometry, Size
+
+
+def letterbox_geometry(original: Size, padded: Size, target: Optional[Size] = None) -> Geometry:
+    """How `LetterBox` puts an image of a size into an input of a size: one scale, centred.
+
+    >>> letterbox_geometry((1080, 1920), (640, 640))
+    Geometry(original=(1080, 1920), resized=(360, 640), padded=(640, 640), offset=(140, 0), flip='', crop=None)
+
+    target: the size that the letterbox was asked for, which the input is smaller than where padding was saved. Without
+    it the scale is the larger of those that fit the input.
+    """
+    height, width = original
+    if target is not None:
+        scales = [min(target[0] / height, target[1] / width)]
+    else:
+        scales = sorted((padded[0] / height, padded[1] / width), reverse=True)
+    fitted = [(max(1, round(height * scale)), max(1, round(width * scale))) for scale in scales]
+    resized = next((size for size in fitted if size[0] <= padded[0] and size[1] <= padded[1]), fitted[-1])
+    offset = (round((padded[0] - resized[0]) / 2 - 0.1), round((padded[1] - resized[1]) / 2 - 0.1))
+    return Geometry(original, resized, padded, offset)
+
+
+def is_letterbox(geometry: Geometry, target: Size, stride: int) -> bool:
+    """Whether an input is as large as a letterbox makes it: as asked for, or with the least padding that fits."""
+    pads = [side - inner for side, inner in zip(target, geometry.resized)]
+    least = tuple(inner + pad % stride for inner, pad in zip(geometry.resized, pads))
+    return min(pads) >= 0 and geometry.padded in (tuple(target), least)
+
+
+def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
+    """How a classifier sees an image: its shorter side resized to `shortest`, then the middle of it.
+
+    >>> centre_crop_geometry((480, 640), 224, (224, 224)).crop
+    (0, 79, 480, 482)
+
+    The crop's edges fall between pixels of the original: they are rounded to whole ones.
+    """
+    height, width = original
+    resized = (
+        (shortest, max(1, int(shortest * width / height)))
+        if height <= width
+        else (max(1, int(shortest * height / width)), shortest)
+    )
+    starts = [round((whole - part) / 2) for whole, part in zip(resized, size)]  # as torchvision's CenterCrop
+    edges = [
+        (round(start * side / whole), round((start + part) * side / whole))
+        for start, part, whole, side in zip(starts, size, resized, original)
+    ]
+    (top, bottom), (left, right) = edges
+    whole = (top, left, bottom - top, right - left) == (0, 0, height, width)
+    return Geometry(original, size, size, crop=None if whole else (top, left, bottom - top, right - left))
+
+
+def view_geometry(letterbox: Geometry, scale: float, flip: str, padded: Size) -> Geometry:
+    """A view of a letterboxed input: all of it flipped, then scaled, then padded at the right and the bottom.
+
+    >>> whole = letterbox_geometry((640, 320), (640, 384), (640, 640))
+    >>> view_geometry(whole, 0.83, "horizontal", (544, 320))
+    Geometry(original=(640, 320), resized=(531, 266), padded=(544, 320), offset=(0, 26), flip='horizontal', crop=None)
+
+    The edges of the image fall between pixels of the view: they are rounded to whole ones.
+    """
+    height, width = letterbox.padded
+    top, left = letterbox.offset
+    if flip == "horizontal":
+        left = width - left - letterbox.resized[1]
+    elif flip == "vertical":
+        top = height - top - letterbox.resized[0]
+    y, x = int(height * scale) / height, int(width * scale) / width
+    edges = (
+        (round(top * y), round((top + letterbox.resized[0]) * y)),
+        (round(left * x), round((left + letterbox.resized[1]) * x)),
+    )
+    (above, below), (before, behind) = edges
+    resized = (max(1, below - above), max(1, behind - before))
+    return Geometry(letterbox.original, resized, padded, (above, before), flip)

@@ -1,0 +1,318 @@
+"""Ultralytics in a user's own script: its predictor, validator and trainer know the files, and find the boxes."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from msgspec.structs import replace
+from torch import nn
+from ultralytics.engine.predictor import BasePredictor
+from ultralytics.engine.results import Results
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.nn.tasks import BaseModel
+
+from featscope.adapters.companions import ScriptModel, script_info
+from featscope.adapters.detector import boxes_on_original
+from featscope.adapters.ultralytics_geometry import (
+    centre_crop_geometry,
+    is_letterbox,
+    letterbox_geometry,
+    view_geometry,
+)
+from featscope.capturing.calls import ModelCall
+from featscope.capturing.inputs import Images, Known, Picture, find_images, picture_of
+from featscope.capturing.layers import modules_of
+from featscope.records import Boxes, Geometry, Sample, Size
+
+_FORWARD = "_predict_once"  # the network's own: once a call, with augment=True once a view
+_VIEWS = "_predict_augment"
+
+Owner = Union[BasePredictor, BaseValidator]
+Found = Union[Results, Mapping[str, torch.Tensor]]
+"""What `postprocess` gives for one image: a predictor's, or a validator's."""
+
+
+def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
+    """The network of Ultralytics that is about to run, also inside of `AutoBackend`; None for other models."""
+    if not any(cls.__module__.partition(".")[0] == "ultralytics" for cls in type(model).__mro__):
+        return None
+    network = next((module for _, module in modules_of(model) if isinstance(module, BaseModel)), None)
+    if network is None:
+        return None
+    names = getattr(network, "names", None) or {}
+    classes = [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [str(name) for name in names]
+    info = replace(script_info(network, "ultralytics"), classes=classes)
+    return ScriptModel(network, UltralyticsCompanion(), info)
+
+
+class _Fed(NamedTuple):
+    """A batch as it was fed. owner: who will find the boxes in it. boxes: what was found; empty until then."""
+
+    owner: Optional[Owner]
+    images: Images
+    samples: List[Sample]
+    boxes: List[Optional[Boxes]]
+
+
+class UltralyticsCompanion:
+    """Knows what a predictor, a validator or a trainer feeds, and hears what becomes of it.
+
+    pictures: whether to keep what the inputs look like.
+    """
+
+    def __init__(self, pictures: bool = True) -> None:
+        self._pictures = pictures
+        self._fed: Optional[_Fed] = None
+        self._heard: Dict[type, Callable[..., object]] = {}  # class -> its `postprocess` while we listen
+
+    def before(self, call: ModelCall) -> Optional[Known]:
+        """The files, film frames or arrays of a batch, or the view of them that is about to run."""
+        around = _frame_of(_VIEWS) if call.method == _FORWARD else None
+        if around is not None and self._fed is not None:
+            return self._known(_view(self._fed, around), _FORWARD)
+        images = find_images(call.values)
+        if images is None or images.size is None or len(images.each) != images.number:
+            return None
+        views = _asks_for_views(call)
+        owner, samples = _feeder(call, images)
+        if owner is not None:
+            self._listen(type(owner))
+        if samples is None:  # a tensor of somebody's own: the image is what the network sees
+            geometry = Geometry(images.size, images.size, images.size)
+            samples = [Sample("", geometry=geometry) for _ in images.each]
+        if views:  # they go by the name of their image
+            samples = [
+                sample if sample.id else replace(sample, id=f"image{number}") for number, sample in enumerate(samples)
+            ]
+        self._fed = _Fed(owner, images, samples, [])
+        return self._known(self._fed, _FORWARD if views else "")
+
+    def _known(self, fed: _Fed, forward: str) -> Known:
+        return Known(fed.samples, forward=forward, later=lambda: self._complete(fed))
+
+    def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
+        """Nothing yet: the boxes come from `postprocess`."""
+        return None
+
+    def close(self) -> None:
+        """Listen no more."""
+        for cls, listening in self._heard.items():
+            if vars(cls).get("postprocess") is listening:
+                own = listening.__dict__["own"]
+                if own is None:
+                    del cls.postprocess  # type: ignore[attr-defined]
+                else:
+                    cls.postprocess = own  # type: ignore[attr-defined]
+        self._heard.clear()
+        self._fed = None
+
+    # What was found
+
+    def _listen(self, cls: type) -> None:
+        """Hear what the `postprocess` of a class gives; its objects, which may be copied or saved, stay as they are."""
+        if cls in self._heard:
+            return
+        postprocess: Callable[..., object] = cls.postprocess  # type: ignore[attr-defined]
+
+        @functools.wraps(postprocess)
+        def listening(owner: Owner, *arguments: object, **named: object) -> object:
+            results = postprocess(owner, *arguments, **named)
+            self._hear(owner, results)
+            return results
+
+        listening.__dict__["own"] = vars(cls).get("postprocess")
+        self._heard[cls] = cls.postprocess = listening  # type: ignore[attr-defined]
+
+    def _hear(self, owner: Owner, results: object) -> None:
+        fed = self._fed
+        if fed is None or fed.owner is not owner or not isinstance(results, (list, tuple)):
+            return
+        if len(results) == len(fed.samples):
+            fed.boxes[:] = [_boxes_of(found, sample.geometry) for found, sample in zip(results, fed.samples)]
+
+    def _complete(self, fed: _Fed) -> Known:
+        """The samples of a batch that is over."""
+        samples, pictures = fed.samples, []
+        if fed.boxes:
+            samples = [replace(sample, predictions=boxes) for sample, boxes in zip(samples, fed.boxes)]
+        if self._pictures:
+            pictures = [_picture(image, sample.geometry) for image, sample in zip(fed.images.each, samples)]
+        return Known(samples, pictures)
+
+
+# Who feeds the network
+
+
+def _asks_for_views(call: ModelCall) -> bool:
+    return bool(call.named.get("augment")) or len(call.arguments) > 2 and call.arguments[2] is True
+
+
+def _view(first: _Fed, frame: FrameType) -> _Fed:
+    """The view that `_predict_augment` runs: which one, its scale, flip and input are in its variables."""
+    here = frame.f_locals
+    done, scale, view = here.get("y"), here.get("si"), here.get("xi")
+    flip = {None: "", 3: "horizontal", 2: "vertical"}.get(here.get("fi", 0))
+    images = (find_images([view]) if isinstance(view, torch.Tensor) else None) or Images(0)
+    samples = []
+    for sample in first.samples:
+        geometry = None
+        if sample.geometry is not None and images.size is not None and isinstance(scale, (int, float)):
+            geometry = view_geometry(sample.geometry, scale, flip, images.size) if flip is not None else None
+        samples.append(replace(sample, geometry=geometry, view=len(done) if isinstance(done, list) else 1))
+    return _Fed(None, images, samples, [])
+
+
+def _feeder(call: ModelCall, images: Images) -> Tuple[Optional[Owner], Optional[List[Sample]]]:
+    """Who feeds a batch and hears what was found in it, and its samples, where that is known."""
+    for value in call.values:  # a trainer's batch
+        if isinstance(value, dict) and "im_file" in value:
+            return None, _of_dict(value, images, trusted=False)
+    for frame in _frames():
+        name = frame.f_code.co_name
+        if name not in ("stream_inference", "__call__"):
+            continue
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, BasePredictor) and name == "stream_inference":
+            return owner, _of_predictor(owner, images)
+        if isinstance(owner, BaseValidator):
+            return owner, _of_dict(frame.f_locals.get("batch"), images, trusted=True)
+    return None, None
+
+
+def _of_dict(batch: object, images: Images, trusted: bool) -> Optional[List[Sample]]:
+    """The samples of a data set's batch. trusted: only fitted; a trainer's are cut, mixed and flipped at random."""
+    if not isinstance(batch, dict) or len(batch.get("im_file") or ()) != images.number:
+        return None
+    samples = []
+    for index, path in enumerate(map(str, batch["im_file"])):
+        geometry = _fitted(batch, index, images.size) if trusted else None
+        samples.append(Sample(Path(path).stem, str(Path(path).absolute()), geometry=geometry))
+    return samples
+
+
+def _fitted(batch: Mapping[str, Sequence[Tuple[float, ...]]], index: int, padded: Optional[Size]) -> Optional[Geometry]:
+    """The geometry that a data set itself notes for its metrics."""
+    try:
+        height, width = (int(side) for side in batch["ori_shape"][index])
+        (rows, columns), (left, top) = batch["ratio_pad"][index]  # type: ignore[misc]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    resized = (round(height * float(rows)), round(width * float(columns)))
+    if padded is None or top + resized[0] > padded[0] or left + resized[1] > padded[1]:
+        return None
+    return Geometry((height, width), resized, padded, (int(top), int(left)))
+
+
+def _of_predictor(predictor: BasePredictor, images: Images) -> Optional[List[Sample]]:
+    """The samples of a predictor's batch: files, frames of films, arrays, streams."""
+    if not isinstance(predictor.batch, (tuple, list)) or len(predictor.batch[0]) != images.number:
+        return None
+    paths, originals, texts = predictor.batch[:3]
+    kind = predictor.source_type
+    samples = []
+    for index, path in enumerate(map(str, paths)):
+        shape = originals[index].shape
+        original = (int(shape[-2]), int(shape[-1])) if kind.tensor else (int(shape[0]), int(shape[1]))
+        geometry = _predicted(predictor, original, images.size or original)
+        if Path(path).is_file():
+            sample = Sample(Path(path).stem, str(Path(path).absolute()), geometry=geometry)
+        else:  # arrays have names that Ultralytics made up, and one for all that come alone
+            sample = Sample(path if kind.stream else "", geometry=geometry)
+        text = texts[index] if index < len(texts) else ""
+        samples.append(_frame_of_film(sample, predictor, text))
+    return samples
+
+
+def _frame_of_film(sample: Sample, predictor: BasePredictor, text: str) -> Sample:
+    """A film's frame by its number and its time. text: what the loader says of it, where its number is."""
+    count = re.match(r"video \d+/\d+ \(frame (\d+)/", text)
+    if count is None:
+        return sample
+    loader = predictor.dataset
+    frame = int(count[1]) * int(getattr(loader, "vid_stride", 1)) - 1
+    rate = getattr(loader, "fps", None)
+    # Older versions cut the rate to a whole number, which is not that of the film.
+    time = frame / rate if isinstance(rate, float) and rate > 0 else None
+    return replace(sample, id=f"{sample.id}_{frame}", frame=frame, time=time)
+
+
+def _predicted(predictor: BasePredictor, original: Size, padded: Size) -> Optional[Geometry]:
+    """How a predictor fitted an image; None where it is not Ultralytics' own way, or not one that is known."""
+    if predictor.source_type.tensor:
+        return Geometry(padded, padded, padded) if original == padded else None
+    for name in ("preprocess", "pre_transform"):
+        way = getattr(type(predictor), name)
+        if name in vars(predictor) or not way.__module__.startswith("ultralytics."):
+            return None
+    if predictor.transforms is not None:
+        return classifier_geometry(predictor.transforms, original, padded)
+    if getattr(predictor, "scale_fill", type(predictor).__name__ == "RTDETRPredictor"):
+        return Geometry(original, padded, padded)
+    target = (int(predictor.imgsz[0]), int(predictor.imgsz[1]))
+    geometry = letterbox_geometry(original, padded, target)
+    return geometry if is_letterbox(geometry, target, int(predictor.model.stride)) else None
+
+
+def classifier_geometry(transforms: object, original: Size, padded: Size) -> Optional[Geometry]:
+    """How a classifier's transforms fit an image; None where they are not `Resize` and `CenterCrop` of torchvision."""
+    steps = list(getattr(transforms, "transforms", ()))
+    names = [f"{type(step).__module__.partition('.')[0]}.{type(step).__name__}" for step in steps[:2]]
+    if names != ["torchvision.Resize", "torchvision.CenterCrop"] or tuple(steps[1].size) != padded:
+        return None
+    size = steps[0].size
+    if isinstance(size, int) or len(size) == 1:
+        shortest = size if isinstance(size, int) else size[0]
+        return centre_crop_geometry(original, shortest, padded) if shortest >= max(padded) else None
+    return Geometry(original, padded, padded) if tuple(size) == padded else None
+
+
+# Boxes and pictures
+
+
+def _boxes_of(found: Found, geometry: Optional[Geometry]) -> Optional[Boxes]:
+    """The boxes that were found in an image; None for a task without boxes."""
+    if isinstance(found, Mapping):  # a validator's: in pixels of the input
+        if geometry is None or not {"bboxes", "conf", "cls"} <= set(found):
+            return None
+        boxes, scores, labels = (found[name].detach().float().cpu().numpy() for name in ("bboxes", "conf", "cls"))
+        extra = found.get("extra")
+        if boxes.shape[-1] == 4 and extra is not None and extra.shape[-1] == 1:  # the angle, in older versions
+            boxes = np.concatenate([boxes, extra.detach().float().cpu().numpy()], 1)
+        if boxes.shape[-1] == 5:
+            return boxes_on_original("cxcywha", boxes, scores, labels, geometry)
+        return boxes_on_original("xyxy", boxes, scores, labels, geometry, clip=True)
+    turned = getattr(found, "obb", None)
+    held = turned if turned is not None else getattr(found, "boxes", None)
+    if held is None:
+        return None
+    data = held.data
+    data = data.detach().float().cpu().numpy() if isinstance(data, torch.Tensor) else data
+    form, numbers = ("cxcywha", 5) if turned is not None else ("xyxy", 4)
+    return boxes_on_original(form, data[:, :numbers], data[:, -2], data[:, -1])
+
+
+def _picture(image: torch.Tensor, geometry: Optional[Geometry]) -> Optional[Picture]:
+    """The image inside of an input."""
+    if geometry is not None:
+        (top, left), (height, width) = geometry.offset, geometry.resized
+        image = image[:, top : top + height, left : left + width]
+    return picture_of(image)
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: Optional[FrameType] = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _frame_of(name: str) -> Optional[FrameType]:
+    """The nearest caller of a name."""
+    return next((frame for frame in _frames() if frame.f_code.co_name == name), None)
