@@ -12,9 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, List
 
 if TYPE_CHECKING:
+    from featscope.adapters.capture import capture
     from featscope.arrays.reduce import reduce
     from featscope.capturing.memory import MemorySink
-    from featscope.capturing.session import Capture, capture, tap
+    from featscope.capturing.session import Capture, tap
     from featscope.errors import FeatscopeError
     from featscope.render.heat import HeatStyle, draw_heat
     from featscope.render.mosaic import draw_mosaic
@@ -29,7 +30,7 @@ _HOMES = {
     "FeatscopeError": "errors",
     "HeatStyle": "render.heat",
     "MemorySink": "capturing.memory",
-    "capture": "capturing.session",
+    "capture": "adapters.capture",
     "check_run": "store.check",
     "draw_heat": "render.heat",
     "draw_mosaic": "render.mosaic",

@@ -10,6 +10,7 @@ import pytest
 
 from featscope.adapters.running import parse_command
 from featscope.errors import BadOptionError
+from featscope.store.check import check_run
 from featscope.store.reader import open_run
 
 SCRIPT = """
@@ -177,3 +178,68 @@ def test_a_run_that_is_there_already_is_one_line(tmp_path):
     assert "Traceback" not in again.stderr
     assert "--resume" in again.stderr or "exists" in again.stderr
     assert len(open_run(tmp_path / "run").maps) == 3
+
+
+METHODS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.modules = []  # as the official ESPNet has it
+        self.stem, self.head = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 2, 1)
+    def forward_features(self, x):
+        return self.stem(x)
+    def forward(self, x):
+        return self.head(self.forward_features(x))
+
+torch.manual_seed(0)
+net = Net().eval()
+images = torch.linspace(0, 1, 2 * 3 * 16 * 24).reshape(2, 3, 16, 24)
+"""
+
+
+def test_a_script_that_calls_a_method(tmp_path):
+    done = run(tmp_path, METHODS + "for _ in range(3):\n    print(net.forward_features(images).shape)\n")
+    assert done.stdout.count("torch.Size([2, 4, 8, 12])") == 3
+    opened = open_run(tmp_path / "run")
+    assert opened.info.model == "Net"
+    assert opened.folders() == {"stem.conv2d": 3}
+    assert sorted(opened.samples) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_a_plain_script_keeps_its_input_pictures(tmp_path):
+    from PIL import Image
+
+    run(tmp_path, METHODS + "net(images)\n")
+    opened = open_run(tmp_path / "run")
+    second = opened.samples["1"]
+    assert second.geometry.original == second.geometry.padded == (16, 24)
+    picture = np.asarray(Image.open(tmp_path / "run" / second.input)).astype(int)
+    expected = np.linspace(0, 255, 2 * 3 * 16 * 24).reshape(2, 3, 16, 24)[1].transpose(1, 2, 0)
+    assert np.abs(picture - expected).mean() < 8  # JPEG
+    assert not check_run(tmp_path / "run").problems
+
+
+def test_a_layer_that_gives_nothing_costs_the_script_nothing_but_the_exit_code(tmp_path):
+    words = METHODS.replace("return self.stem(x)", "self.text(x); return self.stem(x)")
+    words = words.replace("class Net", "class Text(nn.Module):\n    def forward(self, x):\n        return 'a'\nclass Net")
+    words = words.replace("self.stem, ", "self.text, self.stem, ").replace("nn.Conv2d(3, 4", "Text(), nn.Conv2d(3, 4")
+    done = run(tmp_path, words + "net(images); print('done')", options=("-l", "text", "-l", "head"), check=False)
+    assert "done" in done.stdout
+    assert done.returncode == 1
+    assert "'text' gave nothing that can be stored (its output holds no tensor)" in done.stderr
+    assert "Traceback" not in done.stderr
+    opened = open_run(tmp_path / "run")
+    assert opened.folders() == {"head.conv2d": 1}
+    assert any("lacks 'text'" in problem for problem in check_run(tmp_path / "run").problems)
+
+
+def test_parts_that_are_called_by_themselves(tmp_path):
+    done = run(tmp_path, METHODS + "net(images); net.stem(images); print('done')", check=False)
+    assert "done" in done.stdout
+    assert done.returncode == 1
+    assert "'stem' ran by itself" in done.stderr
+    assert open_run(tmp_path / "run").folders() == {"head.conv2d": 1, "stem.conv2d": 1}
+    assert any("lacks 'stem': it also ran by itself" in problem for problem in check_run(tmp_path / "run").problems)

@@ -366,6 +366,21 @@ def test_models_that_reuse_pytorchs_own_names(tmp_path):
     assert featscope.check_run(tmp_path / "run").problems == []
 
 
+def test_arguments_may_have_any_name():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, module, arguments, named, call, session):
+            return self.conv(module)
+
+    model = Odd()
+    with featscope.capture(model, ["conv"]) as session:
+        model(module=X, arguments=1, named=2, call=3, session=4)
+    assert kept(session, "conv") == [(0, 0)]
+
+
 def test_traces_and_exports_are_what_they_are_without(model):
     plain = torch.jit.trace(model, X, check_trace=False)
     with featscope.capture(model, ["backbone"]) as session:

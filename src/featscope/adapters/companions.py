@@ -15,10 +15,11 @@ from featscope.records import RunInfo
 COMPANIONS = {
     "mmengine": "featscope.adapters.mmengine",
     "ultralytics": "featscope.adapters.ultralytics_script",
-    "torchvision": "featscope.adapters.torchvision",
-    "transformers": "featscope.adapters.transformers",
+    "torchvision": "featscope.adapters.torchvision_script",
+    "transformers": "featscope.adapters.transformers_script",
 }
-"""A package that a script has imported -> the module whose `accompany(model, owners, provenance)` knows its models."""
+"""A package that a script has imported -> the module whose `accompany(model, owners, provenance)` knows its models, and whose
+`companion_of(model, pictures)`, if it has one, needs nothing but the model."""
 
 
 class ScriptModel(NamedTuple):

@@ -79,10 +79,11 @@ class Detector:
 
     model: what is captured. info: model, config, checkpoint and classes, for the run. not_features:
     layers that run but make inputs or boxes, left out unless they are asked for. layer_to_explain: where
-    boxes are explained if no layer is named.
+    boxes are explained if no layer is named. remarks: what should be known of how its images are fed.
     """
 
     not_features: Sequence[str] = ()
+    remarks: Sequence[str] = ()
     layer_to_explain = ""
 
     def __init__(self, model: Any, info: RunInfo) -> None:

@@ -89,7 +89,7 @@ def capture_images(
         if len(failed) == len(images):
             raise BadImageError(f"no image could be read; {failed[0]}")
     remarks = [f"sources were not found: {why}" for why in sorted(untraced)]
-    return Captured(session.written, failed, [*session.remarks, *remarks])
+    return Captured(session.written, failed, [*detector.remarks, *session.remarks, *remarks])
 
 
 def detect_and_trace(detector: Detector, items: Sequence[Item]) -> List[Detected]:

@@ -73,8 +73,11 @@ class ScriptCapture:
 
     def begin(self, module: Any, arguments: Tuple[object, ...], named: Dict[str, object]) -> Optional[RunningCall]:
         """A module is called (`featscope.capturing.calls`)."""
+        from featscope.capturing.calls import recomputing
         from featscope.capturing.layers import parameters_of
 
+        if recomputing():
+            return None
         # What has no weights, as a wrapper around another way to call the model, is not the outermost.
         if getattr(self._calling, "inside", False) or next(parameters_of(module), None) is None:
             return None
@@ -91,7 +94,7 @@ class ScriptCapture:
         if any(f.f_code.co_name == "warmup" for f in frames) or any(_makes_a_model(f) for f in frames):
             return None
         owners = [f.f_locals["self"] for f in frames if "self" in f.f_locals]
-        found = accompany(unwrap(module), owners, self.provenance)
+        found = accompany(unwrap(_outermost(module, owners)), owners, self.provenance)
         self.missed = has_layers(found.model, self.layers) if self.layers else None
         if self.missed is not None:
             return None
@@ -125,6 +128,18 @@ class _Outermost:
     def fail(self) -> None:
         """The same."""
         self._calling.inside = False
+
+
+def _outermost(module: Any, owners: Sequence[object]) -> Any:
+    """The model that a module is a part of, where a method of it runs (`forward_features`), else the module itself."""
+    from torch import nn
+
+    from featscope.capturing.layers import modules_of
+
+    for owner in reversed(owners):
+        if isinstance(owner, nn.Module) and any(part is module for _, part in modules_of(owner)):
+            return owner
+    return module
 
 
 def _frames() -> Iterator[Any]:

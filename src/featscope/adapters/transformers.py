@@ -1,19 +1,16 @@
-"""Detectors of transformers by a local folder: DETR, Conditional, Deformable and RT-DETR, YOLOS."""
+"""Models of transformers by a local folder: DETR and its kin with their boxes, all others that see by their maps."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import msgspec
-import numpy as np
 import torch
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection
-from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+import transformers
+from torch import nn
 
 from featscope.adapters.detector import (
-    RANDOM,
     Detected,
     Detector,
     Item,
@@ -21,159 +18,202 @@ from featscope.adapters.detector import (
     Picture,
     boxes_on_original,
     load_picture,
+    no_candidates,
     refuse_unused,
     versions,
 )
-from featscope.adapters.weights import load_checkpoint
-from featscope.capturing.layers import select
-from featscope.capturing.session import tap
-from featscope.errors import BadOptionError, CaptureError
+from featscope.adapters.transformers_folder import inputs_of, open_folder, tokenizer_of
+from featscope.adapters.transformers_images import PIXELS, Placed, ProcessedImages, first_line
+from featscope.adapters.transformers_script import finds_boxes, scores_of
+from featscope.capturing.calls import ModelCall
+from featscope.capturing.layers import parameters_of, select
+from featscope.capturing.session import LayerInput
+from featscope.errors import BadOptionError, CaptureError, FeatscopeError
 from featscope.explain.candidates import CandidateLevel, Candidates
-from featscope.records import Geometry, RunInfo, Size
+from featscope.records import RunInfo, Size
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.utils import ModelOutput
+
+
 
 _SCORE = 0.5  # transformers' own threshold
 _LAYERS = ("model.backbone", "vit.embeddings")
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_TEXT = "an object"
+_NOWHERE = "where an image lies in the input cannot be told from what its image processor makes: it has no geometry"
+
+Features = Dict[str, torch.Tensor]
 
 
-class TransformersDetector(Detector):
-    """A model for object detection with its image processor.
+class _Fed(NamedTuple):
+    """An image, and what the image processor made of it alone."""
 
-    Where the layers that are asked for are deformable attention, the points that each query samples are
-    captured as `<layer>.sampling_points`, (N, queries, heads, levels, points, 2) as shares of the input.
-    """
-
-    def __init__(self, model: Any, processor: Any, info: RunInfo, score: Optional[float]) -> None:
-        super().__init__(model.eval(), info)
-        self._processor, self._score = processor, _SCORE if score is None else score
-        names = [name for name, _ in model.named_modules()]
-        self.layer_to_explain = next(name for name in (*_LAYERS, names[1]) if name in names)
+    picture: Picture
+    features: Features
 
     @property
-    def traceable(self) -> bool:
-        """Whether its raw outputs are known."""
-        return True
+    def size(self) -> Size:
+        return self.picture.shape[0], self.picture.shape[1]
+
+
+class TransformersModel(Detector):
+    """A model that sees, with its image processor. What it finds is not known; its maps are captured.
+
+    One that is asked by text is asked one thing, always the same: its remarks say so.
+    """
+
+    def __init__(self, model: PreTrainedModel, images: ProcessedImages, info: RunInfo, folder: Path) -> None:
+        super().__init__(model.eval(), info)
+        self._images = images
+        self._takes = frozenset(inputs_of(type(model)))
+        self._text: Features = {}
+        if "input_ids" in self._takes:
+            self._text, remark = _text_for(folder)
+            self.remarks = [*self.remarks, remark]
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
-        """Read an image, and fit it with the processor's own sizes."""
+        """Read an image, and let the image processor fit it."""
         picture, sample = load_picture(image, sample_id)
-        features = self._features([picture])
-        height, width = _sizes(features)[0]
-        values = features["pixel_values"][0, :, :height, :width]
-        if self._processor.do_normalize:
-            mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self._processor.image_mean, self._processor.image_std))
-            values = values * std + mean
-        seen = (values * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-        return Item(sample, (picture, features), np.ascontiguousarray(seen))
+        fed = _Fed(picture, self._images.features([picture]))
+        (placed,) = self._images.places([fed.size])
+        if placed is None and _NOWHERE not in self.remarks:
+            self.remarks = [*self.remarks, _NOWHERE]
+        sample = msgspec.structs.replace(sample, geometry=placed and placed.geometry)
+        return Item(sample, fed, self._images.picture(fed.features[PIXELS][0], placed))
 
-    def _features(self, pictures: List[Picture]) -> Dict[str, torch.Tensor]:
-        return dict(self._processor(images=pictures, return_tensors="pt"))
+    def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
+        """Run the model."""
+        if candidates:
+            raise no_candidates(self)
+        self.run(self.features(items))
+        return [
+            Detected(msgspec.structs.replace(item.sample, geometry=placed and placed.geometry))
+            for item, placed in zip(items, self.places(items))
+        ]
+
+    def features(self, items: Sequence[Item]) -> Features:
+        """What the image processor makes of a batch."""
+        if len(items) == 1:
+            return items[0].inputs.features
+        return self._images.features([item.inputs.picture for item in items])
+
+    def places(self, items: Sequence[Item]) -> List[Optional[Placed]]:
+        """Where the images lie in their batch."""
+        return self._images.places([item.inputs.size for item in items])
+
+    def run(self, features: Features) -> ModelOutput:
+        """The model's output for a batch. Raises `CaptureError` where it does not take it."""
+        weight = next(w for w in parameters_of(self.model) if w.is_floating_point())
+        number = len(features[PIXELS])
+        text = {name: ids.expand(number, -1) for name, ids in self._text.items()}
+        fed = {name: values for name, values in {**text, **features}.items() if name in self._takes}
+        for name, values in fed.items():
+            kind = weight.dtype if values.is_floating_point() else values.dtype
+            fed[name] = values.to(weight.device, kind)
+        try:
+            return self.model(**fed)
+        except FeatscopeError:
+            raise
+        except Exception as error:  # noqa: BLE001 (raised again, as one line)
+            raise CaptureError(
+                f"{self.info.model} does not run on {', '.join(fed)} ({' x '.join(map(str, features[PIXELS].shape))}): "
+                f"{first_line(error)}; if it needs more, run it in a script of your own, in featscope.capture(model)"
+            ) from error
+
+    def inputs(self, layers: Optional[Sequence[str]]) -> Sequence[LayerInput]:
+        """Of deformable attention that was asked for: where each query looks, as `<layer>.sampling_points`,
+        (N, queries, heads, levels, points, 2) as shares of the input.
+        """
+        found = []
+        for layer in select(self.model, self.patterns(layers)) if layers else ():
+            inner = getattr(layer.module, "attn", None)
+            if "MultiscaleDeformableAttention" in type(layer.module).__name__ and isinstance(inner, nn.Module):
+                found.append(LayerInput(f"{layer.name}.sampling_points", inner, _sampling_points))
+        return found
+
+
+class TransformersDetector(TransformersModel):
+    """A model for object detection: DETR, Conditional, DAB, Deformable and RT-DETR, D-FINE, YOLOS, ..."""
+
+    traceable = True
+
+    def __init__(
+        self, model: PreTrainedModel, images: ProcessedImages, info: RunInfo, folder: Path, score: Optional[float]
+    ) -> None:
+        super().__init__(model, images, info, folder)
+        self._score = _SCORE if score is None else score
+        names = [layer.name for layer in select(model, ["**"])]
+        self.layer_to_explain = next(name for name in (*_LAYERS, names[0]) if name in names)
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run the network and the processor's own postprocessing."""
-        features = items[0].inputs[1] if len(items) == 1 else self._features([item.inputs[0] for item in items])
-        output = self.model(**features)
-        originals = [item.inputs[0].shape[:2] for item in items]
+        output = self.run(self.features(items))
+        if not (hasattr(output, "logits") and hasattr(output, "pred_boxes")):
+            raise CaptureError(f"{self.info.model} gave {', '.join(output)}, and neither logits nor pred_boxes")
+        sizes = [item.inputs.size for item in items]
         with torch.no_grad():
-            kept = self._processor.post_process_object_detection(output, self._score, target_sizes=originals)
-        padded: Size = (int(features["pixel_values"].shape[-2]), int(features["pixel_values"].shape[-1]))
+            kept = self._images.processor.post_process_object_detection(output, self._score, target_sizes=sizes)
         found = []
-        for index, (item, rows, resized) in enumerate(zip(items, kept, _sizes(features))):
-            geometry = Geometry((originals[index][0], originals[index][1]), resized, padded)
-            values = {name: tensor.detach().cpu().numpy() for name, tensor in rows.items()}
+        for index, (item, rows, placed) in enumerate(zip(items, kept, self.places(items))):
+            values = {name: tensor.detach().float().cpu().numpy() for name, tensor in rows.items()}
             predictions = boxes_on_original("xyxy", values["boxes"], values["scores"], values["labels"])
-            sample = msgspec.structs.replace(item.sample, geometry=geometry, predictions=predictions)
-            found.append(Detected(sample, self._queries(output, index, geometry) if candidates else None))
+            sample = msgspec.structs.replace(
+                item.sample, geometry=placed and placed.geometry, predictions=predictions
+            )
+            found.append(Detected(sample, self._queries(output, index, sizes[index]) if candidates else None))
         return found
 
-    def _queries(self, output: Any, index: int, geometry: Geometry) -> Candidates:
+    def _queries(self, output: ModelOutput, index: int, original: Size) -> Candidates:
         logits, boxes = output.logits[index], output.pred_boxes[index]
-        if logits.shape[-1] == self.model.config.num_labels + 1:  # the last class is 'no object'
-            scores = logits.softmax(-1)[:, :-1]
-        else:
-            scores = logits.sigmoid()
-        height, width = geometry.original
+        height, width = original
         corners = torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
         corners = corners * corners.new_tensor([width, height, width, height])
-        return Candidates([CandidateLevel(logits, scores, corners, "query")], "xyxy")
-
-    @contextmanager
-    def capture(self, layers: Optional[Sequence[str]], to: Any, **options: Any) -> Iterator[Any]:
-        """A capture; deformable attention that was asked for gives its sampling points too."""
-        session = super().capture(layers, to, **options)
-        handles = []
-        for choice in select(self.model, self.patterns(layers)) if layers else ():
-            inner = getattr(choice.module, "attn", None)
-            if "MultiscaleDeformableAttention" in type(choice.module).__name__ and inner is not None:
-                name = f"{choice.name}.sampling_points"
-                handles.append(inner.register_forward_pre_hook(_tap_points(name), with_kwargs=True))
-        try:
-            with session:
-                yield session
-        finally:
-            for handle in handles:
-                handle.remove()
+        return Candidates([CandidateLevel(logits, scores_of(logits, self.model), corners, "query")], "xyxy")
 
 
-def _tap_points(name: str) -> Any:
-    def before(_module: Any, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> None:
-        for tensor in (*inputs, *named.values()):
-            if torch.is_tensor(tensor) and tensor.dim() == 6 and tensor.shape[-1] == 2:
-                tap(name, tensor)
-
-    return before
+def _sampling_points(call: ModelCall) -> Optional[torch.Tensor]:
+    for value in call.values:
+        if isinstance(value, torch.Tensor) and value.dim() == 6 and value.shape[-1] == 2:
+            return value
+    return None
 
 
-def _sizes(features: Dict[str, torch.Tensor]) -> List[Size]:
-    """(height, width) of each image inside its padded input: that of its mask."""
-    mask = features.get("pixel_mask")
-    if mask is None:
-        height, width = features["pixel_values"].shape[-2:]
-        return [(int(height), int(width))] * len(features["pixel_values"])
-    return [(int(m.any(1).sum()), int(m.any(0).sum())) for m in mask]
+def _text_for(folder: Path) -> tuple[Features, str]:
+    """What a model that is asked by text is asked, and a remark on it."""
+    tokenizer = tokenizer_of(folder)
+    if tokenizer is not None:
+        made = dict(tokenizer([_TEXT], return_tensors="pt"))
+        return made, f"the model is asked by text; it was asked for {_TEXT!r}, and what it found is not stored"
+    ids = torch.tensor([[1, 2]])
+    return (
+        {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
+        "the model is asked by text, and its folder has no tokenizer; it was asked two words that mean nothing (1, 2)",
+    )
 
 
 def open_detector(opening: Opening) -> Detector:
-    """The detector of a folder with config.json; nothing is downloaded and no code of the folder is run."""
+    """The model of a folder with config.json; nothing is downloaded and no code of the folder is run."""
     refuse_unused(opening, preprocess="the image processor does it", config_options="it has no config")
     folder = Path(opening.target)
-    if not (folder / "config.json").is_file():
-        raise BadOptionError(f"{folder} holds no config.json; name a folder that save_pretrained wrote")
-    try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
-    except (ValueError, OSError) as error:
-        raise CaptureError(f"{folder}/config.json cannot be read: {str(error).splitlines()[0]}") from None
-    if type(config) not in AutoModelForObjectDetection._model_mapping:
-        raise CaptureError(f"{folder} is a {config.model_type!r}, which is no object detector of transformers")
-    checkpoint = opening.checkpoint or next((str(folder / n) for n in _WEIGHTS if (folder / n).is_file()), "")
-    if not checkpoint:
-        raise BadOptionError(f"{folder} holds no weights ({', '.join(_WEIGHTS)}); name a file, or {RANDOM!r} for none")
-    if hasattr(config, "use_pretrained_backbone"):
-        config.use_pretrained_backbone = False
-    torch.manual_seed(opening.seed)
-    # Attention that keeps its weights: asked for, they are captured; other kinds never have them.
-    model = AutoModelForObjectDetection.from_config(config, attn_implementation="eager")
-    if checkpoint.endswith(".index.json"):
-        model = AutoModelForObjectDetection.from_pretrained(
-            str(folder), config=config, local_files_only=True, use_safetensors=True, attn_implementation="eager"
-        )
-    else:
-        load_checkpoint(model, checkpoint, opening.trusted)
-    labels = getattr(config, "id2label", {}) or {}
+    found = open_folder(opening)
+    kind, config = type(found.model), found.model.config
+    boxes = finds_boxes(found.model) and hasattr(found.processor, "post_process_object_detection")
+    labels = getattr(config, "id2label", None) or {}
     info = RunInfo(
-        model=type(model).__name__,
+        model=kind.__name__,
         config=f"transformers:{opening.target}",
-        checkpoint=checkpoint,
-        classes=[str(labels.get(index, index)) for index in range(config.num_labels)],
+        checkpoint=found.checkpoint,
+        classes=[str(labels.get(index, index)) for index in range(config.num_labels)] if boxes else [],
         versions=versions("transformers"),
     )
-    return TransformersDetector(model, _processor(folder, config, opening.input_size), info, opening.score_threshold)
-
-
-def _processor(folder: Path, config: Any, size: Optional[Size]) -> Any:
-    fitted = {"size": {"height": size[0], "width": size[1]}} if size else {}
-    if (folder / "preprocessor_config.json").is_file():
-        return AutoImageProcessor.from_pretrained(str(folder), local_files_only=True, **fitted)
-    kinds = IMAGE_PROCESSOR_MAPPING[type(config)]
-    kind = next(k for k in (kinds.values() if isinstance(kinds, dict) else reversed(kinds)) if k is not None)
-    return kind(**fitted)
+    images = ProcessedImages(found.processor)
+    if opening.score_threshold is not None and not boxes:
+        raise BadOptionError(f"--score-threshold has no use with {opening.target}: a {kind.__name__} finds no boxes")
+    detector = (
+        TransformersDetector(found.model, images, info, folder, opening.score_threshold)
+        if boxes
+        else TransformersModel(found.model, images, info, folder)
+    )
+    detector.remarks = [*detector.remarks, *found.remarks]
+    return detector

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from featscope.adapters.detector import Picture
 from featscope.capturing.inputs import picture_of
@@ -16,134 +18,171 @@ if TYPE_CHECKING:
     from transformers.image_processing_utils import BaseImageProcessor
 
 PIXELS = "pixel_values"
-_LEVELS = 255
+_WHITE = 255
 _LEAST = 4  # cells on a side that a line can be laid through
+_REMEMBERED = 64  # batches
+
+Array = NDArray[np.float32]
+
+
+class Placed(NamedTuple):
+    """Where an image lies in an input, and what black and white are there: (3,) each. bgr: the colours' order."""
+
+    geometry: Geometry
+    black: Array
+    white: Array
+    bgr: bool = False
 
 
 class ProcessedImages:
     """A folder's own image processor.
 
-    Its options differ from class to class (a shortest edge, a crop of a share, a square with a border), so where an
-    image lies is measured: the processor is given a picture of coordinates, and its output shows which pixel went
-    where. What shows no straight line has no geometry.
+    Its options differ from class to class (a shortest edge, a crop of a share, a square with a border, a second
+    normalisation), so where an image lies is measured: the processor is given pictures of coordinates, of black and
+    of white, and what it makes of them shows which pixel went where. Where that is no straight line, it is not known.
     """
 
     def __init__(self, processor: BaseImageProcessor) -> None:
         self.processor = processor
-        self._measured: Dict[Tuple[Size, ...], List[Optional[Geometry]]] = {}
+        self._measured: Dict[Tuple[Size, ...], List[Optional[Placed]]] = {}
 
     def features(self, pictures: Sequence[Picture]) -> Dict[str, torch.Tensor]:
         """What the model is given of a batch. Raises `BadOptionError` for images that make no batch."""
+        name = type(self.processor).__name__
         try:
             made = dict(self.processor(images=list(pictures), return_tensors="pt"))
         except Exception as error:  # noqa: BLE001 (raised again, as one line)
-            reason = f"{type(self.processor).__name__} makes no input of the images: {first_line(error)}"
             if len({picture.shape for picture in pictures}) > 1:
-                raise BadOptionError(f"{reason}; add --batch-size 1, or --input-size 224") from error
-            raise CaptureError(f"{reason}; try --input-size 224, or another image") from error
+                raise BadOptionError(
+                    f"{name} makes no batch of images of several sizes ({first_line(error)}); add --batch-size 1"
+                ) from error
+            raise CaptureError(f"{name} makes no input of the image: {first_line(error)}") from error
         if PIXELS not in made:
-            raise CaptureError(f"{type(self.processor).__name__} makes {', '.join(made)} and no {PIXELS}: no images")
+            raise CaptureError(f"{name} makes {', '.join(made)} of an image and no {PIXELS}, which featscope feeds")
         return made
 
-    def geometries(self, sizes: Sequence[Size]) -> List[Optional[Geometry]]:
+    def places(self, sizes: Sequence[Size]) -> List[Optional[Placed]]:
         """Where images of these sizes, processed together, lie in the input; None where that cannot be told."""
         key = tuple(sizes)
         if key not in self._measured:
-            if len(self._measured) > 64:
+            if len(self._measured) >= _REMEMBERED:
                 self._measured.clear()
-            self._measured[key] = self._measure(key)
+            with quiet():
+                self._measured[key] = self._measure(key)
         return self._measured[key]
 
-    def _measure(self, sizes: Sequence[Size]) -> List[Optional[Geometry]]:
-        unknown: List[Optional[Geometry]] = [None] * len(sizes)
-        try:
-            made = self.processor(
-                images=[_coordinates(size) for size in sizes],
-                return_tensors="pt",
-                do_normalize=False,
-                do_rescale=False,
-            )[PIXELS]
-        except Exception:  # noqa: BLE001 (a processor without these options: the place of an image is not known)
-            return unknown
-        if made.dim() != 4 or made.shape[1] != 3 or len(made) != len(sizes):
-            return unknown
-        return [_read(size, self._rgb(values.float()).numpy()) for size, values in zip(sizes, made)]
+    def _measure(self, sizes: Sequence[Size]) -> List[Optional[Placed]]:
+        found: List[Optional[Placed]] = [None] * len(sizes)
+        # Levels between the whole ones are exact; processors that work with Pillow take whole ones only.
+        for kind in (np.float32, np.uint8):
+            try:
+                seen, black, white = (
+                    self._values([draw(size).astype(kind) for size in sizes])
+                    for draw in (_coordinates, _black, _white)
+                )
+            except Exception:  # noqa: BLE001 (not a processor of such pictures: nothing is known)
+                continue
+            if seen.ndim == 4 and seen.shape[1] == 3 and len(seen) == len(sizes) and seen.shape == white.shape:
+                found = [_read(size, *values) for size, *values in zip(sizes, seen, black, white)]
+            if all(found):
+                break
+        return found
 
-    def picture(self, values: torch.Tensor, geometry: Optional[Geometry]) -> Optional[Picture]:
-        """One image's input (3, H, W) before normalisation, without its padding."""
-        if values.dim() != 3:
-            return None
-        if geometry is not None:
-            (top, left), (height, width) = geometry.offset, geometry.resized
-            values = values[:, top : top + height, left : left + width]
-        process = self.processor
-        if values.shape[0] != 3:
-            return picture_of(values)
-        values = values.float()
-        if getattr(process, "do_normalize", False):
-            mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (process.image_mean, process.image_std))
-            values = values * std + mean
-        if getattr(process, "do_rescale", False):
-            values = values / process.rescale_factor
-        values = self._rgb(values)
-        return np.ascontiguousarray(values.round().clamp(0, _LEVELS).byte().permute(1, 2, 0).numpy())
+    def _values(self, pictures: Sequence[NDArray[np.generic]]) -> Array:
+        return np.asarray(self.processor(images=list(pictures), return_tensors="pt")[PIXELS], np.float32)
 
-    def _rgb(self, values: torch.Tensor) -> torch.Tensor:
-        return values.flip(0) if getattr(self.processor, "do_flip_channel_order", False) else values
+    def picture(self, values: torch.Tensor, placed: Optional[Placed]) -> Optional[Picture]:
+        """One image's input as it was before normalisation, without its padding."""
+        if placed is None:
+            return picture_of(values) if values.dim() == 3 else None
+        (top, left), (height, width) = placed.geometry.offset, placed.geometry.resized
+        inside = np.asarray(values.float())[:, top : top + height, left : left + width]
+        black, white = placed.black[:, None, None], placed.white[:, None, None]
+        levels = np.rint((inside - black) / (white - black) * _WHITE).clip(0, _WHITE).astype(np.uint8)
+        return np.ascontiguousarray((levels[::-1] if placed.bgr else levels).transpose(1, 2, 0))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A block in which the library prints no reports, hints and bars."""
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def first_line(error: BaseException) -> str:
     """What an error says, in one line."""
-    text = " ".join(str(error).split("\n")[:1]).strip()
+    text = str(error).strip().split("\n")[0].strip()
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
-def _coordinates(size: Size) -> Picture:
-    """Red counts the columns, green the rows, and blue is full: where it is not, there is no image."""
+def _coordinates(size: Size) -> Array:
+    """Red counts the columns, green the rows."""
     height, width = size
-    picture = np.full((height, width, 3), _LEVELS, np.uint8)
-    picture[:, :, 0] = np.rint((np.arange(width) + 0.5) / width * _LEVELS)
-    picture[:, :, 1] = np.rint((np.arange(height) + 0.5) / height * _LEVELS)[:, None]
+    picture = np.zeros((height, width, 3), np.float32)
+    picture[:, :, 0] = (np.arange(width) + 0.5) / width * _WHITE
+    picture[:, :, 1] = ((np.arange(height) + 0.5) / height * _WHITE)[:, None]
     return picture
 
 
+def _black(size: Size) -> Array:
+    return np.zeros((*size, 3), np.float32)
+
+
+def _white(size: Size) -> Array:
+    return np.full((*size, 3), _WHITE, np.float32)
+
+
+def _read(original: Size, seen: Array, black: Array, white: Array) -> Optional[Placed]:
+    """What processed pictures (3, H, W) of coordinates, of black and of white show."""
+    contrast = (white - black).min(0)
+    inside = contrast > contrast.max() / 2  # padding is the same in both
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    if len(rows) < _LEAST or len(columns) < _LEAST or not contrast.max() > 0:
+        return None
+    top, left, height, width = int(rows[0]), int(columns[0]), len(rows), len(columns)
+    part = (slice(None), slice(top, top + height), slice(left, left + width))
+    if not inside[part[1:]].all():
+        return None
+    levels = (seen[part] - black[part]) / (white[part] - black[part]) * _WHITE
+    down = _side(levels[1].T, original[0])
+    for bgr in (False, True):
+        across = _side(levels[2 if bgr else 0], original[1])
+        if down is not None and across is not None:
+            crop = None if down.whole and across.whole else (down.start, across.start, down.length, across.length)
+            padded = (int(seen.shape[1]), int(seen.shape[2]))
+            centre = (slice(None), top + height // 2, left + width // 2)
+            geometry = Geometry(original, (height, width), padded, (top, left), crop=crop)
+            return Placed(geometry, black[centre], white[centre], bgr)
+    return None
+
+
 class _Side(NamedTuple):
-    """The part of an original's side that is shown, in its pixels, and whether it is all."""
+    """The part of an original's side that is shown, in its pixels, and whether it is all of it."""
 
     start: int
     length: int
     whole: bool
 
 
-def _read(original: Size, seen: np.ndarray) -> Optional[Geometry]:
-    """The geometry that a processed picture of coordinates (3, H, W) shows."""
-    inside = seen[2] > _LEVELS / 2
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    if len(rows) < _LEAST or len(columns) < _LEAST:
-        return None
-    top, left, height, width = int(rows[0]), int(columns[0]), len(rows), len(columns)
-    part = (slice(top, top + height), slice(left, left + width))
-    if not inside[part].all():
-        return None
-    down, across = _side(seen[1][part].T, original[0]), _side(seen[0][part], original[1])
-    if down is None or across is None:
-        return None
-    crop = None
-    if not (down.whole and across.whole):
-        crop = (down.start, across.start, down.length, across.length)
-    padded = (int(seen.shape[1]), int(seen.shape[2]))
-    return Geometry(original, (height, width), padded, (top, left), crop=crop)
-
-
-def _side(levels: np.ndarray, length: int) -> Optional[_Side]:
+def _side(levels: Array, length: int) -> Optional[_Side]:
     """What the levels (lines, cells) along a side of so many pixels show; None where they are no straight line."""
-    cells = levels.shape[1]
-    middle = slice(cells // 10, cells - cells // 10)  # a resize looks over its edges
-    place = np.arange(cells)[middle]
-    slope, start = np.polyfit(place, levels.mean(0)[middle], 1)
-    if slope <= 0 or np.abs(levels[:, middle] - (slope * place + start)).max() > 1.5 + _LEVELS / length:
+    lines, cells = levels.shape
+    # A resize looks over its edges; what else happens there (mirrored borders) shows where the line ends.
+    middle = levels[lines // 10 : lines - lines // 10, cells // 10 : cells - cells // 10]
+    place = np.arange(cells)[cells // 10 : cells - cells // 10]
+    slope, start = np.polyfit(place, middle.mean(0), 1)
+    if slope <= 0 or np.abs(middle - (slope * place + start)).max() > 1.5 + _WHITE / length:
         return None
-    scale = length / _LEVELS
+    scale = length / _WHITE
     first, last = (start - slope / 2) * scale, (start + slope * (cells - 0.5)) * scale
     tolerance = max(1.0, slope * scale) / 2
     if first < -tolerance or last > length + tolerance:

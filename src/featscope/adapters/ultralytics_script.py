@@ -7,11 +7,12 @@ import re
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union, cast
 
 import numpy as np
 import torch
 from msgspec.structs import replace
+from numpy.typing import NDArray
 from torch import nn
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
@@ -34,6 +35,31 @@ from featscope.records import Boxes, Geometry, Sample, Size
 _FORWARD = "_predict_once"  # the network's own: once a call, with augment=True once a view
 _VIEWS = "_predict_augment"
 
+
+class _Source(Protocol):
+    """What kind of images a predictor is given."""
+
+    stream: bool
+    tensor: bool
+
+
+class _Network(Protocol):
+    """What a predictor calls: `AutoBackend`."""
+
+    stride: int
+
+
+class _Predictor(Protocol):
+    """What is read of a `BasePredictor`, whose own types say None for what it has as soon as it predicts."""
+
+    batch: Optional[Tuple[Sequence[str], Sequence[Union[NDArray[np.uint8], torch.Tensor]], Sequence[str]]]
+    source_type: _Source
+    transforms: Optional[object]
+    imgsz: Sequence[int]
+    model: _Network
+    dataset: object
+
+
 Owner = Union[BasePredictor, BaseValidator]
 Found = Union[Results, Mapping[str, torch.Tensor]]
 """What `postprocess` gives for one image: a predictor's, or a validator's."""
@@ -50,6 +76,11 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> O
     classes = [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [str(name) for name in names]
     info = replace(script_info(network, "ultralytics"), classes=classes)
     return ScriptModel(network, UltralyticsCompanion(), info)
+
+
+def companion_of(model: nn.Module, pictures: bool) -> Optional[UltralyticsCompanion]:
+    """The companion of a network of Ultralytics; None for other models."""
+    return UltralyticsCompanion(pictures) if isinstance(model, BaseModel) else None
 
 
 class _Fed(NamedTuple):
@@ -151,7 +182,7 @@ class UltralyticsCompanion:
 
 
 def _asks_for_views(call: ModelCall) -> bool:
-    return bool(call.named.get("augment")) or len(call.arguments) > 2 and call.arguments[2] is True
+    return bool(call.named.get("augment")) or (len(call.arguments) > 2 and call.arguments[2] is True)
 
 
 def _view(first: _Fed, frame: FrameType) -> _Fed:
@@ -180,7 +211,7 @@ def _feeder(call: ModelCall, images: Images) -> Tuple[Optional[Owner], Optional[
             continue
         owner = frame.f_locals.get("self")
         if isinstance(owner, BasePredictor) and name == "stream_inference":
-            return owner, _of_predictor(owner, images)
+            return owner, _of_predictor(cast(_Predictor, owner), images)
         if isinstance(owner, BaseValidator):
             return owner, _of_dict(frame.f_locals.get("batch"), images, trusted=True)
     return None, None
@@ -197,22 +228,24 @@ def _of_dict(batch: object, images: Images, trusted: bool) -> Optional[List[Samp
     return samples
 
 
-def _fitted(batch: Mapping[str, Sequence[Tuple[float, ...]]], index: int, padded: Optional[Size]) -> Optional[Geometry]:
+def _fitted(batch: Mapping[str, Sequence[Sequence[float]]], index: int, padded: Optional[Size]) -> Optional[Geometry]:
     """The geometry that a data set itself notes for its metrics."""
-    try:
-        height, width = (int(side) for side in batch["ori_shape"][index])
-        (rows, columns), (left, top) = batch["ratio_pad"][index]  # type: ignore[misc]
-    except (KeyError, IndexError, TypeError, ValueError):
+    if padded is None or not {"ori_shape", "ratio_pad"} <= set(batch):
         return None
-    resized = (round(height * float(rows)), round(width * float(columns)))
-    if padded is None or top + resized[0] > padded[0] or left + resized[1] > padded[1]:
+    noted = np.asarray(batch["ratio_pad"][index], float)
+    if noted.shape != (2, 2):
+        return None
+    (rows, columns), (left, top) = noted.tolist()
+    height, width = (int(side) for side in batch["ori_shape"][index])
+    resized = (round(height * rows), round(width * columns))
+    if top + resized[0] > padded[0] or left + resized[1] > padded[1]:
         return None
     return Geometry((height, width), resized, padded, (int(top), int(left)))
 
 
-def _of_predictor(predictor: BasePredictor, images: Images) -> Optional[List[Sample]]:
+def _of_predictor(predictor: _Predictor, images: Images) -> Optional[List[Sample]]:
     """The samples of a predictor's batch: files, frames of films, arrays, streams."""
-    if not isinstance(predictor.batch, (tuple, list)) or len(predictor.batch[0]) != images.number:
+    if predictor.batch is None or len(predictor.batch[0]) != images.number:
         return None
     paths, originals, texts = predictor.batch[:3]
     kind = predictor.source_type
@@ -230,7 +263,7 @@ def _of_predictor(predictor: BasePredictor, images: Images) -> Optional[List[Sam
     return samples
 
 
-def _frame_of_film(sample: Sample, predictor: BasePredictor, text: str) -> Sample:
+def _frame_of_film(sample: Sample, predictor: _Predictor, text: str) -> Sample:
     """A film's frame by its number and its time. text: what the loader says of it, where its number is."""
     count = re.match(r"video \d+/\d+ \(frame (\d+)/", text)
     if count is None:
@@ -243,7 +276,7 @@ def _frame_of_film(sample: Sample, predictor: BasePredictor, text: str) -> Sampl
     return replace(sample, id=f"{sample.id}_{frame}", frame=frame, time=time)
 
 
-def _predicted(predictor: BasePredictor, original: Size, padded: Size) -> Optional[Geometry]:
+def _predicted(predictor: _Predictor, original: Size, padded: Size) -> Optional[Geometry]:
     """How a predictor fitted an image; None where it is not Ultralytics' own way, or not one that is known."""
     if predictor.source_type.tensor:
         return Geometry(padded, padded, padded) if original == padded else None

@@ -111,7 +111,8 @@ class Batches:
             frame = self._methods.outermost()
             if in_warm_up() or (frame is None and name and asked is None):
                 return None
-            if frame is None and name:
+            if frame is None and asked is not None and name:
+                self._handover.refused.setdefault(asked, "it also ran by itself, outside of any call into the model")
                 raise CaptureError(
                     f"the layer {asked!r} ran by itself, outside of any call into the model, so its batch is not "
                     "known; say where a batch begins and ends: with session.batch(['its image']):"
@@ -143,7 +144,8 @@ class Batches:
 
     def _view_of(self, thread: ThreadCalls, batch: Batch) -> Batch:
         """The batch of the view that runs, in a call of the model that makes several: the first is the call's own."""
-        forward = self._methods.nearest(batch.known.forward) if batch.known is not None and batch.known.forward else None
+        name = batch.known.forward if batch.known is not None else ""
+        forward = self._methods.nearest(name) if name else None
         if forward is None or forward is batch.forward:
             return batch
         if batch.forward is None:

@@ -81,7 +81,7 @@ def unwatch(observer: CallObserver) -> None:
 _is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
 
 
-def _call(module: nn.Module, *arguments: object, **named: object) -> object:
+def _call(module: nn.Module, /, *arguments: object, **named: object) -> object:
     # A compiler, an export or a trace looks at the model: what we do would become part of it.
     if _is_compiling() or torch._C._is_tracing():
         return _original(module, *arguments, **named)

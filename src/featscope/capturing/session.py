@@ -335,20 +335,25 @@ class Capture:
         """A module of some model is called (`featscope.capturing.calls`)."""
         key = id(module)
         if key not in self._modules:
+            if self._ever_ran and "_is_replica" not in module.__dict__:
+                return None  # fast, as this is asked of every module of the process
             key = self._stands_for(module)
         if not key or self._handover.stopped or recomputing() or self._is_anothers():
             return None
-        with self._reporting():
-            thread, call = self._batches.thread, ModelCall("", arguments, named)
-            name = self._speakers.name_now(key, thread.running)
-            nodes = self._speakers.nodes(key, name)
+        thread, call = self._batches.thread, ModelCall("", arguments, named)
+        name = self._speakers.name_now(key, thread.running)
+        nodes = self._speakers.nodes(key, name)
+        try:
             batch = self._batches.find(thread, name, nodes[0].asked if nodes else None, call)
-            if batch is not None:
-                again = bool(nodes) and batch.computes_again(name, call.values)
-                if key in self._given and not again:
-                    self._hear_input(batch, self._given[key], call)
-                return WatchedCall(self, thread, batch, module, name, nodes, again)
-        return None
+            if batch is None:
+                return None
+            again = bool(nodes) and batch.computes_again(name, call.values)
+            if key in self._given and not again:
+                self._hear_input(batch, self._given[key], call)
+        except (OutputError, CaptureError) as error:
+            self._report(error)
+            return None
+        return WatchedCall(self, thread, batch, module, name, nodes, again)
 
     def _stands_for(self, module: nn.Module) -> int:
         """The id of the watched module of which another one is a replica, or a copy that runs in its place; or 0."""
@@ -380,7 +385,7 @@ class Capture:
 
     def ended(self, call: WatchedCall, nodes: Sequence[Node], output: object) -> None:
         """A watched module gave an output, and nothing around it speaks for these nodes of it."""
-        with self._reporting():
+        try:
             for node in nodes:
                 self._hear(call.batch, node, call.module, output)
             if call.is_models_own:
@@ -388,6 +393,8 @@ class Capture:
                 self._batches.model_ended(call.thread, call.batch, output)
                 if not self._speakers.ran and self._layers:
                     raise CaptureError(self._explain({layer.name: "" for layer in self._layers}))
+        except (OutputError, CaptureError) as error:
+            self._report(error)
 
     def failed(self, call: WatchedCall) -> None:
         """A watched module raised."""

@@ -1,0 +1,48 @@
+"""`featscope.capture`: a capture that knows what the model's framework knows of the images.
+
+The core below knows no framework; this gives it the companion of the model's own, where that is at hand.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Callable, Optional, TypeVar, cast
+
+from torch import nn
+
+from featscope.adapters.companions import COMPANIONS
+from featscope.capturing import session
+from featscope.capturing.inputs import Companion
+from featscope.capturing.layers import unwrap
+
+_Make = TypeVar("_Make", bound=Callable[..., session.Capture])
+
+
+def companion_of(model: nn.Module, pictures: bool) -> Optional[Companion]:
+    """The companion that the framework of a model has for it; None where it has none, or needs its loop for that.
+
+    pictures: whether to keep what the inputs look like.
+    """
+    for package, module in COMPANIONS.items():
+        find = getattr(import_module(module), "companion_of", None) if package in sys.modules else None
+        found: Optional[Companion] = find(model, pictures) if find is not None else None
+        if found is not None:
+            return found
+    return None
+
+
+def _with_companion(make: _Make) -> _Make:
+    @functools.wraps(make)
+    def capture(model: nn.Module, *arguments: object, **options: object) -> session.Capture:
+        if options.get("companion") is None:
+            to = options.get("to", arguments[1] if len(arguments) > 1 else None)
+            options["companion"] = companion_of(unwrap(model), pictures=isinstance(to, (str, Path)))
+        return make(model, *arguments, **options)
+
+    return cast(_Make, capture)
+
+
+capture = _with_companion(session.capture)

@@ -1,0 +1,125 @@
+"""torchvision's detectors in a user's own script: images come as they are, boxes go out in their pixels."""
+
+from __future__ import annotations
+
+import threading
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from torch import nn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from featscope.adapters.companions import ScriptModel, script_info
+from featscope.adapters.detector import boxes_on_original
+from featscope.capturing.calls import ModelCall, unwatch, watch
+from featscope.capturing.inputs import Known, Picture, find_images, picture_of
+from featscope.records import Boxes, Geometry, Sample
+
+
+def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
+    """A detector of torchvision that is about to run: one that fits the images itself; None for other models."""
+    if not _fits_images(model):
+        return None
+    return ScriptModel(model, TorchvisionCompanion(), script_info(model, "torchvision"), ("transform",))
+
+
+def companion_of(model: nn.Module, pictures: bool) -> Optional[TorchvisionCompanion]:
+    """The companion of a detector of torchvision; None for other models."""
+    return TorchvisionCompanion(pictures) if _fits_images(model) else None
+
+
+def _fits_images(model: nn.Module) -> bool:
+    return isinstance(getattr(model, "transform", None), GeneralizedRCNNTransform)
+
+
+class _Fitted(NamedTuple):
+    """What a detector's transform made of a list of images: a batch, normalised with a mean and a deviation."""
+
+    batch: ImageList
+    mean: Sequence[float]
+    deviation: Sequence[float]
+
+
+class TorchvisionCompanion:
+    """Sees how a detector's `transform` fits the images, and what was found in them.
+
+    pictures: whether to keep what the inputs look like.
+    """
+
+    def __init__(self, pictures: bool = True) -> None:
+        self._pictures = pictures
+        self._watching = False
+        self._threads = threading.local()
+
+    def before(self, call: ModelCall) -> Optional[Known]:
+        """The images, which are numbered: of their files nothing is known."""
+        images = find_images(call.values)
+        if images is None or len(images.each) != images.number:
+            return None
+        if not self._watching:
+            watch(self)
+            self._watching = True
+        self._threads.fitted = None
+        return Known([Sample("") for _ in images.each])
+
+    def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
+        """How the images were fitted, and what was found in them."""
+        fitted: Optional[_Fitted] = getattr(self._threads, "fitted", None)
+        images = find_images(call.values)
+        if fitted is None or images is None or len(fitted.batch.image_sizes) != len(known.samples):
+            return None
+        padded = (int(fitted.batch.tensors.shape[-2]), int(fitted.batch.tensors.shape[-1]))
+        samples: List[Sample] = []
+        pictures: List[Optional[Picture]] = []
+        for index, (image, (height, width)) in enumerate(zip(images.each, fitted.batch.image_sizes)):
+            original = (int(image.shape[-2]), int(image.shape[-1]))
+            geometry = Geometry(original, (int(height), int(width)), padded)
+            samples.append(Sample("", geometry=geometry, predictions=_boxes_of(output, index)))
+            if self._pictures:
+                pictures.append(_picture(fitted, index))
+        return Known(samples, pictures)
+
+    def close(self) -> None:
+        """Watch no more."""
+        unwatch(self)
+
+    def begin(
+        self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]
+    ) -> Optional[_Transforming]:
+        """A module is called (`featscope.capturing.calls`)."""
+        return _Transforming(module, self._threads) if isinstance(module, GeneralizedRCNNTransform) else None
+
+
+class _Transforming:
+    """A call of a detector's transform."""
+
+    def __init__(self, transform: GeneralizedRCNNTransform, threads: threading.local) -> None:
+        self._transform, self._threads = transform, threads
+
+    def end(self, output: object) -> None:
+        """It fitted the images."""
+        batch = output[0] if isinstance(output, tuple) else None
+        if isinstance(batch, ImageList):
+            self._threads.fitted = _Fitted(batch, self._transform.image_mean, self._transform.image_std)
+
+    def fail(self) -> None:
+        """It did not."""
+
+
+def _boxes_of(output: object, index: int) -> Optional[Boxes]:
+    """What was found in an image; None in a training, whose output are losses."""
+    if not isinstance(output, (list, tuple)) or index >= len(output):
+        return None
+    found = output[index]
+    if not isinstance(found, Mapping) or not {"boxes", "scores", "labels"} <= set(found):
+        return None
+    boxes, scores, labels = (found[name].detach().float().cpu().numpy() for name in ("boxes", "scores", "labels"))
+    return boxes_on_original("xyxy", boxes, scores, labels)
+
+
+def _picture(fitted: _Fitted, index: int) -> Optional[Picture]:
+    """An image as the network saw it, before it was normalised."""
+    height, width = fitted.batch.image_sizes[index]
+    image = fitted.batch.tensors[index, :, :height, :width].detach()
+    mean, deviation = (image.new_tensor(values)[:, None, None] for values in (fitted.mean, fitted.deviation))
+    return picture_of((image * deviation + mean).clamp(0, 1))

@@ -1,0 +1,101 @@
+"""A detector of transformers in a user's own script: its images come as pixel values with a mask."""
+
+from __future__ import annotations
+
+import sys
+from typing import List, Optional, Sequence
+
+import msgspec
+import torch
+from torch import nn
+
+from featscope.adapters.companions import ScriptModel, script_info
+from featscope.adapters.detector import boxes_on_original
+from featscope.capturing.calls import ModelCall
+from featscope.capturing.inputs import Known, Picture, picture_of
+from featscope.records import Geometry, Sample, Size
+
+_SCORE = 0.5  # transformers' own threshold
+
+
+def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
+    """A model for object detection with what it finds; of other models the inputs are all that is known."""
+    if not finds_boxes(model):
+        return None
+    labels = getattr(model.config, "id2label", None) or {}
+    info = msgspec.structs.replace(
+        script_info(model, "transformers"), classes=[str(labels[key]) for key in sorted(labels)]
+    )
+    return ScriptModel(model, DetectionCompanion(model), info)
+
+
+def finds_boxes(model: nn.Module) -> bool:
+    """Whether a model is one of the library's for object detection: logits and boxes of queries, a class each."""
+    library = sys.modules.get("transformers.modeling_utils")
+    if library is None or not isinstance(model, library.PreTrainedModel):
+        return False
+    from transformers import AutoModelForObjectDetection
+
+    mapping = AutoModelForObjectDetection._model_mapping
+    return type(model.config) in mapping and isinstance(model, mapping[type(model.config)])
+
+
+def scores_of(logits: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    """The score of each class (..., classes) that logits mean: with a last one for 'no object', or without."""
+    if logits.shape[-1] == model.config.num_labels + 1:
+        return logits.softmax(-1)[..., :-1]
+    return logits.sigmoid()
+
+
+class DetectionCompanion:
+    """Of the images' files nothing is known: they are numbered, and boxes come in pixels of the resized image."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def before(self, call: ModelCall) -> Optional[Known]:
+        """The images, without their padding."""
+        values = _argument(call, 0, "pixel_values")
+        if values is None or values.dim() != 4:
+            return None
+        mask = _argument(call, 1, "pixel_mask")
+        padded = (int(values.shape[-2]), int(values.shape[-1]))
+        samples: List[Sample] = []
+        pictures: List[Optional[Picture]] = []
+        for index, image in enumerate(values):
+            height, width = padded if mask is None else _size(mask[index], padded)
+            samples.append(Sample("", geometry=Geometry((height, width), (height, width), padded)))
+            pictures.append(picture_of(image[:, :height, :width]))
+        return Known(samples, pictures)
+
+    def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
+        """Queries with a score above 0.5."""
+        logits, boxes = getattr(output, "logits", None), getattr(output, "pred_boxes", None)
+        if logits is None or boxes is None or len(logits) != len(known.samples):
+            return None
+        samples = []
+        for sample, raw, box in zip(known.samples, logits.detach(), boxes.detach().float()):
+            if sample.geometry is None:
+                return None
+            height, width = sample.geometry.resized
+            scores, labels = scores_of(raw.float(), self._model).max(-1)
+            kept = scores > _SCORE
+            corners = torch.cat([box[:, :2] - box[:, 2:] / 2, box[:, :2] + box[:, 2:] / 2], 1)
+            corners = corners * corners.new_tensor([width, height, width, height])
+            predictions = boxes_on_original("xyxy", corners[kept].cpu(), scores[kept].cpu(), labels[kept].cpu())
+            samples.append(msgspec.structs.replace(sample, predictions=predictions))
+        return Known(samples, known.pictures)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _argument(call: ModelCall, place: int, name: str) -> Optional[torch.Tensor]:
+    value = call.named.get(name, call.arguments[place] if len(call.arguments) > place else None)
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def _size(mask: torch.Tensor, padded: Size) -> Size:
+    """(height, width) of an image inside its padded input."""
+    height, width = int(mask.any(-1).sum()), int(mask.any(-2).sum())
+    return (height, width) if height and width else padded
