@@ -1,16 +1,18 @@
-"""Ultralytics' YOLO and RT-DETR: detect, segment, obb; the letterbox is undone exactly."""
+"""Ultralytics' YOLO and RT-DETR: detect, segment, pose, obb, and the maps of those that find no boxes."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import msgspec
 import numpy as np
 import torch
-from ultralytics.data.augment import LetterBox
+from PIL import Image
+from torch import nn
+from ultralytics.data.augment import LetterBox, classify_transforms
+from ultralytics.nn import tasks
 from ultralytics.nn.modules import head as heads
-from ultralytics.nn.tasks import guess_model_task, yaml_model_load
 from ultralytics.utils.nms import non_max_suppression
 
 from featscope.adapters.detector import (
@@ -27,6 +29,7 @@ from featscope.adapters.detector import (
     to_original,
     versions,
 )
+from featscope.adapters.ultralytics_geometry import centre_crop_geometry, letterbox_geometry
 from featscope.adapters.weights import load_checkpoint, read_torch_file
 from featscope.errors import BadOptionError, CaptureError
 from featscope.explain.candidates import CandidateLevel, Candidates
@@ -34,28 +37,24 @@ from featscope.records import Geometry, RunInfo, Size
 
 _SCORE = 0.25  # Ultralytics' own thresholds for prediction
 _OVERLAP = 0.7
-
-
-def letterbox_geometry(original: Size, padded: Size) -> Geometry:
-    """How `LetterBox` puts an image of a size into an input of a size: one scale, centred.
-
-    >>> letterbox_geometry((1080, 1920), (640, 640))
-    Geometry(original=(1080, 1920), resized=(360, 640), padded=(640, 640), offset=(140, 0), flip='', crop=None)
-    """
-    scale = min(padded[0] / original[0], padded[1] / original[1])
-    height, width = (max(1, round(side * scale)) for side in original)
-    offset = (round((padded[0] - height) / 2 - 0.1), round((padded[1] - width) / 2 - 0.1))
-    return Geometry(original, (height, width), padded, offset)
+_WITHOUT_BOXES = ("classify", "semantic", "depth")
+_STRETCHED = ("rtdetr", "depth")  # instead of a letterbox
 
 
 class UltralyticsDetector(Detector):
-    """A model of Ultralytics as its predictor runs it, but for the fusion of convolution and norm."""
+    """A model of Ultralytics as its predictor runs it, but for the fusion of convolution and norm.
+
+    task: Ultralytics' own word for what it does; 'rtdetr' for its transformers.
+    """
 
     def __init__(self, model: Any, info: RunInfo, task: str, size: Size, score: Optional[float]) -> None:
         super().__init__(model.eval(), info)
         self._task, self._size, self._score = task, size, _SCORE if score is None else score
         inputs = model.model[-1].f  # the layers that the head is fed from
-        self.layer_to_explain = ",".join(f"model.{i}" for i in (inputs if isinstance(inputs, list) else [inputs]))
+        indices = [i % len(model.model) for i in (inputs if isinstance(inputs, list) else [inputs])]
+        self.layer_to_explain = ",".join(f"model.{i}" for i in indices)
+        self._grey = _channels_of(model) == 1
+        self._transforms = classify_transforms(size) if task == "classify" else None
         self._stride = int(max(int(model.stride.max()), 32))
 
     @property
@@ -66,26 +65,51 @@ class UltralyticsDetector(Detector):
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Read an image; it is fitted with the others of its batch."""
         picture, sample = load_picture(image, sample_id)
-        return Item(sample, picture, self._fit([picture])[0])
+        if self._grey:
+            picture = np.asarray(Image.fromarray(picture).convert("L"))[..., None]
+        fitted = self._fit([picture])[0]
+        return Item(sample, picture, fitted.repeat(3, -1) if self._grey else fitted)
 
     def _fit(self, pictures: Sequence[Picture]) -> List[Picture]:
-        """Images of one size get the smallest input that holds them, others a square one, as in the predictor."""
+        """Images of one size get the smallest input that holds them, others a square one, as in the predictor.
+
+        A classifier's are cut out of the middle, those of RT-DETR and of depth models stretched.
+        """
+        if self._transforms is not None:
+            cut = self._transforms.transforms[:2]  # Resize and CenterCrop
+            return [np.asarray(cut[1](cut[0](Image.fromarray(picture)))) for picture in pictures]
+        stretched = self._task in _STRETCHED
         same = len({picture.shape for picture in pictures}) == 1
-        box = LetterBox(self._size, auto=same, stride=self._stride)
-        return [box(image=picture) for picture in pictures]
+        box = LetterBox(self._size, auto=same and not stretched, scale_fill=stretched, stride=self._stride)
+        return [np.asarray(box(image=picture)) for picture in pictures]
+
+    def _geometry(self, picture: Picture, padded: Size) -> Geometry:
+        original = (picture.shape[0], picture.shape[1])
+        if self._transforms is not None:
+            return centre_crop_geometry(original, min(padded), padded)
+        if self._task in _STRETCHED:
+            return Geometry(original, padded, padded)
+        return letterbox_geometry(original, padded, self._size)
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run the network and Ultralytics' own suppression."""
         fitted = self._fit([item.inputs for item in items])
         batch = torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).contiguous().float() / 255
-        output = self.model(batch)
+        if self._transforms is not None:
+            batch = self._transforms.transforms[-1](batch)  # Normalize
+        padded = (int(batch.shape[-2]), int(batch.shape[-1]))
+        geometries = [self._geometry(item.inputs, padded) for item in items]
+        output = self.model(batch.to(next(self.model.parameters()).dtype))
+        if self._task in _WITHOUT_BOXES:
+            return [
+                Detected(msgspec.structs.replace(item.sample, geometry=geometry))
+                for item, geometry in zip(items, geometries)
+            ]
         decoded, raw = _parts(output)
         with torch.no_grad():
             kept = self._suppress(decoded.detach().clone())
-        padded = (batch.shape[-2], batch.shape[-1])
         found = []
-        for index, (item, rows) in enumerate(zip(items, kept)):
-            geometry = letterbox_geometry((item.inputs.shape[0], item.inputs.shape[1]), padded)
+        for index, (geometry, item, rows) in enumerate(zip(geometries, items, kept)):
             sample = msgspec.structs.replace(item.sample, geometry=geometry, predictions=self._boxes(rows, geometry))
             levels = Candidates(self._levels(raw, decoded, index, geometry), self._form) if candidates else None
             found.append(Detected(sample, levels))
@@ -99,7 +123,9 @@ class UltralyticsDetector(Detector):
         head = self.model.model[-1]
         end_to_end = bool(getattr(head, "end2end", False))
         if isinstance(head, heads.RTDETRDecoder):
-            return [_top(rows, self._score) for rows in decoded]
+            if not hasattr(head, "postprocess"):  # before the head chose the best itself
+                return [_top(rows, self._score) for rows in decoded]
+            return [_corners(rows[rows[:, 4] > self._score]) for rows in decoded]
         kept: List[torch.Tensor] = non_max_suppression(
             decoded, self._score, _OVERLAP, nc=head.nc, rotated=self._task == "obb", end2end=end_to_end
         )
@@ -147,16 +173,20 @@ def _parts(output: Any) -> Tuple[torch.Tensor, Any]:
 def _top(rows: torch.Tensor, threshold: float) -> torch.Tensor:
     """RT-DETR's queries (n, 4 + classes), boxes as shares of the input -> (k, 6): box, score, class."""
     scores, labels = rows[:, 4:].max(1)
+    found = torch.cat([rows[:, :4], scores[:, None], labels[:, None].float()], 1)
+    return _corners(found[scores > threshold])
+
+
+def _corners(rows: torch.Tensor) -> torch.Tensor:
+    """Rows that begin with the centre and the size of a box -> with its corners."""
     centre, size = rows[:, :2], rows[:, 2:4]
-    found = torch.cat([centre - size / 2, centre + size / 2, scores[:, None], labels[:, None].float()], 1)
-    return found[scores > threshold]
+    return torch.cat([centre - size / 2, centre + size / 2, rows[:, 4:]], 1)
 
 
 def open_detector(opening: Opening) -> Detector:
     """A model by its .yaml, with random weights or a checkpoint's, or a .pt file, which holds the model itself."""
-    refuse_unused(opening, preprocess="it is always a letterbox", config_options="it has no config")
+    refuse_unused(opening, preprocess="it has its own", config_options="it has no config")
     target = opening.target
-    size = opening.input_size or (640, 640)
     if target.endswith(".pt"):
         if not Path(target).is_file():
             raise BadOptionError(f"{target} does not exist; nothing is downloaded: name a .pt file, or a .yaml")
@@ -168,17 +198,19 @@ def open_detector(opening: Opening) -> Detector:
     else:
         checkpoint = need_checkpoint(opening)
         torch.manual_seed(opening.seed)
-        try:
-            config = yaml_model_load(target)
-        except (FileNotFoundError, OSError) as error:
-            raise BadOptionError(
-                f"Ultralytics has no model {target!r} ({error}); for example yolo11n-obb.yaml"
-            ) from None
-        model = _make(config)
+        model = _make(target)
         load_checkpoint(model, checkpoint, opening.trusted)
+    if _channels_of(model) not in (1, 3):
+        raise CaptureError(
+            f"{target} takes images of {_channels_of(model)} channels, and featscope reads grey and colour ones; "
+            "capture it in your own script: featscope run -o RUN -- python SCRIPT"
+        )
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    task = guess_model_task(model) or "detect"
+    task = "rtdetr" if isinstance(model.model[-1], heads.RTDETRDecoder) else str(_guess_task(model) or "detect")
+    size = opening.input_size or ((224, 224) if task == "classify" else (640, 640))
+    if task == "classify" and size[0] != size[1]:
+        raise BadOptionError(f"a classifier of Ultralytics sees a square, not {size[0]} x {size[1]} pixels")
     names = getattr(model, "names", {})
     info = RunInfo(
         model=type(model).__name__,
@@ -190,18 +222,42 @@ def open_detector(opening: Opening) -> Detector:
     return UltralyticsDetector(model, info, task, size, opening.score_threshold)
 
 
-def _make(config: Dict[str, Any]) -> torch.nn.Module:
-    from ultralytics.nn import tasks
+# Ultralytics' own functions are not typed.
+_guess_task: Callable[[object], Optional[str]] = tasks.guess_model_task
+_read_config: Callable[[str], Dict[str, Any]] = tasks.yaml_model_load
 
-    kinds = {
-        "detect": tasks.DetectionModel,
-        "segment": tasks.SegmentationModel,
-        "obb": tasks.OBBModel,
-        "pose": tasks.PoseModel,
+
+def _channels_of(model: nn.Module) -> int:
+    """How many channels the images of a model have."""
+    config = getattr(model, "yaml", None) or {}
+    return int(config.get("channels", config.get("ch", 3)))
+
+
+def _make(target: str) -> nn.Module:
+    """A model with the weights it starts with, by the name of its .yaml."""
+    try:
+        config = _read_config(target)
+    except (FileNotFoundError, OSError) as error:
+        raise BadOptionError(f"Ultralytics has no model {target!r} ({error}); for example yolo11n-obb.yaml") from None
+    head, task = str(config["head"][-1][2]), _guess_task(config)
+    by_head = {
+        "RTDETRDecoder": "RTDETRDetectionModel",
+        "WorldDetect": "WorldModel",
+        "YOLOEDetect": "YOLOEModel",
+        "YOLOESegment": "YOLOESegModel",
+        "YOLOESegment26": "YOLOESegModel",
     }
-    if config["head"][-1][2] == "RTDETRDecoder":
-        return tasks.RTDETRDetectionModel(config, verbose=False)
-    kind = guess_model_task(config)
-    if kind not in kinds:
-        raise CaptureError(f"an Ultralytics model for {kind!r} finds no boxes; known are {', '.join(kinds)}")
-    return kinds[kind](config, verbose=False)
+    by_task = {
+        "detect": "DetectionModel",
+        "segment": "SegmentationModel",
+        "obb": "OBBModel",
+        "pose": "PoseModel",
+        "classify": "ClassificationModel",
+        "semantic": "SemanticSegmentationModel",
+        "depth": "DepthModel",
+    }
+    name = by_head.get(head) or by_task.get(task or "", "")
+    make: Optional[Callable[..., nn.Module]] = getattr(tasks, name, None)
+    if make is None:
+        raise CaptureError(f"{target} ends in {head}, and featscope knows no model of Ultralytics with that")
+    return make(config, verbose=False)

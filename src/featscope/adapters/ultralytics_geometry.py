@@ -58,6 +58,19 @@ def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
     return Geometry(original, size, size, crop=None if whole else (top, left, bottom - top, right - left))
 
 
+def classifier_geometry(transforms: object, original: Size, padded: Size) -> Optional[Geometry]:
+    """How a classifier's transforms fit an image; None where they are not `Resize` and `CenterCrop` of torchvision."""
+    steps = list(getattr(transforms, "transforms", ()))
+    names = [f"{type(step).__module__.partition('.')[0]}.{type(step).__name__}" for step in steps[:2]]
+    if names != ["torchvision.Resize", "torchvision.CenterCrop"] or tuple(steps[1].size) != padded:
+        return None
+    size = steps[0].size
+    if isinstance(size, int) or len(size) == 1:
+        shortest = size if isinstance(size, int) else size[0]
+        return centre_crop_geometry(original, shortest, padded) if shortest >= max(padded) else None
+    return Geometry(original, padded, padded) if tuple(size) == padded else None
+
+
 def view_geometry(letterbox: Geometry, scale: float, flip: str, padded: Size) -> Geometry:
     """A view of a letterboxed input: all of it flipped, then scaled, then padded at the right and the bottom.
 

@@ -3,64 +3,29 @@
 from __future__ import annotations
 
 import functools
-import re
-import sys
-from pathlib import Path
 from types import FrameType
-from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union, cast
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
 from msgspec.structs import replace
-from numpy.typing import NDArray
 from torch import nn
-from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
-from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.tasks import BaseModel
 
 from featscope.adapters.companions import ScriptModel, script_info
 from featscope.adapters.detector import boxes_on_original
-from featscope.adapters.ultralytics_geometry import (
-    centre_crop_geometry,
-    is_letterbox,
-    letterbox_geometry,
-    view_geometry,
-)
+from featscope.adapters.ultralytics_geometry import view_geometry
+from featscope.adapters.ultralytics_samples import Owner, feeder, frames
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.inputs import Images, Known, Picture, find_images, picture_of
 from featscope.capturing.layers import modules_of
-from featscope.records import Boxes, Geometry, Sample, Size
+from featscope.records import Boxes, Geometry, Sample
 
 _FORWARD = "_predict_once"  # the network's own: once a call, with augment=True once a view
 _VIEWS = "_predict_augment"
 
 
-class _Source(Protocol):
-    """What kind of images a predictor is given."""
-
-    stream: bool
-    tensor: bool
-
-
-class _Network(Protocol):
-    """What a predictor calls: `AutoBackend`."""
-
-    stride: int
-
-
-class _Predictor(Protocol):
-    """What is read of a `BasePredictor`, whose own types say None for what it has as soon as it predicts."""
-
-    batch: Optional[Tuple[Sequence[str], Sequence[Union[NDArray[np.uint8], torch.Tensor]], Sequence[str]]]
-    source_type: _Source
-    transforms: Optional[object]
-    imgsz: Sequence[int]
-    model: _Network
-    dataset: object
-
-
-Owner = Union[BasePredictor, BaseValidator]
 Found = Union[Results, Mapping[str, torch.Tensor]]
 """What `postprocess` gives for one image: a predictor's, or a validator's."""
 
@@ -112,7 +77,7 @@ class UltralyticsCompanion:
         if images is None or images.size is None or len(images.each) != images.number:
             return None
         views = _asks_for_views(call)
-        owner, samples = _feeder(call, images)
+        owner, samples = feeder(call, images)
         if owner is not None:
             self._listen(type(owner))
         if samples is None:  # a tensor of somebody's own: the image is what the network sees
@@ -178,7 +143,7 @@ class UltralyticsCompanion:
         return Known(samples, pictures)
 
 
-# Who feeds the network
+# Views
 
 
 def _asks_for_views(call: ModelCall) -> bool:
@@ -198,112 +163,6 @@ def _view(first: _Fed, frame: FrameType) -> _Fed:
             geometry = view_geometry(sample.geometry, scale, flip, images.size) if flip is not None else None
         samples.append(replace(sample, geometry=geometry, view=len(done) if isinstance(done, list) else 1))
     return _Fed(None, images, samples, [])
-
-
-def _feeder(call: ModelCall, images: Images) -> Tuple[Optional[Owner], Optional[List[Sample]]]:
-    """Who feeds a batch and hears what was found in it, and its samples, where that is known."""
-    for value in call.values:  # a trainer's batch
-        if isinstance(value, dict) and "im_file" in value:
-            return None, _of_dict(value, images, trusted=False)
-    for frame in _frames():
-        name = frame.f_code.co_name
-        if name not in ("stream_inference", "__call__"):
-            continue
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, BasePredictor) and name == "stream_inference":
-            return owner, _of_predictor(cast(_Predictor, owner), images)
-        if isinstance(owner, BaseValidator):
-            return owner, _of_dict(frame.f_locals.get("batch"), images, trusted=True)
-    return None, None
-
-
-def _of_dict(batch: object, images: Images, trusted: bool) -> Optional[List[Sample]]:
-    """The samples of a data set's batch. trusted: only fitted; a trainer's are cut, mixed and flipped at random."""
-    if not isinstance(batch, dict) or len(batch.get("im_file") or ()) != images.number:
-        return None
-    samples = []
-    for index, path in enumerate(map(str, batch["im_file"])):
-        geometry = _fitted(batch, index, images.size) if trusted else None
-        samples.append(Sample(Path(path).stem, str(Path(path).absolute()), geometry=geometry))
-    return samples
-
-
-def _fitted(batch: Mapping[str, Sequence[Sequence[float]]], index: int, padded: Optional[Size]) -> Optional[Geometry]:
-    """The geometry that a data set itself notes for its metrics."""
-    if padded is None or not {"ori_shape", "ratio_pad"} <= set(batch):
-        return None
-    noted = np.asarray(batch["ratio_pad"][index], float)
-    if noted.shape != (2, 2):
-        return None
-    (rows, columns), (left, top) = noted.tolist()
-    height, width = (int(side) for side in batch["ori_shape"][index])
-    resized = (round(height * rows), round(width * columns))
-    if top + resized[0] > padded[0] or left + resized[1] > padded[1]:
-        return None
-    return Geometry((height, width), resized, padded, (int(top), int(left)))
-
-
-def _of_predictor(predictor: _Predictor, images: Images) -> Optional[List[Sample]]:
-    """The samples of a predictor's batch: files, frames of films, arrays, streams."""
-    if predictor.batch is None or len(predictor.batch[0]) != images.number:
-        return None
-    paths, originals, texts = predictor.batch[:3]
-    kind = predictor.source_type
-    samples = []
-    for index, path in enumerate(map(str, paths)):
-        shape = originals[index].shape
-        original = (int(shape[-2]), int(shape[-1])) if kind.tensor else (int(shape[0]), int(shape[1]))
-        geometry = _predicted(predictor, original, images.size or original)
-        if Path(path).is_file():
-            sample = Sample(Path(path).stem, str(Path(path).absolute()), geometry=geometry)
-        else:  # arrays have names that Ultralytics made up, and one for all that come alone
-            sample = Sample(path if kind.stream else "", geometry=geometry)
-        text = texts[index] if index < len(texts) else ""
-        samples.append(_frame_of_film(sample, predictor, text))
-    return samples
-
-
-def _frame_of_film(sample: Sample, predictor: _Predictor, text: str) -> Sample:
-    """A film's frame by its number and its time. text: what the loader says of it, where its number is."""
-    count = re.match(r"video \d+/\d+ \(frame (\d+)/", text)
-    if count is None:
-        return sample
-    loader = predictor.dataset
-    frame = int(count[1]) * int(getattr(loader, "vid_stride", 1)) - 1
-    rate = getattr(loader, "fps", None)
-    # Older versions cut the rate to a whole number, which is not that of the film.
-    time = frame / rate if isinstance(rate, float) and rate > 0 else None
-    return replace(sample, id=f"{sample.id}_{frame}", frame=frame, time=time)
-
-
-def _predicted(predictor: _Predictor, original: Size, padded: Size) -> Optional[Geometry]:
-    """How a predictor fitted an image; None where it is not Ultralytics' own way, or not one that is known."""
-    if predictor.source_type.tensor:
-        return Geometry(padded, padded, padded) if original == padded else None
-    for name in ("preprocess", "pre_transform"):
-        way = getattr(type(predictor), name)
-        if name in vars(predictor) or not way.__module__.startswith("ultralytics."):
-            return None
-    if predictor.transforms is not None:
-        return classifier_geometry(predictor.transforms, original, padded)
-    if getattr(predictor, "scale_fill", type(predictor).__name__ == "RTDETRPredictor"):
-        return Geometry(original, padded, padded)
-    target = (int(predictor.imgsz[0]), int(predictor.imgsz[1]))
-    geometry = letterbox_geometry(original, padded, target)
-    return geometry if is_letterbox(geometry, target, int(predictor.model.stride)) else None
-
-
-def classifier_geometry(transforms: object, original: Size, padded: Size) -> Optional[Geometry]:
-    """How a classifier's transforms fit an image; None where they are not `Resize` and `CenterCrop` of torchvision."""
-    steps = list(getattr(transforms, "transforms", ()))
-    names = [f"{type(step).__module__.partition('.')[0]}.{type(step).__name__}" for step in steps[:2]]
-    if names != ["torchvision.Resize", "torchvision.CenterCrop"] or tuple(steps[1].size) != padded:
-        return None
-    size = steps[0].size
-    if isinstance(size, int) or len(size) == 1:
-        shortest = size if isinstance(size, int) else size[0]
-        return centre_crop_geometry(original, shortest, padded) if shortest >= max(padded) else None
-    return Geometry(original, padded, padded) if tuple(size) == padded else None
 
 
 # Boxes and pictures
@@ -339,13 +198,6 @@ def _picture(image: torch.Tensor, geometry: Optional[Geometry]) -> Optional[Pict
     return picture_of(image)
 
 
-def _frames() -> Iterator[FrameType]:
-    frame: Optional[FrameType] = sys._getframe(1)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
 def _frame_of(name: str) -> Optional[FrameType]:
     """The nearest caller of a name."""
-    return next((frame for frame in _frames() if frame.f_code.co_name == name), None)
+    return next((frame for frame in frames() if frame.f_code.co_name == name), None)
