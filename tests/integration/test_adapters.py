@@ -447,7 +447,7 @@ def test_the_letterbox_is_undone_as_ultralytics_undoes_it():
     from ultralytics.utils.ops import scale_boxes
 
     from featscope.adapters.detector import to_original
-    from featscope.adapters.ultralytics import letterbox_geometry
+    from featscope.adapters.ultralytics_geometry import letterbox_geometry
 
     random = np.random.default_rng(0)
     for original, padded in (((1080, 1920), (640, 640)), ((426, 640), (448, 640)), ((640, 586), (640, 608))):

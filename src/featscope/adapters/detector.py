@@ -37,7 +37,8 @@ class Opening(NamedTuple):
     none was named. trusted: unpickle files that hold more than weights. input_size: (height, width) to
     which images are fitted, None for the detector's own. preprocess: how, for models that do not say it
     themselves (`featscope.adapters.preprocessing`). score_threshold: of its detections, None for its own.
-    config_options: changes to a config. seed: of random weights.
+    config_options: changes to a config. seed: of random weights. inputs: what goes into a model's other
+    inputs, by their names: a number, a list by commas, or a .npy file.
     """
 
     target: str
@@ -48,6 +49,7 @@ class Opening(NamedTuple):
     score_threshold: Optional[float] = None
     config_options: Dict[str, Any] = {}  # noqa: RUF012 (never changed)
     seed: int = 0
+    inputs: Dict[str, str] = {}  # noqa: RUF012 (never changed)
 
 
 class Item(NamedTuple):
@@ -149,10 +151,13 @@ def need_checkpoint(opening: Opening, what: str = "a file of weights") -> str:
 
 
 def refuse_unused(opening: Opening, **reasons: str) -> None:
-    """An option that an adapter has no use for is an error, not a silence: its name, and why."""
-    for name, reason in reasons.items():
-        if getattr(opening, name) not in ("", None, {}):
-            option = "cfg-options" if name == "config_options" else name.replace("_", "-")
+    """An option that an adapter has no use for is an error, not a silence: its name, and why.
+
+    Nobody has a use for `inputs` who does not say so: `inputs=""`.
+    """
+    for name, reason in {"inputs": "it takes images and nothing else", **reasons}.items():
+        if reason and getattr(opening, name) not in ("", None, {}):
+            option = {"config_options": "cfg-options", "inputs": "input"}.get(name, name.replace("_", "-"))
             raise BadOptionError(f"--{option} has no use with {opening.target or 'the demo'}: {reason}")
 
 

@@ -15,20 +15,16 @@ _SMALL = 4096  # numbers: no shape or place of a slice has more
 _TO_THE_END = 1 << 30
 
 _KEEPING = frozenset(
-    "Abs Acos Asin Atan BitShift Cast Ceil Celu Clip Cos Cosh CumSum DequantizeLinear Dropout Elu Erf Exp Floor Gelu "
-    "HardSigmoid HardSwish Hardmax Identity IsInf IsNaN LayerNormalization LeakyRelu Log LogSoftmax LpNormalization "
-    "MeanVarianceNormalization Mish Neg Not PRelu QuantizeLinear Reciprocal Relu Resize Round Selu Shrink Sigmoid Sign "
-    "Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu Upsample".split()
+    ["Abs", "Acos", "Asin", "Atan", "BitShift", "Cast", "Ceil", "Celu", "Clip", "Cos", "Cosh", "CumSum", "DequantizeLinear", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Hardmax", "Identity", "IsInf", "IsNaN", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "MeanVarianceNormalization", "Mish", "Neg", "Not", "PRelu", "QuantizeLinear", "Reciprocal", "Relu", "Resize", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Upsample"]
 )
 _ELEMENTWISE = frozenset(
-    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow Sub Sum Where Xor".split()
+    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow Sub Sum Where Xor".split()  # noqa: SIM905
 )
 _CHANNELS_SECOND = frozenset(
-    "AveragePool BatchNormalization Conv ConvInteger ConvTranspose DepthToSpace GroupNormalization "
-    "InstanceNormalization LRN LpPool MaxPool QLinearConv SpaceToDepth".split()
+    ["AveragePool", "BatchNormalization", "Conv", "ConvInteger", "ConvTranspose", "DepthToSpace", "GroupNormalization", "InstanceNormalization", "LRN", "LpPool", "MaxPool", "QLinearConv", "SpaceToDepth"]
 )
 # By the standard these take and give (N, C, rows, columns), or as many places as their kernel has.
-_POOLED = frozenset("GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample MaxRoiPool RoiAlign".split())
+_POOLED = frozenset(("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "GridSample", "MaxRoiPool", "RoiAlign"))
 
 
 def find_axes(model: onnx.ModelProto, image: str, axes: str, shapes: Mapping[str, Sequence[int]]) -> Axes:
@@ -129,7 +125,9 @@ class _Graph:
             return ""
         gone = {place % len(given[0]) for place in places}
         kept = _attribute(node, "keepdims") != 0
-        return "".join("." if place in gone else axis for place, axis in enumerate(given[0]) if kept or place not in gone)
+        return "".join(
+            "." if place in gone else axis for place, axis in enumerate(given[0]) if kept or place not in gone
+        )
 
     def _concat(self, node: onnx.NodeProto, given: List[str]) -> str:
         return _cut(_merged(given), _attribute(node, "axis") or 0)
@@ -183,19 +181,21 @@ class _Graph:
         return [int(number) for number in found.reshape(-1)]
 
 
-def _attribute(node: onnx.NodeProto, name: str) -> Union[None, int, Sequence[int]]:
+def _attribute(node: onnx.NodeProto, name: str) -> Union[int, Sequence[int], None]:
     for attribute in node.attribute:
         if attribute.name == name:
-            value: Union[None, int, Sequence[int]] = onnx.helper.get_attribute_value(attribute)
+            value: Union[int, Sequence[int], None] = onnx.helper.get_attribute_value(attribute)
             return value
     return None
 
 
 def _cut(axes: str, place: Union[int, Sequence[int]]) -> str:
     """Axes, of which one was cut or put together: its cells lie elsewhere now. Channels stay channels."""
-    if not axes or not isinstance(place, int) or axes[place] == "C":
-        return axes
+    if not axes or not isinstance(place, int) or not -len(axes) <= place < len(axes):
+        return ""
     there = place % len(axes)
+    if axes[there] == "C":
+        return axes
     return f"{axes[:there]}.{axes[there + 1 :]}"
 
 

@@ -22,7 +22,8 @@ class Preprocessing:
 
     fit: 'stretch' to the size; 'letterbox', centred with a border; 'corner', at the top left with a
     border. pad: the border's grey, 0 to 255. colour: 'rgb' or 'bgr'. range: the largest value, 1 or 255.
-    mean, std: what is taken away and divided by, after that.
+    mean, std: what is taken away and divided by, after that. layout: 'nchw' or 'nhwc'; '' is what the model
+    shows, and nchw where it shows nothing.
     """
 
     fit: str = "stretch"
@@ -31,12 +32,13 @@ class Preprocessing:
     range: float = 1.0
     mean: Tuple[float, ...] = (0.0,)
     std: Tuple[float, ...] = (1.0,)
+    layout: str = ""
 
     def changed(self, text: str) -> Preprocessing:
         """With what a user typed.
 
         >>> Preprocessing().changed("colour=bgr, range=255, fit=corner")
-        Preprocessing(fit='corner', pad=114, colour='bgr', range=255.0, mean=(0.0,), std=(1.0,))
+        Preprocessing(fit='corner', pad=114, colour='bgr', range=255.0, mean=(0.0,), std=(1.0,), layout='')
 
         Raises `UnknownNameError` or `BadOptionError`.
         """
@@ -55,10 +57,15 @@ class Preprocessing:
         made = replace(self, **changes)  # type: ignore[arg-type]
         if made.fit not in _FITS or made.colour not in ("rgb", "bgr"):
             raise BadOptionError(f"{text!r} is no preprocessing; fit is one of {', '.join(_FITS)}, colour rgb or bgr")
+        if made.layout not in ("", "nchw", "nhwc"):
+            raise BadOptionError(f"layout={made.layout} is no preprocessing; type layout=nchw or layout=nhwc")
         return made
 
     def __call__(self, picture: Picture, size: Optional[Size]) -> Tuple[NDArray[np.float32], Picture, Geometry]:
-        """The input (3, H, W), the picture inside it, and how it lies there. Without a size it stays as it is."""
+        """The input (3, H, W), the picture inside it, and how it lies there. Without a size it stays as it is.
+
+        With the layout 'nhwc' the input is (H, W, 3).
+        """
         original = (picture.shape[0], picture.shape[1])
         padded = size or original
         resized = padded
@@ -75,5 +82,7 @@ class Preprocessing:
         if self.colour == "bgr":
             canvas = canvas[:, :, ::-1]
         values = (canvas * (self.range / 255) - np.array(self.mean)) / np.array(self.std)
-        inputs = np.ascontiguousarray(values.transpose(2, 0, 1), np.float32)
+        if self.layout != "nhwc":
+            values = values.transpose(2, 0, 1)
+        inputs = np.ascontiguousarray(values, np.float32)
         return inputs, picture, Geometry(original, resized, padded, (top, left))

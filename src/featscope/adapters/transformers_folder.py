@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
 
@@ -135,8 +136,11 @@ def _load(
     own = place.parent == folder and place.name in _WEIGHTS
     weights = None if own else read_weights(checkpoint, trusted)
     described = f"the {kind.__name__} that {folder}/config.json describes"
+    load = kind.from_pretrained
+    if config.model_type == "timm_backbone":  # whose own takes the folder for the name of a model to download
+        load = partial(transformers.PreTrainedModel.from_pretrained.__func__, kind)
     try:
-        model, found = kind.from_pretrained(
+        model, found = load(
             str(folder) if own else None,
             config=config,
             state_dict=weights,

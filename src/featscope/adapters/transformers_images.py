@@ -50,7 +50,8 @@ class ProcessedImages:
         """What the model is given of a batch. Raises `BadOptionError` for images that make no batch."""
         name = type(self.processor).__name__
         try:
-            made = dict(self.processor(images=list(pictures), return_tensors="pt"))
+            # Copies, as torch warns of arrays that cannot be written.
+            made = dict(self.processor(images=[np.array(picture) for picture in pictures], return_tensors="pt"))
         except Exception as error:  # noqa: BLE001 (raised again, as one line)
             if len({picture.shape for picture in pictures}) > 1:
                 raise BadOptionError(

@@ -13,6 +13,7 @@ from torch import nn
 from ultralytics.data.augment import LetterBox, classify_transforms
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import head as heads
+from ultralytics.utils import LOGGER
 from ultralytics.utils.nms import non_max_suppression
 
 from featscope.adapters.detector import (
@@ -31,6 +32,7 @@ from featscope.adapters.detector import (
 )
 from featscope.adapters.ultralytics_geometry import centre_crop_geometry, letterbox_geometry
 from featscope.adapters.weights import load_checkpoint, read_torch_file
+from featscope.capturing.layers import modules_of
 from featscope.errors import BadOptionError, CaptureError
 from featscope.explain.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry, RunInfo, Size
@@ -207,7 +209,8 @@ def open_detector(opening: Opening) -> Detector:
         )
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    task = "rtdetr" if isinstance(model.model[-1], heads.RTDETRDecoder) else str(_guess_task(model) or "detect")
+    stretched = any(isinstance(module, heads.RTDETRDecoder) for _, module in modules_of(model))
+    task = "rtdetr" if stretched else str(_guess_task(model) or "detect")
     size = opening.input_size or ((224, 224) if task == "classify" else (640, 640))
     if task == "classify" and size[0] != size[1]:
         raise BadOptionError(f"a classifier of Ultralytics sees a square, not {size[0]} x {size[1]} pixels")
@@ -260,4 +263,9 @@ def _make(target: str) -> nn.Module:
     make: Optional[Callable[..., nn.Module]] = getattr(tasks, name, None)
     if make is None:
         raise CaptureError(f"{target} ends in {head}, and featscope knows no model of Ultralytics with that")
-    return make(config, verbose=False)
+    level = LOGGER.level
+    LOGGER.setLevel("WARNING")  # a classifier prints its summary whether or not it is asked to
+    try:
+        return make(config, verbose=False)
+    finally:
+        LOGGER.setLevel(level)

@@ -25,7 +25,6 @@ from featscope.records import Boxes, Geometry, Sample
 _FORWARD = "_predict_once"  # the network's own: once a call, with augment=True once a view
 _VIEWS = "_predict_augment"
 
-
 Found = Union[Results, Mapping[str, torch.Tensor]]
 """What `postprocess` gives for one image: a predictor's, or a validator's."""
 

@@ -108,16 +108,16 @@ class Batches:
         """
         batch = self.by_hand or (thread.batch if thread.running else None)
         if batch is None:
-            frame = self._methods.outermost()
-            if in_warm_up() or (frame is None and name and asked is None):
+            methods = self._methods.running()
+            if in_warm_up() or (name and not methods and asked is None):
                 return None
-            if frame is None and asked is not None and name:
+            if name and not methods and asked is not None:
                 self._handover.refused.setdefault(asked, "it also ran by itself, outside of any call into the model")
                 raise CaptureError(
                     f"the layer {asked!r} ran by itself, outside of any call into the model, so its batch is not "
                     "known; say where a batch begins and ends: with session.batch(['its image']):"
                 )
-            batch = self._open(thread, call, frame)
+            batch = self._open(thread, methods)
         elif batch is thread.batch and thread.running == [""]:
             batch = self._view_of(thread, batch)
         if not name and "" not in thread.running:
@@ -131,15 +131,19 @@ class Batches:
                 batch.entry = self._ledger.enter([Sample("")], batch.number)
         return batch
 
-    def _open(self, thread: ThreadCalls, call: ModelCall, frame: Optional[FrameType]) -> Batch:
-        """The batch of an outermost call: the one that its method began already, or a new one."""
+    def _open(self, thread: ThreadCalls, methods: Sequence[FrameType]) -> Batch:
+        """The batch of an outermost call: the one that its method began already, or a new one.
+
+        methods: those of the model that run, outermost first; none where it is the model's own call.
+        """
         if thread.batch is not None and thread.batch.frame is not None and is_running(thread.batch.frame):
             return thread.batch
         self.finish(thread)
         self.describe_by_name(thread.last)
-        batch = thread.last = thread.batch = Batch(frame)
-        if frame is not None:
-            self._enter(batch, call_of(frame))
+        batch = thread.last = thread.batch = Batch(methods[0] if methods else None)
+        for method in methods:  # not all of them are given the images
+            if batch.known is None:
+                self._enter(batch, call_of(method))
         return batch
 
     def _view_of(self, thread: ThreadCalls, batch: Batch) -> Batch:

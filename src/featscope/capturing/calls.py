@@ -129,34 +129,32 @@ class Methods:
 
     >>> class Net(nn.Module):
     ...     def features(self):
-    ...         return methods.outermost().f_code.co_name
+    ...         return [frame.f_code.co_name for frame in methods.running()]
     >>> methods = Methods(net := Net())
     >>> net.features()
-    'features'
+    ['features']
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._codes = frozenset(_codes_of(model))
 
-    def outermost(self) -> Optional[FrameType]:
-        """The outermost frame whose `self` is the model; None where no method of it runs.
+    def running(self) -> List[FrameType]:
+        """The frames whose `self` is the model, outermost first.
 
         A generator is passed over: what it does between two values is a call of its own (a film, frame by frame).
         """
-        return next(reversed([*self._running()]), None)
-
-    def nearest(self, name: str) -> Optional[FrameType]:
-        """The innermost frame of a method of the model; None where it does not run."""
-        return next((frame for frame in self._running() if frame.f_code.co_name == name), None)
-
-    def _running(self) -> Iterator[FrameType]:
-        """The frames whose `self` is the model, innermost first."""
+        found = []
         for frame in _stack():
             code = frame.f_code
             # The locals of a frame are asked for only where its code is the model's: they are copied then.
             if code in self._codes and frame.f_locals.get(code.co_varnames[0]) is self._model:
-                yield frame
+                found.append(frame)
+        return found[::-1]
+
+    def nearest(self, name: str) -> Optional[FrameType]:
+        """The innermost frame of a method of the model; None where it does not run."""
+        return next((frame for frame in reversed(self.running()) if frame.f_code.co_name == name), None)
 
 
 def _codes_of(model: nn.Module) -> FrozenSet[CodeType]:
@@ -198,11 +196,14 @@ def _stack() -> List[FrameType]:
 
 
 def call_of(frame: FrameType) -> ModelCall:
-    """What a method was called with, from its frame."""
-    code = frame.f_code
-    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-    here = frame.f_locals
-    return ModelCall(code.co_name, (), {name: here[name] for name in names if name in here})
+    """What a method was called with, from its frame; it may have changed its variables since."""
+    code, here = frame.f_code, frame.f_locals
+    count = code.co_argcount + code.co_kwonlyargcount
+    named = {name: here[name] for name in code.co_varnames[1:count] if name in here}
+    rest = list(code.co_varnames[count : count + 2])
+    arguments = here.get(rest.pop(0), ()) if code.co_flags & inspect.CO_VARARGS else ()
+    named.update(here.get(rest.pop(0), {}) if code.co_flags & inspect.CO_VARKEYWORDS else {})
+    return ModelCall(code.co_name, tuple(arguments), named)
 
 
 def is_copy(module: nn.Module, of: nn.Module) -> bool:

@@ -10,12 +10,16 @@ from featscope.records import infer_stride
 
 @dataclass
 class LayerReport:
-    """A layer that ran: how often, and the shapes of its outputs by field (of its first call)."""
+    """A layer that ran: how often, and the shapes of its outputs by field (of its first call).
+
+    is_map: whether outputs of four axes have rows and columns of the image, as far as anybody knows.
+    """
 
     name: str
     cls: str
     calls: int = 0
     outputs: Dict[str, List[Tuple[int, ...]]] = field(default_factory=dict)
+    is_map: bool = True
 
 
 @dataclass

@@ -31,6 +31,7 @@ def run(
     cfg_options: Optional[List[str]] = models.cfg_options,
     input_size: str = models.input_size,
     preprocess: str = models.preprocess,
+    inputs: Optional[List[str]] = models.inputs,
     score_threshold: Optional[float] = models.score_threshold,
     trust_checkpoint: bool = models.trust_checkpoint,
     provenance: bool = typer.Option(True, help="Find which raw output gave each detection."),
@@ -104,7 +105,7 @@ def run(
         finish(f"{summary}; draw them: featscope heat {output}", _unfinished(output))
         return
     detector = models.open_named(
-        model, checkpoint, input_size, preprocess, score_threshold, trust_checkpoint, cfg_options
+        model, checkpoint, input_size, preprocess, score_threshold, trust_checkpoint, cfg_options, inputs
     )
     from featscope.adapters.images import capture_images, estimate_run, named_images
 

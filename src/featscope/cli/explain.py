@@ -44,6 +44,7 @@ def run(
         False, "--faithfulness", help="Measure the maps: pointing game, energy in the box, deletion, insertion."
     ),
     input_size: str = models.input_size,
+    inputs: Optional[List[str]] = models.inputs,
     score_threshold: Optional[float] = models.score_threshold,
     cfg_options: Optional[List[str]] = models.cfg_options,
     trust_checkpoint: bool = models.trust_checkpoint,
@@ -90,7 +91,13 @@ def run(
     if not named:
         raise BadOptionError(f"no image to explain: name one, featscope explain {source} -i photo.jpg")
     detector = models.open_named(
-        source, checkpoint, input_size, threshold=score_threshold, trusted=trust_checkpoint, config=cfg_options
+        source,
+        checkpoint,
+        input_size,
+        threshold=score_threshold,
+        trusted=trust_checkpoint,
+        config=cfg_options,
+        inputs=inputs,
     )
     if not detector.traceable:
         from featscope.adapters.detector import no_candidates

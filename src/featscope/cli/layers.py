@@ -19,6 +19,7 @@ def run(
     image: Optional[Path] = typer.Option(None, "--image", "-i", help="Run on this image; on noise otherwise."),
     input_size: str = models.input_size,
     preprocess: str = models.preprocess,
+    inputs: Optional[List[str]] = models.inputs,
     cfg_options: Optional[List[str]] = models.cfg_options,
     trust_checkpoint: bool = models.trust_checkpoint,
 ) -> None:
@@ -47,7 +48,13 @@ def run(
     adapter, target = split_name(model)
     own = adapter == "onnx" or target.endswith(".pt")
     detector = models.open_named(
-        model, "" if own else RANDOM, input_size, preprocess, trusted=trust_checkpoint, config=cfg_options
+        model,
+        "" if own else RANDOM,
+        input_size,
+        preprocess,
+        trusted=trust_checkpoint,
+        config=cfg_options,
+        inputs=inputs,
     )
     noise = np.random.default_rng(0).integers(0, 256, (*_NOISE.get(adapter, (640, 640)), 3), dtype=np.uint8)
     with without_gradients():
@@ -65,7 +72,7 @@ def run(
         first = True
         for field, shapes in layer.outputs.items() or [("", [])]:
             for level, shape in enumerate(shapes or [()]):
-                stride = found.stride(shape)
+                stride = found.stride(shape) if layer.is_map else None
                 table.add_row(
                     layer.name if first else "",
                     layer.cls if first else "",

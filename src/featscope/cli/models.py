@@ -20,7 +20,13 @@ preprocess = typer.Option(
     "--preprocess",
     metavar="KEY=VALUE,...",
     help="How images are fed to .onnx, timm and module.path:factory: fit=stretch|letterbox|corner, pad=114, "
-    "colour=rgb|bgr, range=1|255, mean=a/b/c, std=a/b/c.",
+    "colour=rgb|bgr, range=1|255, mean=a/b/c, std=a/b/c, layout=nchw|nhwc.",
+)
+inputs = typer.Option(
+    None,
+    "--input",
+    metavar="NAME=VALUE",
+    help="What goes into another input of a .onnx: a number, a list 1,2,3, or a .npy file; once for each.",
 )
 score_threshold = typer.Option(
     None, "--score-threshold", min=0.0, max=1.0, help="Of detections; the model's own otherwise."
@@ -41,6 +47,7 @@ def open_named(
     threshold: Optional[float] = None,
     trusted: bool = False,
     config: Optional[List[str]] = None,
+    inputs: Optional[List[str]] = None,
 ) -> Any:
     """The detector that a user named."""
     from featscope.adapters.opening import open_detector
@@ -53,6 +60,7 @@ def open_named(
         preprocess=preprocess,
         score_threshold=threshold,
         config_options=config_options(config or []),
+        inputs=pairs(inputs or [], "--input"),
     )
 
 

@@ -1,0 +1,298 @@
+"""The capture of an ONNX graph's tensors: what `featscope.capturing.session.Capture` is for a PyTorch model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from types import TracebackType
+from typing import Callable, DefaultDict, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Type, Union
+
+import msgspec
+import numpy as np
+
+from featscope.adapters.onnx_axes import Axes
+from featscope.adapters.onnx_values import Picture, Piece, Values, pieces_of, thin
+from featscope.capturing.estimate import Footprint, refuse_what_does_not_fit
+from featscope.capturing.ledger import Entry, Ledger
+from featscope.capturing.memory import MemorySink
+from featscope.capturing.policy import make_policy
+from featscope.capturing.remarks import Remarks
+from featscope.errors import BadOptionError, CaptureError, FeatscopeError, OutputError, unknown_name
+from featscope.records import CapturedMap, Policy, RunInfo, Sample, Sink, Size, Written, infer_stride
+from featscope.store.files import check_folder_name, safe_name
+from featscope.store.writer import RunWriter
+
+
+class GraphFacts(NamedTuple):
+    """What a capture knows of its graph. kinds: tensor -> the operator that makes it. axes: those that are known.
+
+    without_batch: the graph takes one image, without an axis for more.
+    """
+
+    name: str
+    kinds: Mapping[str, str]
+    axes: Axes
+    input_size: Size
+    without_batch: bool
+
+
+class OnnxCapture:
+    """A capture in progress (`featscope.capturing.protocol.CaptureSession`); `OnnxModel.capture` makes it.
+
+    tensors: those that are captured. Options as of `featscope.capture`. on_close: called when it is over. left_out:
+    tensors that are not even run -> why.
+    """
+
+    def __init__(
+        self,
+        graph: GraphFacts,
+        tensors: Sequence[str],
+        to: Union[str, Path, Sink, None],
+        info: RunInfo,
+        on_close: Callable[[], None],
+        asked: bool = True,
+        names: Optional[Mapping[str, str]] = None,
+        policy: Union[Policy, Mapping[str, object], None] = None,
+        resume: bool = False,
+        on_error: str = "raise",
+        dataset_size: Optional[int] = None,
+    ) -> None:
+        if on_error != "raise":
+            raise BadOptionError("ONNX files have no loop to go on with: leave out --on-error")
+        policy = make_policy(policy)
+        if policy.dtype in ("uint8", "bfloat16"):
+            raise BadOptionError(f"--dtype {policy.dtype} needs torch, ONNX files run without; type float16")
+        self.tensors = list(tensors)
+        self._graph, self._policy, self._asked, self._on_close = graph, policy, asked, on_close
+        self._remarks = Remarks()
+        self._folders = _folders(self.tensors, graph.kinds, names or {}, self._remarks)
+        info = msgspec.structs.replace(info, layers=self.tensors, names=dict(names or {}), policy=policy)
+        self._sink: Sink
+        if to is None:
+            self._sink = MemorySink()
+        elif isinstance(to, (str, Path)):
+            self._sink = RunWriter(to, info, 0, resume=resume)
+        else:
+            self._sink = to
+        stored = self._sink.stored if isinstance(self._sink, RunWriter) else {}
+        self._ledger = Ledger(policy, dataset_size, stored=stored)
+        self._footprint: Optional[Footprint] = Footprint() if self._ledger.kept() is not None else None
+        self._entry: Optional[Entry] = None
+        self._number: Optional[int] = None
+        self._open = self._by_hand = self._ran = False
+        self._samples: List[Sample] = []
+        self._pictures: Sequence[Optional[Picture]] = ()
+        self._calls: DefaultDict[str, int] = defaultdict(int)
+        self._levels: DefaultDict[str, int] = defaultdict(int)
+        self._given: Set[str] = set()
+        self._refused: Dict[str, str] = {}
+        self._written = Written(0, 0, 0, "memory" if to is None else f"a {type(self._sink).__name__}")
+
+    # The session
+
+    def __enter__(self) -> OnnxCapture:
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._on_close()
+        failure = error
+        try:
+            self.end_batch()
+        except FeatscopeError as refused:
+            failure = failure or refused
+        failed = bool(kind or failure)
+        missing = {} if failed else self._missing()
+        for remark in self._ledger.remarks:
+            self._remarks.say(remark)
+        if isinstance(self._sink, RunWriter):
+            self._sink.left_out = {**self._refused, **missing}
+        try:
+            self._sink.close(not (failed or missing))
+        except Exception:
+            if not failed:  # the block's own error is the news; one of the sink that follows from it is not
+                raise
+        if kind is None and failure is not None:
+            raise failure
+        if missing:
+            texts = [f"{name!r} gave nothing that can be stored ({why})" for name, why in missing.items()][:5]
+            hint = f"see what there is: featscope layers {self._graph.name}"
+            if self._given:
+                hint = "the rest is stored; leave out what cannot be:" + "".join(f" -l '!{name}'" for name in missing)
+            raise CaptureError(f"{'; '.join(texts)}; {hint}")
+
+    def _missing(self) -> Dict[str, str]:
+        """The tensors that were asked for and have no map -> why."""
+        if not self._ran:
+            if self._ledger.resumes:
+                return {}
+            return {name: "no image was run" for name in self.tensors}
+        if not self._asked and self._given:
+            return {}
+        return {name: why for name, why in self._refused.items() if name not in self._given}
+
+    def close(self, failed: bool = False) -> None:
+        """End a capture that was not begun by `with`; after a failure its run stays unfinished."""
+        self.__exit__(RuntimeError if failed else None, None, None)
+
+    @property
+    def sink(self) -> Sink:
+        """Where the maps go."""
+        return self._sink
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the batch that was begun has samples to store; if not, its run can be left out."""
+        return self._entry is None or bool(self._entry.rows)
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """The samples of the batch at hand, or of the last one, under the ids that are theirs in this run."""
+        return self._samples
+
+    @property
+    def written(self) -> Written:
+        """How much was handed to the sink; of a run, how much lies in its folder."""
+        return self._sink.written if isinstance(self._sink, RunWriter) else self._written
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What should be known of the capture, each said once."""
+        return self._remarks.said
+
+    def say(self, remark: str) -> None:
+        """Say something of the capture, once."""
+        self._remarks.say(remark)
+
+    def start_batch(self, number: int, sample_ids: Sequence[str] = (), paths: Sequence[str] = ()) -> None:
+        """Begin a batch by hand: its number, and the ids and files of its samples."""
+        self.end_batch()
+        self._number, self._by_hand, self._entry = number, True, None
+        if sample_ids:
+            self._begin([Sample(name, path) for name, path in zip(sample_ids, paths or [""] * len(sample_ids))])
+
+    def describe(self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[Picture]]] = None) -> None:
+        """Say what the samples of the batch that ran last were, in its order. They keep the ids that they have."""
+        if not self._open or self._entry is None:
+            raise CaptureError("there is no batch to describe; run the model first, or begin one: start_batch")
+        if len(samples) != len(self._entry.samples):
+            raise CaptureError(
+                f"the batch has {len(self._entry.samples)} samples, and {len(samples)} are described; describe each"
+            )
+        self._samples, self._pictures = self._ledger.named(samples, self._entry), list(pictures or ())
+
+    def end_batch(self) -> None:
+        """The batch is over; what is not described is stored by its name."""
+        entry, self._by_hand = self._entry, False
+        if not self._open or entry is None:
+            return
+        self._open = False
+        pictures = self._pictures or [None] * len(self._samples)
+        for row in entry.rows:
+            self._sink.put_sample(msgspec.structs.replace(self._samples[row], batch=entry.number), pictures[row])
+            self._written = self._written._replace(samples=self._written.samples + 1)
+        if entry.rows:
+            self._check_room(len(entry.rows))
+
+    def _check_room(self, samples: int) -> None:
+        """After the first batch: would the disk hold all that is still to come? Raises `OutputError` if not."""
+        footprint, sink = self._footprint, self._sink
+        if footprint is None or not footprint.maps:
+            return
+        self._footprint = None
+        if isinstance(sink, RunWriter):
+            try:
+                refuse_what_does_not_fit(footprint, samples, self._ledger.left(samples), sink.folder, sink.waiting)
+            except OutputError:
+                if not sink.stored:
+                    sink.discard()
+                raise
+
+    def _begin(self, samples: Sequence[Sample]) -> Entry:
+        entry = self._entry = self._ledger.enter(samples, self._number)
+        self._number, self._open, self._pictures, self._samples = None, True, (), entry.samples
+        self._calls.clear()
+        self._levels.clear()
+        return entry
+
+    # What runs
+
+    def rows(self, samples: Sequence[Sample]) -> Sequence[int]:
+        """The graph is about to run on these samples: which of them are to be stored. Begins a batch if none is."""
+        if not self._by_hand:
+            self.end_batch()
+            self._entry = None
+        entry = self._entry if self._entry is not None else self._begin(samples)
+        if len(samples) != len(entry.samples):
+            raise CaptureError(
+                f"the batch was begun with {len(entry.samples)} samples, and {len(samples)} are run; name each"
+            )
+        self._ran = True
+        return entry.rows
+
+    def take(self, runs: Sequence[Values]) -> None:
+        """Store what the graph gave for the samples that are kept."""
+        entry = self._entry
+        if entry is None or not entry.rows:
+            return
+        ids = [entry.samples[row].id for row in entry.rows] if entry.named else []
+        for name in self.tensors:
+            graph = self._graph
+            found = pieces_of(name, runs, graph.kinds[name], graph.axes.get(name, ""), graph.without_batch)
+            if found.why_not:
+                self._remarks.say(f"{name!r} cannot be stored: {found.why_not}")
+                self._refused[name] = found.why_not
+            if found.remark:
+                self._remarks.say(found.remark)
+            for piece in found.pieces:
+                self._put(name, piece, entry.number, ids[piece.start : piece.stop])
+                self._given.add(name)
+
+    def _put(self, name: str, piece: Piece, batch: int, ids: List[str]) -> None:
+        kind, folder = self._graph.kinds[name], self._folders[name]
+        thinned = thin(piece, self._policy, name)
+        if thinned.remark:
+            self._remarks.say(thinned.remark)
+        array = np.ascontiguousarray(thinned.array)
+        stride = None
+        if piece.axes[2:] == "HW" and array.size:
+            height, width = self._graph.input_size
+            stride = (infer_stride(height, array.shape[2]), infer_stride(width, array.shape[3]))
+        level, call = self._levels[folder], self._calls[name]
+        self._levels[folder] += 1
+        self._calls[name] += 1
+        captured = CapturedMap(
+            name, kind, "", level, call, batch, ids, folder, stride, reduced=thinned.reduced, channels=thinned.channels
+        )
+        if self._footprint is not None:
+            self._footprint.add(captured, array)
+        maps, size = self._written.maps + 1, self._written.bytes + array.nbytes
+        self._written = self._written._replace(maps=maps, bytes=size)
+        self._sink.put(captured, array)
+
+
+def _folders(
+    tensors: Sequence[str], kinds: Mapping[str, str], names: Mapping[str, str], remarks: Remarks
+) -> Dict[str, str]:
+    """The folder of each tensor: its name with dots for slashes, and its operator; told apart where two are alike."""
+    for name, folder in names.items():
+        check_folder_name(folder)
+        if name not in tensors:
+            raise unknown_name("captured tensor", name, tensors, "featscope capture --help")
+        if list(names.values()).count(folder) > 1:
+            raise BadOptionError(f"two tensors cannot share the folder {folder!r}; change --name")
+    found = dict(names)
+    taken = set(names.values())
+    for name in tensors:
+        if name in found:
+            continue
+        kind = kinds[name].lower()
+        first = f"{safe_name(name.strip('/').replace('/', '.'))}.{kind}"
+        whole = f"{safe_name(name)}.{kind}"
+        others = [first, whole, *(f"{whole}_{number}" for number in range(2, len(tensors) + 2))]
+        found[name] = next(folder for folder in others if folder not in taken)
+        taken.add(found[name])
+        if found[name] != first:
+            remarks.say(f"several tensors would be stored in {first!r}: {name!r} is stored in {found[name]!r}")
+    return found

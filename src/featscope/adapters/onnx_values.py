@@ -1,0 +1,150 @@
+"""From what an ONNX graph gave to arrays that can be stored: rows of several runs together, thinned by a policy."""
+
+from __future__ import annotations
+
+from typing import List, Mapping, NamedTuple, Optional, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.arrays.channels import parse_channels
+from featscope.arrays.reduce import reduce, top_channels
+from featscope.errors import BadOptionError
+from featscope.records import Policy
+
+Array = NDArray[np.generic]
+Picture = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+
+WEIGHTS = ("Initializer", "Constant")
+"""Kinds of tensors that no image has a part in."""
+
+_NO_ROWS = ("NonZero", "NonMaxSuppression")  # their first axis counts no images, whatever its length
+
+
+class Values(NamedTuple):
+    """What one run of the graph gave: its tensors by name, some of them lists.
+
+    images: how many of the batch were real. batch: how many were run; the others filled it up.
+    """
+
+    images: int
+    batch: int
+    found: Mapping[str, object]
+
+
+class Piece(NamedTuple):
+    """An array to be stored, what is known of its axes, and from which sample to which it goes."""
+
+    array: Array
+    axes: str
+    start: int
+    stop: int
+
+
+class Pieces(NamedTuple):
+    """What there is to store of a tensor; why not, where a part of it cannot be; and what should be known of it."""
+
+    pieces: List[Piece]
+    why_not: str = ""
+    remark: str = ""
+
+
+def pieces_of(name: str, runs: Sequence[Values], kind: str, axes: str, without_batch: bool) -> Pieces:
+    """A tensor's arrays of all runs of a batch, joined where they have a row for each image.
+
+    >>> runs = [Values(2, 2, {"x": np.zeros((2, 4))}), Values(1, 2, {"x": np.zeros((2, 4))})]
+    >>> [piece.array.shape for piece in pieces_of("x", runs, "Relu", "", False).pieces]
+    [(3, 4)]
+
+    axes: those that are known. without_batch: the graph takes single images.
+    """
+    given = [_listed(run.found.get(name)) for run in runs]
+    why = next((why for values in given for why in (map(_why_not, values) if values else ["it is empty"]) if why), "")
+    kept = [[np.asarray(value) for value in values if not _why_not(value)] for values in given]
+    ends = np.cumsum([run.images for run in runs]).tolist()
+    spans = list(zip([0, *ends], ends))
+    if kind in WEIGHTS:
+        return Pieces([_piece(value, axes, 0, ends[-1]) for value in kept[0]], why)
+    if without_batch and axes == "CHW":
+        axes, kept = "1CHW", [[value[None] for value in values] for values in kept]
+    pieces: List[Piece] = []
+    remark = ""
+    if len({len(values) for values in kept}) > 1:  # lists of several lengths
+        pieces = [_piece(value, axes, *span) for values, span in zip(kept, spans) for value in values]
+    for level in zip(*kept) if not pieces else ():
+        shape = level[0].shape
+        alone = len(runs) == 1 and runs[0].images == runs[0].batch
+        has_rows = axes[:1] == "1" if without_batch else kind not in _NO_ROWS
+        if alone:
+            pieces.append(_piece(level[0], axes, 0, ends[-1]))
+        elif has_rows and all(
+            value.shape[:1] == (run.batch,) and value.shape[1:] == shape[1:] for value, run in zip(level, runs)
+        ):
+            rows = [value[: run.images] for value, run in zip(level, runs)]
+            pieces.append(_piece(np.concatenate(rows), axes, 0, ends[-1]))
+        else:
+            pieces += [_piece(value, axes, *span) for value, span in zip(level, spans)]
+            if any(run.images < run.batch for run in runs):
+                remark = (
+                    f"{name!r} {shape} has no row for each image of a batch; the last batch was filled up by repeats "
+                    "of its last image, and what those gave is stored too"
+                )
+    return Pieces(pieces, why, remark)
+
+
+def _piece(array: Array, axes: str, start: int, stop: int) -> Piece:
+    return Piece(array, axes if len(axes) == array.ndim else "." * array.ndim, start, stop)
+
+
+def _listed(value: object) -> List[object]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _why_not(value: object) -> str:
+    """Why a value cannot be stored, '' where it can."""
+    if value is None:
+        return "it is empty"
+    if isinstance(value, (dict, list, tuple)):
+        return "it is a table, not a tensor"
+    return "" if np.asarray(value).dtype.kind in "biufc" else "it holds text, not numbers"
+
+
+class Thinned(NamedTuple):
+    """What a policy keeps of an array; the other fields as in `CapturedMap`. remark: what should be known of it."""
+
+    array: Array
+    reduced: str = ""
+    channels: Optional[NDArray[np.int64]] = None
+    remark: str = ""
+
+
+def thin(piece: Piece, policy: Policy, name: str) -> Thinned:
+    """What a policy keeps of a tensor. Channels are chosen and reduced where it is known which axis they are."""
+    array, reduced, channels, remark = piece.array, "", None, ""
+    if array.ndim == 4 and array.size and (policy.channels or policy.reduce):
+        if piece.axes[1] == "C":
+            if policy.channels:
+                channels = np.array([_choose(image, policy.channels, name) for image in array], np.int64)
+                array = np.stack([image[chosen] for image, chosen in zip(array, channels)])
+            if policy.reduce:
+                array = np.stack([np.asarray(reduce(image, policy.reduce))[None] for image in array])
+                reduced = policy.reduce
+        else:
+            remark = f"{name!r} {array.shape} is stored whole: which of its axes are channels is not known"
+    if policy.dtype and array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            array = array.astype(policy.dtype)
+    return Thinned(array, reduced, channels, remark)
+
+
+def _choose(image: Array, choice: str, name: str) -> List[int]:
+    kind, numbers = parse_channels(choice)
+    if kind == "top":
+        return top_channels(image, numbers[0])
+    there = [number for number in numbers if number < len(image)]
+    if not there:
+        raise BadOptionError(
+            f"{name!r} has {len(image)} channels and none of {choice!r}; choose others, or leave it out: -l '!{name}'"
+        )
+    return there
