@@ -420,3 +420,28 @@ with torch.no_grad(), featscope.capture(model, to=sys.argv[1]):
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True, timeout=60)
     assert featscope.check_run(tmp_path / "run").problems == []
     assert len(featscope.open_run(tmp_path / "run").maps) == 2
+
+
+def test_the_images_may_be_given_to_an_inner_method():
+    """As Lightning's `optimizer_step` holds `training_step`, and as decorators hide names."""
+
+    def decorated(method):
+        def wrapper(self, *arguments, **named):
+            return method(self, *arguments, **named)
+
+        return wrapper
+
+    class Lit(Net):
+        def optimizer_step(self, closure):
+            return closure()
+
+        @decorated
+        def training_step(self, batch, *, number):
+            return self.head(self.backbone(batch["image"])).mean()
+
+    model = Lit()
+    with featscope.capture(model, ["backbone"]) as session:
+        for number in range(2):
+            model.optimizer_step(lambda number=number: model.training_step({"image": X}, number=number))
+    assert kept(session) == [(0, 0), (1, 0)]
+    assert [sample.id for sample in session.sink.samples] == ["0", "1", "2", "3"]

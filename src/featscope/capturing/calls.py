@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from types import CodeType, FrameType, MethodType
-from typing import Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Callable, Dict, FrozenSet, List, NamedTuple, Optional, Protocol, Tuple
 
 import torch
 from torch import nn
@@ -201,9 +201,11 @@ def call_of(frame: FrameType) -> ModelCall:
     count = code.co_argcount + code.co_kwonlyargcount
     named = {name: here[name] for name in code.co_varnames[1:count] if name in here}
     rest = list(code.co_varnames[count : count + 2])
-    arguments = here.get(rest.pop(0), ()) if code.co_flags & inspect.CO_VARARGS else ()
-    named.update(here.get(rest.pop(0), {}) if code.co_flags & inspect.CO_VARKEYWORDS else {})
-    return ModelCall(code.co_name, tuple(arguments), named)
+    arguments = here.get(rest.pop(0)) if code.co_flags & inspect.CO_VARARGS else ()
+    others = here.get(rest.pop(0)) if code.co_flags & inspect.CO_VARKEYWORDS else {}
+    if isinstance(others, dict):
+        named.update(others)
+    return ModelCall(code.co_name, arguments if isinstance(arguments, tuple) else (), named)
 
 
 def is_copy(module: nn.Module, of: nn.Module) -> bool:

@@ -11,9 +11,11 @@ class Remarks:
 
     >>> remarks = Remarks()
     >>> with warnings.catch_warnings(record=True) as heard:
-    ...     remarks.say("twice"); remarks.say("twice")
+    ...     warnings.simplefilter("always")
+    ...     for _ in range(2):
+    ...         remarks.say("the disk is slow")
     >>> remarks.said, len(heard)
-    (['twice'], 1)
+    (['the disk is slow'], 1)
     """
 
     def __init__(self) -> None:
