@@ -13,8 +13,8 @@ from featscope.explain.gradients import explain_by_gradient
 from featscope.explain.masking import ImageMask
 from featscope.explain.provenance import find_sources
 from featscope.explain.targets import Choice
-from featscope.store.images import read_image
 from featscope.store.check import check_run
+from featscope.store.images import read_image
 from featscope.store.reader import open_run
 
 

@@ -270,7 +270,7 @@ def test_images_in_place_of_the_test_set(mmrotate_root, tmp_path):
     assert "text.png cannot be read" in done.stderr
     assert "10 maps of 2 samples" in done.stdout
     opened = open_run(tmp_path / "run")
-    assert set(opened.samples) == {"P0248", "P0248_1"}
+    assert set(opened.samples) == {"P0248", "more_P0248"}
     assert opened.info.classes[:2] == ["plane", "baseball-diamond"]
 
 

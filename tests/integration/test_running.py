@@ -123,6 +123,43 @@ def test_torchvision_script(tmp_path):
     assert opened.maps[0].record.stride == (8.0, 8.0)
 
 
+def test_torchvision_detectors_fit_the_images_themselves(tmp_path):
+    """Two images in one batch: each has its own place in the input, and the picture is what the network saw."""
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    import featscope
+
+    options = {"min_size": 64, "max_size": 128, "weights": None, "weights_backbone": None}
+    model = torchvision.models.get_model("retinanet_resnet50_fpn", **options).eval()
+    images = [torch.full((3, 100, 50), 0.25), torch.full((3, 40, 120), 0.75)]
+    with torch.no_grad(), featscope.capture(model, ["backbone.body.layer2"], to=tmp_path / "run"):
+        model(images)
+        model(images[1:])
+    opened = open_run(tmp_path / "run")
+    first, second, third = (opened.samples[name] for name in "012")
+    assert [(s.geometry.original, s.geometry.resized, s.geometry.padded) for s in (first, second, third)] == [
+        ((100, 50), (128, 64), (128, 128)),
+        ((40, 120), (42, 128), (128, 128)),
+        ((40, 120), (42, 128), (64, 128)),
+    ]
+    assert [tuple(found.record.shape) for found in opened.maps] == [(2, 512, 16, 16), (1, 512, 8, 16)]
+    assert {found.record.stride for found in opened.maps} == {(8.0, 8.0)}
+    from PIL import Image
+
+    for sample, grey in ((first, 64), (second, 191)):
+        stored = np.asarray(Image.open(tmp_path / "run" / sample.input))
+        assert stored.shape[:2] == tuple(sample.geometry.resized)
+        assert abs(stored.astype(int) - grey).max() <= 3
+    assert first.predictions is not None
+    model.train()
+    targets = [{"boxes": torch.tensor([[1.0, 2.0, 30.0, 40.0]]), "labels": torch.tensor([1])}]
+    with featscope.capture(model, ["backbone.body.layer2"]) as session:
+        model(images[:1], targets)
+    (sample,) = session.sink.samples
+    assert sample.geometry.resized == (128, 64)
+    assert sample.predictions is None
+
+
 TRANSFORMERS = """
 import sys, torch
 from PIL import Image

@@ -6,14 +6,12 @@ The core below knows no framework; this gives it the companion of the model's ow
 from __future__ import annotations
 
 import functools
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Callable, Optional, TypeVar, cast
 
 from torch import nn
 
-from featscope.adapters.companions import COMPANIONS
+from featscope.adapters.companions import at_hand
 from featscope.capturing import session
 from featscope.capturing.inputs import Companion
 from featscope.capturing.layers import unwrap
@@ -26,8 +24,8 @@ def companion_of(model: nn.Module, pictures: bool) -> Optional[Companion]:
 
     pictures: whether to keep what the inputs look like.
     """
-    for package, module in COMPANIONS.items():
-        find = getattr(import_module(module), "companion_of", None) if package in sys.modules else None
+    for module in at_hand():
+        find = getattr(module, "companion_of", None)
         found: Optional[Companion] = find(model, pictures) if find is not None else None
         if found is not None:
             return found

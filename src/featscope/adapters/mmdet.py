@@ -7,7 +7,7 @@ import warnings
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 
@@ -21,11 +21,16 @@ from featscope.adapters.detector import (
     no_candidates,
     refuse_unused,
 )
+from featscope.adapters.images import Captured
 from featscope.adapters.mmdet_heads import HeadCalls, candidates_of, has_box_head, head_calls
+from featscope.adapters.mmengine_samples import boxes_of, geometry_of, picture_of, sample_id
 from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.layers import unwrap
 from featscope.errors import BadImageError, BadOptionError, MissingPackageError
-from featscope.records import RunInfo, Sample
+from featscope.records import Geometry, RunInfo, Sample
+
+if TYPE_CHECKING:
+    from featscope.adapters.mmengine import FeatureMapHook
 
 
 def read_config(path: str, options: Optional[Mapping[str, Any]] = None) -> Any:
@@ -76,16 +81,12 @@ class MMDetector(Detector):
         """The id and the file of each sample of the config's test set."""
         from mmengine.registry import DATASETS
 
-        from featscope.adapters.mmengine import sample_id
-
         dataset = DATASETS.build(self.config.test_dataloader.dataset)
         infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-        return [(sample_id(info, 0, index), Path(info["img_path"])) for index, info in enumerate(infos)]
+        return [(sample_id(info) or str(index), Path(info["img_path"])) for index, info in enumerate(infos)]
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Run the test pipeline on an image file, or on a picture."""
-        from featscope.adapters.mmengine import geometry_of, picture_of
-
         from_array = not isinstance(image, Path)
         if from_array not in self._pipelines:
             self._pipelines[from_array] = pipeline_for_testing(self.config, from_array)
@@ -103,8 +104,6 @@ class MMDetector(Detector):
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run `test_step`."""
-        from featscope.adapters.mmengine import boxes_of, geometry_of
-
         batch = {
             "inputs": [item.inputs["inputs"] for item in items],
             "data_samples": [item.inputs["data_samples"].clone() for item in items],
@@ -113,29 +112,31 @@ class MMDetector(Detector):
             outputs = self.model.test_step(batch)
         if noted.unsupported:
             warnings.warn(f"no boxes, only maps: {noted.unsupported}", RuntimeWarning, stacklevel=2)
+        geometries = [geometry_of(output.metainfo) for output in outputs]
         raw: Sequence[Any] = [None] * len(items)
         untraced = ""
         if candidates:
-            raw, untraced = self._candidates(noted, len(items))
+            raw, untraced = self._candidates(noted, geometries)
         samples = [
             Sample(
                 id=item.sample.id,
                 path=item.sample.path,
-                geometry=geometry_of(output.metainfo),
-                predictions=None if noted.unsupported else boxes_of(output.get("pred_instances")),
+                geometry=geometry,
+                predictions=None if noted.unsupported else boxes_of(output.get("pred_instances"), geometry),
             )
-            for item, output in zip(items, outputs)
+            for item, output, geometry in zip(items, outputs, geometries)
         ]
         return [Detected(sample, found, untraced) for sample, found in zip(samples, raw)]
 
-    def _candidates(self, noted: HeadCalls, count: int) -> Tuple[Sequence[Any], str]:
+    def _candidates(self, noted: HeadCalls, geometries: Sequence[Optional[Geometry]]) -> Tuple[Sequence[Any], str]:
         """The raw outputs of each item, or why there are none: a head may be anything, and is the user's."""
+        count = len(geometries)
         if noted.last is None:
             return [None] * count, str(no_candidates(self))
         if noted.unsupported:
             return [None] * count, f"no boxes can be made on this device: {noted.unsupported}"
         try:
-            found = candidates_of(noted.last)
+            found = candidates_of(noted.last, geometries)
         except Exception as error:  # noqa: BLE001
             kind = type(noted.last.head).__name__
             return [None] * count, f"the raw outputs of {kind} could not be read: {error}"
@@ -191,11 +192,11 @@ def build_model(config: Any) -> Any:
 
 def capture_test_loop(
     config: Any, checkpoint: str, output: Path, layers: Optional[Sequence[str]], trusted: bool = False, **options: Any
-) -> str:
-    """Run the config's own test loop and capture; returns what was written where.
+) -> Captured:
+    """Run the config's own test loop and capture.
 
-    options: names, policy, resume and on_error of `FeatureMapHook`. Where some samples are not stored (again),
-    their forwards are left out, and the metrics with them.
+    options: names, policy, resume, provenance and on_error of `FeatureMapHook`. Where some samples are not stored
+    (again), their forwards are left out, and the metrics with them.
     """
     from mmengine.runner import Runner
 
@@ -207,22 +208,22 @@ def capture_test_loop(
     load_checkpoint(unwrap(runner.model), checkpoint, trusted)
     runner._load_from, runner._has_loaded = checkpoint, True  # loaded above, and for the record
     hook = FeatureMapHook(str(output), layers, **options)
+    hook.makes_room = False  # who named the folder is there to be told
     runner.register_hook(hook, priority=hook.priority)
     policy = hook.policy
     if hook.resume or policy.every > 1 or policy.max_samples or policy.images:
         _leave_out_forwards(runner, hook)
     runner.test()
-    return hook.summary
+    return Captured(hook.written, hook.failures, hook.remarks)
 
 
-def _leave_out_forwards(runner: Any, hook: Any) -> None:
+def _leave_out_forwards(runner: Any, hook: FeatureMapHook) -> None:
     """Let the test loop run the model on those batches only of which something is to be stored."""
     loop = runner.test_loop
     run_iter = loop.run_iter
 
     def run_if_wanted(number: int, batch: Any) -> None:
-        hook.before_test_iter(runner, number, batch)
-        if hook.wanted:
+        if hook.wants(runner, number, batch):
             run_iter(number, batch)
 
     loop.run_iter = run_if_wanted

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import sys
+import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
+from torch import nn
 
+from featscope.adapters.mmengine_samples import unflipped
+from featscope.capturing.layers import modules_of
 from featscope.errors import CaptureError
 from featscope.explain.candidates import CandidateLevel, Candidates
+from featscope.records import Geometry
 
 
 class HeadCall(NamedTuple):
@@ -22,66 +27,121 @@ class HeadCall(NamedTuple):
     arguments: Dict[str, Any]
 
 
-def has_box_head(model: torch.nn.Module) -> bool:
+def has_box_head(model: nn.Module) -> bool:
     """Whether some part of a model makes boxes of raw outputs in a way that is known here."""
-    methods = (getattr(module, "predict_by_feat", None) for module in model.modules())
-    return any(callable(method) and bool(_kind(method)) for method in methods)
+    return next(_box_heads(model), None) is not None
 
 
-@dataclass
 class HeadCalls:
-    """The calls of one forward. unsupported: why boxes could not be made, with `tolerant`."""
+    """The calls of one forward, in the thread that asks. unsupported: why boxes could not be made, with `tolerant`."""
 
-    calls: List[HeadCall] = field(default_factory=list)
-    unsupported: str = ""
+    def __init__(self, model: Optional[nn.Module] = None, tolerant: bool = False) -> None:
+        self.heads = {id(head): head for head in _box_heads(model)} if model is not None else {}
+        self.tolerant = tolerant
+        self._threads = threading.local()
 
     @property
     def last(self) -> Optional[HeadCall]:
         """The call that made the detections."""
-        return self.calls[-1] if self.calls else None
+        found: Optional[HeadCall] = getattr(self._threads, "last", None)
+        return found
+
+    @property
+    def unsupported(self) -> str:
+        """Why boxes could not be made; '' where they were."""
+        return str(getattr(self._threads, "unsupported", ""))
 
     def clear(self) -> None:
         """Forget the forward."""
-        self.calls.clear()
-        self.unsupported = ""
+        self._threads.last, self._threads.unsupported = None, ""
+
+    def hears(self, head: nn.Module) -> bool:
+        """Whether a call of a head is to be noted: not one that the head makes of itself (`super()`)."""
+        return id(head) in self.heads and getattr(self._threads, "running", None) is not head
+
+    def call(self, call: HeadCall, method: Callable[[], object]) -> object:
+        """Let a call be made, and note it."""
+        self._threads.last, self._threads.running = call, call.head
+        try:
+            return method()
+        except RuntimeError as error:
+            if not (self.tolerant and "implementation for device" in str(error)):
+                raise
+            self._threads.unsupported = str(error)
+            return [_no_boxes() for _ in call.arguments["batch_img_metas"]]
+        finally:
+            self._threads.running = None
 
 
 @contextmanager
-def head_calls(model: torch.nn.Module, tolerant: bool = False) -> Iterator[HeadCalls]:
+def head_calls(model: nn.Module, tolerant: bool = False) -> Iterator[HeadCalls]:
     """Note each call of a box head's `predict_by_feat`; the last is what the detections are made of.
 
-    tolerant: where an operation of the framework does not exist on this device (RepPoints' polygons on a
-    CPU) there are no boxes, and the forward goes on. The model is as before afterwards.
+    The method is replaced in the heads' classes as long as somebody listens; nothing is put on the model, so that
+    a copy or a pickle of it is as ever. tolerant: where an operation of the framework does not exist on this
+    device (RepPoints' polygons on a CPU) there are no boxes, and the forward goes on.
     """
-    noted = HeadCalls()
-    watched = []
-    for module in model.modules():
-        method = getattr(module, "predict_by_feat", None)
-        if callable(method) and _kind(method):
-            module.__dict__["predict_by_feat"] = _noting(module, method, noted, tolerant)
-            watched.append(module)
+    global _listening
+    noted = HeadCalls(model, tolerant)
+    with _lock:
+        _listening = (*_listening, noted)
+        for cls in {type(head) for head in noted.heads.values()} - set(_replaced):
+            _replace(cls)
     try:
         yield noted
     finally:
-        for module in watched:
-            del module.__dict__["predict_by_feat"]
+        with _lock:
+            _listening = tuple(other for other in _listening if other is not noted)
+            heard = {type(head) for other in _listening for head in other.heads.values()}
+            for cls in set(_replaced) - heard:
+                _restore(cls)
 
 
-def _noting(module: Any, method: Any, noted: HeadCalls, tolerant: bool) -> Any:
-    signature = inspect.signature(method)
+# Module state, because a class is one for all captures of a process.
+_lock = threading.Lock()
+_listening: Tuple[HeadCalls, ...] = ()
+_replaced: Dict[type, Tuple[Callable[..., object], bool]] = {}  # class -> its method, and whether it is its own
 
-    def predict_by_feat(*arguments: Any, **named: Any) -> Any:
-        bound = dict(signature.bind(*arguments, **named).arguments)
-        noted.calls.append(HeadCall(module, bound))
-        try:
-            return method(*arguments, **named)
-        except RuntimeError as error:
-            if not (tolerant and "implementation for device" in str(error)):
-                raise
-            noted.unsupported = str(error)
-            return [_no_boxes() for _ in bound["batch_img_metas"]]
 
-    return predict_by_feat
+def _replace(cls: type) -> None:
+    original: Callable[..., object] = vars(cls).get("predict_by_feat") or cls.predict_by_feat  # type: ignore[attr-defined]
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def predict_by_feat(head: nn.Module, *arguments: object, **named: object) -> object:
+        method: Callable[[], object] = functools.partial(original, head, *arguments, **named)
+        hearing = [noted for noted in _listening if noted.hears(head)]
+        if hearing:
+            bound = dict(signature.bind(head, *arguments, **named).arguments)
+            bound.pop(next(iter(bound)))  # self
+            for noted in hearing:
+                method = functools.partial(noted.call, HeadCall(head, bound), method)
+        return method()
+
+    _replaced[cls] = original, "predict_by_feat" in vars(cls)
+    cls.predict_by_feat = predict_by_feat  # type: ignore[attr-defined]
+
+
+def _restore(cls: type) -> None:
+    original, own = _replaced.pop(cls)
+    if own:
+        cls.predict_by_feat = original  # type: ignore[attr-defined]
+    else:
+        delattr(cls, "predict_by_feat")
+
+
+def _decode(head: Any, named: Mapping[str, object]) -> Any:
+    """What a head makes of its raw outputs; nobody hears it."""
+    cls = type(head)
+    method = _replaced[cls][0] if cls in _replaced else cls.predict_by_feat
+    return method(head, **named)
+
+
+def _box_heads(model: nn.Module) -> Iterator[nn.Module]:
+    for _, module in modules_of(model, shared=False):
+        method = getattr(type(module), "predict_by_feat", None)
+        if callable(method) and _kind(method):
+            yield module
 
 
 def _no_boxes() -> Any:
@@ -92,7 +152,7 @@ def _no_boxes() -> Any:
 
 def _kind(method: Any) -> str:
     """Regions, cells or queries: told by the arguments. Masks, keypoints and the like are none."""
-    names = list(inspect.signature(method).parameters)
+    names = list(inspect.signature(method).parameters)[1:]  # without self
     if "rcnn_test_cfg" in names and "rois" in names and "cls_scores" in names:
         return "roi"
     if "cls_scores" in names and "with_nms" in names:
@@ -100,14 +160,14 @@ def _kind(method: Any) -> str:
     return "query" if len(names) > 1 and "cls_scores" in names[0] and "bbox_preds" in names[1] else ""
 
 
-def candidates_of(call: HeadCall) -> List[Candidates]:
-    """The candidates of each image of a batch, in pixels of the originals."""
-    kind = _kind(type(call.head).predict_by_feat.__get__(call.head))
-    if kind == "roi":
-        return _regions(call)
-    if kind == "query":
-        return _queries(call)
-    return _cells(call)
+def candidates_of(call: HeadCall, geometries: Sequence[Optional[Geometry]]) -> List[Candidates]:
+    """The candidates of each image of a batch, in pixels of the originals. geometries: of the images."""
+    read = {"roi": _regions, "query": _queries}.get(_kind(type(call.head).predict_by_feat), _cells)
+    found = read(call)
+    for of_image, geometry in zip(found, geometries):
+        for level in of_image.levels:
+            level.boxes = unflipped(level.boxes, geometry)
+    return found
 
 
 def _form(boxes: torch.Tensor) -> str:
@@ -120,7 +180,7 @@ def _form(boxes: torch.Tensor) -> str:
 def _regions(call: HeadCall) -> List[Candidates]:
     head, named = call.head, dict(call.arguments)
     # Without a config nothing is suppressed. Where masks follow, the boxes are rescaled behind them.
-    raw = type(head).predict_by_feat(head, **{**named, "rcnn_test_cfg": None, "rescale": True})
+    raw = _decode(head, {**named, "rcnn_test_cfg": None, "rescale": True})
     found = []
     for image, logits in zip(raw, named["cls_scores"]):
         # Four numbers, five of a rotated box, or eight of a quadrilateral (Gliding Vertex), for each class or for all.
@@ -161,7 +221,7 @@ def _cells(call: HeadCall) -> List[Candidates]:
     named.update(cfg=config, with_nms=False, rescale=True)
     seen: List[torch.Tensor] = []
     with _decoding_all(type(head), seen):
-        raw = type(head).predict_by_feat(head, **named)
+        raw = _decode(head, named)
     scores_of: List[torch.Tensor] = list(named["cls_scores"])
     sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in scores_of]
     channels = head.cls_out_channels

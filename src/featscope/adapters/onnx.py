@@ -165,7 +165,7 @@ class OnnxModel(Detector):
         for name, kind in self.tensors.items():
             value = found[name]
             values = value if isinstance(value, list) else [value]
-            shapes = [tuple(int(side) for side in np.shape(one)) for one in values if one is not None]
+            shapes = [tuple(int(side) for side in np.asarray(one).shape) for one in values if one is not None]
             is_map = self._axes.get(name, "")[2:] == "HW"
             layers.append(LayerReport(name, kind, 1, {"": shapes}, is_map))
         return ModelReport(layers, [], self._inputs.size)

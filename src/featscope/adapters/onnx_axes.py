@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import onnx
@@ -14,17 +14,26 @@ Axes = Dict[str, str]
 _SMALL = 4096  # numbers: no shape or place of a slice has more
 _TO_THE_END = 1 << 30
 
-_KEEPING = frozenset(
-    ["Abs", "Acos", "Asin", "Atan", "BitShift", "Cast", "Ceil", "Celu", "Clip", "Cos", "Cosh", "CumSum", "DequantizeLinear", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Hardmax", "Identity", "IsInf", "IsNaN", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "MeanVarianceNormalization", "Mish", "Neg", "Not", "PRelu", "QuantizeLinear", "Reciprocal", "Relu", "Resize", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Upsample"]
+
+def _words(text: str) -> FrozenSet[str]:
+    return frozenset(text.split())
+
+
+_KEEPING = _words(
+    "Abs Acos Asin Atan BitShift Cast Ceil Celu Clip Cos Cosh CumSum DequantizeLinear Dropout Elu Erf Exp Floor Gelu "
+    "HardSigmoid HardSwish Hardmax Identity IsInf IsNaN LayerNormalization LeakyRelu Log LogSoftmax LpNormalization "
+    "MeanVarianceNormalization Mish Neg Not PRelu QuantizeLinear Reciprocal Relu Resize Round Selu Shrink Sigmoid Sign "
+    "Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu Upsample"
 )
-_ELEMENTWISE = frozenset(
-    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow Sub Sum Where Xor".split()  # noqa: SIM905
-)
-_CHANNELS_SECOND = frozenset(
-    ["AveragePool", "BatchNormalization", "Conv", "ConvInteger", "ConvTranspose", "DepthToSpace", "GroupNormalization", "InstanceNormalization", "LRN", "LpPool", "MaxPool", "QLinearConv", "SpaceToDepth"]
+_ELEMENTWISE = _words(
+    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow Sub Sum Where Xor"
 )
 # By the standard these take and give (N, C, rows, columns), or as many places as their kernel has.
-_POOLED = frozenset(("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "GridSample", "MaxRoiPool", "RoiAlign"))
+_CHANNELS_SECOND = _words(
+    "AveragePool BatchNormalization Conv ConvInteger ConvTranspose DepthToSpace GroupNormalization "
+    "InstanceNormalization LRN LpPool MaxPool QLinearConv SpaceToDepth"
+)
+_POOLED = _words("GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample MaxRoiPool RoiAlign")
 
 
 def find_axes(model: onnx.ModelProto, image: str, axes: str, shapes: Mapping[str, Sequence[int]]) -> Axes:

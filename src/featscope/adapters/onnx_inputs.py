@@ -28,8 +28,8 @@ class Input(NamedTuple):
     dims: Optional[Tuple[int, ...]]
 
     def __str__(self) -> str:
-        shape = "no given shape" if self.dims is None else f"({', '.join(str(dim or '?') for dim in self.dims)})"
-        return f"{self.name!r} ({self.dtype or 'no numbers'}, {shape})"
+        shape = "of no given shape" if self.dims is None else " x ".join(str(dim or "?") for dim in self.dims)
+        return f"{self.name!r} ({self.dtype or 'no numbers'}{' ' if shape else ''}{shape})"
 
 
 class ImageInput(NamedTuple):

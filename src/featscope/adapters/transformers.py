@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Un
 
 import msgspec
 import torch
-import transformers
 from torch import nn
 
 from featscope.adapters.detector import (
@@ -115,7 +114,7 @@ class TransformersModel(Detector):
             return self.model(**fed)
         except FeatscopeError:
             raise
-        except Exception as error:  # noqa: BLE001 (raised again, as one line)
+        except Exception as error:
             raise CaptureError(
                 f"{self.info.model} does not run on {', '.join(fed)} ({' x '.join(map(str, features[PIXELS].shape))}): "
                 f"{first_line(error)}; if it needs more, run it in a script of your own, in featscope.capture(model)"

@@ -7,10 +7,13 @@ import pickle
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
 
+import numpy as np
 import torch
 import transformers
+from huggingface_hub import constants
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from featscope.adapters.detector import RANDOM, Opening
 from featscope.adapters.transformers_images import PIXELS, first_line, quiet
@@ -84,8 +87,6 @@ def tokenizer_of(folder: Path) -> Optional[PreTrainedTokenizerBase]:
 @contextmanager
 def _offline() -> Iterator[None]:
     """A block in which the library asks no host for anything: a config may name one for a part of its model."""
-    from huggingface_hub import constants
-
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
         yield
@@ -96,7 +97,12 @@ def _offline() -> Iterator[None]:
 def _config(folder: Path) -> PreTrainedConfig:
     try:
         config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # noqa: BLE001 (raised again, as one line)
+    except OfflineModeIsEnabled as error:
+        raise CaptureError(
+            f"{folder}/config.json names a part of the model that lies elsewhere, and nothing is downloaded; load the "
+            "model in a script of your own, and save it anew with save_pretrained"
+        ) from error
+    except Exception as error:
         raise CaptureError(f"{folder}/config.json cannot be read: {first_line(error)}") from error
     for part in (config, getattr(config, "backbone_config", None)):
         if hasattr(part, "use_pretrained_backbone"):  # its weights are in the folder, or nowhere
@@ -133,7 +139,7 @@ def _load(
 ) -> PreTrainedModel:
     """A model with all of a checkpoint's weights, which the library knows by other names than it saves them by."""
     place = Path(checkpoint)
-    own = place.parent == folder and place.name in _WEIGHTS
+    own = place.parent == folder and place.name in _WEIGHTS and not (trusted and place.name == _WEIGHTS[2])
     weights = None if own else read_weights(checkpoint, trusted)
     described = f"the {kind.__name__} that {folder}/config.json describes"
     load = kind.from_pretrained
@@ -149,20 +155,23 @@ def _load(
             local_files_only=True,
             trust_remote_code=False,
             attn_implementation="eager",
+            ignore_mismatched_sizes=True,  # they are named below
             output_loading_info=True,
         )
     except pickle.UnpicklingError as error:
         raise CaptureError(
             f"{checkpoint} holds more than weights; if you trust its source, add --trust-checkpoint"
         ) from error
-    except Exception as error:  # noqa: BLE001 (raised again, as one line)
+    except Exception as error:
         raise CaptureError(f"{checkpoint} cannot be loaded into {described}: {first_line(error)}") from error
     missing = sorted(name for name in found["missing_keys"] if not name.endswith("num_batches_tracked"))
-    if missing:
+    other = [f"{name} is {tuple(there)} and not {tuple(here)}" for name, there, here in sorted(found["mismatched_keys"])]
+    if missing or other:
+        example = f"{len(missing)} tensors are missing" if missing else f"{len(other)} tensors have another shape"
+        some = ", ".join((missing or other)[:3]) + (", ..." if len(missing or other) > 3 else "")
         raise CaptureError(
-            f"{checkpoint} does not fill {described}: {len(missing)} tensors are missing "
-            f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); name the weights that belong to it, "
-            f"or {RANDOM!r} for none"
+            f"{checkpoint} does not fill {described}: {example} ({some}); name the weights that belong to it, or "
+            f"{RANDOM!r} for none"
         )
     return model
 
@@ -171,21 +180,45 @@ def _processor(
     folder: Path, config: PreTrainedConfig, size: Optional[Size]
 ) -> Tuple[BaseImageProcessor, Sequence[str]]:
     """How the folder's images are fed: as it says, or as is usual for its kind of model, which is said then."""
-    fitted = {"size": {"height": size[0], "width": size[1]}, "do_center_crop": False} if size else {}
-    try:
-        if any((folder / name).is_file() for name in _PROCESSORS):
-            made = transformers.AutoImageProcessor.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=False, **fitted
-            )
-            return made, ()
+    remarks: Sequence[str] = ()
+    if any((folder / name).is_file() for name in _PROCESSORS):
+        make: Callable[..., BaseImageProcessor] = partial(
+            transformers.AutoImageProcessor.from_pretrained,
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    else:
         kind = _usual_processor(config)
-        if kind is not None:
-            return kind(**fitted), [f"{folder} does not say how images are fed: they are fed as {kind.__name__} does"]
-    except Exception as error:  # noqa: BLE001 (raised again, as one line)
+        if kind is None:
+            raise BadOptionError(
+                f"{folder} does not say how images are fed: it has no {_PROCESSORS[0]}; save the image processor of "
+                f"its model into it, as with transformers.ViTImageProcessor().save_pretrained({str(folder)!r})"
+            )
+        make = kind
+        remarks = [f"{folder} does not say how images are fed: they are fed as {kind.__name__} does"]
+    try:
+        made = make()
+    except Exception as error:
         raise CaptureError(f"the image processor of {folder} cannot be made: {first_line(error)}") from error
+    return (_fitted(make, made, size) if size else made), remarks
+
+
+def _fitted(make: Callable[..., BaseImageProcessor], usual: BaseImageProcessor, size: Size) -> BaseImageProcessor:
+    """An image processor that fits images to a size. Some know a shortest edge only, and crop the rest."""
+    ways: List[Dict[str, object]] = [{"size": {"height": size[0], "width": size[1]}, "do_center_crop": False}]
+    if size[0] == size[1]:
+        ways.append({"size": {"shortest_edge": size[0]}, "crop_size": {"height": size[0], "width": size[1]}})
+    for options in ways:
+        try:
+            made = make(**options)
+            if tuple(made(images=np.zeros((96, 64, 3), np.uint8), return_tensors="pt")[PIXELS].shape[-2:]) == size:
+                return made
+        except Exception:  # noqa: BLE001 (not this way)
+            continue
     raise BadOptionError(
-        f"{folder} does not say how images are fed: it has no {_PROCESSORS[0]}; save the image processor of its "
-        f"model into it, as with transformers.ViTImageProcessor().save_pretrained({str(folder)!r})"
+        f"{type(usual).__name__} cannot fit images to {size[0]} x {size[1]}; leave --input-size out"
+        + ("" if size[0] == size[1] else f", or try a square: --input-size {size[0]}")
     )
 
 

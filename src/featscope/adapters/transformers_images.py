@@ -52,7 +52,7 @@ class ProcessedImages:
         try:
             # Copies, as torch warns of arrays that cannot be written.
             made = dict(self.processor(images=[np.array(picture) for picture in pictures], return_tensors="pt"))
-        except Exception as error:  # noqa: BLE001 (raised again, as one line)
+        except Exception as error:
             if len({picture.shape for picture in pictures}) > 1:
                 raise BadOptionError(
                     f"{name} makes no batch of images of several sizes ({first_line(error)}); add --batch-size 1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -146,7 +147,7 @@ class UltralyticsDetector(Detector):
             raise no_candidates(self)
         raw = raw.get("one2one" if head.end2end else "one2many", raw)
         # Decoded again, before the best are chosen: with its gradient, and with the place of each.
-        boxes = head._get_decode_boxes(raw)[index].T
+        boxes = _unseen(head)._get_decode_boxes(raw)[index].T
         if self._task == "obb":
             boxes = torch.cat([boxes, raw["angle"][index].T], 1)
         elif not head.end2end and not head.xyxy:
@@ -162,6 +163,13 @@ class UltralyticsDetector(Detector):
             CandidateLevel(logit, logit.sigmoid(), box, "cell", (*size, 1))
             for logit, box, size in zip(logits.split(counts), boxes.split(counts), sizes)
         ]
+
+
+def _unseen(head: Any) -> Any:
+    """The same head with parts of its own: a capture takes what they compute for no layer of the model's."""
+    twin = copy.copy(head)
+    twin._modules = {name: copy.deepcopy(part) if name == "dfl" else part for name, part in head._modules.items()}
+    return twin
 
 
 def _parts(output: Any) -> Tuple[torch.Tensor, Any]:

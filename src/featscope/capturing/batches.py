@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from types import FrameType
-from typing import DefaultDict, List, Optional, Sequence
+from typing import Callable, DefaultDict, List, Optional, Sequence
 
 import torch
 from msgspec.structs import replace
@@ -14,11 +14,12 @@ from torch import nn
 from featscope.capturing.batch import Batch
 from featscope.capturing.calls import Methods, ModelCall, call_of, in_warm_up, is_running
 from featscope.capturing.handover import Handover
-from featscope.capturing.inputs import Companion, Known, Picture, find_images
+from featscope.capturing.inputs import Companion, Known, Picture, PlainImages, find_images
 from featscope.capturing.ledger import Ledger
+from featscope.capturing.remarks import Remarks, first_line
 from featscope.capturing.speakers import Speakers
-from featscope.errors import CaptureError
-from featscope.records import Sample
+from featscope.errors import CaptureError, FeatscopeError
+from featscope.records import Sample, Size
 
 
 class ThreadCalls:
@@ -26,7 +27,7 @@ class ThreadCalls:
 
     running: the names of the watched modules, outermost first. inside: a layer that was asked for -> how many
     modules of it run. batch: that of the outermost call. last: the batch at hand, or the one before it, which can
-    still be described.
+    still be described. laid: the batch whose token grids are known.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class ThreadCalls:
         self.inside: DefaultDict[str, int] = defaultdict(int)
         self.batch: Optional[Batch] = None
         self.last = Batch()
+        self.laid: Optional[Batch] = None
 
 
 class Batches:
@@ -44,10 +46,16 @@ class Batches:
     """
 
     def __init__(
-        self, model: nn.Module, ledger: Ledger, companion: Companion, speakers: Speakers, handover: Handover
+        self,
+        model: nn.Module,
+        ledger: Ledger,
+        companion: Companion,
+        speakers: Speakers,
+        handover: Handover,
+        remarks: Remarks,
     ) -> None:
         self.by_hand: Optional[Batch] = None
-        self._ledger, self._companion, self._handover = ledger, companion, handover
+        self._ledger, self._companion, self._handover, self._remarks = ledger, companion, handover, remarks
         self._local = threading.local()
         self._threads: List[ThreadCalls] = []
         self._lock = threading.RLock()
@@ -124,8 +132,7 @@ class Batches:
             self._model_began(batch, call)
         elif batch.input_size is None and name and "." not in name:
             # A model that makes its own batch of a list of images, as torchvision's, hands it to one of its parts.
-            images = find_images([value for value in call.values if isinstance(value, torch.Tensor)][:1])
-            batch.input_size = images.size if images is not None else None
+            batch.input_size = _size_of([value for value in call.values if isinstance(value, torch.Tensor)][:1])
         if batch.entry is None and asked is not None:
             with self._lock:  # no images to be seen: one sample, stored whole
                 batch.entry = self._ledger.enter([Sample("")], batch.number)
@@ -168,23 +175,37 @@ class Batches:
 
     def _model_began(self, batch: Batch, call: ModelCall) -> None:
         batch.model_call = call
-        images = find_images(call.values)
-        batch.input_size = images.size if images is not None else None
+        batch.input_size = _size_of(call.values)
         if batch.known is None:
             self._enter(batch, call)
 
     def _enter(self, batch: Batch, call: ModelCall) -> None:
         """Ask the companion which samples a batch has, and enter them."""
-        batch.known = self._companion.before(call)
+        batch.known = self._ask(lambda companion: companion.before(call))
         if batch.known is not None and batch.entry is None:
             with self._lock:
                 batch.entry = self._ledger.enter(batch.known.samples, batch.number)
+
+    def _ask(self, question: Callable[[Companion], Optional[Known]]) -> Optional[Known]:
+        """What the companion says; one that fails is replaced, as the user's model goes on."""
+        try:
+            return question(self._companion)
+        except FeatscopeError:
+            raise
+        except Exception as error:  # noqa: BLE001 (frameworks change, and their objects are the user's)
+            self._remarks.say(
+                f"what {type(self._companion).__name__} knows of the images cannot be read ({first_line(error)}); "
+                "from here on they are numbered"
+            )
+            self._companion = PlainImages()
+            return None
 
     def model_ended(self, thread: ThreadCalls, batch: Batch, output: object) -> None:
         """The outermost call of the model itself is over."""
         call, batch.model_call = batch.model_call, None
         if call is not None and batch.known is not None and not (batch.described or batch.ended):
-            batch.known = self._companion.after(call, batch.known, output) or batch.known
+            known = batch.known
+            batch.known = self._ask(lambda companion: companion.after(call, known, output)) or known
         batch.ended, batch.failed = True, False
         self._may_end(thread, batch.views[-1] if batch.views else batch)
 
@@ -243,3 +264,12 @@ class Batches:
             self.describe(batch, known.samples, known.pictures)
         for view in batch.views:
             self.describe_by_name(view)
+
+
+def _size_of(values: Sequence[object]) -> Optional[Size]:
+    """(height, width) of the images among what a module is given, where they can be seen."""
+    try:
+        images = find_images(values)
+    except Exception:  # noqa: BLE001 (a tensor of a class of the user's own may refuse whatever it is asked)
+        return None
+    return images.size if images is not None else None

@@ -14,7 +14,7 @@ from featscope.capturing.estimate import Footprint, refuse_what_does_not_fit
 from featscope.capturing.folders import FolderNames
 from featscope.capturing.ledger import Ledger
 from featscope.capturing.memory import MemorySink
-from featscope.capturing.remarks import Remarks
+from featscope.capturing.remarks import Remarks, first_line
 from featscope.capturing.thin import why_not
 from featscope.capturing.transfer import Transfer
 from featscope.errors import FeatscopeError, OutputError
@@ -61,23 +61,24 @@ class Handover:
             return []
         pieces: List[Piece] = []
         for field, tensor in tensors:
-            why = why_not(tensor)
-            if not why:
-                try:
+            try:
+                why = why_not(tensor)
+                if not why:
                     pieces.append(batch.take(layer, field, tensor, self._policy, self._transfer))
-                except FeatscopeError:
-                    raise
-                except Exception as error:  # noqa: BLE001 (whatever a tensor may be: it is the user's)
-                    why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            except FeatscopeError:
+                raise
+            except Exception as error:  # noqa: BLE001 (whatever a tensor may be: it is the user's)
+                why = first_line(error)
             if why:
-                self._refuse(layer, f"{field}: {why}" if field else why)
+                self.refuse(layer, f"{field}: {why}" if field else why)
         if pieces:
             self.stored.add(asked)
         elif not tensors:
             self.refused.setdefault(layer, "its output holds no tensor")
         return pieces
 
-    def _refuse(self, layer: str, why: str) -> None:
+    def refuse(self, layer: str, why: str) -> None:
+        """Say of a layer that its output, or a part of it, cannot be stored."""
         if layer not in self.refused:
             self._remarks.say(f"the output of {layer!r} cannot be stored: {why}")
         self.refused[layer] = why

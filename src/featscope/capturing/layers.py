@@ -182,8 +182,10 @@ def _without(prefix: str, pattern: str, known: Sequence[str]) -> str:
     """A pattern as the model inside of a wrapper knows it: `module.neck` and `neck` are the same layer."""
     sign, name = ("!", pattern[1:]) if pattern.startswith("!") else ("", pattern)
     name = ".".join(part for part in name.split(".") if part != "_orig_mod")
-    if prefix and name.startswith(prefix) and not any(_matches(one, name) for one in known):
-        name = name[len(prefix) :]
+    # Wrappers that are off already (test-time augmentation, and around that a distributed one) are typed all the same.
+    for wrapper in (prefix, "module.", "module."):
+        if wrapper and name.startswith(wrapper) and not any(_matches(one, name) for one in known):
+            name = name[len(wrapper) :]
     return sign + name
 
 

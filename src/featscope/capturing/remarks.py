@@ -26,3 +26,12 @@ class Remarks:
         if text not in self.said:
             self.said.append(text)
             warnings.warn(f"featscope: {text}", RuntimeWarning, stacklevel=3)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's code says, short.
+
+    >>> first_line(ValueError("no channels"))
+    'ValueError: no channels'
+    """
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"

@@ -35,7 +35,7 @@ from featscope.capturing.memory import MemorySink
 from featscope.capturing.names import field_names
 from featscope.capturing.policy import make_policy
 from featscope.capturing.ranks import rank_and_world_size
-from featscope.capturing.remarks import Remarks
+from featscope.capturing.remarks import Remarks, first_line
 from featscope.capturing.speakers import Node, Speakers, Verdict
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError, OutputError
 from featscope.records import Policy, RunInfo, Sample, Sink, Written
@@ -74,10 +74,11 @@ def capture(
     puts another name in place of `<layer>.<class>` of a folder. policy: how much is stored, a `Policy` or its
     fields as a dict: {'dtype': 'float16', 'every': 10}. resume: go on with the run in `to`, if there is one; run
     the same loop from its start, and what is stored already is not stored again. on_error: 'raise', or 'warn' to
-    let the model run on where the capture fails. dataset_size: samples of the data set over all ranks; with it
-    the run is refused if the disk has no room for it, and what a distributed sampler repeats is left out. rank,
-    world_size: by default those of torch.distributed or torchrun. companion: says what is known of the images;
-    by default they are numbered. inputs: of layers, to be stored beside the outputs.
+    let the model run on where the capture fails, or 'disk' to do so unless it is the disk that fails. dataset_size:
+    samples of the data set over all ranks; with it the run is refused if the disk has no room for it, and what a
+    distributed sampler repeats is left out. rank, world_size: by default those of torch.distributed or torchrun.
+    companion: says what is known of the images; by default they are numbered. inputs: of layers, to be stored beside
+    the outputs.
 
     A batch is one outermost call into the model, whichever method that is (`model(x)`, `forward_features`,
     `validation_step`); where parts of the model are called one by one, say where it begins and ends:
@@ -90,8 +91,8 @@ def capture(
     does not have, `CaptureError` where a layer that was asked for did not run or gave nothing that can be stored,
     `BadRunError` where the folder holds another run, `OutputError` where nothing can be written.
     """
-    if on_error not in ("raise", "warn"):
-        raise BadOptionError(f"on_error={on_error!r} means nothing; type 'raise' or 'warn'")
+    if on_error not in ("raise", "warn", "disk"):
+        raise BadOptionError(f"on_error={on_error!r} means nothing; type 'raise', 'warn' or 'disk'")
     layers = [layers] if isinstance(layers, str) else layers
     chosen = select(model, layers)
     inner = unwrap(model)
@@ -186,8 +187,9 @@ class Capture:
         self._ever_ran = False
         self._entered = ExitStack()
         self._model = unwrap(model)
+        self._original: Optional[nn.Module] = None  # where a copy of it runs
         self._speakers = Speakers(self._model, self._layers)
-        self._batches = Batches(self._model, ledger, companion, self._speakers, self._handover)
+        self._batches = Batches(self._model, ledger, companion, self._speakers, self._handover, self._remarks)
         self._watch_modules()
 
     def _watch_modules(self) -> None:
@@ -335,7 +337,7 @@ class Capture:
         """A module of some model is called (`featscope.capturing.calls`)."""
         key = id(module)
         if key not in self._modules:
-            if self._ever_ran and "_is_replica" not in module.__dict__:
+            if self._ever_ran and "_is_replica" not in module.__dict__ and module is not self._original:
                 return None  # fast, as this is asked of every module of the process
             key = self._stands_for(module)
         if not key or self._handover.stopped or recomputing() or self._is_anothers():
@@ -347,6 +349,9 @@ class Capture:
             batch = self._batches.find(thread, name, nodes[0].asked if nodes else None, call)
             if batch is None:
                 return None
+            if thread.laid is not batch:
+                thread.laid = batch
+                self._grids.start_forward()
             again = bool(nodes) and batch.computes_again(name, call.values)
             if key in self._given and not again:
                 self._hear_input(batch, self._given[key], call)
@@ -359,6 +364,13 @@ class Capture:
         """The id of the watched module of which another one is a replica, or a copy that runs in its place; or 0."""
         if vars(module).get("_is_replica"):
             return self._replicas.get(id(vars(module).get("_forward_hooks")), 0)
+        if module is self._original:
+            self._original = None
+            self._remarks.say(
+                "a copy of the model ran before the model itself; from here on the model's own maps are stored"
+            )
+            self._turn_to(module)
+            return id(module)
         if self._ever_ran or type(module) is not type(self._model) or id(module) in self._not_copies:
             return 0
         if self._batches.thread.running or not is_copy(module, self._model):
@@ -366,15 +378,22 @@ class Capture:
             return 0
         # Ultralytics predicts with a copy, in which norms are merged into convolutions.
         self._remarks.say("what ran is a copy of the model; its maps are stored")
-        there = dict(modules_of(module))
+        self._original = self._model
+        self._turn_to(module)
+        return id(module)
+
+    def _turn_to(self, model: nn.Module) -> None:
+        """Watch another model of the same layers from now on."""
+        there = dict(modules_of(model))
+        ran = self._speakers.ran
         self._grids.detach()
-        self._model = module
+        self._model = model
         self._layers = [layer._replace(module=there.get(layer.name, layer.module)) for layer in self._layers]
-        self._speakers = Speakers(module, self._layers)
-        self._batches.look_at(module, self._speakers)
+        self._speakers = Speakers(model, self._layers)
+        self._speakers.ran |= ran
+        self._batches.look_at(model, self._speakers)
         self._watch_modules()
         self._grids.attach()
-        return id(module)
 
     def _is_anothers(self) -> bool:
         """Whether this thread has a capture of its own of the same model: then its calls are not for this one."""
@@ -408,7 +427,13 @@ class Capture:
             verdict = self._speakers.verdict(node)
         if verdict is Verdict.SILENT:
             return
-        tensors = self._grids.lay_out(node.path, _tensors_of(node, module, output))
+        try:
+            tensors = self._grids.lay_out(node.path, _tensors_of(node, module, output))
+        except FeatscopeError:
+            raise
+        except Exception as error:  # noqa: BLE001 (an output may be anything: it is the user's)
+            self._handover.refuse(node.path, first_line(error))
+            return
         pieces = self._handover.take(batch, node.asked, node.path, tensors)
         if verdict is Verdict.WAITS:
             batch.waiting.append(Waiting(node, pieces))
@@ -440,7 +465,8 @@ class Capture:
 
     def _report(self, error: Exception) -> None:
         """Raise an error, or warn of it and let the model go on: without capture, where the disk failed."""
-        if self._on_error == "raise" or not isinstance(error, (OutputError, CaptureError)):
+        never = {"raise": (), "disk": (CaptureError,), "warn": (OutputError, CaptureError)}[self._on_error]
+        if not isinstance(error, never):
             raise error
         if isinstance(error, CaptureError):
             if str(error) not in self.failures:

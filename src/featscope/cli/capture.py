@@ -99,10 +99,10 @@ def run(
         from featscope.adapters.mmdet import capture_test_loop, read_config
 
         config = read_config(target, models.config_options(cfg_options or []))
-        summary = capture_test_loop(
+        made = capture_test_loop(
             config, checkpoint, output, layers or None, trust_checkpoint, provenance=provenance, **options
         )
-        finish(f"{summary}; draw them: featscope heat {output}", _unfinished(output))
+        finish(f"{made.written}; draw them: featscope heat {output}", made.failed + _unfinished(output), made.remarks)
         return
     detector = models.open_named(
         model, checkpoint, input_size, preprocess, score_threshold, trust_checkpoint, cfg_options, inputs

@@ -25,6 +25,8 @@ def sample_image(run: Path, sample: Sample, errors: List[str], remarks: List[str
     geometry = sample.geometry
     if geometry is None:
         return None
+    if sample.frame is not None:  # the file is a film, of which the run keeps the picture
+        return _stored_input(run, sample, geometry, errors)
     try:
         image = read_image(Path(sample.path))
         if image.shape[:2] == tuple(geometry.original):
@@ -38,6 +40,10 @@ def sample_image(run: Path, sample: Sample, errors: List[str], remarks: List[str
             errors.append(f"{error}; the input stored in the run was drawn in its place")
         else:
             remarks.append(f"{sample.path or sample.id} is gone: the input stored in the run was drawn")
+    return _stored_input(run, sample, geometry, errors)
+
+
+def _stored_input(run: Path, sample: Sample, geometry: Geometry, errors: List[str]) -> Optional[NDArray[np.uint8]]:
     if not sample.input:
         return None
     try:

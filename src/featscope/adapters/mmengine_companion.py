@@ -1,0 +1,209 @@
+"""What MMEngine's data samples tell a capture, in the hook and in a user's own script alike."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from contextlib import ExitStack
+from types import FrameType
+from typing import Mapping, NamedTuple, Optional, Sequence, Tuple, cast
+
+import torch
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from msgspec.structs import replace
+from torch import nn
+
+from featscope.adapters.mmdet_heads import HeadCall, HeadCalls, candidates_of, head_calls
+from featscope.adapters.mmengine_samples import (
+    AnnotationFrame,
+    DataSample,
+    before_normalisation,
+    boxes_of,
+    geometry_of,
+    path_of,
+    picture_of,
+    sample_id,
+)
+from featscope.capturing.calls import Methods, ModelCall
+from featscope.capturing.inputs import Known, Picture, PlainImages
+from featscope.explain.candidates import Candidates
+from featscope.explain.provenance import find_sources
+from featscope.records import Sample, Size
+
+
+def network_of(model: nn.Module) -> Tuple[nn.Module, Optional[nn.Module]]:
+    """The network inside of wrappers for ranks and for test-time augmentation, and the latter wrapper."""
+    augmenting: Optional[nn.Module] = None
+    while isinstance(model, BaseTTAModel) or is_model_wrapper(model):
+        augmenting = model if isinstance(model, BaseTTAModel) else augmenting
+        model = cast(nn.Module, model.module)
+    return model, augmenting
+
+
+class _Given(NamedTuple):
+    """What a call was given: the images, and the data samples that belong to them."""
+
+    images: object
+    samples: Sequence[DataSample]
+
+
+class _Noted(NamedTuple):
+    """What a forward made of a batch. images: as the pipeline made them, or as the network saw them if normalised."""
+
+    samples: Sequence[Sample]
+    head: Optional[HeadCall]
+    images: object
+    normalised: bool
+
+
+class MMCompanion:
+    """Reads the data samples that go through a model of MMEngine, and finds the source of each detection.
+
+    of_data_set: the images come from a data set, whose ids are believed. truth: in which frame its annotations are;
+    None where there are none. provenance: find sources. augmenting: the model for test-time augmentation around the
+    network, which runs once a view. pictures: whether to keep what the inputs look like.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        of_data_set: bool = False,
+        truth: Optional[AnnotationFrame] = None,
+        provenance: bool = False,
+        augmenting: Optional[nn.Module] = None,
+        pictures: bool = True,
+    ) -> None:
+        self._model, self._of_data_set, self._truth, self._pictures = model, of_data_set, truth, pictures
+        self._augmenting = Methods(augmenting) if augmenting is not None else None
+        self._provenance, self._listening = provenance, ExitStack()
+        self._heads = HeadCalls()
+        self._plain = PlainImages(pictures)
+        self._threads = threading.local()
+
+    def before(self, call: ModelCall) -> Optional[Known]:
+        """The images by their names; of a call without data samples what a plain model would show."""
+        if self._provenance:  # not before, as a capture may not come of it
+            self._provenance = False
+            self._heads = self._listening.enter_context(head_calls(self._model))
+        self._threads.images = None
+        self._heads.clear()
+        given = _given(call)
+        if given is None:
+            return self._plain.before(call)
+        self._threads.images = given.images
+        view = self._view()
+        samples = [
+            Sample(sample_id(one.metainfo, self._of_data_set), path_of(one.metainfo), view=view)
+            for one in given.samples
+        ]
+        if self._augmenting is not None:  # views go by the name of their image
+            samples = [one if one.id else replace(one, id=f"image{row}") for row, one in enumerate(samples)]
+        return Known(samples)
+
+    def _view(self) -> int:
+        """Which of the views that are made in one call of `test_step` is about to run."""
+        frame = self._augmenting.nearest("test_step") if self._augmenting is not None else None
+        before: Optional[FrameType] = getattr(self._threads, "augmenting", None)
+        self._threads.view = self._threads.view + 1 if frame is not None and frame is before else 0
+        self._threads.augmenting = frame
+        return int(self._threads.view)
+
+    def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
+        """Geometry, predictions and ground truth; pictures and sources when the batch is over and they are wanted."""
+        given = _given(call)
+        if given is None or len(given.samples) != len(known.samples):
+            return None
+        found = _data_samples(output)
+        predicted = found is not None and len(found) == len(known.samples)
+        read = found if found is not None and predicted else given.samples
+        size = given.images.shape[-2:] if isinstance(given.images, torch.Tensor) and given.images.dim() == 4 else None
+        padded = (int(size[0]), int(size[1])) if size is not None else None
+        try:
+            samples = [self._described(sample, one, padded, predicted) for sample, one in zip(known.samples, read)]
+        except Exception as error:  # noqa: BLE001 (a data sample may be anything, and is the user's)
+            self._warn(f"featscope cannot read the data samples of {type(self._model).__name__}: {error}")
+            return None
+        images, normalised = self._threads.images, False
+        if images is None or images is given.images:  # seen only after the data preprocessor was done with them
+            # A copy, as it is the user's to write into it before it is made a picture.
+            images = given.images.detach().clone() if isinstance(given.images, torch.Tensor) else None
+            normalised = True
+        made = _Noted(samples, self._heads.last if predicted else None, images, normalised)
+        self._threads.images = None
+        self._heads.clear()
+        return Known(samples, later=lambda: self._complete(made))
+
+    def _described(self, sample: Sample, data: DataSample, padded: Optional[Size], predicted: bool) -> Sample:
+        geometry = geometry_of(data.metainfo, padded)
+        if not predicted:
+            return replace(sample, geometry=geometry)
+        truth = None
+        if self._truth is not None:
+            resized_by = data.metainfo.get("scale_factor") if self._truth.resized else None
+            truth = boxes_of(data.get("gt_instances"), geometry if self._truth.flipped else None, resized_by)
+        return replace(
+            sample, geometry=geometry, predictions=boxes_of(data.get("pred_instances"), geometry), truth=truth
+        )
+
+    def _complete(self, made: _Noted) -> Known:
+        """The samples with the sources of their detections, and the pictures."""
+        samples = [
+            replace(sample, sources=find_sources(of_image, sample.predictions))
+            if of_image is not None and sample.predictions is not None
+            else sample
+            for sample, of_image in zip(made.samples, self._candidates(made))
+        ]
+        return Known(samples, [self._picture(made, row) for row in range(len(samples))])
+
+    def _candidates(self, made: _Noted) -> Sequence[Optional[Candidates]]:
+        """The raw outputs that the detections are of; a head that is not known costs the loop nothing."""
+        nothing = [None] * len(made.samples)
+        if made.head is None:
+            return nothing
+        try:
+            with torch.no_grad():
+                found = candidates_of(made.head, [sample.geometry for sample in made.samples])
+        except Exception as error:  # noqa: BLE001 (a head may be anything, and is the user's; the test goes on)
+            self._warn(f"featscope cannot trace the detections of this head: {error}")
+            self._listening.close()
+            self._heads = HeadCalls()
+            return nothing
+        return found if len(found) == len(made.samples) else nothing
+
+    def _picture(self, made: _Noted, row: int) -> Optional[Picture]:
+        images = made.images
+        if not self._pictures or not isinstance(images, (list, tuple, torch.Tensor)) or row >= len(images):
+            return None
+        image = images[row]
+        if made.normalised and isinstance(image, torch.Tensor) and image.dim() == 3:
+            image = before_normalisation(image, getattr(self._model, "data_preprocessor", None))
+        return picture_of(image, made.samples[row].geometry)
+
+    def _warn(self, text: str) -> None:
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._listening.close()
+        self._threads = threading.local()
+
+
+def _given(call: ModelCall) -> Optional[_Given]:
+    """Images and data samples among the arguments of `test_step(data)`, `forward(inputs, data_samples)`, ..."""
+    places = ("inputs", "data_samples")
+    named: Mapping[str, object] = {**dict(zip(places, call.arguments)), **call.named}
+    data = named.get("data")
+    if isinstance(data, Mapping):
+        named = data
+    elif isinstance(data, (list, tuple)):
+        named = dict(zip(places, data))
+    samples = next((_data_samples(named[name]) for name in (places[1], f"batch_{places[1]}") if name in named), None)
+    images = next((named[name] for name in (places[0], f"batch_{places[0]}") if name in named), None)
+    return _Given(images, samples) if samples else None
+
+
+def _data_samples(value: object) -> Optional[Sequence[DataSample]]:
+    """A list of data samples; None for everything else, as the losses of a training."""
+    if not isinstance(value, (list, tuple)) or not value:
+        return None
+    return value if all(isinstance(getattr(one, "metainfo", None), Mapping) for one in value) else None
