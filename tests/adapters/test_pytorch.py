@@ -5,6 +5,7 @@ import torch
 from adapters.contract import DetectorContract
 from torch import nn
 
+from featscope.adapters.images import capture_images
 from featscope.adapters.opening import open_detector
 from featscope.errors import BadOptionError, CaptureError, UnknownNameError
 
@@ -78,3 +79,58 @@ def test_a_checkpoint_is_loaded_whole(tmp_path):
 def test_an_option_without_use_is_no_silence(name, options, words):
     with pytest.raises(BadOptionError, match=words):
         open_detector(name, **options)
+
+
+def make_grey():
+    return nn.Sequential(nn.Conv2d(1, 4, 3))
+
+
+def make_half():
+    return nn.Sequential(nn.Conv2d(3, 4, 3)).bfloat16()
+
+
+def make_many_channels():
+    return nn.Sequential(nn.Conv2d(8, 4, 3))
+
+
+class TakesADict(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.modules = []  # PyTorch's own name
+
+    def forward(self, batch):
+        return self.conv(batch["image"])
+
+
+def make_with_a_dict():
+    return TakesADict()
+
+
+@pytest.mark.parametrize("factory", ["make_grey", "make_half"])
+def test_what_the_weights_say_of_the_input(factory, tmp_path):
+    from adapters.contract import write_images
+
+    from featscope.store.reader import open_run
+
+    detector = open_detector(f"adapters.test_pytorch:{factory}", input_size=(32, 48))
+    capture_images(detector, write_images(tmp_path), tmp_path / "run", None)
+    assert [m.record.shape for m in open_run(tmp_path / "run").maps] == [[1, 4, 30, 46]] * 2
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        ("make_many_channels", "takes 8 channels, an image has 3; feed it in a script"),
+        (
+            "make_with_a_dict",
+            r"TakesADict cannot be run on a batch of images \(1, 3, 32, 48\): IndexError.*in a script",
+        ),
+    ],
+)
+def test_inputs_that_cannot_be_known_are_one_line(factory, words, tmp_path):
+    from adapters.contract import write_images
+
+    detector = open_detector(f"adapters.test_pytorch:{factory}", input_size=(32, 48))
+    with pytest.raises((BadOptionError, CaptureError), match=words):
+        capture_images(detector, write_images(tmp_path), tmp_path / "run", None)

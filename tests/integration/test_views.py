@@ -118,8 +118,8 @@ def test_boxes_and_maps_of_a_flipped_view_lie_on_the_image_as_it_is(yolox):
             for m in opened.maps
             if m.record.samples == [sample.id] and m.record.level == 0
         ]  # fmt: skip
-        assert np.corrcoef(heats[0].ravel(), heats[1].ravel())[0, 1] > 0.8
-        assert np.corrcoef(heats[0].ravel(), heats[1][:, ::-1].ravel())[0, 1] < 0.7
+        assert np.corrcoef(heats[0].ravel(), heats[1].ravel())[0, 1] > 0.7
+        assert np.corrcoef(heats[0].ravel(), heats[1][:, ::-1].ravel())[0, 1] < 0.3
 
 
 ROTATED = """
@@ -137,7 +137,7 @@ class FirstView(BaseTTAModel):
     def merge_preds(self, views):
         for of_image in views:
             for one in of_image:
-                one.pred_instances.bboxes.tensor.zero_()  # a merge may write into its views
+                one.pred_instances.bboxes.zero_()  # a merge may write into its views
         return [of_image[0] for of_image in views]
 
 
@@ -146,7 +146,7 @@ cfg = Config.fromfile("{config}")
 cfg.model = dict(type="FirstView", module=cfg.model)
 meta = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
 load, resize = cfg.test_dataloader.dataset.pipeline[:2]
-resize.scale = (512, 512)
+resize.scale = (1024, 1024)
 flips = [dict(type="mmdet.RandomFlip", prob=1.0 if way else 0.0, direction=way or "horizontal")
          for way in ("", "horizontal", "vertical", "diagonal")]
 cfg.test_dataloader.dataset.pipeline = [load, resize, dict(type="mmdet.LoadAnnotations", with_bbox=True, box_type="qbox"),
@@ -184,9 +184,9 @@ def test_rotated_boxes_of_views_flipped_in_every_way(mmrotate_root, tmp_path):
         sample = opened.samples[f"P0248_view{view}"]
         assert sample.geometry.flip == flip
         assert all(len(found) == 1 for found in sample.sources)
-        own = rotated_corners(np.array(sample.predictions.boxes))
-        apart = [min(_apart(box, other) for other in own) for box in wanted[confident]]
-        assert np.median(apart) < 6, f"pixels, {flip}"
+        own = rotated_corners(np.array(sample.predictions.boxes)).mean(1)
+        apart = [np.abs(own - box.mean(0)).max(1).min() for box in wanted[confident]]
+        assert np.median(apart) < 15, f"pixels, {flip}"  # the network does not see quite the same
         true = rotated_corners(np.array(sample.truth.boxes))
         assert max(min(_apart(box, other) for other in true) for box in truth) < 0.1
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from featscope.adapters.detector import (
-    RANDOM,
     Detected,
     Detector,
     Item,
@@ -22,6 +21,7 @@ from featscope.adapters.detector import (
     to_original,
     versions,
 )
+from featscope.adapters.weights import load_checkpoint
 from featscope.demo.detector import S2ANetMini, prepare, suppress
 from featscope.demo.scenes import CLASSES
 from featscope.explain.candidates import CandidateLevel, Candidates
@@ -75,10 +75,12 @@ class DemoDetector(Detector):
 
 
 def open_detector(opening: Opening) -> Detector:
-    """The detector with its own weights, or 'random' ones."""
+    """The detector with its own weights, 'random' ones, or those of a checkpoint."""
     refuse_unused(opening, input_size="its input is 512", preprocess="as it is", config_options="it has no config")
     torch.manual_seed(opening.seed)
-    model = S2ANetMini() if opening.checkpoint == RANDOM else S2ANetMini.trained()
+    model = S2ANetMini() if opening.checkpoint else S2ANetMini.trained()
+    if opening.checkpoint:
+        load_checkpoint(model, opening.checkpoint, opening.trusted)
     info = RunInfo(
         model="S2ANetMini",
         config="demo",

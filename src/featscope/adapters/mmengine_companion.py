@@ -140,7 +140,11 @@ class MMCompanion:
         truth = None
         if self._truth is not None:
             resized_by = data.metainfo.get("scale_factor") if self._truth.resized else None
-            truth = boxes_of(data.get("gt_instances"), geometry if self._truth.flipped else None, resized_by)
+            mirror = geometry if self._truth.flipped else None
+            if mirror is not None and not self._truth.resized:
+                # Loaded behind the resizing in pixels of the original, and mirrored where the resized image ends.
+                mirror = replace(mirror, original=mirror.resized)
+            truth = boxes_of(data.get("gt_instances"), mirror, resized_by)
         return replace(
             sample, geometry=geometry, predictions=boxes_of(data.get("pred_instances"), geometry), truth=truth
         )

@@ -42,6 +42,7 @@ class ScriptCapture:
         self.written: Optional[Written] = None
         self.missed: Optional[FeatscopeError] = None
         self.failures: List[str] = []
+        self.remarks: List[str] = []
         self._session: Optional[Capture] = None
         self._restore: Callable[[], None] = lambda: None
         self._calling = threading.local()
@@ -62,7 +63,7 @@ class ScriptCapture:
             session, self._session = self._session, None
             session.close(failed=not finished)
             self.written = session.written
-            self.failures = list(session.failures)
+            self.failures, self.remarks = list(session.failures), list(session.remarks)
 
     def _watch(self, _torch: ModuleType) -> None:
         """Look at every module that is called from outside of all others, until it is the one."""

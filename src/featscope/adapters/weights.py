@@ -22,7 +22,8 @@ def load_checkpoint(model: torch.nn.Module, path: str, trusted: bool = False) ->
     if path == RANDOM:
         return
     weights = read_weights(path, trusted)
-    own = model.state_dict()
+    # Not by the model's own attribute: a model may use PyTorch's names for something else.
+    own = torch.nn.Module.state_dict(model)
     missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
     other = [name for name in own if name in weights and own[name].shape != weights[name].shape]
     if missing or other:
@@ -36,7 +37,7 @@ def load_checkpoint(model: torch.nn.Module, path: str, trusted: bool = False) ->
             f"{path} does not fit the model: of {len(own)} tensors {len(missing)} are missing and {len(other)} "
             f"have another shape{example}; name the model or config that the checkpoint was trained with"
         )
-    model.load_state_dict(weights, strict=False)
+    torch.nn.Module.load_state_dict(model, weights, strict=False)
 
 
 def read_weights(path: str, trusted: bool = False) -> Dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import List, Optional
 
 import typer
@@ -42,6 +43,7 @@ for verb in (demo, layers, capture, run, list, render, heat, explain, check):
 
 def main(arguments: Optional[List[str]] = None) -> None:
     """Run the command line; errors that featscope foresaw are one line, and exit code 1."""
+    warnings.filterwarnings("ignore", message="featscope: ")  # remarks are printed as notes at the end
     try:
         app(arguments, standalone_mode=True)
     except FeatscopeError as error:

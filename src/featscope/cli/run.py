@@ -70,6 +70,8 @@ def run(
     if capture.written is not None:
         unfinished = f"; the script ended with {code}, so the run is unfinished" if code else ""
         typer.echo(f"featscope: {capture.written}{unfinished}; draw them: featscope heat {output}", err=True)
+        for text in capture.remarks:
+            remark(text)
         for failure in capture.failures:
             complain(failure)
             code = code or 1
