@@ -224,7 +224,9 @@ def test_a_plain_script_keeps_its_input_pictures(tmp_path):
 
 def test_a_layer_that_gives_nothing_costs_the_script_nothing_but_the_exit_code(tmp_path):
     words = METHODS.replace("return self.stem(x)", "self.text(x); return self.stem(x)")
-    words = words.replace("class Net", "class Text(nn.Module):\n    def forward(self, x):\n        return 'a'\nclass Net")
+    words = words.replace(
+        "class Net", "class Text(nn.Module):\n    def forward(self, x):\n        return 'a'\nclass Net"
+    )
     words = words.replace("self.stem, ", "self.text, self.stem, ").replace("nn.Conv2d(3, 4", "Text(), nn.Conv2d(3, 4")
     done = run(tmp_path, words + "net(images); print('done')", options=("-l", "text", "-l", "head"), check=False)
     assert "done" in done.stdout

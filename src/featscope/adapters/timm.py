@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Dict
+
 import timm
 import torch
+from timm.data.config import resolve_model_data_config
 
 from featscope.adapters.detector import Detector, Opening, need_checkpoint, refuse_unused, versions
 from featscope.adapters.preprocessing import Preprocessing
@@ -20,13 +23,13 @@ def open_detector(opening: Opening) -> Detector:
         raise unknown_name("timm model", opening.target, timm.list_models(), "timm.list_models()")
     checkpoint = need_checkpoint(opening)
     torch.manual_seed(opening.seed)
-    fitted = {"img_size": opening.input_size} if opening.input_size else {}
+    fitted: Dict[str, Any] = {"img_size": opening.input_size} if opening.input_size else {}
     try:
         model = timm.create_model(opening.target, pretrained=False, **fitted)
     except TypeError:  # convolutional networks take any size, and no argument for it
         model = timm.create_model(opening.target, pretrained=False)
     load_checkpoint(model, checkpoint, opening.trusted)
-    config = timm.data.resolve_model_data_config(model)
+    config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     info = RunInfo(
         model=type(model).__name__,
         config=f"timm:{opening.target}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import msgspec
 import torch
@@ -22,10 +22,11 @@ from featscope.adapters.detector import (
     versions,
 )
 from featscope.adapters.transformers_folder import inputs_of, open_folder, tokenizer_of
-from featscope.adapters.transformers_images import PIXELS, Placed, ProcessedImages, first_line
+from featscope.adapters.transformers_images import PIXELS, Placed, ProcessedImages
 from featscope.adapters.transformers_script import finds_boxes, scores_of
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.layers import parameters_of, select
+from featscope.capturing.remarks import first_line
 from featscope.capturing.session import LayerInput
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError
 from featscope.explain.candidates import CandidateLevel, Candidates
@@ -33,8 +34,7 @@ from featscope.records import RunInfo, Size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-    from transformers.utils import ModelOutput
-
+    from transformers.utils.generic import ModelOutput
 
 
 _SCORE = 0.5  # transformers' own threshold
@@ -63,7 +63,7 @@ class TransformersModel(Detector):
     """
 
     def __init__(self, model: PreTrainedModel, images: ProcessedImages, info: RunInfo, folder: Path) -> None:
-        super().__init__(model.eval(), info)
+        super().__init__(nn.Module.eval(model), info)
         self._images = images
         self._takes = frozenset(inputs_of(type(model)))
         self._text: Features = {}
@@ -138,10 +138,16 @@ class TransformersDetector(TransformersModel):
     traceable = True
 
     def __init__(
-        self, model: PreTrainedModel, images: ProcessedImages, info: RunInfo, folder: Path, score: Optional[float]
+        self,
+        model: PreTrainedModel,
+        images: ProcessedImages,
+        info: RunInfo,
+        folder: Path,
+        decode: Callable[..., List[Features]],
+        score: Optional[float],
     ) -> None:
         super().__init__(model, images, info, folder)
-        self._score = _SCORE if score is None else score
+        self._decode, self._score = decode, _SCORE if score is None else score
         names = [layer.name for layer in select(model, ["**"])]
         self.layer_to_explain = next(name for name in (*_LAYERS, names[0]) if name in names)
 
@@ -152,19 +158,17 @@ class TransformersDetector(TransformersModel):
             raise CaptureError(f"{self.info.model} gave {', '.join(output)}, and neither logits nor pred_boxes")
         sizes = [item.inputs.size for item in items]
         with torch.no_grad():
-            kept = self._images.processor.post_process_object_detection(output, self._score, target_sizes=sizes)
+            kept = self._decode(output, self._score, target_sizes=sizes)
         found = []
         for index, (item, rows, placed) in enumerate(zip(items, kept, self.places(items))):
             values = {name: tensor.detach().float().cpu().numpy() for name, tensor in rows.items()}
             predictions = boxes_on_original("xyxy", values["boxes"], values["scores"], values["labels"])
-            sample = msgspec.structs.replace(
-                item.sample, geometry=placed and placed.geometry, predictions=predictions
-            )
-            found.append(Detected(sample, self._queries(output, index, sizes[index]) if candidates else None))
+            sample = msgspec.structs.replace(item.sample, geometry=placed and placed.geometry, predictions=predictions)
+            raw = self._queries(output.logits[index], output.pred_boxes[index], sizes[index]) if candidates else None
+            found.append(Detected(sample, raw))
         return found
 
-    def _queries(self, output: ModelOutput, index: int, original: Size) -> Candidates:
-        logits, boxes = output.logits[index], output.pred_boxes[index]
+    def _queries(self, logits: torch.Tensor, boxes: torch.Tensor, original: Size) -> Candidates:
         height, width = original
         corners = torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
         corners = corners * corners.new_tensor([width, height, width, height])
@@ -178,7 +182,7 @@ def _sampling_points(call: ModelCall) -> Optional[torch.Tensor]:
     return None
 
 
-def _text_for(folder: Path) -> tuple[Features, str]:
+def _text_for(folder: Path) -> Tuple[Features, str]:
     """What a model that is asked by text is asked, and a remark on it."""
     tokenizer = tokenizer_of(folder)
     if tokenizer is not None:
@@ -197,22 +201,22 @@ def open_detector(opening: Opening) -> Detector:
     folder = Path(opening.target)
     found = open_folder(opening)
     kind, config = type(found.model), found.model.config
-    boxes = finds_boxes(found.model) and hasattr(found.processor, "post_process_object_detection")
+    decode = getattr(found.processor, "post_process_object_detection", None) if finds_boxes(found.model) else None
     labels = getattr(config, "id2label", None) or {}
     info = RunInfo(
         model=kind.__name__,
         config=f"transformers:{opening.target}",
         checkpoint=found.checkpoint,
-        classes=[str(labels.get(index, index)) for index in range(config.num_labels)] if boxes else [],
+        classes=[str(labels.get(index, index)) for index in range(config.num_labels or 0)] if decode else [],
         versions=versions("transformers"),
     )
     images = ProcessedImages(found.processor)
-    if opening.score_threshold is not None and not boxes:
+    if opening.score_threshold is not None and decode is None:
         raise BadOptionError(f"--score-threshold has no use with {opening.target}: a {kind.__name__} finds no boxes")
-    detector = (
-        TransformersDetector(found.model, images, info, folder, opening.score_threshold)
-        if boxes
-        else TransformersModel(found.model, images, info, folder)
-    )
+    detector: TransformersModel
+    if decode is not None:
+        detector = TransformersDetector(found.model, images, info, folder, decode, opening.score_threshold)
+    else:
+        detector = TransformersModel(found.model, images, info, folder)
     detector.remarks = [*detector.remarks, *found.remarks]
     return detector

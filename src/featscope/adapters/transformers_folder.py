@@ -1,4 +1,4 @@
-"""A folder that `save_pretrained` wrote, loaded by the library itself: no download, no code of the folder, no pickle."""
+"""A folder of `save_pretrained`, loaded by the library itself: no download, no code of the folder, no pickle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickle
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Type
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from featscope.adapters.detector import RANDOM, Opening
-from featscope.adapters.transformers_images import PIXELS, first_line, quiet
+from featscope.adapters.transformers_images import PIXELS, quiet
 from featscope.adapters.weights import read_weights
+from featscope.capturing.remarks import first_line
 from featscope.errors import BadOptionError, CaptureError
 from featscope.records import Size
 
@@ -105,7 +106,7 @@ def _config(folder: Path) -> PreTrainedConfig:
     except Exception as error:
         raise CaptureError(f"{folder}/config.json cannot be read: {first_line(error)}") from error
     for part in (config, getattr(config, "backbone_config", None)):
-        if hasattr(part, "use_pretrained_backbone"):  # its weights are in the folder, or nowhere
+        if part is not None and hasattr(part, "use_pretrained_backbone"):  # its weights are in the folder, or nowhere
             part.use_pretrained_backbone = False
     return config
 
@@ -142,9 +143,9 @@ def _load(
     own = place.parent == folder and place.name in _WEIGHTS and not (trusted and place.name == _WEIGHTS[2])
     weights = None if own else read_weights(checkpoint, trusted)
     described = f"the {kind.__name__} that {folder}/config.json describes"
-    load = kind.from_pretrained
-    if config.model_type == "timm_backbone":  # whose own takes the folder for the name of a model to download
-        load = partial(transformers.PreTrainedModel.from_pretrained.__func__, kind)
+    # TimmBackbone's own takes the folder for the name of a model to download.
+    loader = super(kind, kind) if config.model_type == "timm_backbone" else kind
+    load: Callable[..., Tuple[PreTrainedModel, Dict[str, Set[Any]]]] = loader.from_pretrained  # type: ignore[assignment]
     try:
         model, found = load(
             str(folder) if own else None,
@@ -165,7 +166,8 @@ def _load(
     except Exception as error:
         raise CaptureError(f"{checkpoint} cannot be loaded into {described}: {first_line(error)}") from error
     missing = sorted(name for name in found["missing_keys"] if not name.endswith("num_batches_tracked"))
-    other = [f"{name} is {tuple(there)} and not {tuple(here)}" for name, there, here in sorted(found["mismatched_keys"])]
+    mismatched = sorted(found["mismatched_keys"])
+    other = [f"{name} is {tuple(there)} and not {tuple(here)}" for name, there, here in mismatched]
     if missing or other:
         example = f"{len(missing)} tensors are missing" if missing else f"{len(other)} tensors have another shape"
         some = ", ".join((missing or other)[:3]) + (", ..." if len(missing or other) > 3 else "")

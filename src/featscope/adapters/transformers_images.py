@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from featscope.adapters.detector import Picture
 from featscope.capturing.inputs import picture_of
+from featscope.capturing.remarks import first_line
 from featscope.errors import BadOptionError, CaptureError
 from featscope.records import Geometry, Size
 
@@ -78,8 +79,7 @@ class ProcessedImages:
         for kind in (np.float32, np.uint8):
             try:
                 seen, black, white = (
-                    self._values([draw(size).astype(kind) for size in sizes])
-                    for draw in (_coordinates, _black, _white)
+                    self._values([draw(size).astype(kind) for size in sizes]) for draw in (_coordinates, _black, _white)
                 )
             except Exception:  # noqa: BLE001 (not a processor of such pictures: nothing is known)
                 continue
@@ -117,12 +117,6 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    text = str(error).strip().split("\n")[0].strip()
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
 def _coordinates(size: Size) -> Array:

@@ -42,7 +42,8 @@ def finds_boxes(model: nn.Module) -> bool:
 
 def scores_of(logits: torch.Tensor, model: nn.Module) -> torch.Tensor:
     """The score of each class (..., classes) that logits mean: with a last one for 'no object', or without."""
-    if logits.shape[-1] == model.config.num_labels + 1:
+    labels: int = getattr(model.config, "num_labels")  # noqa: B009 (which attributes a config has, its class decides)
+    if logits.shape[-1] == labels + 1:
         return logits.softmax(-1)[..., :-1]
     return logits.sigmoid()
 
