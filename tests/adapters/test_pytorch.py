@@ -1,5 +1,6 @@
 """Any PyTorch model, by the function that makes it."""
 
+import numpy as np
 import pytest
 import torch
 from adapters.contract import DetectorContract
@@ -107,30 +108,113 @@ def make_with_a_dict():
     return TakesADict()
 
 
-@pytest.mark.parametrize("factory", ["make_grey", "make_half"])
-def test_what_the_weights_say_of_the_input(factory, tmp_path):
+class TakesAListOfDicts(TakesADict):
+    def forward(self, images):
+        return [self.conv(one["image"][None]) for one in images]
+
+
+def make_with_a_list_of_dicts():
+    return TakesAListOfDicts()
+
+
+class TakesAList(TakesADict):
+    def forward(self, images):
+        if not isinstance(images, list):
+            raise TypeError("a list, please")
+        return [self.conv(one[None]) for one in images]
+
+
+def make_with_a_list():
+    return TakesAList()
+
+
+class HeadFirst(TakesADict):
+    """Its first convolution is not the first that runs."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv, self.stem = nn.Conv2d(channels, 4, 1), nn.Conv2d(3, channels, 3)
+        self.train = self.eval = None  # PyTorch's own names
+
+    def forward(self, x):
+        return self.conv(self.stem(x))
+
+
+def make_head_first():
+    return HeadFirst(8)
+
+
+def make_grey_head_first():
+    return HeadFirst(1)
+
+
+def make_pair():
+    return None, make_model()
+
+
+def run_of(factory, folder, **options):
     from adapters.contract import write_images
 
     from featscope.store.reader import open_run
 
-    detector = open_detector(f"adapters.test_pytorch:{factory}", input_size=(32, 48))
-    capture_images(detector, write_images(tmp_path), tmp_path / "run", None)
-    assert [m.record.shape for m in open_run(tmp_path / "run").maps] == [[1, 4, 30, 46]] * 2
+    detector = open_detector(f"adapters.test_pytorch:{factory}", **{"input_size": (32, 48), **options})
+    capture_images(detector, write_images(folder), folder / "run", None)
+    return open_run(folder / "run")
+
+
+@pytest.mark.parametrize("factory", ["make_grey", "make_half"])
+def test_what_the_weights_say_of_the_input(factory, tmp_path):
+    assert [m.record.shape for m in run_of(factory, tmp_path).maps] == [[1, 4, 30, 46]] * 2
+
+
+def test_grey_is_what_pillow_makes_of_the_colours(tmp_path):
+    from adapters.contract import write_images
+    from PIL import Image
+
+    image = write_images(tmp_path)[0]
+    item = open_detector("adapters.test_pytorch:make_grey").prepare(image, "grey")
+    wanted = np.asarray(Image.open(image).convert("L"))
+    assert item.inputs.shape == (1, *wanted.shape)
+    np.testing.assert_allclose(item.inputs[0].numpy() * 255, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("factory", "preprocess"),
+    [
+        ("make_with_a_dict", "input=image"),
+        ("make_with_a_list_of_dicts", "range=255, input=list:image"),
+        ("make_with_a_list", "input=list"),
+        ("make_head_first", ""),
+        ("make_grey_head_first", "colour=rgb"),
+    ],
+)
+def test_batches_in_another_form(factory, preprocess, tmp_path):
+    for found in run_of(factory, tmp_path, preprocess=preprocess).select(layer="conv"):
+        assert found.record.shape == [1, 4, 30, 46]
 
 
 @pytest.mark.parametrize(
     ("factory", "words"),
     [
         ("make_many_channels", "takes 8 channels, an image has 3; feed it in a script"),
-        (
-            "make_with_a_dict",
-            r"TakesADict cannot be run on a batch of images \(1, 3, 32, 48\): IndexError.*in a script",
-        ),
+        ("make_with_a_dict", r"batch of images \(1, 3, 32, 48\): IndexError.*input=image, or feed it in a script"),
+        ("make_with_a_list_of_dicts", "reads a dict: add --preprocess input=list:image"),
+        ("make_with_a_list", "TypeError: a list, please; for a dict add --preprocess input=KEY, for a list input=list"),
+        ("make_grey_head_first", "it was fed grey, .* add --preprocess colour=rgb"),
     ],
 )
 def test_inputs_that_cannot_be_known_are_one_line(factory, words, tmp_path):
-    from adapters.contract import write_images
+    with pytest.raises(CaptureError, match=words) as found:
+        run_of(factory, tmp_path)
+    assert "\n" not in str(found.value)
 
-    detector = open_detector(f"adapters.test_pytorch:{factory}", input_size=(32, 48))
-    with pytest.raises((BadOptionError, CaptureError), match=words):
-        capture_images(detector, write_images(tmp_path), tmp_path / "run", None)
+
+@pytest.mark.parametrize("text", ["input=", "input=list:", "input"])
+def test_a_form_without_a_key_is_refused(text):
+    with pytest.raises(BadOptionError, match="names no key"):
+        open_detector("adapters.test_pytorch:make_model", preprocess=text)
+
+
+def test_a_factory_that_gives_more_than_the_model_is_told_how():
+    with pytest.raises(BadOptionError, match=r"gave a tuple; write one .* return make_pair\(\)\[1\]"):
+        open_detector("adapters.test_pytorch:make_pair")

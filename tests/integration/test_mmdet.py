@@ -104,7 +104,7 @@ def test_images_that_are_of_no_data_set(mmdet_root, tmp_path, way):
     opened = open_run(tmp_path / "run")
     ids = ["0", "1", "2"] if way == "arrays" else ["000000000139", "000000000285", "more_000000000139"]
     assert list(opened.samples) == ids
-    assert [m.record.samples for m in opened.maps if m.record.level == 0] == (
+    assert [[sample.id for sample in m.samples] for m in opened.maps if m.record.level == 0] == (
         [ids[:2], ids[2:]] if way == "inferencer" else [[name] for name in ids]
     )
     for sample, size in zip(opened.samples.values(), [(426, 640), (640, 586), (483, 640)]):

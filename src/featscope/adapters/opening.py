@@ -16,7 +16,7 @@ ADAPTERS: Dict[str, Tuple[str, str]] = {
     "mmdet": ("featscope.adapters.mmdet", "MMDetection, MMRotate: a config (.py)"),
     "torchvision": ("featscope.adapters.torchvision", "a detector of torchvision.models.detection"),
     "ultralytics": ("featscope.adapters.ultralytics", "a model (.yaml) or weights (.pt) of Ultralytics"),
-    "transformers": ("featscope.adapters.transformers", "a folder with config.json of a DETR"),
+    "transformers": ("featscope.adapters.transformers", "a folder that save_pretrained wrote, of any model that sees"),
     "timm": ("featscope.adapters.timm", "a backbone of timm"),
     "onnx": ("featscope.adapters.onnx", "a file (.onnx), run by ONNX Runtime"),
     "pytorch": ("featscope.adapters.pytorch", "module.path:factory of any PyTorch model"),

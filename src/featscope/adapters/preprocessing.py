@@ -14,15 +14,16 @@ from featscope.errors import BadOptionError, unknown_name
 from featscope.records import Geometry, Size
 
 _FITS = ("stretch", "letterbox", "corner")
+_COLOURS = ("rgb", "bgr", "grey")
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How an image becomes an input.
 
-    fit: 'stretch' to the size; 'letterbox', centred with a border; 'corner', at the top left with a
-    border. pad: the border's grey, 0 to 255. colour: 'rgb' or 'bgr'. range: the largest value, 1 or 255.
-    mean, std: what is taken away and divided by, after that. layout: 'nchw' or 'nhwc'; '' is what the model
+    fit: 'stretch' to the size; 'letterbox', centred with a border; 'corner', at the top left with a border. pad: the
+    border's grey, 0 to 255. colour: 'rgb', 'bgr', or 'grey', the same in all channels. range: the largest value, 1 or
+    255. mean, std: what is taken away and divided by, after that. layout: 'nchw' or 'nhwc'; '' is what the model
     shows, and nchw where it shows nothing.
     """
 
@@ -55,8 +56,10 @@ class Preprocessing:
             except ValueError:
                 raise BadOptionError(f"{part!r} is no preprocessing; for example range=255, mean=0.5/0.5/0.5") from None
         made = replace(self, **changes)  # type: ignore[arg-type]
-        if made.fit not in _FITS or made.colour not in ("rgb", "bgr"):
-            raise BadOptionError(f"{text!r} is no preprocessing; fit is one of {', '.join(_FITS)}, colour rgb or bgr")
+        if made.fit not in _FITS or made.colour not in _COLOURS:
+            raise BadOptionError(
+                f"{text!r} is no preprocessing; fit is one of {', '.join(_FITS)}, colour one of {', '.join(_COLOURS)}"
+            )
         if made.layout not in ("", "nchw", "nhwc"):
             raise BadOptionError(f"layout={made.layout} is no preprocessing; type layout=nchw or layout=nhwc")
         return made
@@ -66,6 +69,8 @@ class Preprocessing:
 
         With the layout 'nhwc' the input is (H, W, 3).
         """
+        if self.colour == "grey":
+            picture = np.repeat(np.asarray(Image.fromarray(picture).convert("L"))[:, :, None], 3, 2)
         original = (picture.shape[0], picture.shape[1])
         padded = size or original
         resized = padded

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import List, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import msgspec
-import numpy as np
 import torch
-from PIL import Image
+from torch import nn
 
 from featscope.adapters.detector import (
     RANDOM,
@@ -32,51 +33,121 @@ from featscope.errors import BadOptionError, CaptureError, FeatscopeError
 from featscope.records import RunInfo, Size
 
 _OWN = "feed it in a script of your own, and capture that: featscope run -o RUN -- python SCRIPT"
+_COLOURS = 3
+
+Fed = Union[torch.Tensor, List[torch.Tensor], Dict[str, torch.Tensor], List[Dict[str, torch.Tensor]]]
+"""A batch as a model takes it."""
 
 
 class PyTorchModel(Detector):
     """A model that takes a batch of images, (N, 3, H, W). What it finds is not known; its maps are captured.
 
-    A model whose first convolution takes one channel is fed grey images, and one with half-precision weights halves.
-    size: (height, width) of its input; without one images stay as they are.
+    Inputs are of the type and on the device of the weights; a model whose first convolution takes one channel is fed
+    one, where fit has the colour 'grey'.
+    size: (height, width) of the input; without one images stay as they are. form: what the batch comes in: '' as it
+    is, 'KEY' as {KEY: batch}, 'list' as a list of images, 'list:KEY' as a list of {KEY: image}.
     """
 
-    def __init__(self, model: torch.nn.Module, info: RunInfo, fit: Preprocessing, size: Optional[Size]) -> None:
-        super().__init__(torch.nn.Module.eval(model), info)
-        self._fit, self._size = fit, size
-        self._channels = next((m.in_channels for _, m in modules_of(model) if isinstance(m, torch.nn.Conv2d)), 3)
-        self._dtype = next((p.dtype for p in parameters_of(model) if p.is_floating_point()), torch.float32)
+    def __init__(
+        self, model: nn.Module, info: RunInfo, fit: Preprocessing, size: Optional[Size], form: str = ""
+    ) -> None:
+        super().__init__(_for_testing(model), info)
+        self._fit, self._size, self._form = fit, size, form
+        weight = next((p for p in parameters_of(model) if p.is_floating_point()), torch.zeros(1))
+        self._grey = fit.colour == "grey" and _first_channels(model) == 1
+        self._device, self._dtype = weight.device, weight.dtype
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Fit an image to the input."""
         picture, sample = load_picture(image, sample_id)
-        if self._channels == 1:
-            picture = np.repeat(np.asarray(Image.fromarray(picture).convert("L"))[:, :, None], 3, 2)
         inputs, seen, geometry = self._fit(picture, self._size)
-        values = torch.from_numpy(inputs).to(self._dtype)
-        return Item(msgspec.structs.replace(sample, geometry=geometry), values[: min(3, self._channels)], seen)
+        if self._grey:
+            inputs = inputs[:1]
+        values = torch.from_numpy(inputs).to(self._device, self._dtype)
+        return Item(msgspec.structs.replace(sample, geometry=geometry), values, seen)
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
-        """Run the model; images of one batch must be of one size."""
+        """Run the model; images of one batch must be of one size. Raises `CaptureError` where it does not take them."""
         if candidates:
             raise no_candidates(self)
-        if len({item.inputs.shape for item in items}) > 1:
+        images = [item.inputs for item in items]
+        if len({image.shape for image in images}) > 1 and not self._form.startswith("list"):
             raise BadOptionError("the images of a batch have several sizes; add --input-size 512, or --batch-size 1")
-        batch = torch.stack([item.inputs for item in items])
-        if self._channels not in (1, 3):
-            raise BadOptionError(
-                f"the first convolution of {self.info.model} takes {self._channels} channels, an image has 3; {_OWN}"
-            )
         try:
-            self.model(batch)
+            self.model(_in_form(images, self._form))
         except FeatscopeError:
             raise
         except Exception as error:  # (a model may take anything, and is the user's)
             raise CaptureError(
-                f"{self.info.model} cannot be run on a batch of images {tuple(batch.shape)}: {first_line(error)}; "
-                f"if it takes something else, {_OWN}"
+                f"{self.info.model} cannot be run on a batch of images {(len(images), *images[0].shape)}: "
+                f"{first_line(error)}; {self._way_on()}"
             ) from error
         return [Detected(item.sample) for item in items]
+
+    def _way_on(self) -> str:
+        """What to type for a model that takes something else."""
+        read = "" if self._form else _form_read_by(self.model)
+        channels = _first_channels(self.model)
+        if self._grey:
+            return f"it was fed grey, as its first convolution takes it; add --preprocess colour=rgb, or {_OWN}"
+        if read:
+            return f"its forward reads a dict: add --preprocess input={read}, or {_OWN}"
+        if channels not in (1, _COLOURS):
+            return f"its first convolution takes {channels} channels, an image has {_COLOURS}; {_OWN}"
+        return f"for a dict add --preprocess input=KEY, for a list input=list; if it takes something else, {_OWN}"
+
+
+def _for_testing(model: nn.Module) -> nn.Module:
+    """A model as `eval()` leaves it; a model may use PyTorch's names, as `train`, for something else."""
+    for _, part in modules_of(model, shared=False):
+        train = type(part).train
+        part.training = False
+        if train is not nn.Module.train and "mode" in inspect.signature(train).parameters:
+            train(part, False)
+    return model
+
+
+def _in_form(images: Sequence[torch.Tensor], form: str) -> Fed:
+    kind, _, key = form.rpartition(":")
+    if form == "list":
+        return list(images)
+    if kind == "list":
+        return [{key: image} for image in images]
+    batch = torch.stack(list(images))
+    return {form: batch} if form else batch
+
+
+def _form_read_by(model: nn.Module) -> str:
+    """The form that the source of a forward shows: `batch['image']` of its argument, or of the members of it."""
+    try:
+        source = inspect.getsource(type(model).forward)
+    except (OSError, TypeError):
+        return ""
+    argument = next(iter(list(inspect.signature(type(model).forward).parameters)[1:]), "")
+    found = re.search(r"\b(\w+)\[\s*['\"](\w+)['\"]\s*\]", source)
+    if found is None:
+        return ""
+    name, key = found.groups()
+    if name == argument:
+        return key
+    return f"list:{key}" if re.search(rf"\bfor {name} in {argument}\b", source) else ""
+
+
+def _first_channels(model: nn.Module) -> int:
+    """How many channels the first convolution takes; those of an image, where there is none."""
+    return next((m.in_channels for _, m in modules_of(model) if isinstance(m, nn.Conv2d)), _COLOURS)
+
+
+def _read_form(text: str) -> Tuple[str, str]:
+    """What a user typed for the preprocessing, without input=..., and that."""
+    parts = [part.strip() for part in text.split(",")]
+    forms = [part.partition("=")[2].strip() for part in parts if part.partition("=")[0].strip() == "input"]
+    if any(not form.partition(":")[0] or form == "list:" for form in forms):
+        raise BadOptionError(
+            f"{text!r} names no key; type input=image for {{'image': batch}}, input=list, or list:image"
+        )
+    rest = [part for part in parts if part.partition("=")[0].strip() != "input"]
+    return ",".join(rest), forms[-1] if forms else ""
 
 
 def open_detector(opening: Opening) -> Detector:
@@ -88,10 +159,11 @@ def open_detector(opening: Opening) -> Detector:
         make = getattr(import_module(module), factory)
     except (ImportError, AttributeError) as error:
         raise BadOptionError(f"{opening.target!r} cannot be loaded: {error}; type module.path:factory") from None
+    preprocessing, form = _read_form(opening.preprocess)
     torch.manual_seed(opening.seed)
     model = make()
-    if not isinstance(model, torch.nn.Module):
-        raise BadOptionError(f"{opening.target}() gave a {type(model).__name__}; it must give a torch.nn.Module")
+    if not isinstance(model, nn.Module):
+        raise BadOptionError(f"{opening.target}() gave a {type(model).__name__}; {_what_to_give(model, factory)}")
     load_checkpoint(model, opening.checkpoint or RANDOM, opening.trusted)
     info = RunInfo(
         model=type(model).__name__,
@@ -99,4 +171,15 @@ def open_detector(opening: Opening) -> Detector:
         checkpoint=opening.checkpoint,
         versions=versions(),
     )
-    return PyTorchModel(model, info, Preprocessing().changed(opening.preprocess), opening.input_size)
+    # A convolution of one channel proves what it is fed; what a user typed comes behind it, and counts.
+    colour = "grey" if _first_channels(model) == 1 else "rgb"
+    fit = Preprocessing(colour=colour).changed(preprocessing)
+    return PyTorchModel(model, info, fit, opening.input_size, form)
+
+
+def _what_to_give(made: object, factory: str) -> str:
+    if isinstance(made, (tuple, list)):
+        for place, part in enumerate(made):
+            if isinstance(part, nn.Module):
+                return f"write one that gives the model alone: def model(): return {factory}()[{place}]"
+    return "it must give a torch.nn.Module"

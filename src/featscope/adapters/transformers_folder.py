@@ -7,7 +7,7 @@ import pickle
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Type
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ def open_folder(opening: Opening) -> Folder:
         torch.manual_seed(opening.seed)
         if checkpoint == RANDOM:
             # Attention that keeps its weights: asked for, they are captured; other kinds never have them.
-            model = kind._from_config(config, attn_implementation="eager")
+            model = kind._from_config(config, attn_implementation="eager")  # type: ignore[no-untyped-call, unused-ignore]
         else:
             model = _load(kind, config, checkpoint, folder, opening.trusted)
         processor, remarks = _processor(folder, config, opening.input_size)
@@ -143,9 +143,9 @@ def _load(
     own = place.parent == folder and place.name in _WEIGHTS and not (trusted and place.name == _WEIGHTS[2])
     weights = None if own else read_weights(checkpoint, trusted)
     described = f"the {kind.__name__} that {folder}/config.json describes"
-    # TimmBackbone's own takes the folder for the name of a model to download.
-    loader = super(kind, kind) if config.model_type == "timm_backbone" else kind
-    load: Callable[..., Tuple[PreTrainedModel, Dict[str, Set[Any]]]] = loader.from_pretrained  # type: ignore[assignment]
+    load: Callable[..., Any] = kind.from_pretrained
+    if config.model_type == "timm_backbone":  # whose own takes the folder for the name of a model to download
+        load = super(kind, kind).from_pretrained  # type: ignore[misc]
     try:
         model, found = load(
             str(folder) if own else None,
@@ -226,8 +226,11 @@ def _fitted(make: Callable[..., BaseImageProcessor], usual: BaseImageProcessor, 
 
 def _usual_processor(config: PreTrainedConfig) -> Optional[Type[BaseImageProcessor]]:
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+    from transformers.utils.import_utils import is_torchvision_available
 
     if type(config) not in IMAGE_PROCESSOR_MAPPING:
         return None
-    kinds = IMAGE_PROCESSOR_MAPPING[type(config)]
-    return next((k for k in (kinds.values() if isinstance(kinds, dict) else reversed(kinds)) if k is not None), None)
+    kinds: Any = IMAGE_PROCESSOR_MAPPING[type(config)]
+    named = kinds if isinstance(kinds, dict) else dict(zip(("pil", "torchvision"), kinds))
+    ways = ("torchvision", "pil") if is_torchvision_available() else ("pil",)  # as the library chooses
+    return next((named[way] for way in ways if named.get(way) is not None), None)

@@ -76,7 +76,7 @@ class ProcessedImages:
     def _measure(self, sizes: Sequence[Size]) -> List[Optional[Placed]]:
         found: List[Optional[Placed]] = [None] * len(sizes)
         # Levels between the whole ones are exact; processors that work with Pillow take whole ones only.
-        for kind in (np.float32, np.uint8):
+        for kind, rounded in ((np.float32, 0.0), (np.uint8, 1.0)):
             try:
                 seen, black, white = (
                     self._values([draw(size).astype(kind) for size in sizes]) for draw in (_coordinates, _black, _white)
@@ -84,7 +84,7 @@ class ProcessedImages:
             except Exception:  # noqa: BLE001 (not a processor of such pictures: nothing is known)
                 continue
             if seen.ndim == 4 and seen.shape[1] == 3 and len(seen) == len(sizes) and seen.shape == white.shape:
-                found = [_read(size, *values) for size, *values in zip(sizes, seen, black, white)]
+                found = [_read(*one, rounded) for one in zip(sizes, seen, black, white)]
             if all(found):
                 break
         return found
@@ -109,14 +109,14 @@ def quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call, unused-ignore]
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def _coordinates(size: Size) -> Array:
@@ -136,8 +136,11 @@ def _white(size: Size) -> Array:
     return np.full((*size, 3), _WHITE, np.float32)
 
 
-def _read(original: Size, seen: Array, black: Array, white: Array) -> Optional[Placed]:
-    """What processed pictures (3, H, W) of coordinates, of black and of white show."""
+def _read(original: Size, seen: Array, black: Array, white: Array, rounded: float) -> Optional[Placed]:
+    """What processed pictures (3, H, W) of coordinates, of black and of white show.
+
+    rounded: by how many levels a processor may have rounded them.
+    """
     contrast = (white - black).min(0)
     inside = contrast > contrast.max() / 2  # padding is the same in both
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
@@ -148,9 +151,9 @@ def _read(original: Size, seen: Array, black: Array, white: Array) -> Optional[P
     if not inside[part[1:]].all():
         return None
     levels = (seen[part] - black[part]) / (white[part] - black[part]) * _WHITE
-    down = _side(levels[1].T, original[0])
+    down = _side(levels[1].T, original[0], rounded)
     for bgr in (False, True):
-        across = _side(levels[2 if bgr else 0], original[1])
+        across = _side(levels[2 if bgr else 0], original[1], rounded)
         if down is not None and across is not None:
             crop = None if down.whole and across.whole else (down.start, across.start, down.length, across.length)
             padded = (int(seen.shape[1]), int(seen.shape[2]))
@@ -168,7 +171,7 @@ class _Side(NamedTuple):
     whole: bool
 
 
-def _side(levels: Array, length: int) -> Optional[_Side]:
+def _side(levels: Array, length: int, rounded: float) -> Optional[_Side]:
     """What the levels (lines, cells) along a side of so many pixels show; None where they are no straight line."""
     lines, cells = levels.shape
     # A resize looks over its edges; what else happens there (mirrored borders) shows where the line ends.
@@ -179,7 +182,7 @@ def _side(levels: Array, length: int) -> Optional[_Side]:
         return None
     scale = length / _WHITE
     first, last = (start - slope / 2) * scale, (start + slope * (cells - 0.5)) * scale
-    tolerance = max(1.0, slope * scale) / 2
+    tolerance = max(1.0, slope * scale) / 2 + rounded * scale
     if first < -tolerance or last > length + tolerance:
         return None
     if first < tolerance and last > length - tolerance:

@@ -29,6 +29,11 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> O
     return ScriptModel(model, DetectionCompanion(model), info)
 
 
+def companion_of(model: nn.Module, pictures: bool) -> Optional[DetectionCompanion]:
+    """The companion of a model for object detection; None for other models."""
+    return DetectionCompanion(model, pictures) if finds_boxes(model) else None
+
+
 def finds_boxes(model: nn.Module) -> bool:
     """Whether a model is one of the library's for object detection: logits and boxes of queries, a class each."""
     library = sys.modules.get("transformers.modeling_utils")
@@ -37,7 +42,8 @@ def finds_boxes(model: nn.Module) -> bool:
     from transformers import AutoModelForObjectDetection
 
     mapping = AutoModelForObjectDetection._model_mapping
-    return type(model.config) in mapping and isinstance(model, mapping[type(model.config)])
+    kind = mapping.get(type(model.config), None)
+    return isinstance(model, kind) if isinstance(kind, type) else False
 
 
 def scores_of(logits: torch.Tensor, model: nn.Module) -> torch.Tensor:
@@ -49,10 +55,13 @@ def scores_of(logits: torch.Tensor, model: nn.Module) -> torch.Tensor:
 
 
 class DetectionCompanion:
-    """Of the images' files nothing is known: they are numbered, and boxes come in pixels of the resized image."""
+    """Of the images' files nothing is known: they are numbered, and boxes come in pixels of the resized image.
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
+    pictures: whether to keep what the inputs look like.
+    """
+
+    def __init__(self, model: nn.Module, pictures: bool = True) -> None:
+        self._model, self._pictures = model, pictures
 
     def before(self, call: ModelCall) -> Optional[Known]:
         """The images, without their padding."""
@@ -66,7 +75,7 @@ class DetectionCompanion:
         for index, image in enumerate(values):
             height, width = padded if mask is None else _size(mask[index], padded)
             samples.append(Sample("", geometry=Geometry((height, width), (height, width), padded)))
-            pictures.append(picture_of(image[:, :height, :width]))
+            pictures.append(picture_of(image[:, :height, :width]) if self._pictures else None)
         return Known(samples, pictures)
 
     def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:

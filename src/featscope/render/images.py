@@ -25,7 +25,7 @@ def sample_image(run: Path, sample: Sample, errors: List[str], remarks: List[str
     geometry = sample.geometry
     if geometry is None:
         return None
-    if sample.frame is not None:  # the file is a film, of which the run keeps the picture
+    if sample.frame is not None or not sample.path:  # a film's frame, an array: the run keeps the picture
         return _stored_input(run, sample, geometry, errors)
     try:
         image = read_image(Path(sample.path))
@@ -39,7 +39,7 @@ def sample_image(run: Path, sample: Sample, errors: List[str], remarks: List[str
         if sample.path and os.path.exists(sample.path):  # unlike Path's, false for a name that no file can have
             errors.append(f"{error}; the input stored in the run was drawn in its place")
         else:
-            remarks.append(f"{sample.path or sample.id} is gone: the input stored in the run was drawn")
+            remarks.append(f"{sample.path} is gone: the input stored in the run was drawn")
     return _stored_input(run, sample, geometry, errors)
 
 
