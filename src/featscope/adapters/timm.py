@@ -29,7 +29,7 @@ def open_detector(opening: Opening) -> Detector:
     except TypeError:  # convolutional networks take any size, and no argument for it
         model = timm.create_model(opening.target, pretrained=False)
     load_checkpoint(model, checkpoint, opening.trusted)
-    config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    config = resolve_model_data_config(model)  # type: ignore[no-untyped-call, unused-ignore]
     info = RunInfo(
         model=type(model).__name__,
         config=f"timm:{opening.target}",

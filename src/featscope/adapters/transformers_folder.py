@@ -145,7 +145,7 @@ def _load(
     described = f"the {kind.__name__} that {folder}/config.json describes"
     load: Callable[..., Any] = kind.from_pretrained
     if config.model_type == "timm_backbone":  # whose own takes the folder for the name of a model to download
-        load = super(kind, kind).from_pretrained  # type: ignore[misc]
+        load = super(kind, kind).from_pretrained  # type: ignore[misc, unused-ignore]
     try:
         model, found = load(
             str(folder) if own else None,
