@@ -134,7 +134,8 @@ class HeadFirst(TakesADict):
     def __init__(self, channels):
         super().__init__()
         self.conv, self.stem = nn.Conv2d(channels, 4, 1), nn.Conv2d(3, channels, 3)
-        self.train = self.eval = None  # PyTorch's own names
+        self.drop = nn.Dropout()
+        self.train = self.eval = self.children = self.state_dict = self.load_state_dict = None  # PyTorch's own names
 
     def forward(self, x):
         return self.conv(self.stem(x))
@@ -213,6 +214,36 @@ def test_inputs_that_cannot_be_known_are_one_line(factory, words, tmp_path):
 def test_a_form_without_a_key_is_refused(text):
     with pytest.raises(BadOptionError, match="names no key"):
         open_detector("adapters.test_pytorch:make_model", preprocess=text)
+
+
+def test_a_model_that_uses_pytorchs_names_is_loaded_and_tested(tmp_path):
+    weights = nn.Module.state_dict(make_head_first())
+    torch.save(weights, tmp_path / "own.pth")
+    model = open_detector("adapters.test_pytorch:make_head_first", str(tmp_path / "own.pth")).model
+    assert not model.drop.training
+    for name, value in nn.Module.state_dict(model).items():
+        assert torch.equal(value, weights[name])
+
+
+class Frozen(nn.Module):
+    """Puts its parts into another mode than its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.kept = nn.Conv2d(3, 4, 1), nn.Dropout()
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.kept.train(True)
+        return self
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+def test_a_models_own_way_to_the_test_is_taken():
+    model = open_detector("adapters.test_pytorch:Frozen").model
+    assert (model.training, model.kept.training) == (False, True)
 
 
 def test_a_factory_that_gives_more_than_the_model_is_told_how():
