@@ -99,7 +99,7 @@ class PyTorchModel(Detector):
 
 def _for_testing(model: nn.Module) -> nn.Module:
     """A model as `eval()` leaves it; a model may use PyTorch's names, as `train`, for something else."""
-    for _, part in modules_of(model, shared=False):
+    for _, part in reversed(list(modules_of(model, shared=False))):  # the parts first: a whole may set its parts
         train = type(part).train
         part.training = False
         if train is not nn.Module.train and "mode" in inspect.signature(train).parameters:
