@@ -112,3 +112,10 @@ def test_what_is_stored_is_not_kept_again_and_other_images_are_refused():
     assert ledger.enter([Sample("c")]).rows == [0]
     with pytest.raises(BadRunError, match="batch 0 of the run holds a, now z"):
         Ledger(stored={0: ["a"]}).enter([Sample("z")])
+
+
+def test_a_second_loop_over_the_data_set_is_kept():
+    ledger = Ledger(dataset_size=2)
+    assert [ledger.enter([Sample("a", "x/a.png"), Sample("b", "x/b.png")]).rows for _ in range(2)] == [[0, 1], [0, 1]]
+    ranks = Ledger(dataset_size=2, world_size=2)
+    assert [ranks.enter([Sample("")]).rows for _ in range(2)] == [[0], []], "a sampler repeats images to fill a batch"

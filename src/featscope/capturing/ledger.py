@@ -175,7 +175,8 @@ class Ledger:
 
     def _keeps(self, place: int, sample: Sample) -> bool:
         policy, position = self._policy, place * self._world_size + self._rank
-        if self._dataset_size is not None and position >= self._dataset_size:
+        # One rank alone repeats nothing: what comes behind the data set's end is a second loop.
+        if self._world_size > 1 and self._dataset_size is not None and position >= self._dataset_size:
             return False
         if position % policy.every:
             return False
