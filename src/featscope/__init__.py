@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, List
 if TYPE_CHECKING:
     from featscope.adapters.capture import capture
     from featscope.arrays.reduce import reduce
+    from featscope.capturing.listener import tap
     from featscope.capturing.memory import MemorySink
-    from featscope.capturing.session import Capture, tap
+    from featscope.capturing.session import Capture
     from featscope.errors import FeatscopeError
     from featscope.render.heat import HeatStyle, draw_heat
     from featscope.render.mosaic import draw_mosaic
@@ -36,7 +37,7 @@ _HOMES = {
     "draw_mosaic": "render.mosaic",
     "open_run": "store.reader",
     "reduce": "arrays.reduce",
-    "tap": "capturing.session",
+    "tap": "capturing.listener",
 }
 
 __all__ = [

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 Size = Tuple[int, int]
 """(height, width) in pixels."""
 
+Picture = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+
 
 _LONGEST_SIDE = 1 << 20
 
@@ -250,7 +253,7 @@ class Sink(Protocol):
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
         """Take one array; it belongs to the sink from now on, and is filled once `captured.ready` returns."""
 
-    def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]]) -> None:
+    def put_sample(self, sample: Sample, picture: Optional[Picture]) -> None:
         """Take a sample and, if at hand, its input as (H, W, 3) RGB."""
 
     def close(self, finished: bool) -> None:

@@ -405,6 +405,33 @@ def test_nobody_watches_after_a_capture(model):
     assert calls._observers == ()
 
 
+def test_others_may_stand_in_for_the_same_method(model):
+    """Another tool puts its own function over ours, and takes it off after our capture has ended, or never."""
+    before, seen = nn.Module.__call__, []
+    try:
+        with featscope.capture(model) as first:
+            ours = nn.Module.__call__
+
+            def others(module, *arguments, **named):
+                seen.append(module)
+                return ours(module, *arguments, **named)
+
+            nn.Module.__call__ = others
+            model(X)
+        for _ in range(2):
+            with featscope.capture(model) as second:
+                model(X)
+            assert kept(second) == [(0, 0)]
+        assert kept(first) == [(0, 0)]
+        assert model in seen
+        nn.Module.__call__ = ours  # it is taken off
+        with featscope.capture(model) as third:
+            model(X)
+        assert kept(third) == [(0, 0)]
+    finally:
+        assert nn.Module.__call__ is before
+
+
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="processes cannot fork here")
 def test_a_forked_process_runs_the_model_without_the_capture(tmp_path):
     script = """

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import featscope
-from featscope.errors import CaptureError
+from featscope.errors import BadOptionError, CaptureError
 
 X = torch.arange(192.0).reshape(1, 3, 8, 8)
 
@@ -110,8 +110,9 @@ def test_inside_of_vmap_a_tensor_stands_for_several():
 )
 @pytest.mark.filterwarnings("ignore:ComplexHalf")
 def test_what_can_be_stored(give, dtype):
-    with torch.no_grad(), featscope.capture(Gives(give), ["layer"]) as session:
-        session._model(X)
+    model = Gives(give)
+    with torch.no_grad(), featscope.capture(model, ["layer"]) as session:
+        model(X)
     arrays = [array for _, array in session.sink.stored]
     assert {array.dtype for array in arrays} == {np.dtype(dtype)}
     if dtype == "float32":
@@ -120,8 +121,9 @@ def test_what_can_be_stored(give, dtype):
 
 @pytest.mark.skipif(not hasattr(torch, "float8_e4m3fn"), reason="this torch has no float8")
 def test_float8_is_stored_as_its_values():
-    with torch.no_grad(), featscope.capture(Gives(lambda x: x.to(torch.float8_e4m3fn)), ["layer"]) as session:
-        session._model(X)
+    model = Gives(lambda x: x.to(torch.float8_e4m3fn))
+    with torch.no_grad(), featscope.capture(model, ["layer"]) as session:
+        model(X)
     (array,) = session.sink["layer.layer"]
     np.testing.assert_array_equal(array, X.to(torch.float8_e4m3fn).float().numpy())
 
@@ -167,3 +169,83 @@ def test_a_companion_that_fails_is_replaced(when):
     assert len(session.sink["conv.conv2d"]) == 2
     assert [sample.id for sample in session.sink.samples] == ["0", "1"]
     assert "what Stumbles knows of the images cannot be read" in session.remarks[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("when", ["close", "later"])
+def test_a_companion_that_fails_at_the_end_loses_nothing(tmp_path, when):
+    from featscope.capturing.inputs import PlainImages
+
+    class Stumbles(PlainImages):
+        def before(self, call):
+            known = super().before(call)
+            return known._replace(later=lambda: 1 / 0) if when == "later" else known
+
+        def close(self):
+            if when == "close":
+                raise RuntimeError("no more")
+
+    model = Gives(lambda x: x)
+    with torch.no_grad(), featscope.capture(model, ["conv"], to=tmp_path / "run", companion=Stumbles()) as session:
+        for _ in range(2):
+            model(X)
+    run = featscope.open_run(tmp_path / "run")
+    assert run.info.finished
+    assert sorted(run.samples) == ["0", "1"]
+    assert len(run.maps) == 2
+    assert any("Stumbles" in remark for remark in session.remarks)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_channels_that_one_layer_lacks_end_no_model():
+    """A choice of channels that means nothing for a layer: raised, or named while the rest is stored."""
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.thin, self.wide = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 40, 1)
+
+        def forward(self, x):
+            return self.thin(x), self.wide(x)
+
+    model, policy = Two(), {"channels": "20-22"}
+    with pytest.raises(BadOptionError, match="'thin' has 4 channels"), featscope.capture(model, policy=policy):
+        model(X)
+    with torch.no_grad(), featscope.capture(model, ["*"], policy=policy, on_error="warn") as session:
+        for _ in range(2):
+            model(X)
+    assert [(c.batch, c.layer, a.shape[1]) for c, a in session.sink.stored] == [(0, "wide", 3), (1, "wide", 3)]
+    assert "'thin' has 4 channels" in session.failures[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("on_error", ["warn", "disk"])
+def test_other_images_end_the_capture_and_not_the_model(tmp_path, on_error):
+    model, ran = Gives(lambda x: x), []
+    for name in ("a", "b"):
+        with torch.no_grad(), featscope.capture(
+            model, ["conv"], to=tmp_path / "run", resume=True, on_error=on_error
+        ) as session:
+            for number in range(2):
+                session.start_batch(number, [f"{name}{number}"])
+                ran.append(model(X))
+    assert len(ran) == 4
+    assert "batch 0 of the run holds a0, now b0" in session.failures[0]
+    assert sorted(featscope.open_run(tmp_path / "run").samples) == ["a0", "a1"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_layer_lacks_is_not_said_of_one_whose_name_begins_alike():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.head2 = Layer(lambda x: None), Layer(lambda x: x.to("meta"))
+
+        def forward(self, x):
+            return self.head(x), self.head2(x)
+
+    model = Two()
+    with featscope.capture(model, ["head", "head2"], on_error="warn") as session:
+        model(X)
+    assert "'head' gave nothing that can be stored (its output holds no tensor)" in session.failures[0]
+    assert "'head2' gave nothing that can be stored (it is on the meta device" in session.failures[0]

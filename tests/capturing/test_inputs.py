@@ -42,7 +42,16 @@ def test_images_are_found(values, number, size):
 
 
 @pytest.mark.parametrize(
-    "values", [[], [torch.zeros(2, 9)], [torch.zeros(2, 50, 64)], ["text"], [None, 3], [{"ids": torch.zeros(1, 9)}]]
+    "values",
+    [
+        [],
+        [torch.zeros(2, 9)],
+        [torch.zeros(2, 50, 64)],
+        ["text"],
+        [["a cat", "a dog"]],
+        [None, 3],
+        [{"ids": torch.zeros(1, 9)}],
+    ],
 )
 def test_what_is_no_image(values):
     assert find_images(values) is None

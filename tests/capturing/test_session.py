@@ -275,7 +275,7 @@ def test_an_unknown_layer_starts_nothing(model, tmp_path):
 
 
 def test_ranks_number_batches_without_meeting(model):
-    from featscope.capturing.session import capture
+    from featscope.capturing.start import capture
 
     for rank in (0, 1):
         with capture(model, ["backbone"], rank=rank, world_size=2) as session, torch.no_grad():

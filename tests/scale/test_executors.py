@@ -33,9 +33,10 @@ class Cluster:
         import json
 
         deadline = time.time() + 60
-        while not (folder / "scheduler.json").exists() and time.time() < deadline:
-            time.sleep(0.05)
-        self.address = json.loads((folder / "scheduler.json").read_text())["address"]
+        said = folder / "scheduler.json"
+        while not (said.exists() and said.read_text().endswith("}")) and time.time() < deadline:
+            time.sleep(0.05)  # it is there before it is written
+        self.address = json.loads(said.read_text())["address"]
         self.executor = self.address.replace("tcp:", "dask:")
         for _ in range(workers):
             self.add_worker()

@@ -12,11 +12,12 @@ from typing import Callable, Optional, TypeVar, cast
 from torch import nn
 
 from featscope.adapters.companions import at_hand
-from featscope.capturing import session
+from featscope.capturing import start
 from featscope.capturing.inputs import Companion
 from featscope.capturing.layers import unwrap
+from featscope.capturing.session import Capture
 
-_Make = TypeVar("_Make", bound=Callable[..., session.Capture])
+_Make = TypeVar("_Make", bound=Callable[..., Capture])
 
 
 def companion_of(model: nn.Module, pictures: bool) -> Optional[Companion]:
@@ -34,7 +35,7 @@ def companion_of(model: nn.Module, pictures: bool) -> Optional[Companion]:
 
 def _with_companion(make: _Make) -> _Make:
     @functools.wraps(make)
-    def capture(model: nn.Module, *arguments: object, **options: object) -> session.Capture:
+    def capture(model: nn.Module, *arguments: object, **options: object) -> Capture:
         if options.get("companion") is None:
             to = options.get("to", arguments[1] if len(arguments) > 1 else None)
             options["companion"] = companion_of(unwrap(model), pictures=isinstance(to, (str, Path)))
@@ -43,4 +44,4 @@ def _with_companion(make: _Make) -> _Make:
     return cast(_Make, capture)
 
 
-capture = _with_companion(session.capture)
+capture = _with_companion(start.capture)

@@ -14,7 +14,6 @@ from featscope.adapters.detector import (
     Detector,
     Item,
     Opening,
-    Picture,
     boxes_on_original,
     load_picture,
     refuse_unused,
@@ -25,7 +24,7 @@ from featscope.adapters.weights import load_checkpoint
 from featscope.demo.detector import S2ANetMini, prepare, suppress
 from featscope.demo.scenes import CLASSES
 from featscope.explain.candidates import CandidateLevel, Candidates
-from featscope.records import Geometry, RunInfo
+from featscope.records import Geometry, Picture, RunInfo
 
 _SCORE = 0.3
 

@@ -11,23 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featscope.errors import BadOptionError, CaptureError
-from featscope.records import Boxes, Geometry, RunInfo, Sample, Sink
+from featscope.records import Boxes, Geometry, Picture, RunInfo, Sample, Sink
 from featscope.store.images import read_image
 
 if TYPE_CHECKING:
+    from featscope.capturing.listener import LayerInput
     from featscope.capturing.protocol import CaptureSession
     from featscope.capturing.reports import ModelReport
-    from featscope.capturing.session import LayerInput
     from featscope.explain.candidates import Candidates
 
 RANDOM = "random"
 """In place of a checkpoint: the weights the model starts with."""
-
-Picture = NDArray[np.uint8]
-"""(H, W, 3) RGB."""
 
 
 class Opening(NamedTuple):
@@ -111,7 +107,7 @@ class Detector:
     def capture(self, layers: Optional[Sequence[str]], to: Union[Path, Sink], **options: Any) -> CaptureSession:
         """A capture of this model, whose batches are begun and described by hand; options as of `featscope.capture`."""
         from featscope.capturing.inputs import NoCompanion
-        from featscope.capturing.session import capture
+        from featscope.capturing.start import capture
 
         return capture(
             self.model, self.patterns(layers), to, companion=NoCompanion(), inputs=self.inputs(layers), **options
@@ -129,10 +125,19 @@ class Detector:
 
     def patterns(self, layers: Optional[Sequence[str]]) -> List[str]:
         """The layers that were asked for, or all that are features."""
-        patterns = list(layers or ())
-        if not any(not pattern.startswith("!") for pattern in patterns):
-            patterns += [f"!{name}" for name in self.not_features]
+        return features_only(layers, self.not_features)
+
+
+def features_only(layers: Optional[Sequence[str]], not_features: Sequence[str]) -> List[str]:
+    """The layers that were asked for; where none was, all but those that make inputs or boxes.
+
+    >>> features_only(["neck"], ["transform"]), features_only(["!head"], ["transform"])
+    (['neck'], ['!head', '!transform'])
+    """
+    patterns = list(layers or ())
+    if any(not pattern.startswith("!") for pattern in patterns):
         return patterns
+    return [*patterns, *(f"!{name}" for name in not_features)]
 
 
 def no_candidates(detector: Detector) -> CaptureError:

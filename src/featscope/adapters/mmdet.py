@@ -16,7 +16,6 @@ from featscope.adapters.detector import (
     Detector,
     Item,
     Opening,
-    Picture,
     need_checkpoint,
     no_candidates,
     refuse_unused,
@@ -27,7 +26,7 @@ from featscope.adapters.mmengine_samples import boxes_of, geometry_of, picture_o
 from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.layers import unwrap
 from featscope.errors import BadImageError, BadOptionError, MissingPackageError
-from featscope.records import Geometry, RunInfo, Sample
+from featscope.records import Geometry, Picture, RunInfo, Sample
 
 if TYPE_CHECKING:
     from featscope.adapters.mmengine import FeatureMapHook

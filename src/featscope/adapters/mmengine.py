@@ -21,12 +21,13 @@ from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from torch import nn
 
 from featscope.adapters.companions import ScriptModel
-from featscope.adapters.detector import versions
+from featscope.adapters.detector import features_only, versions
 from featscope.adapters.mmengine_companion import MMCompanion, network_of
 from featscope.adapters.mmengine_samples import annotation_frame
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.policy import make_policy
-from featscope.capturing.session import Capture, capture
+from featscope.capturing.session import Capture
+from featscope.capturing.start import capture
 from featscope.errors import FeatscopeError, OutputError
 from featscope.records import Policy, RunInfo, Written
 from featscope.store.writer import info_name, read_info
@@ -146,10 +147,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
     after_val_epoch = after_test_epoch
 
     def _patterns(self, model: nn.Module) -> List[str]:
-        patterns = list(self.layers or ())
-        if any(not pattern.startswith("!") for pattern in patterns):
-            return patterns
-        return patterns + [f"!{name}" for name in NOT_FEATURES if hasattr(model, name)]
+        return features_only(self.layers, [name for name in NOT_FEATURES if hasattr(model, name)])
 
     def _start(self, runner: Any, dataloader: Any, folder: Path) -> None:
         self._abandon()

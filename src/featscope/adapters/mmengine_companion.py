@@ -25,10 +25,10 @@ from featscope.adapters.mmengine_samples import (
     sample_id,
 )
 from featscope.capturing.calls import Methods, ModelCall
-from featscope.capturing.inputs import Known, Picture, PlainImages
+from featscope.capturing.inputs import Known, PlainImages
 from featscope.explain.candidates import Candidates
 from featscope.explain.provenance import find_sources
-from featscope.records import Sample, Size
+from featscope.records import Picture, Sample, Size
 
 
 def network_of(model: nn.Module) -> Tuple[nn.Module, Optional[nn.Module]]:

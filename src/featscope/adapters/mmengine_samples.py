@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from msgspec.structs import replace
 
-from featscope.capturing.inputs import Picture
-from featscope.records import Boxes, Geometry, Size
+from featscope.records import Boxes, Geometry, Picture, Size
 
 Meta = Mapping[str, Any]
 """What a pipeline says of an image: img_id, img_path, ori_shape, scale_factor, flip, ..."""

@@ -28,7 +28,6 @@ from featscope.adapters.detector import (
     Detector,
     Item,
     Opening,
-    Picture,
     load_picture,
     no_candidates,
     refuse_unused,
@@ -42,7 +41,7 @@ from featscope.adapters.preprocessing import Preprocessing
 from featscope.capturing.protocol import CaptureSession
 from featscope.capturing.reports import LayerReport, ModelReport
 from featscope.errors import BadOptionError, CaptureError, unknown_name
-from featscope.records import RunInfo, Sink
+from featscope.records import Picture, RunInfo, Sink
 
 _ERRORS = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeException)
 _WIDENED = ("bfloat16", "float8", "float4", "int4", "uint4", "int2", "uint2")  # NumPy has no such types

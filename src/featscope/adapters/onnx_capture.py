@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 
 from featscope.adapters.onnx_axes import Axes
-from featscope.adapters.onnx_values import Picture, Piece, Values, pieces_of, thin
-from featscope.capturing.estimate import Footprint, refuse_what_does_not_fit
+from featscope.adapters.onnx_values import Piece, Values, pieces_of, thin
+from featscope.capturing.estimate import Room
 from featscope.capturing.ledger import Entry, Ledger
 from featscope.capturing.memory import MemorySink
 from featscope.capturing.policy import make_policy
 from featscope.capturing.remarks import Remarks
-from featscope.errors import BadOptionError, CaptureError, FeatscopeError, OutputError, unknown_name
-from featscope.records import CapturedMap, Policy, RunInfo, Sample, Sink, Size, Written, infer_stride
+from featscope.errors import BadOptionError, CaptureError, FeatscopeError, unknown_name
+from featscope.records import CapturedMap, Picture, Policy, RunInfo, Sample, Sink, Size, Written, infer_stride
 from featscope.store.files import check_folder_name, safe_name
 from featscope.store.writer import RunWriter
 
@@ -76,7 +76,7 @@ class OnnxCapture:
             self._sink = to
         stored = self._sink.stored if isinstance(self._sink, RunWriter) else {}
         self._ledger = Ledger(policy, dataset_size, stored=stored)
-        self._footprint: Optional[Footprint] = Footprint() if self._ledger.kept() is not None else None
+        self._room = Room(self._sink, self._ledger)
         self._entry: Optional[Entry] = None
         self._number: Optional[int] = None
         self._open = self._by_hand = self._ran = False
@@ -125,7 +125,7 @@ class OnnxCapture:
     def _missing(self) -> Dict[str, str]:
         """The tensors that were asked for and have no map -> why."""
         if not self._ran:
-            if self._ledger.resumes:
+            if self._ledger.stored:
                 return {}
             return {name: "no image was run" for name in self.tensors}
         if not self._asked and self._given:
@@ -193,21 +193,7 @@ class OnnxCapture:
             self._sink.put_sample(msgspec.structs.replace(self._samples[row], batch=entry.number), pictures[row])
             self._written = self._written._replace(samples=self._written.samples + 1)
         if entry.rows:
-            self._check_room(len(entry.rows))
-
-    def _check_room(self, samples: int) -> None:
-        """After the first batch: would the disk hold all that is still to come? Raises `OutputError` if not."""
-        footprint, sink = self._footprint, self._sink
-        if footprint is None or not footprint.maps:
-            return
-        self._footprint = None
-        if isinstance(sink, RunWriter):
-            try:
-                refuse_what_does_not_fit(footprint, samples, self._ledger.left(samples), sink.folder, sink.waiting)
-            except OutputError:
-                if not sink.stored:
-                    sink.discard()
-                raise
+            self._room.check(len(entry.rows))
 
     def _begin(self, samples: Sequence[Sample]) -> Entry:
         entry = self._entry = self._ledger.enter(samples, self._number)
@@ -265,8 +251,7 @@ class OnnxCapture:
         captured = CapturedMap(
             name, kind, "", level, call, batch, ids, folder, stride, reduced=thinned.reduced, channels=thinned.channels
         )
-        if self._footprint is not None:
-            self._footprint.add(captured, array)
+        self._room.add(captured, array)
         maps, size = self._written.maps + 1, self._written.bytes + array.nbytes
         self._written = self._written._replace(maps=maps, bytes=size)
         self._sink.put(captured, array)

@@ -10,9 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from featscope.adapters.detector import Picture
 from featscope.errors import BadOptionError, CaptureError, unknown_name
-from featscope.records import Size
+from featscope.records import Picture, Size
 from featscope.store.files import read_npy
 
 _FREE_SIDE = 640  # where the file leaves it open

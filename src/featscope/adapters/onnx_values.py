@@ -13,8 +13,6 @@ from featscope.errors import BadOptionError
 from featscope.records import Policy
 
 Array = NDArray[np.generic]
-Picture = NDArray[np.uint8]
-"""(H, W, 3) RGB."""
 
 WEIGHTS = ("Initializer", "Constant")
 """Kinds of tensors that no image has a part in."""

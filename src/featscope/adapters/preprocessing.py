@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featscope.adapters.detector import Picture
 from featscope.errors import BadOptionError, unknown_name
-from featscope.records import Geometry, Size
+from featscope.records import Geometry, Picture, Size
 
 _FITS = ("stretch", "letterbox", "corner")
 _COLOURS = ("rgb", "bgr", "grey")

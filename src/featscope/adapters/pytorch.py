@@ -19,7 +19,6 @@ from featscope.adapters.detector import (
     Detector,
     Item,
     Opening,
-    Picture,
     load_picture,
     no_candidates,
     refuse_unused,
@@ -30,7 +29,7 @@ from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.layers import modules_of, parameters_of
 from featscope.capturing.remarks import first_line
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError
-from featscope.records import RunInfo, Size
+from featscope.records import Picture, RunInfo, Size
 
 _OWN = "feed it in a script of your own, and capture that: featscope run -o RUN -- python SCRIPT"
 _COLOURS = 3

@@ -12,9 +12,10 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from featscope.adapters.detector import features_only
 from featscope.errors import FeatscopeError
 from featscope.records import Written
 
@@ -83,16 +84,17 @@ class ScriptCapture:
         if getattr(self._calling, "inside", False) or next(parameters_of(module), None) is None:
             return None
         session = self._session_of(module)
-        return _Outermost(self._calling) if session is None else session.begin(module, arguments, named)
+        return _Outermost(self._calling) if session is None else session.listener.begin(module, arguments, named)
 
     def _session_of(self, module: Any) -> Optional[Capture]:
         """The capture of a model that is called, if it is the one."""
         from featscope.adapters.companions import accompany
+        from featscope.capturing.calls import in_warm_up, stack
         from featscope.capturing.layers import has_layers, unwrap
-        from featscope.capturing.session import capture
+        from featscope.capturing.start import capture
 
-        frames = list(_frames())
-        if any(f.f_code.co_name == "warmup" for f in frames) or any(_makes_a_model(f) for f in frames):
+        frames = stack()
+        if in_warm_up() or any(_makes_a_model(f) for f in frames):
             return None
         owners = [f.f_locals["self"] for f in frames if "self" in f.f_locals]
         found = accompany(unwrap(_outermost(module, owners)), owners, self.provenance)
@@ -100,12 +102,9 @@ class ScriptCapture:
         if self.missed is not None:
             return None
         self._restore()
-        patterns = list(self.layers)
-        if not any(not pattern.startswith("!") for pattern in patterns):
-            patterns += [f"!{name}" for name in found.not_features]
         self._session = capture(
             found.model,
-            patterns,
+            features_only(self.layers, found.not_features),
             self.output,
             info=found.info,
             companion=found.companion,
@@ -143,14 +142,7 @@ def _outermost(module: Any, owners: Sequence[object]) -> Any:
     return module
 
 
-def _frames() -> Iterator[Any]:
-    frame = sys._getframe(1)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back  # type: ignore[assignment]
-
-
-def _makes_a_model(frame: Any) -> bool:
+def _makes_a_model(frame: FrameType) -> bool:
     if frame.f_code.co_name != "__init__":
         return False
     torch = sys.modules.get("torch")

@@ -19,7 +19,6 @@ from featscope.adapters.detector import (
     Detector,
     Item,
     Opening,
-    Picture,
     boxes_on_original,
     load_picture,
     need_checkpoint,
@@ -31,7 +30,7 @@ from featscope.adapters.detector import (
 from featscope.adapters.weights import load_checkpoint, read_weights
 from featscope.errors import unknown_name
 from featscope.explain.candidates import CandidateLevel, Candidates
-from featscope.records import Geometry, RunInfo, Size
+from featscope.records import Geometry, Picture, RunInfo, Size
 
 _TRACEABLE = (detection.faster_rcnn.FasterRCNN, detection.retinanet.RetinaNet, detection.fcos.FCOS, detection.ssd.SSD)
 

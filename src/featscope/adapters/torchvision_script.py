@@ -12,8 +12,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from featscope.adapters.companions import ScriptModel, script_info
 from featscope.adapters.detector import boxes_on_original
 from featscope.capturing.calls import ModelCall, unwatch, watch
-from featscope.capturing.inputs import Known, Picture, find_images, picture_of
-from featscope.records import Boxes, Geometry, Sample
+from featscope.capturing.inputs import Known, find_images, picture_of
+from featscope.records import Boxes, Geometry, Picture, Sample
 
 
 def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:

@@ -14,7 +14,6 @@ from featscope.adapters.detector import (
     Detector,
     Item,
     Opening,
-    Picture,
     boxes_on_original,
     load_picture,
     no_candidates,
@@ -26,11 +25,11 @@ from featscope.adapters.transformers_images import PIXELS, Placed, ProcessedImag
 from featscope.adapters.transformers_script import finds_boxes, scores_of
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.layers import parameters_of, select
+from featscope.capturing.listener import LayerInput
 from featscope.capturing.remarks import first_line
-from featscope.capturing.session import LayerInput
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError
 from featscope.explain.candidates import CandidateLevel, Candidates
-from featscope.records import RunInfo, Size
+from featscope.records import Picture, RunInfo, Size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featscope.adapters.detector import Picture
 from featscope.capturing.inputs import picture_of
 from featscope.capturing.remarks import first_line
 from featscope.errors import BadOptionError, CaptureError
-from featscope.records import Geometry, Size
+from featscope.records import Geometry, Picture, Size
 
 if TYPE_CHECKING:
     from transformers.image_processing_utils import BaseImageProcessor

@@ -12,8 +12,8 @@ from torch import nn
 from featscope.adapters.companions import ScriptModel, script_info
 from featscope.adapters.detector import boxes_on_original
 from featscope.capturing.calls import ModelCall
-from featscope.capturing.inputs import Known, Picture, picture_of
-from featscope.records import Geometry, Sample, Size
+from featscope.capturing.inputs import Known, picture_of
+from featscope.records import Geometry, Picture, Sample, Size
 
 _SCORE = 0.5  # transformers' own threshold
 

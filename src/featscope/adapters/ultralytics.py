@@ -22,7 +22,6 @@ from featscope.adapters.detector import (
     Detector,
     Item,
     Opening,
-    Picture,
     boxes_on_original,
     load_picture,
     need_checkpoint,
@@ -36,7 +35,7 @@ from featscope.adapters.weights import load_checkpoint, read_torch_file
 from featscope.capturing.layers import modules_of
 from featscope.errors import BadOptionError, CaptureError
 from featscope.explain.candidates import CandidateLevel, Candidates
-from featscope.records import Geometry, RunInfo, Size
+from featscope.records import Geometry, Picture, RunInfo, Size
 
 _SCORE = 0.25  # Ultralytics' own thresholds for prediction
 _OVERLAP = 0.7

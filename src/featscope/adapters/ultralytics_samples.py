@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-from types import FrameType
-from typing import Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple, Union, cast
+from typing import List, Mapping, Optional, Protocol, Sequence, Tuple, Union, cast
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.validator import BaseValidator
 
 from featscope.adapters.ultralytics_geometry import classifier_geometry, is_letterbox, letterbox_geometry
-from featscope.capturing.calls import ModelCall
+from featscope.capturing.calls import ModelCall, stack
 from featscope.capturing.inputs import Images
 from featscope.records import Geometry, Sample, Size
 
@@ -53,7 +51,7 @@ def feeder(call: ModelCall, images: Images) -> Tuple[Optional[Owner], Optional[L
     for value in call.values:  # a trainer's batch
         if isinstance(value, dict) and "im_file" in value:
             return None, _of_dict(value, images, trusted=False)
-    for frame in frames():
+    for frame in stack():
         name = frame.f_code.co_name
         if name not in ("stream_inference", "__call__"):
             continue
@@ -139,11 +137,3 @@ def _predicted(predictor: _Predictor, original: Size, padded: Size) -> Optional[
     target = (int(predictor.imgsz[0]), int(predictor.imgsz[1]))
     geometry = letterbox_geometry(original, padded, target)
     return geometry if is_letterbox(geometry, target, int(predictor.model.stride)) else None
-
-
-def frames() -> Iterator[FrameType]:
-    """This thread's callers, nearest first."""
-    frame: Optional[FrameType] = sys._getframe(1)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back

@@ -16,11 +16,11 @@ from ultralytics.nn.tasks import BaseModel
 from featscope.adapters.companions import ScriptModel, script_info
 from featscope.adapters.detector import boxes_on_original
 from featscope.adapters.ultralytics_geometry import view_geometry
-from featscope.adapters.ultralytics_samples import Owner, feeder, frames
-from featscope.capturing.calls import ModelCall
-from featscope.capturing.inputs import Images, Known, Picture, find_images, picture_of
+from featscope.adapters.ultralytics_samples import Owner, feeder
+from featscope.capturing.calls import ModelCall, stack
+from featscope.capturing.inputs import Images, Known, find_images, picture_of
 from featscope.capturing.layers import modules_of
-from featscope.records import Boxes, Geometry, Sample
+from featscope.records import Boxes, Geometry, Picture, Sample
 
 _FORWARD = "_predict_once"  # the network's own: once a call, with augment=True once a view
 _VIEWS = "_predict_augment"
@@ -199,4 +199,4 @@ def _picture(image: torch.Tensor, geometry: Optional[Geometry]) -> Optional[Pict
 
 def _frame_of(name: str) -> Optional[FrameType]:
     """The nearest caller of a name."""
-    return next((frame for frame in frames() if frame.f_code.co_name == name), None)
+    return next((frame for frame in stack() if frame.f_code.co_name == name), None)

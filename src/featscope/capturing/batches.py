@@ -9,17 +9,16 @@ from typing import Callable, DefaultDict, List, Optional, Sequence
 
 import torch
 from msgspec.structs import replace
-from torch import nn
 
 from featscope.capturing.batch import Batch
 from featscope.capturing.calls import Methods, ModelCall, call_of, in_warm_up, is_running
 from featscope.capturing.handover import Handover
-from featscope.capturing.inputs import Companion, Known, Picture, PlainImages, find_images
+from featscope.capturing.inputs import Companion, Known, PlainImages, find_images
 from featscope.capturing.ledger import Ledger
 from featscope.capturing.remarks import Remarks, first_line
 from featscope.capturing.speakers import Speakers
 from featscope.errors import CaptureError, FeatscopeError
-from featscope.records import Sample, Size
+from featscope.records import Picture, Sample, Size
 
 
 class ThreadCalls:
@@ -45,25 +44,16 @@ class Batches:
     `validation_step`). The end of a method is not seen: its batch ends where the next one begins.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        ledger: Ledger,
-        companion: Companion,
-        speakers: Speakers,
-        handover: Handover,
-        remarks: Remarks,
-    ) -> None:
+    def __init__(self, companion: Companion, ledger: Ledger, handover: Handover, remarks: Remarks) -> None:
         self.by_hand: Optional[Batch] = None
-        self._ledger, self._companion, self._handover, self._remarks = ledger, companion, handover, remarks
+        self._companion, self._ledger, self._handover, self._remarks = companion, ledger, handover, remarks
         self._local = threading.local()
         self._threads: List[ThreadCalls] = []
         self._lock = threading.RLock()
-        self.look_at(model, speakers)
 
-    def look_at(self, model: nn.Module, speakers: Speakers) -> None:
-        """Watch this model from now on."""
-        self._methods, self._speakers = Methods(model), speakers
+    def look_at(self, methods: Methods, speakers: Speakers) -> None:
+        """The model whose calls are asked for, by its methods, and who speaks in it."""
+        self._methods, self._speakers = methods, speakers
 
     @property
     def thread(self) -> ThreadCalls:
@@ -260,7 +250,9 @@ class Batches:
         """Nobody described a batch: what its companion knows, or who began it, is better than nothing."""
         if batch.used and not batch.described:
             known = batch.known or Known(batch.entry.samples if batch.entry is not None else ())
-            known = known.later() if known.later is not None and batch.wanted else known
+            later = known.later
+            if later is not None and batch.wanted:
+                known = self._ask(lambda _companion: later()) or known
             self.describe(batch, known.samples, known.pictures)
         for view in batch.views:
             self.describe_by_name(view)

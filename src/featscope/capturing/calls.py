@@ -55,27 +55,30 @@ class CallObserver(Protocol):
 # Module state, because there is one `torch.nn.Module` for all captures of a process.
 _observers: Tuple[CallObserver, ...] = ()
 _original: Callable[..., object] = nn.Module.__call__
+_installed = False  # whether ours is in the way of a call, perhaps below somebody else's
 _lock = threading.Lock()
 
 
 def watch(observer: CallObserver) -> None:
     """Tell an observer of every call of every module, in all threads, until `unwatch`."""
-    global _observers, _original
+    global _observers, _original, _installed
     with _lock:
-        if not _observers and nn.Module.__call__ is not _call:
+        if not _installed:
             _original = nn.Module.__call__
             nn.Module.__call__ = _call  # type: ignore[method-assign]
+            _installed = True
         _observers = (*_observers, observer)
 
 
 def unwatch(observer: CallObserver) -> None:
     """Tell it no more; does nothing for one that is not told anything."""
-    global _observers
+    global _observers, _installed
     with _lock:
         _observers = tuple(other for other in _observers if other is not observer)
-        # Where somebody else has put a function over ours meanwhile, ours stays below it and does nothing.
+        # Where somebody else has put a function over ours meanwhile, ours stays below it, for the next observer.
         if not _observers and nn.Module.__call__ is _call:
             nn.Module.__call__ = _original  # type: ignore[method-assign]
+            _installed = False
 
 
 _is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
@@ -120,7 +123,7 @@ def recomputing() -> bool:
         return _graph_task() != -1
     return any(  # an older torch
         frame.f_code.co_name in ("backward", "unpack") and frame.f_code.co_filename.endswith("checkpoint.py")
-        for frame in _stack()
+        for frame in stack()
     )
 
 
@@ -145,7 +148,7 @@ class Methods:
         A generator is passed over: what it does between two values is a call of its own (a film, frame by frame).
         """
         found = []
-        for frame in _stack():
+        for frame in stack():
             code = frame.f_code
             # The locals of a frame are asked for only where its code is the model's: they are copied then.
             if code in self._codes and frame.f_locals.get(code.co_varnames[0]) is self._model:
@@ -177,15 +180,15 @@ def _codes_of(model: nn.Module) -> FrozenSet[CodeType]:
 
 def is_running(frame: FrameType) -> bool:
     """Whether a frame is on this thread's stack."""
-    return any(one is frame for one in _stack())
+    return any(one is frame for one in stack())
 
 
 def in_warm_up() -> bool:
     """Whether a function called `warmup` runs: frameworks feed noise there to make the device ready."""
-    return any(frame.f_code.co_name == "warmup" for frame in _stack())
+    return any(frame.f_code.co_name == "warmup" for frame in stack())
 
 
-def _stack() -> List[FrameType]:
+def stack() -> List[FrameType]:
     """This thread's frames, innermost first."""
     frames: List[FrameType] = []
     frame: Optional[FrameType] = sys._getframe(1)

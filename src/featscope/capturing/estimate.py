@@ -13,9 +13,11 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.capturing.ledger import Ledger
 from featscope.errors import OutputError
-from featscope.records import CapturedMap, Sample
+from featscope.records import CapturedMap, Sample, Sink
 from featscope.store.files import size_text
+from featscope.store.writer import RunWriter
 
 
 @dataclass
@@ -68,6 +70,40 @@ class Footprint:
             wider = own.kind == "f" and dtype
             total += count * min(own.itemsize, {"float16": 2, "uint8": 1}.get(dtype, 99) if wider else 99)
         return total
+
+
+class Room:
+    """Whether the disk holds a run, from what its first batch weighs. Of other sinks, and of loops of a length that is
+    not known, nobody can tell.
+
+    sink: where the maps go. ledger: how many samples are to come.
+    """
+
+    def __init__(self, sink: Sink, ledger: Ledger) -> None:
+        self._ledger, self._footprint = ledger, Footprint()
+        self._writer = sink if isinstance(sink, RunWriter) and ledger.kept() is not None else None
+
+    def add(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
+        """A map of the first batch."""
+        if self._writer is not None:
+            self._footprint.add(captured, array)
+
+    def check(self, samples: int) -> None:
+        """The first batch, of so many samples, is over. Raises `OutputError` where the others do not fit: a run that
+        was just begun is taken back.
+        """
+        writer = self._writer
+        if writer is None or not self._footprint.maps:
+            return
+        self._writer = None
+        try:
+            refuse_what_does_not_fit(
+                self._footprint, max(1, samples), self._ledger.left(samples), writer.folder, writer.waiting
+            )
+        except OutputError:
+            if not writer.stored:
+                writer.discard()
+            raise
 
 
 def refuse_what_does_not_fit(footprint: Footprint, samples: int, left: int, folder: Path, waiting: int) -> None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import threading
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from featscope.capturing.batch import Batch, Piece
-from featscope.capturing.estimate import Footprint, refuse_what_does_not_fit
+from featscope.capturing.estimate import Room
 from featscope.capturing.folders import FolderNames
 from featscope.capturing.ledger import Ledger
 from featscope.capturing.memory import MemorySink
 from featscope.capturing.remarks import Remarks, first_line
 from featscope.capturing.thin import why_not
 from featscope.capturing.transfer import Transfer
-from featscope.errors import FeatscopeError, OutputError
-from featscope.records import Policy, Sample, Sink, Written
+from featscope.errors import FeatscopeError
+from featscope.records import Picture, Policy, Sample, Sink, Written
 from featscope.store.writer import RunWriter
 
 Named = Sequence[Tuple[str, torch.Tensor]]
@@ -28,18 +26,17 @@ class Handover:
     """Takes what layers give, and hands it to a sink.
 
     stored: the layers that were asked for and of which something was stored. refused: layers whose output, or a
-    part of it, cannot be -> why. stopped: nothing more is taken. Errors of the sink pass.
+    part of it, cannot be -> why. Errors of the sink pass; after one that stopped the capture nothing more is taken.
     """
 
     def __init__(self, sink: Sink, folders: FolderNames, policy: Policy, ledger: Ledger, remarks: Remarks) -> None:
         self.sink = sink
         self.stored: Set[str] = set()
         self.refused: Dict[str, str] = {}
-        self.stopped = False
         self._folders, self._policy, self._ledger, self._remarks = folders, policy, ledger, remarks
         self._transfer = Transfer()
         self._maps = self._samples = self._bytes = 0
-        self._footprint: Optional[Footprint] = Footprint() if ledger.kept() is not None else None
+        self._room = Room(sink, ledger)
         self._lock = threading.RLock()  # several threads may run the model
 
     @property
@@ -56,7 +53,7 @@ class Handover:
         asked: the layer that it speaks for. A tensor that cannot be copied is named, once; the model goes on.
         """
         batch.used = True
-        if self.stopped or not batch.wanted:
+        if self._remarks.stopped or not batch.wanted:
             self.stored.add(asked)  # nothing was to be stored: nothing is missing
             return []
         pieces: List[Piece] = []
@@ -81,38 +78,29 @@ class Handover:
             self._remarks.say(f"the output of {layer!r} cannot be stored: {why}")
         self.refused[layer] = why
 
+    def why_refused(self, layer: str) -> str:
+        """Why a layer's output, or that of one below it, cannot be stored; '' where it was not refused."""
+        return next((why for name, why in self.refused.items() if name == layer or name.startswith(f"{layer}.")), "")
+
     def put(self, batch: Batch, layer: str, cls: str, pieces: Sequence[Piece]) -> None:
         """Name what was taken of one call of a layer, and give it to the sink."""
         with self._lock:
             for captured, array in batch.name(layer, cls, self._folders.of(layer, cls), pieces):
-                if self.stopped:
+                if self._remarks.stopped:
                     return
-                if self._footprint is not None:
-                    self._footprint.add(captured, array)
+                self._room.add(captured, array)
                 self._maps += 1
                 self._bytes += array.nbytes
                 self.sink.put(captured, array)
 
-    def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]]) -> None:
+    def put_sample(self, sample: Sample, picture: Optional[Picture]) -> None:
         """Give a sample to the sink."""
         with self._lock:
-            if not self.stopped:
+            if not self._remarks.stopped:
                 self._samples += 1
                 self.sink.put_sample(sample, picture)
 
     def check_room(self, batch: Batch) -> None:
         """After the first batch: would the disk hold all that is still to come? Raises `OutputError` if not."""
-        footprint = self._footprint
-        if footprint is None or not footprint.maps or batch.failed or self.stopped:
-            return
-        self._footprint = None
-        if isinstance(self.sink, RunWriter):
-            samples = len(batch.entry.rows) if batch.entry is not None else 1
-            left = self._ledger.left(samples)
-            try:
-                refuse_what_does_not_fit(footprint, max(1, samples), left, self.sink.folder, self.sink.waiting)
-            except OutputError:
-                if not self.sink.stored:
-                    self.sink.discard()
-                    self.stopped = True
-                raise
+        if not (batch.failed or self._remarks.stopped):
+            self._room.check(len(batch.entry.rows) if batch.entry is not None else 1)

@@ -7,16 +7,13 @@ from typing import Callable, Iterator, NamedTuple, Optional, Protocol, Sequence,
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from featscope.capturing.calls import ModelCall
-from featscope.records import Geometry, Sample, Size
-
-Picture = NDArray[np.uint8]
-"""(H, W, 3) RGB."""
+from featscope.records import Geometry, Picture, Sample, Size
 
 _DEEPEST = 4  # dicts in lists in dicts
 _COLOURS = (1, 3, 4)
+_FILES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class Images(NamedTuple):
@@ -94,7 +91,9 @@ def _is_picture(value: object) -> bool:
     """An array (H, W, 3), a picture of Pillow, or the path of a file."""
     if isinstance(value, np.ndarray):
         return value.ndim in (2, 3)
-    return isinstance(value, str) or hasattr(value, "__fspath__") or hasattr(value, "getbands")
+    if isinstance(value, str):  # a text is none: some models are asked by text
+        return value.lower().endswith(_FILES)
+    return hasattr(value, "__fspath__") or hasattr(value, "getbands")
 
 
 def _rank(tensor: torch.Tensor) -> Tuple[bool, bool, int]:

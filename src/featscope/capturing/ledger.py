@@ -58,7 +58,7 @@ class Ledger:
                 "images; leave one out, or use one process"
             )
         self._dataset_size, self._rank, self._world_size = dataset_size, rank, world_size
-        self._stored = stored or {}
+        self.stored: Mapping[int, Sequence[str]] = stored or {}
         self._next = rank
         self._seen = self._matched = 0
         self._ids: Dict[str, str] = {}  # id -> the file of the first sample that has it
@@ -86,8 +86,8 @@ class Ledger:
             entered.append(sample)
             if self._keeps(position, sample):
                 rows.append(row)
-        if number in self._stored:
-            before, now = list(self._stored[number]), [entered[row].id for row in rows]
+        if number in self.stored:
+            before, now = list(self.stored[number]), [entered[row].id for row in rows]
             if before and named and before != now:
                 raise BadRunError(
                     f"batch {number} of the run holds {', '.join(before)}, now {', '.join(now)}: "
@@ -95,11 +95,6 @@ class Ledger:
                 )
             rows = []
         return Entry(number, entered, rows, named)
-
-    @property
-    def resumes(self) -> bool:
-        """Whether the run held batches already."""
-        return bool(self._stored)
 
     def kept(self) -> Optional[int]:
         """How many samples of the data set are kept over all ranks; None where that is not known yet."""
@@ -110,7 +105,7 @@ class Ledger:
 
     def left(self, stored: int) -> int:
         """How many samples are still to come when a rank has stored so many now, besides what the run had before."""
-        before = sum(len(names) or 1 for names in self._stored.values())
+        before = sum(len(names) or 1 for names in self.stored.values())
         return max(0, (self.kept() or 0) - (before + stored) * self._world_size)
 
     def named(self, samples: Sequence[Sample], entry: Entry) -> List[Sample]:

@@ -1,13 +1,16 @@
-"""What should be known of a capture, said once each."""
+"""What should be known of a capture: remarks, and what went wrong."""
 
 from __future__ import annotations
 
 import warnings
-from typing import List
+from contextlib import contextmanager
+from typing import Iterator, List
+
+from featscope.errors import BadRunError, FeatscopeError, OutputError
 
 
 class Remarks:
-    """Says things once: as a warning at the time, and in a list for the end.
+    """Says things once: as a warning at the time, and in a list for the end. Raises errors, or names them too.
 
     >>> remarks = Remarks()
     >>> with warnings.catch_warnings(record=True) as heard:
@@ -16,16 +19,48 @@ class Remarks:
     ...         remarks.say("the disk is slow")
     >>> remarks.said, len(heard)
     (['the disk is slow'], 1)
+
+    on_error: 'raise'; 'warn' to name errors and let the model go on; 'disk' for that, unless it is the disk that
+    fails. failures: the errors that were named. stopped: one of them ended the capture.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_error: str = "raise") -> None:
         self.said: List[str] = []
+        self.failures: List[str] = []
+        self.stopped = False
+        self._on_error = on_error
 
     def say(self, text: str) -> None:
         """Say something, if it was not said before."""
         if text not in self.said:
             self.said.append(text)
             warnings.warn(f"featscope: {text}", RuntimeWarning, stacklevel=3)
+
+    def report(self, error: FeatscopeError) -> None:
+        """Raise an error, or name it. A disk that fails, and a run of other images, end the capture then."""
+        if self._on_error == "raise" or (self._on_error == "disk" and isinstance(error, OutputError)):
+            raise error
+        if str(error) in self.failures:
+            return
+        self.failures.append(str(error))
+        if isinstance(error, (OutputError, BadRunError)):
+            self.stopped = True
+            warnings.warn(
+                f"featscope stopped capturing, the model goes on: {error}; what was stored until then is readable, "
+                "and can be resumed when that is mended",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        else:
+            warnings.warn(f"featscope: {error}", RuntimeWarning, stacklevel=3)
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Report what goes wrong in a block."""
+        try:
+            yield
+        except FeatscopeError as error:
+            self.report(error)
 
 
 def first_line(error: BaseException) -> str:
@@ -34,4 +69,4 @@ def first_line(error: BaseException) -> str:
     >>> first_line(ValueError("no channels"))
     'ValueError: no channels'
     """
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"

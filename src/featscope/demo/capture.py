@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from featscope.capturing.session import capture
+from featscope.capturing.start import capture
 from featscope.demo.detector import Detections, S2ANetMini, prepare
 from featscope.demo.metrics import average_precision
 from featscope.demo.scenes import CLASSES, Scene, draw_scene

@@ -1,0 +1,301 @@
+"""Hears the modules of a model: which of their calls matter, and what of them is handed over."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import ExitStack
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
+import torch
+from torch import nn
+
+from featscope.capturing.batch import Batch, Waiting
+from featscope.capturing.batches import Batches, ThreadCalls
+from featscope.capturing.calls import Methods, ModelCall, is_copy, recomputing, unwatch, watch
+from featscope.capturing.flatten import flatten
+from featscope.capturing.grids import TokenGrids
+from featscope.capturing.handover import Handover
+from featscope.capturing.layers import Layer, children_of, is_compiled, modules_of, unwrap
+from featscope.capturing.names import field_names
+from featscope.capturing.remarks import Remarks, first_line
+from featscope.capturing.speakers import Node, Speakers, Verdict
+from featscope.errors import CaptureError, FeatscopeError
+
+_CAN_REST = hasattr(getattr(torch, "compiler", None), "set_stance")
+"""Whether this torch can run a compiled model as it was written."""
+
+# Module state, because `tap` is called from deep inside a model that knows nothing of the capture.
+_active: List[Listener] = []
+
+
+def tap(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Capture a tensor that is no module's output; put it in a forward, it returns its argument.
+
+    >>> x = torch.zeros(1, 3, 8, 8)
+    >>> tap("attention", x) is x
+    True
+
+    Outside of a capture it does nothing.
+    """
+    for listener in _active:
+        listener.tapped(name, tensor)
+    return tensor
+
+
+class LayerInput(NamedTuple):
+    """Something that goes into a layer and is to be stored too, as `name`.
+
+    pick: finds it among the arguments of a call of `module`; None where a call does not have it.
+    """
+
+    name: str
+    module: nn.Module
+    pick: Callable[[ModelCall], Optional[torch.Tensor]]
+
+
+class Listener:
+    """Watches a model's modules, and hands over what those give that speak.
+
+    speakers: which those are. never_heard: no call of the model itself has ended yet.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[Layer],
+        speakers: Speakers,
+        batches: Batches,
+        handover: Handover,
+        *,
+        inputs: Sequence[LayerInput],
+        remarks: Remarks,
+    ) -> None:
+        self.layers, self.speakers = list(layers), speakers
+        self.never_heard = True
+        self.compiled = is_compiled(model)
+        self._model = unwrap(model)
+        self._original: Optional[nn.Module] = None  # where a copy of it runs
+        self._batches, self._handover, self._remarks, self._inputs = batches, handover, remarks, list(inputs)
+        self._lock = threading.RLock()
+        self._home = 0
+        self._entered = ExitStack()
+        self._look_at_model()
+
+    def _look_at_model(self) -> None:
+        """Note which modules of the model to watch."""
+        self._given = {id(one.module): one for one in self._inputs}
+        watched = {*self.speakers.watched(), *(id(child) for _, child in children_of(self._model)), *self._given}
+        self._modules = {id(module): module for _, module in modules_of(self._model) if id(module) in watched}
+        # A replica that DataParallel makes shares the dict of hooks with its original.
+        self._replicas = {id(module._forward_hooks): id(module) for module in self._modules.values()}
+        self._not_copies: Set[int] = set()
+        self._grids = TokenGrids(self._model)
+        self._batches.look_at(Methods(self._model), self.speakers)
+
+    def start(self) -> None:
+        """Listen, until `stop`; this thread's calls are this listener's."""
+        if self.compiled:
+            self._remarks.say("the model is compiled (torch.compile); while it is captured it runs as written")
+        try:
+            if _CAN_REST and "torch._dynamo" in sys.modules:  # a function around the model may be compiled too
+                self._entered.enter_context(torch.compiler.set_stance("force_eager"))
+            self._home = threading.get_ident()
+            watch(self)
+            self._grids.attach()
+        except BaseException:
+            self.stop()
+            raise
+        _active.append(self)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self in _active:
+            _active.remove(self)
+        unwatch(self)
+        self._grids.detach()
+        self._entered.close()
+
+    def begin(
+        self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]
+    ) -> Optional[WatchedCall]:
+        """A module of some model is called (`featscope.capturing.calls`)."""
+        key = id(module)
+        if key not in self._modules:
+            if not self.never_heard and "_is_replica" not in module.__dict__ and module is not self._original:
+                return None  # fast, as this is asked of every module of the process
+            key = self._stands_for(module)
+        if not key or self._remarks.stopped or recomputing() or self._is_anothers():
+            return None
+        thread, call = self._batches.thread, ModelCall("", arguments, named)
+        name = self.speakers.name_now(key, thread.running)
+        nodes = self.speakers.nodes(key, name)
+        try:
+            batch = self._batches.find(thread, name, nodes[0].asked if nodes else None, call)
+            if batch is None:
+                return None
+            if thread.laid is not batch:
+                thread.laid = batch
+                self._grids.start_forward()
+            again = bool(nodes) and batch.computes_again(name, call.values)
+            if key in self._given and not again:
+                self._hear_input(batch, self._given[key], call)
+        except FeatscopeError as error:
+            self._remarks.report(error)
+            return None
+        return WatchedCall(self, thread, batch, module, name=name, nodes=nodes, again=again)
+
+    def _stands_for(self, module: nn.Module) -> int:
+        """The id of the watched module of which another one is a replica, or a copy that runs in its place; or 0."""
+        if vars(module).get("_is_replica"):
+            return self._replicas.get(id(vars(module).get("_forward_hooks")), 0)
+        if module is self._original:
+            self._original = None
+            self._remarks.say(
+                "a copy of the model ran before the model itself; from here on the model's own maps are stored"
+            )
+            self._turn_to(module)
+            return id(module)
+        if not self.never_heard or type(module) is not type(self._model) or id(module) in self._not_copies:
+            return 0
+        if self._batches.thread.running or not is_copy(module, self._model):
+            self._not_copies.add(id(module))
+            return 0
+        # Ultralytics predicts with a copy, in which norms are merged into convolutions.
+        self._remarks.say("what ran is a copy of the model; its maps are stored")
+        self._original = self._model
+        self._turn_to(module)
+        return id(module)
+
+    def _turn_to(self, model: nn.Module) -> None:
+        """Watch another model of the same layers from now on."""
+        there = dict(modules_of(model))
+        ran = self.speakers.ran
+        self._grids.detach()
+        self._model = model
+        self.layers = [layer._replace(module=there.get(layer.name, layer.module)) for layer in self.layers]
+        self.speakers = Speakers(model, self.layers)
+        self.speakers.ran |= ran
+        self._look_at_model()
+        self._grids.attach()
+
+    def _is_anothers(self) -> bool:
+        """Whether this thread has a capture of its own of the same model: then its calls are not for this one."""
+        here = threading.get_ident()
+        if here == self._home:
+            return False
+        return any(other._home == here and other._model is self._model for other in _active)
+
+    def ended(self, call: WatchedCall, nodes: Sequence[Node], output: object) -> None:
+        """A watched module gave an output, and nothing around it speaks for these nodes of it."""
+        try:
+            for node in nodes:
+                self._hear(call.batch, node, call.module, output)
+            if call.is_models_own:
+                self.never_heard = False
+                self._batches.model_ended(call.thread, call.batch, output)
+                if not self.speakers.ran and self.layers:
+                    raise CaptureError(self.explain({layer.name: "" for layer in self.layers}))
+        except FeatscopeError as error:
+            self._remarks.report(error)
+
+    def failed(self, call: WatchedCall) -> None:
+        """A watched module raised."""
+        call.batch.tries_again = True
+        if call.is_models_own:
+            with self._remarks.reporting():
+                self._batches.model_failed(call.thread, call.batch)
+
+    def _hear(self, batch: Batch, node: Node, module: nn.Module, output: object) -> None:
+        with self._lock:
+            verdict = self.speakers.verdict(node)
+        if verdict is Verdict.SILENT:
+            return
+        try:
+            tensors = self._grids.lay_out(node.path, _tensors_of(node, module, output))
+        except FeatscopeError:
+            raise
+        except Exception as error:  # noqa: BLE001 (an output may be anything: it is the user's)
+            self._handover.refuse(node.path, first_line(error))
+            return
+        pieces = self._handover.take(batch, node.asked, node.path, tensors)
+        if verdict is Verdict.WAITS:
+            batch.waiting.append(Waiting(node, pieces))
+        else:
+            self._handover.put(batch, node.path, type(node.module).__name__, pieces)
+
+    def _hear_input(self, batch: Batch, given: LayerInput, call: ModelCall) -> None:
+        tensor = given.pick(call)
+        if tensor is not None:
+            pieces = self._handover.take(batch, given.name, given.name, [("", tensor)])
+            self._handover.put(batch, given.name, "input", pieces)
+
+    def explain(self, left_out: Mapping[str, str]) -> str:
+        """The error of layers that have no map: those that never ran, and why the others have none."""
+        silent = [repr(name) for name, why in left_out.items() if not why]
+        texts = [f"{name!r} gave nothing that can be stored ({why})" for name, why in left_out.items() if why][:5]
+        if silent:
+            texts.insert(0, f"{', '.join(silent[:5])} did not run, so there is nothing to capture")
+        if silent and self.compiled:
+            return (
+                f"{'; '.join(texts)}: the model is compiled (torch.compile), and compiled code cannot be watched; "
+                "capture the model before it is compiled"
+            )
+        return f"{'; '.join(texts)}; see what runs: featscope layers MODEL"
+
+    def tapped(self, name: str, tensor: torch.Tensor) -> None:
+        """`tap` was called."""
+        batch = self._batches.by_hand or self._batches.thread.batch
+        if batch is not None and not (recomputing() or self._is_anothers()):
+            with self._remarks.reporting():
+                self._handover.put(batch, name, "tap", self._handover.take(batch, name, name, [("", tensor)]))
+
+
+class WatchedCall:
+    """A watched module's call, until its end."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        thread: ThreadCalls,
+        batch: Batch,
+        module: nn.Module,
+        *,
+        name: str,
+        nodes: Sequence[Node],
+        again: bool,
+    ) -> None:
+        self.thread, self.batch, self.module = thread, batch, module
+        self._listener, self._nodes, self._again = listener, nodes, again
+        #: Whether it is the outermost call of the model itself, and no method.
+        self.is_models_own = not name and "" not in thread.running
+        thread.running.append(name)
+        for node in nodes:
+            thread.inside[node.asked] += 1
+
+    def end(self, output: object) -> None:
+        """The module gave an output."""
+        speaking = self._leave()
+        self._listener.ended(self, [] if self._again else speaking, output)
+
+    def fail(self) -> None:
+        """The module raised: it gave nothing, and what comes next in its batch may be another try."""
+        self._leave()
+        self._listener.failed(self)
+
+    def _leave(self) -> List[Node]:
+        """Take the call off the thread's list; returns the nodes that nothing around it speaks for."""
+        self.thread.running.pop()
+        for node in self._nodes:
+            self.thread.inside[node.asked] -= 1
+        return [node for node in self._nodes if node.attribute or not self.thread.inside[node.asked]]
+
+
+def _tensors_of(node: Node, module: nn.Module, output: object) -> Sequence[Tuple[str, torch.Tensor]]:
+    """The tensors of a module's output by their fields, or those that its forward keeps as an attribute."""
+    if node.attribute:
+        if not hasattr(module, node.attribute):
+            raise CaptureError(f"{node.asked!r} was not set by the forward of its layer")
+        return flatten(getattr(module, node.attribute))
+    count = len(output) if isinstance(output, (tuple, list)) else 1
+    return flatten(output, field_names(node.module, count) if count > 1 else None)
