@@ -175,6 +175,7 @@ def test_a_run_that_is_there_already_is_one_line(tmp_path):
     run(tmp_path, SCRIPT, options=("-l", "backbone"))
     again = run(tmp_path, SCRIPT, options=("-l", "backbone"), check=False)
     assert again.returncode == 1
+    assert again.stdout == "", "the script has not done anything yet"
     assert "Traceback" not in again.stderr
     assert "--resume" in again.stderr or "exists" in again.stderr
     assert len(open_run(tmp_path / "run").maps) == 3

@@ -70,6 +70,7 @@ def test_normalised_inputs_are_stretched():
     picture = picture_of(torch.tensor([[[-2.0, 0.0, 2.0]]]))
     assert picture[0, :, 0].tolist() == [0, 128, 255]
     assert picture.shape == (1, 3, 3)
+    assert picture_of(torch.tensor([[[0.0, 500.0, 1000.0]]]))[0, :, 0].tolist() == [0, 128, 255]
     assert picture_of(torch.tensor([[[float("nan"), 0.0, 1.0]]])).shape == (1, 3, 3)
 
 

@@ -58,37 +58,42 @@ def pieces_of(name: str, runs: Sequence[Values], kind: str, axes: str, without_b
     axes: those that are known. without_batch: the graph takes single images.
     """
     given = [_listed(run.found.get(name)) for run in runs]
-    why = next((why for values in given for why in (map(_why_not, values) if values else ["it is empty"]) if why), "")
+    reasons = [_why_not(value) for values in given for value in values or [None]]
+    why = next(filter(None, reasons), "")
     kept = [[np.asarray(value) for value in values if not _why_not(value)] for values in given]
     ends = np.cumsum([run.images for run in runs]).tolist()
-    spans = list(zip([0, *ends], ends))
     if kind in WEIGHTS:
         return Pieces([_piece(value, axes, 0, ends[-1]) for value in kept[0]], why)
     if without_batch and axes == "CHW":
         axes, kept = "1CHW", [[value[None] for value in values] for values in kept]
-    pieces: List[Piece] = []
+    has_rows = axes[:1] == "1" if without_batch else kind not in _NO_ROWS
+    alone = len(runs) == 1 and runs[0].images == runs[0].batch
+    same_length = len({len(values) for values in kept}) == 1
+    # Of lists of several lengths nothing says which of their elements belong together.
+    levels = [list(level) for level in zip(*kept)] if same_length else []
+    apart = [] if same_length else [(values, span) for values, span in zip(kept, zip([0, *ends], ends))]
+    pieces = [_piece(value, axes, *span) for values, span in apart for value in values]
     remark = ""
-    if len({len(values) for values in kept}) > 1:  # lists of several lengths
-        pieces = [_piece(value, axes, *span) for values, span in zip(kept, spans) for value in values]
-    for level in zip(*kept) if not pieces else ():
-        shape = level[0].shape
-        alone = len(runs) == 1 and runs[0].images == runs[0].batch
-        has_rows = axes[:1] == "1" if without_batch else kind not in _NO_ROWS
-        if alone:
-            pieces.append(_piece(level[0], axes, 0, ends[-1]))
-        elif has_rows and all(
-            value.shape[:1] == (run.batch,) and value.shape[1:] == shape[1:] for value, run in zip(level, runs)
-        ):
-            rows = [value[: run.images] for value, run in zip(level, runs)]
-            pieces.append(_piece(np.concatenate(rows), axes, 0, ends[-1]))
-        else:
-            pieces += [_piece(value, axes, *span) for value, span in zip(level, spans)]
-            if any(run.images < run.batch for run in runs):
-                remark = (
-                    f"{name!r} {shape} has no row for each image of a batch; the last batch was filled up by repeats "
-                    "of its last image, and what those gave is stored too"
-                )
+    for level in levels:
+        joined = level[0] if alone else _joined(level, runs) if has_rows else None
+        if joined is not None:
+            pieces.append(_piece(joined, axes, 0, ends[-1]))
+            continue
+        pieces += [_piece(value, axes, *span) for value, span in zip(level, zip([0, *ends], ends))]
+        if any(run.images < run.batch for run in runs):
+            remark = (
+                f"{name!r} {level[0].shape} has no row for each image of a batch; the last batch was filled up by "
+                "repeats of its last image, and what those gave is stored too"
+            )
     return Pieces(pieces, why, remark)
+
+
+def _joined(level: Sequence[Array], runs: Sequence[Values]) -> Optional[Array]:
+    """A tensor of all runs in one, without the rows that filled up a batch; None where it has no row for each image."""
+    rest = level[0].shape[1:]
+    if not all(value.shape == (run.batch, *rest) for value, run in zip(level, runs)):
+        return None
+    return np.concatenate([value[: run.images] for value, run in zip(level, runs)])
 
 
 def _piece(array: Array, axes: str, start: int, stop: int) -> Piece:

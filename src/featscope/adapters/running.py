@@ -6,6 +6,7 @@ the script does so itself.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from importlib.abc import Loader, MetaPathFinder
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 from featscope.adapters.detector import features_only
 from featscope.errors import FeatscopeError
 from featscope.records import Written
+from featscope.store.writer import info_name, run_is_there
 
 if TYPE_CHECKING:
     from featscope.capturing.calls import RunningCall
@@ -49,6 +51,9 @@ class ScriptCapture:
         self._calling = threading.local()
 
     def __enter__(self) -> ScriptCapture:
+        # Before the script has done any work; of several ranks another one may have begun the run by now.
+        if "RANK" not in os.environ and not self.options.get("resume") and (self.output / info_name(0)).exists():
+            raise run_is_there(self.output)
         if _HOME in sys.modules:
             self._watch(sys.modules[_HOME])
         else:

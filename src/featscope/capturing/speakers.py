@@ -88,9 +88,6 @@ class Speakers:
             if path == layer.name or layer.name:  # the model itself is asked for as it is, without its parts
                 self._nodes[id(module)].append(Node(layer.name, path, layer.module if path == layer.name else module))
 
-    def __contains__(self, module: int) -> bool:
-        return module in self._nodes
-
     def watched(self) -> List[int]:
         """The ids of the modules whose calls matter."""
         return list(self._nodes)

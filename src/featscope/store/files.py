@@ -90,6 +90,7 @@ def _whole_file(path: Path) -> Iterator[int]:
 
 
 def write_all(descriptor: int, data: bytes | memoryview[int]) -> None:
+    """Write all of some bytes, in as many writes as the system takes."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -193,10 +193,7 @@ class RunWriter:
                 )
             return
         if not resume:
-            raise BadRunError(
-                f"{self.folder} holds a run already; resume it (--resume), choose another folder, or remove it: "
-                f"rm -r {self.folder}"
-            )
+            raise run_is_there(self.folder)
         old = read_info(self.folder, self._info_path.name)
         refuse_other_run(self.folder, old, self._info)
         self._info = msgspec.structs.replace(self._info, started=old.started)
@@ -274,6 +271,13 @@ class RunWriter:
         # What `discard` may have to take back: it comes after the first batch or never.
         if len(self._files) < _MOST_DISCARDED:
             self._files.append(path)
+
+
+def run_is_there(folder: Path) -> BadRunError:
+    """The error of a folder that holds a run already."""
+    return BadRunError(
+        f"{folder} holds a run already; resume it (--resume), choose another folder, or remove it: rm -r {folder}"
+    )
 
 
 def refuse_other_run(folder: Path, old: RunInfo, new: RunInfo) -> None:
