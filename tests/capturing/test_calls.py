@@ -326,12 +326,14 @@ def test_a_copy_that_runs_in_the_models_place(model):
     """As Ultralytics predicts: with a copy, whose norms are merged into its convolutions."""
     runs = copy.deepcopy(model)
     runs.backbone[0].weight.data *= 2
-    with torch.no_grad(), featscope.capture(model, ["backbone"]) as session:
+    with torch.no_grad(), featscope.capture(model, ["backbone", "head"]) as session:
         runs(X)
         Net()(X)  # another model of the same kind
         runs(X)
+        model.forward = lambda x: model.backbone(x)  # the head is the copy's alone
         model(X)
         runs(X)
+    assert kept(session, "head") == [(0, 0), (1, 0)]
     assert ["copy of the model" in remark for remark in session.remarks] == [True, True]
     assert kept(session) == THREE
     with torch.no_grad():

@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from featscope.capturing.layers import select
+from featscope.capturing.layers import modules_of, select
 from featscope.errors import UnknownNameError
 
 
@@ -56,3 +56,10 @@ def test_what_a_forward_keeps_can_be_chosen():
     assert (choice.name, choice.attribute) == ("neck.output", "output")
     with pytest.raises(UnknownNameError):
         select(_model(), ["neck.outputs"])
+
+
+def test_parts_that_know_their_whole_are_no_endless_walk():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.ReLU()))
+    model[1].add_module("whole", model)
+    assert [name for name, _ in modules_of(model)] == ["", "0", "1", "1.0"]
+    assert [layer.name for layer in select(model, ["**"])] == ["0", "1", "1.0"]
