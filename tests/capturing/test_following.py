@@ -4,7 +4,7 @@ values that say themselves where they come from."""
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from featscope.capturing.following import Followed, Follower
 from featscope.capturing.readings import read
