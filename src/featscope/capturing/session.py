@@ -70,6 +70,7 @@ class Capture:
         try:
             if isinstance(self.sink, RunWriter):
                 self.sink.left_out = {**self._handover.refused, **left_out}
+                self.sink.readings = self.listener.proof.no_maps
             self.sink.close(not (failed or left_out))
         except Exception as late:
             # The block's own error is the news; one of the sink that follows from it is not.
@@ -187,7 +188,7 @@ class Capture:
         return found
 
     def _without_skipped(self, names: Sequence[str]) -> List[str]:
-        """Layers that never ran, without those that a glob found beside others that did: an optimised path skips some."""
+        """Without those that a glob found beside others that ran: an optimised path may skip some."""
         globs = {layer.name: layer.glob for layer in self.listener.layers}
         ran = {globs[name] for name in self.listener.speakers.ran if name in globs}
         skipped = [name for name in names if globs.get(name) and globs[name] in ran]
