@@ -40,7 +40,8 @@ def _std(x: torch.Tensor) -> torch.Tensor:
 
 
 def _select_max(x: torch.Tensor) -> torch.Tensor:
-    return _take_channels(x, x.sum((2, 3)).argmax(1, keepdim=True))
+    # Of each slice of its own where there are five axes, as when it is reduced afterwards.
+    return _take_channels(x, x.sum((-2, -1), keepdim=True).argmax(1, keepdim=True))
 
 
 _REDUCTIONS: Dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -51,7 +52,7 @@ _REDUCTIONS: Dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "std": _std,
     "select_max": _select_max,
 }
-# (N, C, H, W) -> (N, 1, H, W), by the names of `featscope.capturing.policy`.
+# (N, C, H, W) -> (N, 1, H, W), and (N, C, T, H, W) -> (N, 1, T, H, W), by the names of `featscope.capturing.policy`.
 
 
 class Thinned(NamedTuple):
@@ -95,8 +96,8 @@ def thin(tensor: torch.Tensor, policy: Policy, rows: Optional[Sequence[int]] = N
     >>> thin(torch.ones(1, 8, 2, 2), Policy(reduce="l2", dtype="float16")).tensor.shape
     torch.Size([1, 1, 2, 2])
 
-    rows: places of the kept samples in the batch, None for all. Channels are the second axis of four;
-    tensors of other forms keep theirs. layer: for the error.
+    rows: places of the kept samples in the batch, None for all. Channels are the second axis of four, and of the five
+    of a film or a volume; tensors of other forms keep theirs. layer: for the error.
     """
     original = tensor = tensor.detach()
     if tensor.layout is not torch.strided:
@@ -111,7 +112,7 @@ def thin(tensor: torch.Tensor, policy: Policy, rows: Optional[Sequence[int]] = N
         tensor = tensor[list(rows)]
     channels = scales = None
     reduced = ""
-    if tensor.dim() == 4 and not tensor.is_complex():
+    if tensor.dim() in (4, 5) and not tensor.is_complex():
         if policy.channels:
             tensor, channels = _choose_channels(tensor, policy.channels, layer)
         if policy.reduce:
@@ -132,7 +133,7 @@ def thin(tensor: torch.Tensor, policy: Policy, rows: Optional[Sequence[int]] = N
 def _choose_channels(tensor: torch.Tensor, choice: str, layer: str) -> Tuple[torch.Tensor, torch.Tensor]:
     kind, numbers = parse_channels(choice)
     if kind == "top":
-        strength = tensor.float().abs().mean((2, 3)).nan_to_num(nan=-1.0, posinf=float("inf"))
+        strength = tensor.float().abs().flatten(2).mean(2).nan_to_num(nan=-1.0, posinf=float("inf"))
         order = strength.argsort(stable=True, dim=1, descending=True)
         channels = order[:, : numbers[0]]
     else:
@@ -143,12 +144,12 @@ def _choose_channels(tensor: torch.Tensor, choice: str, layer: str) -> Tuple[tor
                 "choose others, or leave the layer out: '!" + layer + "'"
             )
         channels = torch.tensor(there, device=tensor.device).expand(len(tensor), -1)
-    return _take_channels(tensor, channels), channels
+    return _take_channels(tensor, channels.reshape(*channels.shape, *(1 for _ in tensor.shape[2:]))), channels
 
 
 def _take_channels(tensor: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-    index = channels[:, :, None, None].expand(-1, -1, *tensor.shape[2:])
-    return tensor.gather(1, index)
+    """The channels at (N, K, 1 or T, 1, 1), as many axes as the tensor has."""
+    return tensor.gather(1, channels.expand(-1, -1, *tensor.shape[2:]))
 
 
 def _encode(tensor: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
