@@ -49,6 +49,7 @@ def draw_explanation(explanation: Explanation, image: Optional[Picture], folder:
         image=image,
         geometry=explanation.geometry,
         stride=explanation.stride,
+        first=explanation.first,
         value_range=(0.0, float(explanation.heat.max())),
         # Where the image lies in the input is not known for every detector; then the map has no place for boxes.
         boxes=[(Boxes(target.form, [target.box], [target.label], [target.score]), None)] if sample.geometry else [],

@@ -35,6 +35,11 @@ class MapFile:
         """Whether the maps of a sample are asked for."""
         return self.wanted is None or sample.id == self.wanted or fnmatchcase(sample.id, self.wanted)
 
+    @property
+    def is_map(self) -> bool:
+        """Whether it has rows and columns of the image; of a file that was made by hand this is taken for granted."""
+        return self.record is None or not self.record.axes or "row" in self.record.axes
+
     def load(self) -> NDArray[np.generic]:
         """The array as a batch of feature maps (N, C, H, W), or of films and volumes (N, C, T, H, W).
 
