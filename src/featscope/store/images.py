@@ -83,7 +83,7 @@ def read_image(path: Path, reading: str = "") -> NDArray[np.uint8]:
         if not library:
             _refuse_ambiguous(path, file)
         elif library == "cv2":
-            _refuse_unmeasured(path, file)
+            _refuse_unmeasured(path, file, "exif" in options)
         elif library == "ultralytics" and file.format == "TIFF" and _any_tag(file) in _TURNS:
             raise UnknownReadingError(f"{path} is a turned TIFF, which versions of Pillow read in different ways")
         # Every reader turns a TIFF while it decodes it, whatever it was asked.
@@ -132,7 +132,7 @@ def _refuse_ambiguous(path: Path, file: Image.Image) -> None:
         raise UnknownReadingError(f"{path} {what}, which programs read in different ways, and it is not known in which")
 
 
-def _refuse_unmeasured(path: Path, file: Image.Image) -> None:
+def _refuse_unmeasured(path: Path, file: Image.Image, turned: bool) -> None:
     """Raise `UnknownReadingError` for a file of which it is not known what OpenCV makes of it."""
     what = ""
     if file.mode not in _OF_CV2.get(str(file.format), ()):
@@ -141,9 +141,9 @@ def _refuse_unmeasured(path: Path, file: Image.Image) -> None:
         what = f"has {_frames(file)} frames"
     elif file.format == "TIFF" and _alpha_of_tiff(file) not in (None, _UNASSOCIATED):
         what = "has colours that were multiplied by its alpha"
-    elif file.format == "WEBP" and _any_tag(file) in _TURNS:
+    elif turned and file.format == "WEBP" and _any_tag(file) in _TURNS:
         what = f"is a WebP turned by its orientation tag ({_any_tag(file)}), which OpenCV heeds from version 5 on"
-    elif file.format == "JPEG" and not _starts_with_exif(file) and _exif_tag(file) in _TURNS:
+    elif turned and file.format == "JPEG" and not _starts_with_exif(file) and _exif_tag(file) in _TURNS:
         what = f"has its orientation tag ({_exif_tag(file)}) behind other data, where OpenCV finds it from version 5 on"
     if what:
         raise UnknownReadingError(f"{path} {what}: it is not known how OpenCV read it")
