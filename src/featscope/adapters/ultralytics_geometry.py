@@ -37,10 +37,8 @@ def is_letterbox(geometry: Geometry, target: Size, stride: int) -> bool:
 def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
     """How a classifier sees an image: its shorter side resized to `shortest`, then the middle of it.
 
-    >>> centre_crop_geometry((480, 640), 224, (224, 224)).crop
-    (0, 79, 480, 482)
-
-    The crop's edges fall between pixels of the original: they are rounded to whole ones.
+    >>> [round(side, 2) for side in centre_crop_geometry((480, 640), 224, (224, 224)).crop]
+    [0.0, 79.2, 480.0, 479.46]
     """
     height, width = original
     resized = (
@@ -50,12 +48,12 @@ def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
     )
     starts = [round((whole - part) / 2) for whole, part in zip(resized, size)]  # as torchvision's CenterCrop
     edges = [
-        (round(start * side / whole), round((start + part) * side / whole))
+        (start * side / whole, (start + part) * side / whole)
         for start, part, whole, side in zip(starts, size, resized, original)
     ]
     (top, bottom), (left, right) = edges
-    whole = (top, left, bottom - top, right - left) == (0, 0, height, width)
-    return Geometry(original, size, size, crop=None if whole else (top, left, bottom - top, right - left))
+    crop = (top, left, bottom - top, right - left)
+    return Geometry(original, size, size, crop=None if crop == (0.0, 0.0, height, width) else crop)
 
 
 def classifier_geometry(transforms: object, original: Size, padded: Size) -> Optional[Geometry]:
@@ -75,10 +73,9 @@ def view_geometry(letterbox: Geometry, scale: float, flip: str, padded: Size) ->
     """A view of a letterboxed input: all of it flipped, then scaled, then padded at the right and the bottom.
 
     >>> whole = letterbox_geometry((640, 320), (640, 384), (640, 640))
-    >>> view_geometry(whole, 0.83, "horizontal", (544, 320))
-    Geometry(original=(640, 320), resized=(531, 266), padded=(544, 320), offset=(0, 26), flip='horizontal', crop=None)
-
-    The edges of the image fall between pixels of the view: they are rounded to whole ones.
+    >>> view = view_geometry(whole, 0.83, "horizontal", (544, 320))
+    >>> [round(side, 2) for side in (*view.resized, *view.offset)]
+    [531.0, 265.0, 0.0, 26.5]
     """
     height, width = letterbox.padded
     top, left = letterbox.offset
@@ -87,10 +84,5 @@ def view_geometry(letterbox: Geometry, scale: float, flip: str, padded: Size) ->
     elif flip == "vertical":
         top = height - top - letterbox.resized[0]
     y, x = int(height * scale) / height, int(width * scale) / width
-    edges = (
-        (round(top * y), round((top + letterbox.resized[0]) * y)),
-        (round(left * x), round((left + letterbox.resized[1]) * x)),
-    )
-    (above, below), (before, behind) = edges
-    resized = (max(1, below - above), max(1, behind - before))
-    return Geometry(letterbox.original, resized, padded, (above, before), flip)
+    resized = (letterbox.resized[0] * y, letterbox.resized[1] * x)
+    return Geometry(letterbox.original, resized, padded, (top * y, left * x), flip)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featscope.arrays.frames import in_whole_pixels
 from featscope.arrays.normalise import INF_INDEX
 from featscope.errors import BadImageError
 from featscope.records import Geometry, Size, infer_stride
@@ -55,8 +56,9 @@ def place(
     box: Box = (0.0, 0.0, float(columns), float(rows))
     target, crop = size, None
     if geometry is not None:
+        geometry = in_whole_pixels(geometry)
         box = cells_of_image((rows, columns), geometry, stride)
-        crop = geometry.crop
+        crop = (*map(round, geometry.crop),) if geometry.crop else None
         target = (crop[2], crop[3]) if crop else geometry.original
         # A layer that dropped the last pixels has no cell for them: its border cells go on.
         short = [max(0, int(np.ceil(end - 1e-6)) - have) for end, have in ((box[3], rows), (box[2], columns))]

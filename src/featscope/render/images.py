@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featscope.arrays.frames import in_whole_pixels
 from featscope.errors import BadImageError, FeatscopeError
 from featscope.records import Geometry, Sample
 from featscope.render.geometry import refuse_huge
@@ -43,6 +44,22 @@ def sample_image(run: Path, sample: Sample, errors: List[str], remarks: List[str
     return _stored_input(run, sample, geometry, errors)
 
 
+def lies_in_input(sample: Sample) -> bool:
+    """Whether nobody knows how the image lies in the input, but the run keeps all of that: it is drawn itself."""
+    return sample.geometry is None and sample.agreement is not None and bool(sample.input)
+
+
+def input_image(run: Path, sample: Sample, errors: List[str]) -> Tuple[Optional[NDArray[np.uint8]], Optional[Geometry]]:
+    """The whole input of such a sample, in place of the image, and how it lies in itself; what is wrong to `errors`."""
+    try:
+        picture = read_image(inside(run, sample.input))
+    except FeatscopeError as error:
+        errors.append(str(error))
+        return None, None
+    size = (picture.shape[0], picture.shape[1])
+    return picture, Geometry(size, size, size)
+
+
 def _stored_input(run: Path, sample: Sample, geometry: Geometry, errors: List[str]) -> Optional[NDArray[np.uint8]]:
     if not sample.input:
         return None
@@ -56,17 +73,18 @@ def _stored_input(run: Path, sample: Sample, geometry: Geometry, errors: List[st
 def unfed(picture: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
     """The original image, as far as the input (without padding) holds it: flip, resize, crop undone."""
     refuse_huge(geometry.original)
+    geometry = in_whole_pixels(geometry)
     if geometry.flip in ("horizontal", "diagonal"):
         picture = picture[:, ::-1]
     if geometry.flip in ("vertical", "diagonal"):
         picture = picture[::-1]
-    height, width = geometry.crop[2:] if geometry.crop else geometry.original
+    height, width = map(round, geometry.crop[2:] if geometry.crop else geometry.original)
     resized = np.asarray(
         Image.fromarray(np.ascontiguousarray(picture)).resize((width, height), Image.Resampling.BILINEAR)
     )
     if not geometry.crop:
         return resized
     canvas = np.zeros((*geometry.original, 3), np.uint8)
-    top, left = geometry.crop[:2]
+    top, left = map(round, geometry.crop[:2])
     canvas[top : top + height, left : left + width] = resized
     return canvas
