@@ -19,6 +19,9 @@ Meta = Mapping[str, Any]
 """What a pipeline says of an image: img_id, img_path, ori_shape, scale_factor, flip, ..."""
 
 
+_ROUNDING = 0.02  # pixels
+
+
 class DataSample(Protocol):
     """What is used of `mmengine.structures.BaseDataElement`."""
 
@@ -83,12 +86,17 @@ def _geometry(meta: Meta) -> Optional[Geometry]:
     scale = meta.get("scale_factor")
     if scale is not None:
         # Where the pipeline pads, img_shape is the padded size: the scale alone tells the image's.
-        resized = (round(height * float(scale[1])), round(width * float(scale[0])))
+        resized = (_nearly_whole(height * float(scale[1])), _nearly_whole(width * float(scale[0])))
     offset = (0, 0)
     if meta.get("pad_param") is not None:  # a letterbox: top, bottom, left, right
         offset = (round(float(meta["pad_param"][0])), round(float(meta["pad_param"][2])))
     flip = str(meta.get("flip_direction") or "horizontal") if meta.get("flip") else ""
     return Geometry((height, width), (resized[0], resized[1]), (padded[0], padded[1]), offset, flip)
+
+
+def _nearly_whole(side: float) -> float:
+    """A side in pixels: whole, but for the last digits; of an image that was padded and then resized it is not."""
+    return round(side) if abs(side - round(side)) < _ROUNDING else side
 
 
 def believed_geometry(meta: Meta, geometry: Optional[Geometry], head: object = None) -> Optional[Geometry]:

@@ -19,6 +19,7 @@ from featscope.arrays.agreement import (
     compare,
     compare_axes,
     shifted,
+    spread,
     thumbnail,
 )
 from featscope.arrays.frames import Axis, axes_of, geometry_from
@@ -30,6 +31,8 @@ _BETTER = 0.05
 _SAME = 2.0  # pixels of the input: two answers that differ by less are one
 _FINE = 4  # times as large as for a comparison, to find a place to the pixel
 _NEAR_WHOLE = 0.4  # pixels
+_ROUNDED = 4.0  # pixels of the input that a place may lie beside an edge or the middle
+_SPREAD = 50  # pixels of a thumbnail over which the structure is spread
 
 
 class Rule(NamedTuple):
@@ -67,27 +70,23 @@ class Search:
         """What one rule finds; None where that does not agree."""
         if rule.scale not in self._scales:
             return None
-        if rule.ends is None:
-            found = self._anywhere(rule)
-            return found if found is not None and found.comparison.agrees else None
-        axes = self._axes(rule, rule.ends)
-        geometry = geometry_from(self._original.size, self._padded, *axes)
-        if geometry is None:
-            return None
-        comparison = compare(self._original, self._seen, geometry)
-        return Found(geometry, comparison, rule) if comparison.agrees else None
+        found = self._anywhere(rule) if rule.ends is None else self._at(rule, self._axes(rule, rule.ends))
+        return found if found is not None and found.comparison.agrees else None
 
     def at_edges(self) -> Optional[Found]:
         """The one answer among those where the image lies at edges or in the middle."""
         ends = list(product((0.0, 0.5, 1.0), repeat=2))
         rules = [Rule(name, flip, end) for name in self._scales for flip in self._flips() for end in ends]
-        return _only([found for found in map(self.by, _distinct(rules)) if found is not None])
+        places = {self._axes(rule, rule.ends or ()): rule for rule in reversed(rules)}
+        tried = [self._at(rule, axes) for axes, rule in reversed(list(places.items()))]
+        return _only([found for found in tried if found is not None and found.comparison.agrees])
 
     def anywhere(self) -> Optional[Found]:
-        """The one answer among all places."""
+        """The one answer among all places; None for a picture that shows one spot, which could be any."""
+        if spread(self._seen) < _SPREAD:
+            return None
         rules = [Rule(name, flip) for name in self._scales for flip in self._flips()]
-        tried = [found for found in map(self._anywhere, rules) if found is not None]
-        best = _only(tried)
+        best = _only([found for found in map(self._anywhere, rules) if found is not None])
         return best if best is not None and best.comparison.agrees else None
 
     def _flips(self) -> Sequence[str]:
@@ -105,6 +104,19 @@ class Search:
             axes.append(Axis(-scale, start + scale * length, 0.0, float(length)) if flip else
                         Axis(scale, start, 0.0, float(length)))  # fmt: skip
         return axes[0], axes[1]
+
+    def _at(self, rule: Rule, axes: Tuple[Axis, Axis]) -> Optional[Found]:
+        """The image at a place, or a few pixels beside it, as programs round in their own ways."""
+        geometry = geometry_from(self._original.size, self._padded, *axes)
+        if geometry is None:
+            return None
+        comparison = compare(self._original, self._seen, geometry)
+        if comparison.correlation < AGREES or comparison.agrees:
+            return Found(geometry, comparison, rule)
+        moved = nudged(self._original, self._seen, self._padded, geometry, comparison)
+        if moved is None or apart(moved, geometry) > _ROUNDED:
+            return Found(geometry, comparison, rule)
+        return Found(moved, compare(self._original, self._seen, moved), rule)
 
     def _anywhere(self, rule: Rule) -> Optional[Found]:
         place = best_place(self._original, self._seen, *self._axes(rule))
@@ -127,10 +139,13 @@ class Search:
             rows, columns = (axis._replace(start=axis.start + by) for axis, by in zip((rows, columns), moved))
             if max(map(abs, moved)) < 0.05:
                 break
-        whole = [axis._replace(start=float(round(axis.start))) for axis in (rows, columns)]
-        # Images are cut between pixels: what is nearly a whole number is one.
-        near = [abs(a.start - b.start) < _NEAR_WHOLE for a, b in zip(whole, (rows, columns))]
-        return whole[0] if near[0] else rows, whole[1] if near[1] else columns
+        return _whole(rows), _whole(columns)
+
+
+def _whole(axis: Axis) -> Axis:
+    """Images are cut and padded between pixels: a start that is nearly a whole number is one."""
+    whole = float(round(axis.start))
+    return axis._replace(start=whole) if abs(whole - axis.start) < _NEAR_WHOLE else axis
 
 
 def nudged(
@@ -175,10 +190,6 @@ def _content(picture: Picture) -> Size:
         return picture.shape[0], picture.shape[1]
     rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
     return int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
-
-
-def _distinct(rules: Sequence[Rule]) -> Sequence[Rule]:
-    return list(dict.fromkeys(rules))
 
 
 def _only(found: Sequence[Found]) -> Optional[Found]:

@@ -27,6 +27,8 @@ _OF_ORIGINAL = 2 * SIDE  # pixels: an input that shows a part of it is seen as s
 _LARGEST = 4096
 _COARSE = 1.6  # times: a thumbnail of the original that is coarser than that of the input is read again
 _EXPECTED = 64  # images that are read ahead at most
+_RULES = 4  # that are tried first
+_TRIES = 5  # images in a row: a pipeline of which nothing was found by then is not of those that are known
 _NEAR = 0.5  # the correlation from which on a geometry may be right but for some pixels
 
 
@@ -47,6 +49,7 @@ class Verifier:
         self._reading: OrderedDict[str, Future[List[Thumbnail]]] = OrderedDict()
         self._pool: Optional[ThreadPoolExecutor] = None
         self._rules: List[Rule] = []  # those that were right last
+        self._in_vain = 0
         self._lock = threading.Lock()
 
     def expect(self, samples: Sequence[Sample]) -> None:
@@ -78,8 +81,8 @@ class Verifier:
         fitting = claimed if claimed is not None and fits(claimed) else None
         judged = _Judged(fitting, None)
         if picture is not None and (original is not None or (sample.path and sample.frame is None)):
-            cut = claimed is not None and picture.shape[:2] != claimed.padded and picture.shape[:2] == _inner(claimed)
-            if cut and claimed is not None:  # handed over without its padding
+            if claimed is not None and any(claimed.offset) and picture.shape[:2] == _inner(claimed):
+                # Handed over without what lies above and left of it.
                 judged = self._judge_cut(sample, picture, claimed, original)
             else:
                 judged = self._judge_or_say(sample, picture, fitting, original)
@@ -158,14 +161,17 @@ class Verifier:
         return _Judged(None, Agreement("disagrees", *numbers, why=f"no geometry agrees; {told}"))
 
     def _found(self, search: Search) -> Optional[Found]:
-        """What agrees: by the rule that was right last, else by all of them."""
+        """What agrees: by the rule that was right last, else by all of them, as long as that finds anything."""
         for rule in self._rules:
             found = search.by(rule)
             if found is not None:
                 return found
+        if self._in_vain >= _TRIES:
+            return None
         found = search.at_edges() or search.anywhere()
+        self._in_vain = self._in_vain + 1 if found is None else 0
         if found is not None:
-            self._rules = [found.rule, *(rule for rule in self._rules if rule != found.rule)][:4]
+            self._rules = [found.rule, *(rule for rule in self._rules if rule != found.rule)][:_RULES]
         return found
 
     def _originals(self, path: str) -> List[Thumbnail]:
@@ -208,7 +214,7 @@ def _inner(geometry: Geometry) -> Tuple[int, int]:
 
 def inside(picture: Picture, geometry: Optional[Geometry]) -> Picture:
     """The part of an input that holds the image; all of it where that is not known."""
-    if geometry is None or picture.shape[:2] == _inner(geometry):
+    if geometry is None or picture.shape[:2] == _inner(geometry):  # there is no more, or it was cut before
         return picture
     (top, left), (height, width) = geometry.offset, geometry.resized
     part = picture[
