@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from enum import Enum
 from pathlib import Path
+from types import CodeType
 from typing import Any, Iterator, Mapping, Optional, Protocol
 
 import numpy as np
@@ -126,11 +128,18 @@ def _reads(head: object, name: str) -> bool:
     """Whether the decoding of a head names a key of the pipeline's."""
     for cls in type(head).__mro__:
         method = vars(cls).get("predict_by_feat")
-        while method is not None and hasattr(method, "__wrapped__"):
-            method = method.__wrapped__
-        if method is not None and name in getattr(getattr(method, "__code__", None), "co_consts", ()):
+        code = getattr(inspect.unwrap(method), "__code__", None) if callable(method) else None
+        if code is not None and name in _constants(code):
             return True
     return False
+
+
+def _constants(code: CodeType) -> Iterator[object]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):  # a loop in brackets, before Python 3.12
+            yield from _constants(constant)
+        else:
+            yield constant
 
 
 def boxes_of(

@@ -38,7 +38,7 @@ def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
     """How a classifier sees an image: its shorter side resized to `shortest`, then the middle of it.
 
     >>> [round(side, 2) for side in centre_crop_geometry((480, 640), 224, (224, 224)).crop]
-    [0.0, 79.2, 480.0, 479.46]
+    [0.0, 79.46, 480.0, 481.07]
     """
     height, width = original
     resized = (

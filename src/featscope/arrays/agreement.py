@@ -215,16 +215,16 @@ def best_place(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis) 
     ours, theirs = _structure(laid), _structure(seen.grey)
     if min(ours.std(), theirs.std()) < FLAT:
         return None
-    size = tuple(a + b for a, b in zip(ours.shape, theirs.shape))
-    product = np.fft.irfft2(np.fft.rfft2(theirs, size) * np.conj(np.fft.rfft2(ours, size)), size)
+    size = [_quick(a + b) for a, b in zip(ours.shape, theirs.shape)]
+
+    def laid_over(one: Grey, other: Grey) -> NDArray[np.floating]:
+        """The sum of products, for each place of the other on the one."""
+        return np.asarray(np.fft.irfft2(np.fft.rfft2(one, size) * np.conj(np.fft.rfft2(other, size)), size))
+
+    product = laid_over(theirs, ours)
     # By the energy of both where they overlap, so that a small common part counts as much as a large one.
-    energy = [
-        np.fft.irfft2(np.fft.rfft2(one, size) * np.conj(np.fft.rfft2(other, size)), size)
-        for one, other in ((theirs**2, np.ones_like(ours)), (np.ones_like(theirs), ours**2))
-    ]
-    area = np.fft.irfft2(
-        np.fft.rfft2(np.ones_like(theirs), size) * np.conj(np.fft.rfft2(np.ones_like(ours), size)), size
-    )
+    energy = laid_over(theirs**2, np.ones_like(ours)), laid_over(np.ones_like(theirs), ours**2)
+    area = laid_over(np.ones_like(theirs), np.ones_like(ours))
     enough = area > 0.25 * min(ours.size, theirs.size)
     floor = FLAT**2 * np.maximum(area, 1)
     height = np.where(enough, product / np.sqrt(np.maximum(energy[0], floor) * np.maximum(energy[1], floor)), -1.0)
@@ -232,6 +232,12 @@ def best_place(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis) 
     moved = [_peak(height, place, axis) for axis in (0, 1)]
     found = [axis._replace(start=axis.start + step * by) for axis, by in zip(whole, moved)]
     return found[0], found[1], float(height[place])
+
+
+def _quick(length: int) -> int:
+    """The next length of which the transform is fast."""
+    power = 1 << max(0, (length - 1).bit_length())
+    return power * 3 // 4 if power * 3 // 4 >= length else power
 
 
 def _peak(height: NDArray[np.floating], place: Tuple[np.intp, ...], axis: int) -> float:

@@ -154,6 +154,8 @@ class Verifier:
         told = _told(claimed, fitting is None)
         padded = claimed.padded if claimed is not None else (picture.shape[0], picture.shape[1])
         for original in originals:
+            if claimed is not None and given is None:
+                original = _sharp(sample, original, seen, claimed)
             found = self._found(Search(original, picture, padded, claimed))
             if found is not None:
                 return _Judged(found.geometry, _agreement(found.comparison, f"{_words(found)}; {told}"))
