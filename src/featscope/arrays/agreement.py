@@ -119,7 +119,7 @@ def compare_axes(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis
     ours /= deviations[0]
     theirs /= deviations[1]
     correlation = float((ours * theirs).mean())
-    moved = _moved(ours, theirs, correlation)
+    moved = _moved(ours, theirs)
     shifts, apart = [], []
     for (start, slope, off), first in zip(moved, (top, left)):
         # From pixels of the thumbnail's part to those of the input.
@@ -164,7 +164,7 @@ def _blurred(grey: Grey) -> Grey:
     return np.asarray((sums[width:] - sums[:-width]) / width)
 
 
-def _moved(ours: Grey, theirs: Grey, correlation: float) -> Tuple[Tuple[float, float, float], ...]:
+def _moved(ours: Grey, theirs: Grey) -> Tuple[Tuple[float, float, float], ...]:
     """Along both axes (start, slope, off): by how much theirs lies beside ours, by least squares on the gradients.
 
     Where the structure is, that is; a scale that little speaks for is taken for 1.
@@ -174,13 +174,14 @@ def _moved(ours: Grey, theirs: Grey, correlation: float) -> Tuple[Tuple[float, f
     places = (np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None])
     middle = ((height - 1) / 2, (width - 1) / 2)
     half = (max(1.0, middle[0]), max(1.0, middle[1]))
-    columns = []
+    columns = [ours]  # how strongly they show it is left open
     for gradient, place, centre, reach in zip(gradients, places, middle, half):
         columns += [-gradient, -gradient * ((place - centre) / reach)]
     design = np.stack([column.ravel() for column in columns])
     products = design @ design.T
-    steady = np.diag([1e-4, 1e-2, 1e-4, 1e-2]) * max(1e-9, float(np.trace(products)))
-    found = np.linalg.solve(products + steady, design @ (theirs - correlation * ours).ravel()) / max(correlation, 0.1)
+    steady = np.diag([0.0, 1e-4, 1e-2, 1e-4, 1e-2]) * max(1e-9, float(np.trace(products)))
+    found = np.linalg.solve(products + steady, design @ theirs.ravel())
+    found = found[1:] / max(float(found[0]), 0.1)
     result = []
     for number, (gradient, place, centre, reach) in enumerate(zip(gradients, places, middle, half)):
         start, slope = float(found[2 * number]), float(found[2 * number + 1]) / reach

@@ -167,11 +167,16 @@ class _Explaining:
         self.errors: List[str] = []
         self.remarks: List[str] = []
         self.results: List[Any] = []
+        from featscope.capturing.remarks import Remarks
+        from featscope.capturing.verifying import Verifier
+
+        self._verifier = Verifier(Remarks())
 
     def explain(self, name: str, path: Path) -> None:
         """Explain one image by every method, and draw."""
         from featscope.explain.cam import METHODS
         from featscope.explain.drawing import draw_explanation
+        from featscope.explain.explanation import verified
         from featscope.explain.faithfulness import measure
         from featscope.explain.gradients import explain_by_gradient
         from featscope.explain.masking import explain_by_masking
@@ -196,8 +201,10 @@ class _Explaining:
                     self.batch_size,
                     on_error=self.errors.append,
                 )
-        for explanation in found:
-            draw_explanation(explanation, path, self.output, self.detector.info.classes)
+        placed = [verified(explanation, item.picture, self._verifier) for explanation in found]
+        found = [explanation for explanation, _ in placed]
+        for explanation, ground in placed:
+            draw_explanation(explanation, path if ground is None else ground, self.output, self.detector.info.classes)
         if any(explanation.target.number < 0 for explanation in found):
             score = found[0].target.score
             self.remarks.append(f"{name} has no such detection: its best raw score, {score:.3g}, was explained")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import List, Sequence, Tuple, Union
 
 import numpy as np
 
 from featscope.explain.explanation import Explanation
 from featscope.explain.faithfulness import SHARES, Faithfulness
-from featscope.records import Boxes
+from featscope.records import Boxes, Picture
 from featscope.render.curves import Panel, draw_curves
 from featscope.render.heat import HeatStyle, draw_heat
 from featscope.store.files import make_folder, npy_header, safe_name, write_atomic
@@ -20,7 +20,7 @@ from featscope.store.images import read_image
 STYLE = HeatStyle(reduce="channel:0", alpha=0.65, fade=True)
 
 
-def draw_explanation(explanation: Explanation, image: Path, folder: Path, classes: Sequence[str]) -> Path:
+def draw_explanation(explanation: Explanation, image: Union[Path, Picture], folder: Path, classes: Sequence[str]) -> Path:
     """Draw a map over its image with its box, and keep its values beside it; returns the picture's file.
 
     The files are FOLDER/<sample>/<box>_<class>_<method>_<layer>.png and .npy, (h, w) float32.
@@ -46,7 +46,7 @@ def draw_explanation(explanation: Explanation, image: Path, folder: Path, classe
     picture = draw_heat(
         explanation.heat[None],
         STYLE,
-        image=read_image(image),
+        image=read_image(image) if isinstance(image, Path) else image,
         geometry=explanation.geometry,
         stride=explanation.stride,
         value_range=(0.0, float(explanation.heat.max())),
