@@ -71,7 +71,7 @@ def test_flat_pictures_say_nothing_and_half_flat_ones_disagree():
     beside = seen.copy()
     beside[340:370, 50:90] = 255
     assert not compare(thumbnail(flat), thumbnail(beside), TRUE).flat
-    assert structure(thumbnail(flat)) == 0
+    assert structure(thumbnail(flat)) < 1e-4
     assert spread(thumbnail(SCENE)) > 500
 
 

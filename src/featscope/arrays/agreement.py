@@ -7,7 +7,8 @@ mirrored picture has as well.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+import functools
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from featscope.records import Geometry, Picture, Size
 
 Grey = NDArray[np.float32]
 
-SIDE = 128
+SIDE = 104
 """Pixels of a thumbnail's longer side, at most."""
 AGREES = 0.75
 """The correlation from which on two thumbnails show the same. The same pictures, decoded and resized by other
@@ -42,7 +43,7 @@ def thumbnail(picture: Picture, side: int = SIDE) -> Thumbnail:
     """A picture (H, W, 3) made small by averaging.
 
     >>> thumbnail(np.zeros((600, 1000, 3), np.uint8))[1:]
-    ((600, 1000), 8)
+    ((600, 1000), 10)
     """
     height, width = picture.shape[:2]
     step = max(1, -(-max(height, width) // side))
@@ -108,8 +109,7 @@ def compare_axes(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis
     (top, bottom), (left, right) = parts
     if bottom - top < _LEAST or right - left < _LEAST:
         return Comparison(0.0)
-    laid = _averaged(_averaged(original.grey, original.step, rows, seen.step, top, bottom).T, original.step, columns,
-                     seen.step, left, right).T  # fmt: skip
+    laid = _laid(original, seen.step, (rows, columns), parts)
     ours, theirs = _structure(laid), _structure(seen.grey[top:bottom, left:right])
     deviations = float(ours.std()), float(theirs.std())
     if min(deviations) < FLAT:
@@ -125,7 +125,7 @@ def compare_axes(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis
         # From pixels of the thumbnail's part to those of the input.
         shifts.append(Shift(seen.step * (start - slope * first), slope))
         apart.append(off * seen.step)
-    limit = max(_LEAST_MOVED, 0.2 * seen.step)
+    limit = max(_LEAST_MOVED, 0.12 * seen.step)
     return Comparison(correlation, False, max(apart), shifts[0], shifts[1], limit)
 
 
@@ -138,30 +138,40 @@ def _covered(axis: Axis, seen: Thumbnail, number: int) -> Tuple[int, int]:
     return first, max(first, last)
 
 
-def _averaged(grey: Grey, step: int, axis: Axis, cell: int, first: int, last: int) -> Grey:
-    """The rows of an original, averaged over what each of the input's rows of cells covers."""
-    edges = (np.arange(first, last + 1) * cell - axis.start) / axis.scale / step
-    edges = edges.clip(0, len(grey))
-    sums = np.concatenate([np.zeros_like(grey[:1]), grey.cumsum(0, dtype=np.float32)])
-    whole = np.minimum(edges.astype(int), len(grey) - 1)
-    at = sums[whole] + (edges - whole)[:, None].astype(np.float32) * grey[whole]
-    lengths = np.diff(edges)
-    lengths[np.abs(lengths) < 1e-6] = 1e-6
-    return np.asarray((np.diff(at, axis=0) / lengths[:, None]).astype(np.float32))
+def _shares(count: int, step: int, axis: Axis, cells: Tuple[int, int, int]) -> Grey:
+    """How much of each of an original's rows, `count` of so many pixels, lies in each of the input's (cells, count).
+
+    cells: pixels in each row of the input's thumbnail, its first row, and the one behind its last.
+    """
+    cell, first, last = cells
+    edges = ((np.arange(first, last + 1) * cell - axis.start) / axis.scale / step).astype(np.float32)
+    low, high = np.minimum(edges[:-1], edges[1:])[:, None], np.maximum(edges[:-1], edges[1:])[:, None]
+    rows = np.arange(count, dtype=np.float32)
+    shares = (np.minimum(high, rows + 1) - np.maximum(low, rows)).clip(0)
+    return np.asarray(shares / np.maximum(shares.sum(1, keepdims=True), 1e-6))
+
+
+def _laid(original: Thumbnail, step: int, axes: Tuple[Axis, Axis], ends: Sequence[Tuple[int, int]]) -> Grey:
+    """An original, averaged over what each pixel of a part of the input's thumbnail covers."""
+    rows, columns = (
+        _shares(count, original.step, axis, (step, first, last))
+        for count, axis, (first, last) in zip(original.grey.shape, axes, ends)
+    )
+    return np.asarray(rows @ original.grey @ columns.T)
 
 
 def _structure(grey: Grey) -> Grey:
     """A picture without its shading and its mean."""
-    left = grey - _blurred(_blurred(grey).T).T
+    left = grey - _means(grey.shape[0]) @ grey @ _means(grey.shape[1]).T
     return np.asarray(left - left.mean())
 
 
-def _blurred(grey: Grey) -> Grey:
-    width = min(_WIDE, len(grey) // 2 * 2 - 1)
-    half = width // 2
-    padded = np.pad(grey, ((half + 1, half), (0, 0)), mode="edge")
-    sums = padded.cumsum(0, dtype=np.float32)
-    return np.asarray((sums[width:] - sums[:-width]) / width)
+@functools.lru_cache(maxsize=64)
+def _means(count: int) -> Grey:
+    """The matrix that gives of so many numbers in a row the mean of each and its neighbours."""
+    apart = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+    near = (apart <= _WIDE // 2).astype(np.float32)
+    return np.asarray(near / near.sum(1, keepdims=True))
 
 
 def _moved(ours: Grey, theirs: Grey) -> Tuple[Tuple[float, float, float], ...]:
@@ -211,8 +221,7 @@ def best_place(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis) 
         return None
     starts = [0.0 if axis.scale > 0 else float(count * step) for axis, count in zip((rows, columns), shape)]
     whole = [Axis(a.scale, s, 0.0, float(n)) for a, s, n in zip((rows, columns), starts, original.size)]
-    laid = _averaged(_averaged(original.grey, original.step, whole[0], step, 0, shape[0]).T, original.step, whole[1],
-                     step, 0, shape[1]).T  # fmt: skip
+    laid = _laid(original, step, (whole[0], whole[1]), [(0, shape[0]), (0, shape[1])])
     ours, theirs = _structure(laid), _structure(seen.grey)
     if min(ours.std(), theirs.std()) < FLAT:
         return None
