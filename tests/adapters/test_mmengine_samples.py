@@ -61,7 +61,13 @@ class Instances(dict):
 @pytest.mark.parametrize(("head", "padding"), [(Plain(), 0), (TakesPaddingAway(), 6)])
 def test_predictions_lie_on_the_original_whatever_the_framework_leaves_undone(head, padding):
     """A box at (10, 4) to (30, 12) of the original, as a head gives it that knows of the scale and not of the mirror."""
-    meta = {"ori_shape": (40, 60), "scale_factor": (0.5, 0.5), "img_shape": (32, 32), "flip": True, "pad_param": (6, 6, 1, 1)}
+    meta = {
+        "ori_shape": (40, 60),
+        "scale_factor": (0.5, 0.5),
+        "img_shape": (32, 32),
+        "flip": True,
+        "pad_param": (6, 6, 1, 1),
+    }
     geometry = geometry_of(meta)
     assert (geometry.offset, geometry.resized) == ((6, 1), (20, 30))
     in_input = np.array([[1 + 30 - 15.0, 6 + 2.0, 1 + 30 - 5.0, 6 + 6.0]])

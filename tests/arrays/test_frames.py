@@ -99,7 +99,10 @@ def test_what_does_not_fit_is_told():
 
 def test_a_crop_between_pixels_moves_with_what_is_shown():
     for flip in FLIPS:
-        exact, whole = geometry(flip, (10.4, 20.7, 40.0, 59.8)), in_whole_pixels(geometry(flip, (10.4, 20.7, 40.0, 59.8)))
+        exact, whole = (
+            geometry(flip, (10.4, 20.7, 40.0, 59.8)),
+            in_whole_pixels(geometry(flip, (10.4, 20.7, 40.0, 59.8))),
+        )
         assert whole.crop == (10, 21, 40, 59)
         for ours, theirs in zip(axes_of(exact), axes_of(whole)):
             assert ours.to_input(30.0) == pytest.approx(theirs.to_input(30.0))

@@ -29,7 +29,10 @@ EDGES = {
     "mirrored": (SMALL[:, ::-1], Geometry(SIZE, (300, 384), (300, 384), flip="horizontal")),
     "padded, then mirrored": (padded(SMALL, 0, 0)[::-1], Geometry(SIZE, (300, 384), (384, 384), (84, 0), "vertical")),
     "a letterbox": (padded(SMALL, 42, 0), Geometry(SIZE, (300, 384), (384, 384), (42, 0))),
-    "the middle": (SMALL[50:250, 92:292], Geometry(SIZE, (200, 200), (200, 200), crop=(200 / 3, 368 / 3, 800 / 3, 800 / 3))),
+    "the middle": (
+        SMALL[50:250, 92:292],
+        Geometry(SIZE, (200, 200), (200, 200), crop=(200 / 3, 368 / 3, 800 / 3, 800 / 3)),
+    ),
     "stretched": (resized(384, 256), Geometry(SIZE, (384, 256), (384, 256))),
     "resized twice": (padded(resized(200, 256), 0, 0, (256, 256)), Geometry(SIZE, (200, 256), (256, 256))),
 }
@@ -66,7 +69,9 @@ def test_a_spot_could_be_any():
     """A dot in a crop looks the same mirrored: nobody can tell."""
     scene = np.zeros((400, 400, 3), np.uint8)
     scene[100:120, 240:260] = 255
-    search = Search(thumbnail(scene), scene[40:240, 110:310].copy(), (200, 200), Geometry((400, 400), (400, 400), (400, 400)))
+    search = Search(
+        thumbnail(scene), scene[40:240, 110:310].copy(), (200, 200), Geometry((400, 400), (400, 400), (400, 400))
+    )
     assert search.at_edges() is None
     assert search.anywhere() is None
 
@@ -77,4 +82,7 @@ def test_a_geometry_that_is_nearly_right_is_moved():
     original, seen = thumbnail(SCENE), thumbnail(picture)
     found = compare(original, seen, claimed)
     assert not found.agrees
-    assert apart(nudged(original, seen, claimed.padded, claimed, found), Geometry(SIZE, (300, 384), (384, 384), (42, 0))) < 0.6
+    assert (
+        apart(nudged(original, seen, claimed.padded, claimed, found), Geometry(SIZE, (300, 384), (384, 384), (42, 0)))
+        < 0.6
+    )

@@ -148,9 +148,8 @@ def test_a_run_by_hand_is_verified(photo, tmp_path):
     """Whoever describes a sample with its file: here a script that knows of no padding."""
     model = torch.nn.Conv2d(3, 4, 3)
     seen = letterboxed()
-    with _quiet(), featscope.capture(model, to=tmp_path / "run") as session:
-        with session.batch(["a"], [str(photo)]):
-            model(torch.from_numpy(seen).permute(2, 0, 1)[None].float() / 255)
+    with _quiet(), featscope.capture(model, to=tmp_path / "run") as session, session.batch(["a"], [str(photo)]):
+        model(torch.from_numpy(seen).permute(2, 0, 1)[None].float() / 255)
     sample = open_run(tmp_path / "run").samples["a"]
     assert sample.geometry == TRUE
     assert sample.agreement.verdict == "verified"

@@ -212,7 +212,9 @@ class MMCompanion:
 
 
 def _each(images: object) -> Sequence[object]:
-    return images if isinstance(images, (list, tuple, torch.Tensor)) else ()
+    if isinstance(images, torch.Tensor):
+        return list(images)
+    return images if isinstance(images, (list, tuple)) else ()
 
 
 def _is_larger(image: object, size: Size) -> bool:

@@ -15,7 +15,7 @@ import torch
 from msgspec.structs import replace
 
 from featscope.arrays.frames import reframed
-from featscope.records import Boxes, Geometry, Picture, Size
+from featscope.records import Boxes, Extent, Geometry, Picture, Size
 
 Meta = Mapping[str, Any]
 """What a pipeline says of an image: img_id, img_path, ori_shape, scale_factor, flip, ..."""
@@ -83,8 +83,9 @@ def _geometry(meta: Meta) -> Optional[Geometry]:
     if "ori_shape" not in meta:
         return None
     height, width = (int(n) for n in meta["ori_shape"][:2])
-    resized = tuple(int(n) for n in meta.get("img_shape", (height, width))[:2])
-    padded = tuple(int(n) for n in meta.get("batch_input_shape", meta.get("pad_shape", resized))[:2])
+    whole = tuple(int(n) for n in meta.get("img_shape", (height, width))[:2])
+    padded = tuple(int(n) for n in meta.get("batch_input_shape", meta.get("pad_shape", whole))[:2])
+    resized: Extent = (whole[0], whole[1])
     scale = meta.get("scale_factor")
     if scale is not None:
         # Where the pipeline pads, img_shape is the padded size: the scale alone tells the image's.
@@ -93,7 +94,7 @@ def _geometry(meta: Meta) -> Optional[Geometry]:
     if meta.get("pad_param") is not None:  # a letterbox: top, bottom, left, right
         offset = (round(float(meta["pad_param"][0])), round(float(meta["pad_param"][2])))
     flip = str(meta.get("flip_direction") or "horizontal") if meta.get("flip") else ""
-    return Geometry((height, width), (resized[0], resized[1]), (padded[0], padded[1]), offset, flip)
+    return Geometry((height, width), resized, (padded[0], padded[1]), offset, flip)
 
 
 def _nearly_whole(side: float) -> float:
@@ -117,9 +118,9 @@ def believed_geometry(meta: Meta, geometry: Optional[Geometry], head: object = N
     x, y = (1.0, 1.0) if scale is None else (float(factor) for factor in scale[:2])
     height, width = geometry.original
     offset = geometry.offset if _reads(head, "pad_param") else (0, 0)
-    if (round(height * y), round(width * x)) == geometry.resized and geometry == replace(
-        geometry, offset=offset, flip="", crop=None
-    ):
+    plain = replace(geometry, offset=offset, flip="", crop=None)
+    apart = max(abs(height * y - geometry.resized[0]), abs(width * x - geometry.resized[1]))
+    if geometry == plain and apart < _ROUNDING:
         return geometry  # what the framework gives is right to the last digit
     return Geometry(geometry.original, (height * y, width * x), geometry.padded, offset)
 

@@ -6,7 +6,7 @@ the part of the original that is left. A `Geometry` holds just that, in words.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Any, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featscope.records import Boxes, Geometry, Size
 
-Values = TypeVar("Values")
+Values = TypeVar("Values", bound=Any)
 """An array of NumPy or a tensor, (..., numbers of a box); the result is of the same kind."""
 
 _WHOLE = 1e-3  # pixels: rounding, where a crop is all of an image
@@ -170,7 +170,7 @@ def reframed_record(boxes: Boxes, before: Optional[Geometry], after: Optional[Ge
 
 def _moved(boxes: Values, x_scale: float, x_start: float, y_scale: float, y_start: float) -> Values:
     """Boxes whose every point (x, y) goes to (x_scale * x + x_start, y_scale * y + y_start)."""
-    count = int(boxes.shape[-1])  # type: ignore[attr-defined]
+    count = int(boxes.shape[-1])
     x, y = (x_scale, x_start), (y_scale, y_start)
     if count == 5:  # cx, cy, w, h, angle
         width, height = abs(x_scale), abs(y_scale)
@@ -184,7 +184,7 @@ def _moved(boxes: Values, x_scale: float, x_start: float, y_scale: float, y_star
     else:
         order, changes = list(range(count)), [x, y] * (count // 2)
     factors, starts = [factor for factor, _ in changes], [start for _, start in changes]
-    return boxes[..., order] * _like(boxes, factors) + _like(boxes, starts)  # type: ignore[index,operator,no-any-return]
+    return boxes[..., order] * _like(boxes, factors) + _like(boxes, starts)
 
 
 def _turned(boxes: Values, across: float, down: float) -> Values:
@@ -193,19 +193,19 @@ def _turned(boxes: Values, across: float, down: float) -> Values:
     The box's width keeps its direction on the image, and the box its area.
     """
     values = np.array([]) if isinstance(boxes, np.ndarray) else boxes
-    angle = boxes[..., 4]  # type: ignore[index]
+    angle = boxes[..., 4]
     cos, sin = (np.cos(angle), np.sin(angle)) if isinstance(values, np.ndarray) else (angle.cos(), angle.sin())
     stretch = ((across * cos) ** 2 + (down * sin) ** 2) ** 0.5
     turned = (
         np.arctan2(down * sin, across * cos) if isinstance(values, np.ndarray) else (down * sin).atan2(across * cos)
     )
-    changed = boxes * _like(boxes, [1.0] * 5)  # type: ignore[operator]
-    changed[..., 2] = boxes[..., 2] * stretch / across  # type: ignore[index]
-    changed[..., 3] = boxes[..., 3] * across / stretch  # type: ignore[index]
+    changed = boxes * _like(boxes, [1.0] * 5)
+    changed[..., 2] = boxes[..., 2] * stretch / across
+    changed[..., 3] = boxes[..., 3] * across / stretch
     changed[..., 4] = turned
-    return changed  # type: ignore[no-any-return]
+    return changed
 
 
 def _like(boxes: Values, numbers: Sequence[float]) -> NDArray[np.float64]:
     make = getattr(boxes, "new_tensor", np.asarray)
-    return make(numbers)  # type: ignore[no-any-return]
+    return make(numbers)

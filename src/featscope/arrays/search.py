@@ -75,8 +75,8 @@ class Search:
 
     def at_edges(self) -> Optional[Found]:
         """The one answer among those where the image lies at edges or in the middle."""
-        ends = list(product((0.0, 0.5, 1.0), repeat=2))
-        rules = [Rule(name, flip, end) for name in self._scales for flip in self._flips() for end in ends]
+        edges = (0.0, 0.5, 1.0)
+        rules = [Rule(*rule) for rule in product(self._scales, self._flips(), product(edges, edges))]
         places = {self._axes(rule, rule.ends or ()): rule for rule in reversed(rules)}
         tried = [self._at(rule, axes) for axes, rule in reversed(list(places.items()))]
         return _only([found for found in tried if found is not None and found.comparison.agrees])

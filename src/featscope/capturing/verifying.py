@@ -88,8 +88,8 @@ class Verifier:
                 judged = self._judge_or_say(sample, picture, fitting, original)
         if judged.agreement is not None and judged.agreement.verdict == "disagrees":
             self._remarks.say(
-                "what the network saw of some images agrees with their files in no way that featscope knows; their maps "
-                "are drawn over what the network saw, and `Sample.agreement` says why"
+                "what the network saw of some images agrees with their files in no way that featscope knows; their "
+                "maps are drawn over what the network saw, and `Sample.agreement` says why"
             )
         elif judged.geometry != fitting:
             self._remarks.say(
@@ -159,8 +159,8 @@ class Verifier:
             found = self._found(Search(original, picture, padded, claimed))
             if found is not None:
                 return _Judged(found.geometry, _agreement(found.comparison, f"{_words(found)}; {told}"))
-        numbers = (None, None) if best is None else (round(best.correlation, 3), round(best.off, 1))
-        return _Judged(None, Agreement("disagrees", *numbers, why=f"no geometry agrees; {told}"))
+        correlation, off = (round(best.correlation, 3), round(best.off, 1)) if best is not None else (None, None)
+        return _Judged(None, Agreement("disagrees", correlation, off, f"no geometry agrees; {told}"))
 
     def _found(self, search: Search) -> Optional[Found]:
         """What agrees: by the rule that was right last, else by all of them, as long as that finds anything."""

@@ -20,7 +20,9 @@ from featscope.store.images import read_image
 STYLE = HeatStyle(reduce="channel:0", alpha=0.65, fade=True)
 
 
-def draw_explanation(explanation: Explanation, image: Union[Path, Picture], folder: Path, classes: Sequence[str]) -> Path:
+def draw_explanation(
+    explanation: Explanation, image: Union[Path, Picture], folder: Path, classes: Sequence[str]
+) -> Path:
     """Draw a map over its image with its box, and keep its values beside it; returns the picture's file.
 
     The files are FOLDER/<sample>/<box>_<class>_<method>_<layer>.png and .npy, (h, w) float32.
