@@ -5,7 +5,7 @@ They are plain values: no torch, no framework, no open file.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Protocol, Tuple, Union
 
 import msgspec
 import numpy as np
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 Size = Tuple[int, int]
 """(height, width) in pixels."""
 
-Extent = Tuple[float, float]
+Pixels = Union[int, float]
+"""A whole number where it is one, so that arrays can be cut by it."""
+
+Extent = Tuple[Pixels, Pixels]
 """(height, width) or (top, left) in pixels, of what may begin or end between two."""
 
 Picture = NDArray[np.uint8]
@@ -45,7 +48,7 @@ class Geometry(msgspec.Struct, frozen=True, omit_defaults=True):
     padded: Size
     offset: Extent = (0, 0)
     flip: str = ""
-    crop: Optional[Tuple[float, float, float, float]] = None
+    crop: Optional[Tuple[Pixels, Pixels, Pixels, Pixels]] = None
 
     def __post_init__(self) -> None:
         """Raise `ValueError`, which a decoder reports as its own, for what no image is."""

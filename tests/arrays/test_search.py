@@ -86,3 +86,12 @@ def test_a_geometry_that_is_nearly_right_is_moved():
         apart(nudged(original, seen, claimed.padded, claimed, found), Geometry(SIZE, (300, 384), (384, 384), (42, 0)))
         < 0.6
     )
+
+
+def test_one_image_of_a_mosaic_is_not_the_input():
+    """What the network saw is of four images: it is no input of one of them."""
+    others = [draw_scene(seed).image[:200, :256] for seed in (15, 22, 40)]
+    mosaic = np.vstack([np.hstack([resized(200, 256), others[0]]), np.hstack(others[1:])])
+    search = Search(thumbnail(SCENE), mosaic, (400, 512), Geometry(SIZE, (200, 256), (400, 512)))
+    assert search.at_edges() is None
+    assert search.anywhere() is None

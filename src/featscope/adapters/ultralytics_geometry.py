@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
+from featscope.arrays.frames import whole
 from featscope.records import Geometry, Size
 
 
@@ -38,7 +39,7 @@ def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
     """How a classifier sees an image: its shorter side resized to `shortest`, then the middle of it.
 
     >>> [round(side, 2) for side in centre_crop_geometry((480, 640), 224, (224, 224)).crop]
-    [0.0, 79.46, 480.0, 481.07]
+    [0, 79.46, 480, 481.07]
     """
     height, width = original
     resized = (
@@ -46,14 +47,14 @@ def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
         if height <= width
         else (max(1, int(shortest * height / width)), shortest)
     )
-    starts = [round((whole - part) / 2) for whole, part in zip(resized, size)]  # as torchvision's CenterCrop
+    starts = [round((length - part) / 2) for length, part in zip(resized, size)]  # as torchvision's CenterCrop
     edges = [
-        (start * side / whole, (start + part) * side / whole)
-        for start, part, whole, side in zip(starts, size, resized, original)
+        (start * side / length, (start + part) * side / length)
+        for start, part, length, side in zip(starts, size, resized, original)
     ]
     (top, bottom), (left, right) = edges
-    crop = (top, left, bottom - top, right - left)
-    return Geometry(original, size, size, crop=None if crop == (0.0, 0.0, height, width) else crop)
+    crop = (whole(top), whole(left), whole(bottom - top), whole(right - left))
+    return Geometry(original, size, size, crop=None if crop == (0, 0, height, width) else crop)
 
 
 def classifier_geometry(transforms: object, original: Size, padded: Size) -> Optional[Geometry]:
@@ -75,7 +76,7 @@ def view_geometry(letterbox: Geometry, scale: float, flip: str, padded: Size) ->
     >>> whole = letterbox_geometry((640, 320), (640, 384), (640, 640))
     >>> view = view_geometry(whole, 0.83, "horizontal", (544, 320))
     >>> [round(side, 2) for side in (*view.resized, *view.offset)]
-    [531.0, 265.0, 0.0, 26.5]
+    [531, 265, 0, 26.5]
     """
     height, width = letterbox.padded
     top, left = letterbox.offset
@@ -84,5 +85,5 @@ def view_geometry(letterbox: Geometry, scale: float, flip: str, padded: Size) ->
     elif flip == "vertical":
         top = height - top - letterbox.resized[0]
     y, x = int(height * scale) / height, int(width * scale) / width
-    resized = (letterbox.resized[0] * y, letterbox.resized[1] * x)
-    return Geometry(letterbox.original, resized, padded, (top * y, left * x), flip)
+    resized = (whole(letterbox.resized[0] * y), whole(letterbox.resized[1] * x))
+    return Geometry(letterbox.original, resized, padded, (whole(top * y), whole(left * x)), flip)

@@ -28,6 +28,9 @@ FLAT = 0.5
 """Levels of 255: structure below that is the noise of a compression."""
 _WIDE = 9  # pixels of a thumbnail: what is wider is shading
 _LEAST = 4  # pixels of a thumbnail on a side that can be compared
+_LEAST_BESIDE = 20  # pixels of a thumbnail
+_STEP = 3  # levels of 255 between neighbours
+_BUSY = 0.2  # share of neighbours that differ: padding has one colour, or two
 _LEAST_MOVED = 1.0  # pixels of an input
 
 
@@ -127,6 +130,22 @@ def compare_axes(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis
         apart.append(off * seen.step)
     limit = max(_LEAST_MOVED, 0.12 * seen.step)
     return Comparison(correlation, False, max(apart), shifts[0], shifts[1], limit)
+
+
+def alone(seen: Thumbnail, geometry: Geometry) -> bool:
+    """Whether an input shows nothing beside the place of the image, but padding: a mosaic shows other images."""
+    rows, columns = axes_of(geometry)
+    beside = np.ones(
+        (min(seen.grey.shape[0], seen.size[0] // seen.step), min(seen.grey.shape[1], seen.size[1] // seen.step)), bool
+    )
+    (top, bottom), (left, right) = (_covered(axis, seen, number) for number, axis in enumerate((rows, columns)))
+    beside[max(0, top - 2) : bottom + 2, max(0, left - 2) : right + 2] = False
+    beside = beside[:-1, :-1]
+    if beside.sum() < _LEAST_BESIDE:
+        return True
+    grey = seen.grey[: beside.shape[0] + 1, : beside.shape[1] + 1]
+    steps = np.maximum(np.abs(np.diff(grey, axis=0)[:, :-1]), np.abs(np.diff(grey, axis=1)[:-1]))
+    return float((steps[beside] > _STEP).mean()) < _BUSY
 
 
 def _covered(axis: Axis, seen: Thumbnail, number: int) -> Tuple[int, int]:

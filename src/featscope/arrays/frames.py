@@ -12,11 +12,12 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from featscope.records import Boxes, Geometry, Size
+from featscope.records import Boxes, Geometry, Pixels, Size
 
 Values = TypeVar("Values", bound=Any)
 """An array of NumPy or a tensor, (..., numbers of a box); the result is of the same kind."""
 
+_DIGITS = 1e-9
 _WHOLE = 1e-3  # pixels: rounding, where a crop is all of an image
 _ONE_SCALE = 5e-3  # sides that were rounded to whole pixels scale a little differently
 
@@ -64,7 +65,7 @@ def geometry_from(original: Size, padded: Size, rows: Axis, columns: Axis) -> Op
     """The geometry of two axes, cut where the input ends; None where nothing of the image is left in it.
 
     >>> geometry_from((8, 10), (4, 4), Axis(0.5, 0.0, 0.0, 8.0), Axis(0.5, -1.0, 0.0, 10.0))
-    Geometry(original=(8, 10), resized=(4.0, 4.0), padded=(4, 4), offset=(0.0, 0.0), flip='', crop=(0.0, 2.0, 8.0, 8.0))
+    Geometry(original=(8, 10), resized=(4, 4), padded=(4, 4), offset=(0, 0), flip='', crop=(0, 2, 8, 8))
     """
     parts, resized, offset = [], [], []
     for axis, length, side in zip((rows, columns), original, padded):
@@ -74,20 +75,29 @@ def geometry_from(original: Size, padded: Size, rows: Axis, columns: Axis) -> Op
         seen = sorted((axis.to_input(low), axis.to_input(high)))
         if high - low < 1 or seen[1] - seen[0] < 1:
             return None
-        parts.append((low, high - low))
-        resized.append(seen[1] - seen[0])
-        offset.append(max(0.0, seen[0]))
+        parts.append((whole(low), whole(high - low)))
+        resized.append(whole(seen[1] - seen[0]))
+        offset.append(whole(max(0.0, seen[0])))
     flip = {(False, False): "", (True, False): "vertical", (False, True): "horizontal", (True, True): "diagonal"}
     (top, height), (left, width) = parts
-    whole = (top, left, height, width) == (0.0, 0.0, *map(float, original))
+    uncut = (top, left, height, width) == (0, 0, *original)
     return Geometry(
         original,
         (resized[0], resized[1]),
         padded,
         (offset[0], offset[1]),
         flip[rows.scale < 0, columns.scale < 0],
-        None if whole else (top, left, height, width),
+        None if uncut else (top, left, height, width),
     )
+
+
+def whole(pixels: float) -> Pixels:
+    """A number of pixels as a whole one, if it is that but for the last digits.
+
+    >>> whole(319.9999999999), whole(0.75)
+    (320, 0.75)
+    """
+    return round(pixels) if abs(pixels - round(pixels)) < _DIGITS else float(pixels)
 
 
 def fits(geometry: Geometry) -> bool:

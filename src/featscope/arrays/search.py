@@ -15,6 +15,7 @@ from featscope.arrays.agreement import (
     AGREES,
     Comparison,
     Thumbnail,
+    alone,
     best_place,
     compare,
     compare_axes,
@@ -71,7 +72,7 @@ class Search:
         if rule.scale not in self._scales:
             return None
         found = self._anywhere(rule) if rule.ends is None else self._at(rule, self._axes(rule, rule.ends))
-        return found if found is not None and found.comparison.agrees else None
+        return found if found is not None and self._is_right(found) else None
 
     def at_edges(self) -> Optional[Found]:
         """The one answer among those where the image lies at edges or in the middle."""
@@ -79,7 +80,8 @@ class Search:
         rules = [Rule(*rule) for rule in product(self._scales, self._flips(), product(edges, edges))]
         places = {self._axes(rule, rule.ends or ()): rule for rule in reversed(rules)}
         tried = [self._at(rule, axes) for axes, rule in reversed(list(places.items()))]
-        return _only([found for found in tried if found is not None and found.comparison.agrees])
+        best = _only([found for found in tried if found is not None and found.comparison.agrees])
+        return best if best is not None and self._is_right(best) else None
 
     def anywhere(self) -> Optional[Found]:
         """The one answer among all places; None for a picture that shows one spot, which could be any."""
@@ -87,7 +89,10 @@ class Search:
             return None
         rules = [Rule(name, flip) for name in self._scales for flip in self._flips()]
         best = _only([found for found in map(self._anywhere, rules) if found is not None])
-        return best if best is not None and best.comparison.agrees else None
+        return best if best is not None and self._is_right(best) else None
+
+    def _is_right(self, found: Found) -> bool:
+        return found.comparison.agrees and alone(self._seen, found.geometry)
 
     def _flips(self) -> Sequence[str]:
         first = self._claimed.flip if self._claimed is not None else ""
