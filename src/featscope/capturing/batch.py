@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featscope.arrays.readings import MapPart
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.inputs import Known
 from featscope.capturing.ledger import Entry
 from featscope.capturing.proof import Laid
-from featscope.capturing.readings import MapPart
 from featscope.capturing.speakers import Node
 from featscope.capturing.thin import thin
 from featscope.capturing.transfer import Ready, Transfer

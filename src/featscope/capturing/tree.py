@@ -7,12 +7,12 @@ from typing import Callable, Dict, List, Optional, Tuple
 import torch
 from torch import nn
 
+from featscope.arrays.readings import read
 from featscope.capturing.calls import unwatch, watch
 from featscope.capturing.flatten import flatten
 from featscope.capturing.following import Followed
 from featscope.capturing.layers import modules_of
 from featscope.capturing.names import field_names
-from featscope.capturing.readings import read
 from featscope.capturing.reports import LayerReport, ModelReport, TensorReport
 from featscope.records import Size, assumed_place
 
