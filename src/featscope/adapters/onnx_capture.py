@@ -88,6 +88,7 @@ class OnnxCapture:
         self._levels: DefaultDict[str, int] = defaultdict(int)
         self._given: Set[str] = set()
         self._refused: Dict[str, str] = {}
+        self._no_maps: Dict[str, str] = {}
         self._written = Written(0, 0, 0, "memory" if to is None else f"a {type(self._sink).__name__}")
 
     # The session
@@ -110,6 +111,7 @@ class OnnxCapture:
             self._remarks.say(remark)
         if isinstance(self._sink, RunWriter):
             self._sink.left_out = {**self._refused, **missing}
+            self._sink.readings = self._no_maps
         try:
             self._sink.close(not (failed or missing))
         except Exception:
@@ -238,7 +240,10 @@ class OnnxCapture:
                 self._given.add(name)
 
     def _read(self, name: str, run: Values, array: Array) -> Reading:
-        return self._said.checked(name, "", array, run.read(name, array))
+        reading = self._said.checked(name, "", array, run.read(name, array))
+        if not reading.is_map:
+            self._no_maps.setdefault(name, reading.why)
+        return reading
 
     def _put(self, name: str, piece: Piece, batch: int, ids: List[str]) -> None:
         part, folder = piece.part, self._folders[name]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featscope.adapters import onnx_making, onnx_moving  # noqa: F401 (the rules are there once these are loaded)
 from featscope.adapters.onnx_graph import Graph
-from featscope.adapters.onnx_operations import Operation, Unfollowed, rule_of
+from featscope.adapters.onnx_operations import Operation, UnfollowedError, rule_of
 from featscope.arrays.readings import Reading, read, unknown
 from featscope.arrays.traces import Trace, trace_of_images
 
@@ -78,7 +78,7 @@ def _ruled(
         return [], lost or kind
     try:
         found = rule(Operation(node, graph.opset, graph.facts, before))
-    except Unfollowed as why:
+    except UnfollowedError as why:
         return [], lost or (f"{kind} ({why})" if str(why) else kind)
     except Exception as error:  # noqa: BLE001 (whatever we fail to understand, the tensor is stored as it is)
         return [], lost or f"{kind} ({type(error).__name__}: {error})"
@@ -92,10 +92,7 @@ def _ruled(
 
 def _fits(trace: Trace, shape: Optional[Tuple[int, ...]]) -> bool:
     """Whether a trace is one of a tensor of this shape."""
-    planes = [plane for spot in trace.spots for plane in spot.planes.values()]
-    if trace.sample is not None:
-        planes.append(trace.sample)
     return trace.shape == shape and all(
         plane.ndim == len(shape) and all(side in (1, whole) for side, whole in zip(plane.shape, shape))
-        for plane in planes
+        for plane in trace.all_planes()
     )

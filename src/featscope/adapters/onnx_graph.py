@@ -52,8 +52,8 @@ _STEERING: Mapping[str, Tuple[int, ...]] = {
     "Tile": (1,),
     "Upsample": (1,),
 }
-_RANDOM = frozenset("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split())
-_BY_SIZE = frozenset(("Shape", "Size"))  # they give a tensor's size, and nothing of its values
+_RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+_BY_SIZE = ("Shape", "Size")  # they give a tensor's size, and nothing of its values
 
 
 class Graph:

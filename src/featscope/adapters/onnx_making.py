@@ -7,7 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.adapters.onnx_operations import Operation, Traces, Unfollowed, normal, rule_for
+from featscope.adapters.onnx_operations import Operation, Traces, UnfollowedError, normal, rule_for
 from featscope.arrays import traces
 from featscope.arrays.traces import Trace
 
@@ -80,7 +80,7 @@ _FACTORS = {"QLinearMatMul": (0, 3)}
 def _product(op: Operation) -> Traces:
     left, right = (op.given(place) for place in _FACTORS.get(op.kind, (0, 1)))
     if len(left.shape) < 2 or len(right.shape) < 2:
-        raise Unfollowed("")
+        raise UnfollowedError("")
     return traces.multiplied(left, right, op.shape)
 
 
@@ -103,7 +103,7 @@ def _einsum(op: Operation) -> Traces:
     given, _, to = op.text("equation", "").replace(" ", "").partition("->")
     terms = given.split(",")
     if "." in given or not to or any(len(set(term)) < len(term) for term in (*terms, to)):
-        raise Unfollowed("")
+        raise UnfollowedError("")
     made = []
     for term, trace in zip(terms, op.tensors):
         summed = traces.contracted(trace, [term.index(letter) for letter in term if letter not in to])
@@ -180,7 +180,7 @@ def _global_pool(op: Operation) -> Traces:
 def _grid_sample(op: Operation) -> Traces:
     """What is sampled lies where the grid's own elements lie: (N, rows, columns, 2) -> (N, C, rows, columns)."""
     if len(op.shape) != 4:
-        raise Unfollowed("")
+        raise UnfollowedError("")
     grid = traces.contracted(op.given(1), [3])
     return traces.move(grid, op.shape, lambda plane: plane.transpose(0, 3, 1, 2))
 
@@ -229,7 +229,7 @@ def _places(op: Operation, have: int, want: int, scale: float) -> _Places:
         return have / 2 * (1 - want / (scale * have)) + (index + 0.5) / scale - 0.5
     if mode == "tf_half_pixel_for_nn":
         return (index + 0.5) / scale
-    raise Unfollowed(f"coordinate_transformation_mode {mode}")
+    raise UnfollowedError(f"coordinate_transformation_mode {mode}")
 
 
 def _nearest(op: Operation, places: _Places, have: int, want: int) -> _Places:

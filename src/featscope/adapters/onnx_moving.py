@@ -7,7 +7,7 @@ from typing import List, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.adapters.onnx_operations import Operation, Traces, Unfollowed, normal, rule_for
+from featscope.adapters.onnx_operations import Operation, Traces, UnfollowedError, normal, rule_for
 from featscope.arrays import traces
 from featscope.arrays.traces import Plane, Trace
 
@@ -107,8 +107,7 @@ def _gather(op: Operation) -> Traces:
 
 def _varies(trace: Trace, axes: List[int]) -> bool:
     """Whether it matters which elements along these axes are meant."""
-    planes = [*([trace.sample] if trace.sample is not None else []), *(p for s in trace.spots for p in s.planes.values())]
-    return any(plane.shape[axis] > 1 for plane in planes for axis in axes)
+    return any(plane.shape[axis] > 1 for plane in trace.all_planes() for axis in axes)
 
 
 @rule_for("GatherElements")
@@ -129,7 +128,7 @@ def _gather_elements(op: Operation) -> Traces:
 @rule_for("GatherND")
 def _gather_nd(op: Operation) -> Traces:
     if op.integer("batch_dims", 0):
-        raise Unfollowed("")
+        raise UnfollowedError("")
     index = op.array(1).astype(np.int64)
     count = index.shape[-1]
     given = op.first.shape
@@ -146,7 +145,7 @@ def _gather_nd(op: Operation) -> Traces:
 def _scatter(op: Operation) -> Traces:
     """What is put into a map, and holds no place itself, changes no place."""
     if op.given(2).known:
-        raise Unfollowed("")
+        raise UnfollowedError("")
     return op.first
 
 
@@ -154,7 +153,7 @@ def _scatter(op: Operation) -> Traces:
 def _top(op: Operation) -> Traces:
     axis = op.axis(-1)
     if _varies(op.first, [axis]):
-        raise Unfollowed("which elements it takes depends on the image")
+        raise UnfollowedError("which elements it takes depends on the image")
     return [op.first._replace(shape=shape) for shape in op.shapes]
 
 

@@ -13,7 +13,7 @@ from featscope.arrays.traces import Trace
 Traces = Union[Trace, List[Optional[Trace]], None]
 
 
-class Unfollowed(Exception):
+class UnfollowedError(Exception):
     """What a node does cannot be said. Its text is why, in brackets behind the operator's name; '' for no more."""
 
 
@@ -82,10 +82,10 @@ class Operation:
         return self.integer("axis", default) % max(rank, 1)
 
     def array(self, place: int) -> NDArray[np.generic]:
-        """The numbers of an input that decide what the operator does. Raises `Unfollowed` where the image decides."""
+        """The numbers of an input that decide what the operator does. Raises `UnfollowedError` if the image does."""
         found = self._facts.values(self.node.input[place])
         if isinstance(found, str):
-            raise Unfollowed(found)
+            raise UnfollowedError(found)
         return found
 
     def numbers(self, name: str, place: int) -> Optional[List[int]]:
