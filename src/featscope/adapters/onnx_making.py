@@ -241,9 +241,8 @@ def _nearest(op: Operation, places: _Places, have: int, want: int) -> _Places:
         "round_prefer_floor": np.ceil(places - 0.5),
         "round_prefer_ceil": np.floor(places + 0.5),
     }[rounding]
-    near = np.clip(near, 0, have - 1)
     if want <= have:
-        return near
+        return np.clip(near, 0, have - 1)
     even = (np.arange(want) + 0.5) * have / want - 0.5
     shift = float(np.mean(near - even))
-    return even if abs(shift) < 0.5 else even + shift  # half a cell aside is what rounding does
+    return even if abs(shift) < 0.499 else even + shift  # less is what rounding does to a scale that is no whole number
