@@ -20,7 +20,7 @@ from featscope.capturing.memory import MemorySink
 from featscope.capturing.policy import make_policy
 from featscope.capturing.remarks import Remarks
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError, unknown_name
-from featscope.records import CapturedMap, Picture, Policy, RunInfo, Sample, Sink, Size, Written, assumed_place
+from featscope.records import CapturedMap, Picture, Policy, RunInfo, Sample, Sink, Size, Written, assumed_place, is_map
 from featscope.store.files import check_folder_name, safe_name
 from featscope.store.writer import RunWriter
 
@@ -254,7 +254,7 @@ class OnnxCapture:
             self._remarks.say(thinned.remark)
         array = np.ascontiguousarray(thinned.array)
         place = part.place
-        if place is None and "row" in part.axes:
+        if place is None and is_map(part.axes):
             place = assumed_place(self._graph.input_size, (array.shape[-2], array.shape[-1]))
         level, call = self._levels[folder], self._calls[name]
         self._levels[folder] += 1

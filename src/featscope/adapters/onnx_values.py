@@ -11,7 +11,7 @@ from featscope.arrays.channels import parse_channels
 from featscope.arrays.readings import MapPart, Reading, unknown
 from featscope.arrays.reduce import reduce, top_channels
 from featscope.errors import BadOptionError
-from featscope.records import Policy
+from featscope.records import Policy, is_map
 
 Array = NDArray[np.generic]
 
@@ -137,7 +137,7 @@ def thin(piece: Piece, policy: Policy, name: str) -> Thinned:
     """What a policy keeps of a tensor. Channels are chosen and reduced where it is known which axis they are."""
     array, reduced, channels, remark = piece.array, "", None, ""
     if array.ndim == 4 and array.size and (policy.channels or policy.reduce):
-        if "row" in piece.part.axes:
+        if is_map(piece.part.axes):
             if policy.channels:
                 channels = np.array([_choose(image, policy.channels, name) for image in array], np.int64)
                 array = np.stack([image[chosen] for image, chosen in zip(array, channels)])
