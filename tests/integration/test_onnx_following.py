@@ -401,3 +401,70 @@ def test_a_graph_that_cannot_be_run_so_leaves_all_unknown():
     reading = Followed(model, "x", "NCHW", {"x": np.zeros((1, 3, 9, 8), np.float32)}).reading("y", (1, 3, 9, 8))
     assert reading.why.startswith("the graph cannot be followed: ")
     assert reading.axes == ("unknown",) * 4
+
+
+# As PyTorch
+
+
+def torchvision_model(name):
+    return pytest.importorskip("torchvision").models.get_model(name, weights=None)
+
+
+def vit(name):
+    return pytest.importorskip("timm").create_model(name, pretrained=False, img_size=(64, 96))
+
+
+def yolo(name):
+    return pytest.importorskip("ultralytics").YOLO(name).model
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("build", "name", "least"),
+    [
+        (torchvision_model, "resnet18", 50),
+        (torchvision_model, "swin_t", 160),
+        (vit, "vit_tiny_patch16_224", 150),
+        (yolo, "yolo11n.yaml", 300),
+    ],
+)
+def test_a_graph_is_read_as_its_model_is(build, name, least, tmp_path):
+    """Whatever a layer of PyTorch gave and the graph has too (batch norms are folded) has the same axes and place."""
+    torch = pytest.importorskip("torch")
+    import featscope
+
+    torch.manual_seed(0)
+    model = build(name).eval()
+    for part in model.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):  # so that it is not the identity
+            part.running_mean.normal_(0, 0.2)
+            part.running_var.uniform_(0.5, 1.5)
+    image = torch.rand(1, 3, 64, 96)
+    sink = featscope.MemorySink()
+    path = str(tmp_path / "model.onnx")
+    with torch.no_grad():
+        with featscope.capture(model, ["**"], sink, on_error="warn"):
+            model(image)
+        torch.onnx.export(model, (image,), path, input_names=["x"], opset_version=17, dynamo=False)
+    graph = onnx.load(path)
+    found = Followed(graph, "x", "NCHW", {"x": image.numpy()})
+    names = [name for one in graph.graph.node for name in one.output if name and one.op_type != "Constant"]
+    del graph.graph.output[:]
+    graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    stored = {}  # shape -> the graph's maps
+    for name, array in zip(names, session.run(None, {"x": image.numpy()})):
+        for part, laid in found.reading(name, array.shape).apply(array):
+            stored.setdefault(laid.shape, []).append((part, laid))
+    same = 0
+    for captured, array in sink.stored:
+        if captured.place is None:
+            continue
+        limit = 1e-4 * max(1, float(np.abs(array).max()))
+        twins = [part for part, laid in stored.get(array.shape, []) if np.abs(laid - array).max() <= limit]
+        if twins:
+            same += 1
+            assert any(part.axes == captured.axes and part.place == captured.place for part in twins), captured
+    assert same >= least
