@@ -11,8 +11,6 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from featscope.adapters.onnx_following import Followed  # noqa: E402
-from featscope.arrays.readings import read  # noqa: E402
-from featscope.arrays.traces import joined, trace_of_images  # noqa: E402
 
 SAMPLES, HEIGHT, WIDTH = 2, 24, 41
 
@@ -274,22 +272,18 @@ def test_windows_in_the_batch_that_were_rolled():
 
 
 def test_pieces_of_a_map_are_one_map_again_and_two_maps_are_two():
-    """`joined` tells a map that was rolled from two sequences."""
-    images = trace_of_images((1, 3, 8, 6), 2, 3)
-    found = run(
-        [
-            node("Split", "x,sizes", "a,b", axis=2),
-            node("Concat", "b,a", "rolled", axis=2),
-            node("Concat", "x,x", "twice", axis=2),
-        ],
-        [number("sizes", 7, 17)],
-    )
+    nodes = [
+        node("Split", "x,there", "a,b", axis=2),
+        node("Concat", "b,a", "rolled", axis=2),
+        node("Split", "rolled,back", "c,d", axis=2),
+        node("Concat", "d,c", "again", axis=2),
+        node("Concat", "x,x", "twice", axis=2),
+    ]
+    found = run(nodes, [number("there", 7, 17), number("back", 17, 7)])
     check(*found["a"])
-    part = check(*found["rolled"])
-    assert part.place.first == (0.5, 0.5)
+    assert check(*found["rolled"]).order is not None, "its rows have to be sorted"
+    assert check(*found["again"]).order is None, "it is as it was"
     assert [one.form for one in found["twice"][1].parts] == [(2, 3, HEIGHT, WIDTH)] * 2
-    assert "part" not in joined([images._replace(shape=(1, 3, 8, 6))] * 1, (1, 3, 8, 6), 2).spots[0].planes
-    assert len(read(joined([images, images], (1, 3, 16, 6), 2)).parts) == 2
 
 
 def test_slices_of_all_kinds():
@@ -344,9 +338,11 @@ def test_einsum_and_gemm():
         node("Reshape", "last,flat", "rows"),
         node("Gemm", "rows,m", "g", transB=1),
         node("MatMul", "last,m", "p"),
+        node("Transpose", "rows", "columns", perm=[1, 0]),
+        node("Gemm", "columns,m", "t", transA=1),
     ]
     found = run(nodes, [real("m", np.eye(3)), number("flat", -1, 3)])
-    for name in ("y", "g", "p"):
+    for name in ("y", "g", "p", "t"):
         check(*found[name])
     assert found["g"][1].axes == ("window", "channel")
 
@@ -391,6 +387,40 @@ def test_an_operator_without_a_rule_is_named():
     found = run(nodes)
     assert found["y"][1].why == found["z"][1].why == "featscope cannot follow If, which it went through"
     assert not found["sum"][1].is_map, "of an unknown size, it may be anything"
+
+
+def test_what_does_not_fit_the_shape_is_refused():
+    """ONNX cuts a start before the first element off where it goes back, NumPy does not."""
+    found = run(
+        [node("Slice", "x,start,end,axis,step", "y")],
+        [number("start", -100), number("end", -(1 << 60)), number("axis", 2), number("step", -1)],
+    )
+    value, reading = found["y"]
+    assert value.shape == (SAMPLES, 3, 1, WIDTH)
+    assert reading.why == "featscope cannot follow Slice, which it went through"
+
+
+def test_an_attention_lies_where_its_keys_lie():
+    """(samples, heads, queries, keys): the mean of the heads, a map of the keys for each query."""
+    nodes = [
+        node("Conv", "x,w", "patches", group=3, strides=[4, 4]),
+        node("Reshape", "patches,heads", "keys"),  # N, 3 heads, 1, 60
+        node("Transpose", "keys", "queries", perm=[0, 1, 3, 2]),
+        node("MatMul", "queries,keys", "scores"),
+        node("Softmax", "scores", "weights", axis=-1),
+        node("Transpose", "keys", "values", perm=[0, 1, 3, 2]),
+        node("MatMul", "weights,values", "mixed"),
+    ]
+    found = run(nodes, [box(4, 4), number("heads", SAMPLES, 3, 1, 60)])
+    value, reading = found["weights"]
+    assert reading.axes == ("sample", "head", "channel", "token")
+    [(part, laid)] = reading.apply(value)
+    assert part.place.stride == (4, 4)
+    np.testing.assert_allclose(laid, value.mean(1).reshape(SAMPLES, 60, 6, 10), rtol=1e-5)
+    value, reading = found["mixed"]
+    [(part, laid)] = reading.apply(value)
+    assert part.place.first == (2, 2), "where its query lies"
+    np.testing.assert_array_equal(laid, value.reshape(SAMPLES, 3, 6, 10))
 
 
 def test_a_graph_that_cannot_be_run_so_leaves_all_unknown():
