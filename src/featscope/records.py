@@ -5,7 +5,7 @@ They are plain values: no torch, no framework, no open file.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Protocol, Tuple, Union
+from typing import Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
 import msgspec
 import numpy as np
@@ -206,6 +206,15 @@ def assumed_place(padded: Size, cells: Size) -> Place:
     """
     stride = (infer_stride(padded[0], cells[0]), infer_stride(padded[1], cells[1]))
     return Place(stride, (stride[0] / 2, stride[1] / 2))
+
+
+def is_map(axes: Sequence[str]) -> bool:
+    """Whether an array of these axes is maps of the image, each channel's rows and columns together.
+
+    >>> is_map(("sample", "channel", "row", "column")), is_map(("sample", "token", "row", "column"))
+    (True, False)
+    """
+    return tuple(axes[:2]) == ("sample", "channel") and tuple(axes[-2:]) == ("row", "column")
 
 
 class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
