@@ -92,7 +92,8 @@ class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
     form: 'xyxy' (x1, y1, x2, y2), 'cxcywha' (cx, cy, w, h, angle in radians, clockwise on the
     screen) or 'quad' (x, y of four corners). labels: indices into the run's `classes`. scores:
     empty for ground truth. frame: 'original', in pixels of the original image, or 'input', in pixels of
-    the network's input, where nobody knows how the image lies in it.
+    the network's input, where nobody knows how the image lies in it. ('mirrored' never reaches a record:
+    in pixels of the original, mirrored where the input is.)
     """
 
     form: str
@@ -103,7 +104,7 @@ class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         """Raise `ValueError`, which a decoder reports as its own, where the lists do not fit together."""
-        if self.frame not in ("original", "input"):
+        if self.frame not in ("original", "input", "mirrored"):
             raise ValueError(f"boxes lie in no frame {self.frame!r}; known are 'original' and 'input'")
         numbers = {"xyxy": 4, "cxcywha": 5, "quad": 8}.get(self.form)
         if numbers is None:

@@ -16,7 +16,7 @@ from featscope.adapters.mmengine_samples import (
     sample_id,
     truth_of,
 )
-from featscope.records import Geometry
+from featscope.records import Boxes, Geometry
 
 
 def test_ids_are_believed_where_they_are_the_data_sets_own():
@@ -85,14 +85,11 @@ def test_what_the_framework_gives_stays_as_it_is_where_it_is_right():
 
 
 def test_truth_is_in_the_frame_that_the_pipeline_leaves_it_in():
-    geometry = Geometry((40, 60), (20, 30), (32, 32), flip="horizontal")
     boxes = instances([[10.0, 4.0, 30.0, 12.0]])
-    assert truth_of(boxes, AnnotationFrame.ORIGINAL, geometry).boxes == [[10, 4, 30, 12]]
-    assert truth_of(boxes, AnnotationFrame.INPUT, geometry).frame == "input"
-    # Loaded in pixels of the original and mirrored with the resized image, which is 30 wide.
-    assert truth_of(boxes, AnnotationFrame.MIRRORED, geometry).boxes == [[0, 4, 20, 12]]
-    assert truth_of(boxes, AnnotationFrame.UNKNOWN, geometry) is None
-    assert truth_of(boxes, None, geometry) is None
+    for frame in (AnnotationFrame.ORIGINAL, AnnotationFrame.INPUT, AnnotationFrame.MIRRORED):
+        assert truth_of(boxes, frame) == Boxes("xyxy", [[10, 4, 30, 12]], [0], frame=frame.value)
+    assert truth_of(boxes, AnnotationFrame.UNKNOWN) is None
+    assert truth_of(boxes, None) is None
 
 
 class Step:

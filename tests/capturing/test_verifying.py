@@ -76,6 +76,19 @@ def test_truth_of_the_original_stays_there(photo):
     assert verify(Sample("a", str(photo), geometry=told, truth=truth), letterboxed()).sample.truth == truth
 
 
+@pytest.mark.parametrize("padding", [0, 16])
+def test_truth_that_was_mirrored_with_the_input_and_never_resized(photo, padding):
+    """Resized, padded at the right, boxes loaded in pixels of the original, then all mirrored; nobody tells of it."""
+    small = np.asarray(Image.fromarray(SCENE).resize((384, 300), Image.Resampling.BILINEAR))
+    seen = np.pad(small, ((0, 0), (0, padding), (0, 0)))[:, ::-1].copy()
+    width = 384 + padding
+    truth = Boxes("xyxy", [[width - 90, 20, width - 10, 60]], [0], frame="mirrored")
+    told = Geometry((400, 512), (300, 384), (300, width))
+    sample = verify(Sample("a", str(photo), geometry=told, truth=truth), seen).sample
+    assert (sample.geometry.flip, sample.geometry.offset) == ("horizontal", (0, padding))
+    assert sample.truth == Boxes("xyxy", [[10, 20, 90, 60]], [0])
+
+
 def test_what_agrees_in_no_way_has_no_geometry(photo):
     other = np.ascontiguousarray(np.rot90(letterboxed()))
     predictions = Boxes("xyxy", [[0, 0, 512, 400]], [0], [0.9])

@@ -162,7 +162,7 @@ class MMCompanion:
         self, sample: Sample, data: DataSample, geometry: Optional[Geometry], believed: Optional[Geometry]
     ) -> Sample:
         predictions = boxes_of(data.get("pred_instances"), believed, geometry)
-        truth = truth_of(data.get("gt_instances"), self._truth, geometry)
+        truth = truth_of(data.get("gt_instances"), self._truth)
         return replace(sample, geometry=geometry, predictions=predictions, truth=truth)
 
     def _box_head(self) -> Optional[object]:

@@ -173,17 +173,9 @@ def boxes_of(
     )
 
 
-def truth_of(instances: Any, frame: Optional[AnnotationFrame], geometry: Optional[Geometry]) -> Optional[Boxes]:
-    """The ground truth of an image, in pixels of the original, or of the input where they move with the image."""
-    if frame is None or frame is AnnotationFrame.UNKNOWN:
-        return None
-    if frame is AnnotationFrame.INPUT:
-        return boxes_of(instances, frame="input")
-    if frame is AnnotationFrame.MIRRORED and geometry is not None:
-        # As if the resized image were the original.
-        height, width = (round(side) for side in geometry.resized)
-        return boxes_of(instances, None, replace(geometry, original=(height, width)))
-    return boxes_of(instances)
+def truth_of(instances: Any, frame: Optional[AnnotationFrame]) -> Optional[Boxes]:
+    """The ground truth of an image, in the frame that its pipeline leaves it in; None where that is not known."""
+    return None if frame is None or frame is AnnotationFrame.UNKNOWN else boxes_of(instances, frame=frame.value)
 
 
 _MOVING = re.compile(

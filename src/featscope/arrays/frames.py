@@ -178,6 +178,22 @@ def reframed_record(boxes: Boxes, before: Optional[Geometry], after: Optional[Ge
     return replace(boxes, boxes=reframed(np.asarray(boxes.boxes, np.float64), before, after).tolist(), frame=frame)
 
 
+def unmirrored(boxes: Boxes, geometry: Optional[Geometry]) -> Optional[Boxes]:
+    """Boxes that were mirrored with an input, but never resized -> of the original; None where nothing is known.
+
+    A pipeline that loads boxes behind its resize and mirrors both leaves them so: the mirror is the input's.
+    """
+    if geometry is None:
+        return None
+    rows, columns = (Axis(1.0 if axis.scale > 0 else -1.0, 0.0 if axis.scale > 0 else axis.start, 0.0, 0.0)
+                     for axis in axes_of(geometry))  # fmt: skip
+    if not boxes.boxes:
+        return replace(boxes, frame="original")
+    values = np.asarray(boxes.boxes, np.float64)
+    back = _moved(values, columns.scale, columns.start, rows.scale, rows.start)
+    return replace(boxes, boxes=back.tolist(), frame="original")
+
+
 def _moved(boxes: Values, x_scale: float, x_start: float, y_scale: float, y_start: float) -> Values:
     """Boxes whose every point (x, y) goes to (x_scale * x + x_start, y_scale * y + y_start)."""
     count = int(boxes.shape[-1])

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from featscope.arrays.agreement import FLAT, SIDE, Comparison, Thumbnail, compare, structure, thumbnail
-from featscope.arrays.frames import axes_of, fits, reframed_record
+from featscope.arrays.frames import axes_of, fits, reframed_record, unmirrored
 from featscope.arrays.search import Found, Rule, Search, apart, nudged
 from featscope.capturing.remarks import Remarks, first_line
 from featscope.errors import BadImageError
@@ -207,6 +207,8 @@ def _boxes(
     """Boxes in the frame of a geometry. moved: those of the original came out of the input by the claimed one."""
     if boxes is None or (boxes.frame == "original" and not (moved and claimed is not None)):
         return boxes
+    if boxes.frame == "mirrored":
+        return unmirrored(boxes, geometry)
     return reframed_record(boxes, None if boxes.frame == "input" else claimed, geometry)
 
 
