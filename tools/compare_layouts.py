@@ -25,7 +25,7 @@ from typing import Dict, Iterator, List
 
 from layouts.cases import Case, Family
 from layouts.judge import judge_case
-from layouts.table import print_tables
+from layouts.table import print_tables, reason
 
 LIBRARIES = ("timm", "torchvision", "transformers", "mmdet")
 KINDS = ("own", "non-square", "undivided")
@@ -70,13 +70,6 @@ def _judged(case: Case, kind: str) -> object:
         "strides": dict(judged.strides),
         "remarks": judged.remarks,
     }
-
-
-def reason(error: Exception) -> str:
-    """Why a model could not be tried, in one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = re.sub(r"(?:/[\w.+-]+)+/([\w.+-]+)", r"\1", text)  # paths of this machine are nobody's business
-    return f"{type(error).__name__}: {text[:150]}"
 
 
 def main() -> None:

@@ -152,7 +152,15 @@ def strides_by_slope(make: Callable[[Size], Subject], own: Size) -> Optional[Lis
         raise
     except Exception:  # noqa: BLE001 (whatever a model does with a size that it does not take)
         return None
-    return [STEP / (more - few) if more > few else float("nan") for few, more in zip(*cells)]
+    return [_stride(own[0], few, more) for few, more in zip(*cells)]
+
+
+def _stride(side: int, few: int, more: int) -> float:
+    """Whole pixels, where the image is so many times its cells: a larger image may be no multiple of the stride."""
+    if more <= few:
+        return float("nan")
+    slope = STEP / (more - few)
+    return side / few if side % few == 0 and abs(side / few - slope) < 0.1 * slope else slope
 
 
 def known_stride(strides: Optional[Sequence[float]], index: int) -> Optional[float]:

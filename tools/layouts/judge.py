@@ -69,7 +69,7 @@ def _judge(subject: Subject, images: torch.Tensor, oracles: Sequence[Oracle], si
         layers = layers_that_give(subject.model, subject.forward, images, oracles)
         if subject.own_output:
             layers = [["", *names] for names in layers]
-        stored, reasons = _capture(subject, images, [name for names in layers for name in names])
+        stored, reasons = capture_layers(subject, images, [name for names in layers for name in names])
     verdicts = []
     for names, oracle in zip(layers, oracles):
         if not names:
@@ -89,7 +89,8 @@ def _judge(subject: Subject, images: torch.Tensor, oracles: Sequence[Oracle], si
     )
 
 
-def _capture(subject: Subject, images: torch.Tensor, layers: Sequence[str]) -> Tuple[List[Stored], dict]:
+def capture_layers(subject: Subject, images: torch.Tensor, layers: Sequence[str]) -> Tuple[List[Stored], dict]:
+    """What is stored of these layers, and how each is said to be read."""
     sink = featscope.MemorySink()
     if not layers:
         return [], {}

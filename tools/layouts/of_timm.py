@@ -39,10 +39,10 @@ def _open(names: Sequence[str]) -> Case:
     name = min(sizes, key=lambda one: sizes[one])
     with torch.device("meta"):
         own = tuple(timm.create_model(name).default_cfg["input_size"][1:])
-    return Case(name, partial(_make, name, sizes[name] > LARGE, own), usual_sizes(own))
+    return Case(name, partial(make, name, sizes[name] > LARGE, own), usual_sizes(own))
 
 
-def _make(name: str, large: bool, own: Size, size: Size) -> Subject:
+def make(name: str, large: bool, own: Size, size: Size) -> Subject:
     """The model in the first way in which it takes images of this size."""
     fewer = [{"depth": BLOCKS}, {}] if large else [{}]
     ways: List[Dict[str, object]] = (

@@ -66,7 +66,7 @@ BLOCKS = 4  # of a transformer's encoder
 def families() -> Iterator[Family]:
     """A model each."""
     for name in CLASSIFIERS:
-        yield Family("torchvision", name, partial(_open, name, _classifier))
+        yield Family("torchvision", name, partial(_open, name, classifier))
     for name in DETECTORS:
         yield Family("torchvision", name, partial(_open, name, _detector))
 
@@ -77,7 +77,7 @@ def _open(name: str, kind: Callable[..., Subject]) -> Case:
     return Case(name, partial(kind, name, strides), usual_sizes(own))
 
 
-def _classifier(name: str, strides: Optional[List[float]], size: Size) -> Subject:
+def classifier(name: str, strides: Optional[List[float]], size: Size) -> Subject:
     options = {"init_weights": True, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
     if name.startswith("vit"):
         options = {"image_size": size[0]}

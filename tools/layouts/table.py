@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Dict, List, Sequence
 
@@ -61,3 +62,10 @@ def _cell(sizes: Dict[str, dict], kind: str) -> str:
 
 def _plain(text: str) -> str:
     return text.replace("|", "/")
+
+
+def reason(error: Exception) -> str:
+    """Why a model could not be tried, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"(?:/[\w.+-]+)+/([\w.+-]+)", r"\1", text)  # paths of this machine are nobody's business
+    return f"{type(error).__name__}: {text[:150]}"
