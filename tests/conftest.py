@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featscope.records import CapturedMap, Geometry, RunInfo, Sample
+from featscope.records import CapturedMap, Geometry, RunInfo, Sample, assumed_place
 from featscope.store.writer import RunWriter
 
 
@@ -38,7 +38,8 @@ def run(tmp_path):
     writer.put_sample(Sample("a", str(image), geometry=geometry), np.full((20, 30, 3), 128, np.uint8))
     for level, size in enumerate((8, 4)):
         array = np.arange(3 * size * size, dtype=np.float32).reshape(1, 3, size, size)
-        writer.put(CapturedMap("neck", "FPN", "", level, 0, 0, ["a"], "neck.fpn", (32 / size, 32 / size)), array)
+        place = assumed_place((32, 32), (size, size))
+        writer.put(CapturedMap("neck", "FPN", "", level, 0, 0, ["a"], "neck.fpn", place=place), array)
     writer.close()
     return tmp_path / "run"
 

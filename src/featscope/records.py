@@ -137,15 +137,42 @@ def _check_counts(*counts: int) -> None:
             raise ValueError(f"{count} counts no batch, level or place")
 
 
+class Place(NamedTuple):
+    """Where a map's cells lie on the network's input, in pixels: cell i at `first + stride * i`.
+
+    >>> Place((8.0, 8.0), (0.0, 0.0), "operators").stride
+    (8.0, 8.0)
+
+    stride: between neighbouring cells, (y, x). first: the centre of the first cell, (y, x). known: 'operators'
+    (followed through the network), 'measured' (on its weights), 'given' (by the user), or 'assumed' (the cells share
+    the pixels: up to half a cell off).
+    """
+
+    stride: Tuple[float, float]
+    first: Tuple[float, float]
+    known: str = "assumed"
+
+
+def assumed_place(padded: Size, cells: Size) -> Place:
+    """The place of a map of which nothing is known but its size: its cells share the pixels of the input.
+
+    >>> assumed_place((992, 512), (124, 64))
+    Place(stride=(8.0, 8.0), first=(4.0, 4.0), known='assumed')
+    """
+    stride = (infer_stride(padded[0], cells[0]), infer_stride(padded[1], cells[1]))
+    return Place(stride, (stride[0] / 2, stride[1] / 2))
+
+
 class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stored array: where it came from, and what proves that it is whole.
 
-    path: relative to the run. field: '' where the layer's output is one value. level: the index in
-    the file's name; counts the tensors of this layer and field in this batch. call: which run of
-    the layer in this batch gave it. stride: pixels of the input per cell, (y, x). checksum: CRC-32
-    of the array's bytes. reduced: the reduction over channels that was made on capture, if one was.
-    channels: those that were kept, a list for each sample; empty for all. scales_checksum: CRC-32 of
-    the `.scales` file beside an array that is stored as 8-bit codes.
+    path: relative to the run. field: '' where the layer's output is one value. level: the index in the file's
+    name; counts the tensors of this layer and field in this batch. call: which run of the layer in this batch
+    gave it. axes: what each axis of the array is: sample, channel, row, column, time, token, window, head or
+    unknown; empty in runs from before they were followed. stride, first, place: as in `Place`, of a map.
+    checksum: CRC-32 of the array's bytes. reduced: the reduction over channels that was made on capture, if one
+    was. channels: those that were kept, a list for each sample; empty for all. scales_checksum: CRC-32 of the
+    `.scales` file beside an array that is stored as 8-bit codes.
     """
 
     path: str
@@ -160,7 +187,10 @@ class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     dtype: str
     bytes: int
     checksum: int
+    axes: List[str] = []
     stride: Optional[Tuple[float, float]] = None
+    first: Optional[Tuple[float, float]] = None
+    place: str = ""
     reduced: str = ""
     channels: List[List[int]] = []
     scales_checksum: Optional[int] = None
@@ -224,9 +254,9 @@ def _at_once() -> None:
 class CapturedMap(msgspec.Struct, frozen=True):
     """What capture hands to a sink beside an array: where it came from, before it has a file.
 
-    ready: waits until the array is filled, which a copy from a GPU may not be yet. scales: (2, N, C),
-    the value of code 0 and the step between codes, of an array of 8-bit codes. channels: (N, K), those
-    that were kept.
+    axes: what each axis of the array is, as in `MapRecord`. place: where a map's cells lie. ready: waits until
+    the array is filled, which a copy from a GPU may not be yet. scales: (2, N, C), the value of code 0 and the
+    step between codes, of an array of 8-bit codes. channels: (N, K), those that were kept.
     """
 
     layer: str
@@ -237,11 +267,17 @@ class CapturedMap(msgspec.Struct, frozen=True):
     batch: int
     samples: List[str]
     folder: str
-    stride: Optional[Tuple[float, float]] = None
+    axes: Tuple[str, ...] = ()
+    place: Optional[Place] = None
     reduced: str = ""
     channels: Optional[NDArray[np.int64]] = None
     scales: Optional[NDArray[np.float32]] = None
     ready: Callable[[], None] = _at_once
+
+    @property
+    def stride(self) -> Optional[Tuple[float, float]]:
+        """Pixels of the input from cell to cell, (y, x); None of what is no map."""
+        return self.place.stride if self.place is not None else None
 
 
 class Sink(Protocol):

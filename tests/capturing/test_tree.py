@@ -2,6 +2,7 @@ import torch
 from torch import nn
 
 from featscope.capturing.tree import report
+from featscope.records import Place
 
 
 def test_report_counts_calls_and_leaves_no_hook():
@@ -11,7 +12,9 @@ def test_report_counts_calls_and_leaves_no_hook():
     model.forward = lambda x: conv(model[1](conv(x)))
     found = report(model, lambda: model(torch.zeros(1, 3, 32, 48)))
     assert [(layer.name, layer.calls) for layer in found.layers][0] == ("0", 2)
-    assert found.layers[0].outputs == {"": [(1, 4, 16, 24)]}
-    assert found.stride((1, 4, 16, 24)) == 2
+    [tensor] = found.layers[0].outputs[""]
+    assert tensor.shape == (1, 4, 16, 24)
+    assert tensor.axes == ("sample", "channel", "row", "column")
+    assert tensor.grids == (((16, 24), Place((2.0, 2.0), (0.5, 0.5), "operators")),)
     assert "spare" in found.silent
     assert not any(m._forward_hooks for m in model.modules())

@@ -33,7 +33,7 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
-from featscope.adapters.onnx_axes import Axes, find_axes
+from featscope.adapters.onnx_axes import Axes, find_axes, tensor_report
 from featscope.adapters.onnx_capture import GraphFacts, OnnxCapture
 from featscope.adapters.onnx_inputs import GraphInputs
 from featscope.adapters.onnx_values import WEIGHTS, Values
@@ -161,13 +161,14 @@ class OnnxModel(Detector):
         """Every tensor of the graph with its shape, after one run."""
         found = next(self.run(list(self.tensors), [item.inputs])).found
         layers = []
+        size = self._inputs.size
         for name, kind in self.tensors.items():
             value = found[name]
             values = value if isinstance(value, list) else [value]
             shapes = [tuple(int(side) for side in np.asarray(one).shape) for one in values if one is not None]
-            is_map = self._axes.get(name, "")[2:] == "HW"
-            layers.append(LayerReport(name, kind, 1, {"": shapes}, is_map))
-        return ModelReport(layers, [], self._inputs.size)
+            letters = self._axes.get(name, "")
+            layers.append(LayerReport(name, kind, 1, {"": [tensor_report(letters, one, size) for one in shapes]}))
+        return ModelReport(layers, [], size)
 
 
 class _Runtime:

@@ -8,6 +8,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from featscope.capturing.reports import TensorReport
+from featscope.records import Size, assumed_place
+
 Axes = Dict[str, str]
 """Tensor -> a letter for each axis: N sample, C channel, H row, W column, 1 made of nothing, '.' not known."""
 
@@ -43,6 +46,27 @@ def find_axes(model: onnx.ModelProto, image: str, axes: str, shapes: Mapping[str
     not in the answer, or a '.' in it, is not known: an attention's rows may be queries, a reshape may mix.
     """
     return _Graph(model, shapes).follow(image, axes)
+
+
+_NAMES = {"N": "sample", "C": "channel", "H": "row", "W": "column"}
+
+
+def axis_names(letters: str, count: int) -> Tuple[str, ...]:
+    """A tensor's axes by their names, as in `featscope.records.MapRecord`.
+
+    >>> axis_names("NC..", 4)
+    ('sample', 'channel', 'unknown', 'unknown')
+    """
+    return tuple(_NAMES.get(letter, "unknown") for letter in letters.ljust(count, ".")[:count])
+
+
+def tensor_report(letters: str, shape: Tuple[int, ...], size: Size) -> TensorReport:
+    """How a tensor of this shape is read. size: (height, width) of the input."""
+    axes = axis_names(letters, len(shape))
+    if letters[2:] != "HW" or len(shape) != 4 or 0 in shape:
+        return TensorReport(shape, axes, (), "its rows and columns could not be followed through the graph")
+    grid = (shape[2], shape[3])
+    return TensorReport(shape, axes, ((grid, assumed_place(size, grid)),), "rows and columns were followed")
 
 
 class _Graph:

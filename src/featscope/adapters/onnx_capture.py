@@ -10,7 +10,7 @@ from typing import Callable, DefaultDict, Dict, List, Mapping, NamedTuple, Optio
 import msgspec
 import numpy as np
 
-from featscope.adapters.onnx_axes import Axes
+from featscope.adapters.onnx_axes import Axes, axis_names
 from featscope.adapters.onnx_values import Piece, Values, pieces_of, thin
 from featscope.capturing.estimate import Room
 from featscope.capturing.ledger import Entry, Ledger
@@ -18,7 +18,7 @@ from featscope.capturing.memory import MemorySink
 from featscope.capturing.policy import make_policy
 from featscope.capturing.remarks import Remarks
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError, unknown_name
-from featscope.records import CapturedMap, Picture, Policy, RunInfo, Sample, Sink, Size, Written, infer_stride
+from featscope.records import CapturedMap, Picture, Policy, RunInfo, Sample, Sink, Size, Written, assumed_place
 from featscope.store.files import check_folder_name, safe_name
 from featscope.store.writer import RunWriter
 
@@ -241,15 +241,25 @@ class OnnxCapture:
         if thinned.remark:
             self._remarks.say(thinned.remark)
         array = np.ascontiguousarray(thinned.array)
-        stride = None
+        place = None
         if piece.axes[2:] == "HW" and array.size:
-            height, width = self._graph.input_size
-            stride = (infer_stride(height, array.shape[2]), infer_stride(width, array.shape[3]))
+            place = assumed_place(self._graph.input_size, (array.shape[2], array.shape[3]))
         level, call = self._levels[folder], self._calls[name]
         self._levels[folder] += 1
         self._calls[name] += 1
         captured = CapturedMap(
-            name, kind, "", level, call, batch, ids, folder, stride, reduced=thinned.reduced, channels=thinned.channels
+            name,
+            kind,
+            "",
+            level,
+            call,
+            batch,
+            ids,
+            folder,
+            axes=axis_names(piece.axes, array.ndim),
+            place=place,
+            reduced=thinned.reduced,
+            channels=thinned.channels,
         )
         self._room.add(captured, array)
         maps, size = self._written.maps + 1, self._written.bytes + array.nbytes

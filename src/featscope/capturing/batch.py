@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.inputs import Known
 from featscope.capturing.ledger import Entry
+from featscope.capturing.proof import Laid
+from featscope.capturing.readings import MapPart
 from featscope.capturing.speakers import Node
 from featscope.capturing.thin import thin
 from featscope.capturing.transfer import Ready, Transfer
-from featscope.records import CapturedMap, Policy, Size, infer_stride
+from featscope.records import CapturedMap, Policy, Size, assumed_place
 from featscope.store.files import safe_name
 
 
@@ -27,6 +29,7 @@ class Piece(NamedTuple):
     """One tensor of a layer's output, copied; the fields as in `CapturedMap`."""
 
     field: str
+    part: MapPart
     array: NDArray[np.generic]
     reduced: str
     channels: Optional[NDArray[np.int64]]
@@ -45,11 +48,12 @@ class Batch:
     """A batch, from the outermost call into the model to its end.
 
     frame: the method of the model that was called, where that is not the model's own call: as long as it is on the
-    stack, the batch lasts. number: the one that it was begun with by hand. block: it lasts as long as a block of the
-    user's. model_call: the model's own call that runs. entry: its samples, once they are known. known: what the
-    companion says of them. input_size: (height, width) of the network's input. used: a layer ran. ended, failed: the
-    model's own call returned, or raised. tries_again: something in it raised, and it went on. waiting: what may
-    still speak. forward: the frame of the view that it is, in a call that makes several. views: those after the first.
+    stack, the batch lasts. number: the one that it was begun with by hand. block: it lasts as long as a block of
+    the user's. model_call: the model's own call that runs. entry: its samples, once they are known. known: what the
+    companion says of them. input_size: (height, width) of the network's input. has_input: that input was seen.
+    used: a layer ran. ended, failed: the model's own call returned, or raised. tries_again: something in it raised,
+    and it went on. waiting: what may still speak. forward: the frame of the view that it is, in a call that makes
+    several. views: those after the first.
     """
 
     def __init__(self, frame: Optional[FrameType] = None, number: Optional[int] = None) -> None:
@@ -58,6 +62,7 @@ class Batch:
         self.entry: Optional[Entry] = None
         self.known: Optional[Known] = None
         self.input_size: Optional[Size] = None
+        self.has_input = False
         self.block = self.used = self.described = self.ended = self.failed = self.tries_again = False
         self.waiting: List[Waiting] = []
         self.forward: Optional[FrameType] = None
@@ -97,12 +102,13 @@ class Batch:
         """Whether anything of it is to be stored."""
         return self.entry is None or not self.entry.samples or bool(self.entry.rows)
 
-    def take(self, layer: str, field: str, tensor: torch.Tensor, policy: Policy, copy: Transfer) -> Piece:
+    def take(self, layer: str, laid: Laid, policy: Policy, copy: Transfer) -> Piece:
         """Copy what the policy keeps of one of a layer's tensors."""
         rows, size = (self.entry.rows, len(self.entry.samples)) if self.entry is not None else ([], 0)
-        # Regions of interest are no rows of the batch: they are kept all.
-        part = len(rows) < size and tensor.dim() and len(tensor) == size
-        thinned = thin(tensor, policy, rows if part else None, layer)
+        axes, tensor = laid.part.axes, laid.tensor
+        # Regions of interest and queries are no rows of the batch: they are kept all.
+        some = len(rows) < size and axes[:1] == ("sample",) and len(tensor) == size
+        thinned = thin(tensor, policy, rows if some else None, layer, channels="row" in axes)
         array, ready = copy(thinned.tensor, thinned.owned)
         waits = [ready]
         channels: Optional[NDArray[np.generic]] = None
@@ -113,7 +119,7 @@ class Batch:
         if thinned.scales is not None:
             scales, ready = copy(thinned.scales, True)
             waits.append(ready)
-        return Piece(field, array, thinned.reduced, channels, scales, partial(_wait_for, waits))  # type: ignore[arg-type]
+        return Piece(laid.field, laid.part, array, thinned.reduced, channels, scales, partial(_wait_for, waits))  # type: ignore[arg-type]
 
     def name(
         self, layer: str, cls: str, base: str, pieces: Sequence[Piece]
@@ -125,9 +131,9 @@ class Batch:
             folder = f"{base}.{safe_name(piece.field)}" if piece.field else base
             level = self._levels[folder]
             self._levels[folder] += 1
-            stride, shape = None, piece.array.shape
-            if self.input_size is not None and len(shape) == 4:
-                stride = (infer_stride(self.input_size[0], shape[2]), infer_stride(self.input_size[1], shape[3]))
+            place = piece.part.place
+            if place is None and self.input_size is not None and "row" in piece.part.axes:
+                place = assumed_place(self.input_size, (piece.array.shape[-2], piece.array.shape[-1]))
             captured = CapturedMap(
                 layer=layer,
                 cls=cls,
@@ -137,7 +143,8 @@ class Batch:
                 batch=self.entry.number if self.entry is not None else 0,
                 samples=self._ids(),
                 folder=folder,
-                stride=stride,
+                axes=piece.part.axes,
+                place=place,
                 reduced=piece.reduced,
                 channels=piece.channels,
                 scales=piece.scales,

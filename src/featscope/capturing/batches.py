@@ -13,12 +13,13 @@ from msgspec.structs import replace
 from featscope.capturing.batch import Batch
 from featscope.capturing.calls import Methods, ModelCall, call_of, in_warm_up, is_running
 from featscope.capturing.handover import Handover
-from featscope.capturing.inputs import Companion, Known, PlainImages, find_images
+from featscope.capturing.inputs import Companion, Images, Known, PlainImages, find_images
 from featscope.capturing.ledger import Ledger
+from featscope.capturing.proof import Proof
 from featscope.capturing.remarks import Remarks, first_line
 from featscope.capturing.speakers import Speakers
 from featscope.errors import CaptureError, FeatscopeError
-from featscope.records import Picture, Sample, Size
+from featscope.records import Picture, Sample
 
 
 class ThreadCalls:
@@ -26,7 +27,7 @@ class ThreadCalls:
 
     running: the names of the watched modules, outermost first. inside: a layer that was asked for -> how many
     modules of it run. batch: that of the outermost call. last: the batch at hand, or the one before it, which can
-    still be described. laid: the batch whose token grids are known.
+    still be described.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,6 @@ class ThreadCalls:
         self.inside: DefaultDict[str, int] = defaultdict(int)
         self.batch: Optional[Batch] = None
         self.last = Batch()
-        self.laid: Optional[Batch] = None
 
 
 class Batches:
@@ -44,9 +44,12 @@ class Batches:
     `validation_step`). The end of a method is not seen: its batch ends where the next one begins.
     """
 
-    def __init__(self, companion: Companion, ledger: Ledger, handover: Handover, remarks: Remarks) -> None:
+    def __init__(
+        self, companion: Companion, ledger: Ledger, handover: Handover, proof: Proof, remarks: Remarks
+    ) -> None:
         self.by_hand: Optional[Batch] = None
         self._companion, self._ledger, self._handover, self._remarks = companion, ledger, handover, remarks
+        self._proof = proof
         self._local = threading.local()
         self._threads: List[ThreadCalls] = []
         self._lock = threading.RLock()
@@ -120,9 +123,9 @@ class Batches:
             batch = self._view_of(thread, batch)
         if not name and "" not in thread.running:
             self._model_began(batch, call)
-        elif batch.input_size is None and name and "." not in name:
+        elif not batch.has_input and name and "." not in name:
             # A model that makes its own batch of a list of images, as torchvision's, hands it to one of its parts.
-            batch.input_size = _size_of([value for value in call.values if isinstance(value, torch.Tensor)][:1])
+            self._see_input(batch, [value for value in call.values if isinstance(value, torch.Tensor)][:1], False)
         if batch.entry is None and asked is not None:
             with self._lock:  # no images to be seen: one sample, stored whole
                 batch.entry = self._ledger.enter([Sample("")], batch.number)
@@ -165,9 +168,19 @@ class Batches:
 
     def _model_began(self, batch: Batch, call: ModelCall) -> None:
         batch.model_call = call
-        batch.input_size = _size_of(call.values)
         if batch.known is None:
             self._enter(batch, call)
+        self._see_input(batch, call.values, nested=batch.frame is None)
+
+    def _see_input(self, batch: Batch, values: Sequence[object], nested: bool) -> None:
+        """The images among what the model, or the first of its parts, is given: from there the axes are followed."""
+        images = _images_among(values)
+        if images is None:
+            return
+        batch.input_size = batch.input_size or images.size
+        batch.has_input = images.batch is not None
+        if batch.has_input and batch.wanted:
+            self._proof.begin(images, nested)
 
     def _enter(self, batch: Batch, call: ModelCall) -> None:
         """Ask the companion which samples a batch has, and enter them."""
@@ -223,6 +236,7 @@ class Batches:
         """A batch is over: those that waited speak or not."""
         waiting, batch.waiting = batch.waiting, []
         batch.forget()
+        self._proof.end(batch.failed)
         if not batch.failed:
             with self._lock:
                 speaks = self._speakers.settle([one.node for one in waiting])
@@ -258,10 +272,9 @@ class Batches:
             self.describe_by_name(view)
 
 
-def _size_of(values: Sequence[object]) -> Optional[Size]:
-    """(height, width) of the images among what a module is given, where they can be seen."""
+def _images_among(values: Sequence[object]) -> Optional[Images]:
+    """The images among what a module is given, where they can be seen."""
     try:
-        images = find_images(values)
+        return find_images(values)
     except Exception:  # noqa: BLE001 (a tensor of a class of the user's own may refuse whatever it is asked)
         return None
-    return images.size if images is not None else None

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import Dict, List, Optional, Sequence, Set, Tuple
-
-import torch
+from typing import Dict, List, Optional, Sequence, Set
 
 from featscope.capturing.batch import Batch, Piece
 from featscope.capturing.estimate import Room
 from featscope.capturing.folders import FolderNames
 from featscope.capturing.ledger import Ledger
 from featscope.capturing.memory import MemorySink
+from featscope.capturing.proof import Laid
 from featscope.capturing.remarks import Remarks, first_line
 from featscope.capturing.thin import why_not
 from featscope.capturing.transfer import Transfer
 from featscope.errors import FeatscopeError
 from featscope.records import Picture, Policy, Sample, Sink, Written
 from featscope.store.writer import RunWriter
-
-Named = Sequence[Tuple[str, torch.Tensor]]
 
 
 class Handover:
@@ -47,7 +44,7 @@ class Handover:
         place = "memory" if isinstance(self.sink, MemorySink) else f"a {type(self.sink).__name__}"
         return Written(self._maps, self._samples, self._bytes, place)
 
-    def take(self, batch: Batch, asked: str, layer: str, tensors: Named) -> List[Piece]:
+    def take(self, batch: Batch, asked: str, layer: str, tensors: Sequence[Laid]) -> List[Piece]:
         """Copy a layer's tensors now, before a later operation in place changes them.
 
         asked: the layer that it speaks for. A tensor that cannot be copied is named, once; the model goes on.
@@ -57,11 +54,12 @@ class Handover:
             self.stored.add(asked)  # nothing was to be stored: nothing is missing
             return []
         pieces: List[Piece] = []
-        for field, tensor in tensors:
+        for laid in tensors:
+            field = laid.field
             try:
-                why = why_not(tensor)
+                why = why_not(laid.tensor)
                 if not why:
-                    pieces.append(batch.take(layer, field, tensor, self._policy, self._transfer))
+                    pieces.append(batch.take(layer, laid, self._policy, self._transfer))
             except FeatscopeError:
                 raise
             except Exception as error:  # noqa: BLE001 (whatever a tensor may be: it is the user's)

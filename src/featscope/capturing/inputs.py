@@ -17,11 +17,17 @@ _FILES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class Images(NamedTuple):
-    """The images among the arguments of a call: how many, (height, width) of the input, and each one's tensor."""
+    """The images among the arguments of a call: how many, (height, width) of the input, and each one's tensor.
+
+    batch: the one tensor that holds them all, where there is one. axes: which of its axes are the rows, the columns,
+    the samples and the time.
+    """
 
     number: int
     size: Optional[Size] = None
     each: Sequence[torch.Tensor] = ()
+    batch: Optional[torch.Tensor] = None
+    axes: Tuple[int, int, Optional[int], Optional[int]] = (2, 3, 0, None)
 
 
 def find_images(values: Sequence[object]) -> Optional[Images]:
@@ -40,7 +46,8 @@ def find_images(values: Sequence[object]) -> Optional[Images]:
     if batches:
         best = max(batches, key=_rank)
         rows, columns = _axes(best.shape[1:])
-        return Images(int(best.shape[0]), (int(best.shape[1 + rows]), int(best.shape[1 + columns])), list(best))
+        size = (int(best.shape[1 + rows]), int(best.shape[1 + columns]))
+        return Images(int(best.shape[0]), size, list(best), best, (1 + rows, 1 + columns, 0, None))
     for value in _lists(values, 0):
         single = [next(_tensors([one], 1), None) for one in value]
         images = [tensor for tensor in single if tensor is not None and tensor.dim() == 3]
@@ -50,13 +57,17 @@ def find_images(values: Sequence[object]) -> Optional[Images]:
             return Images(len(value))
     clips = [tensor for tensor in found if tensor.dim() == 5]
     if clips:
-        return Images(int(clips[0].shape[0]), (int(clips[0].shape[-2]), int(clips[0].shape[-1])))
+        clip = clips[0]
+        time = 2 if clip.shape[1] in _COLOURS and clip.shape[2] not in _COLOURS else 1
+        size = (int(clip.shape[-2]), int(clip.shape[-1]))
+        return Images(int(clip.shape[0]), size, (), clip, (3, 4, 0, time))
     alone = [
         tensor for tensor in found if tensor.dim() == 3 and (tensor.shape[0] in _COLOURS or tensor.shape[2] in _COLOURS)
     ]
     if alone:
         rows, columns = _axes(alone[0].shape)
-        return Images(1, (int(alone[0].shape[rows]), int(alone[0].shape[columns])), alone[:1])
+        size = (int(alone[0].shape[rows]), int(alone[0].shape[columns]))
+        return Images(1, size, alone[:1], alone[0], (rows, columns, None, None))
     return None
 
 

@@ -14,10 +14,10 @@ from featscope.capturing.batch import Batch, Waiting
 from featscope.capturing.batches import Batches, ThreadCalls
 from featscope.capturing.calls import Methods, ModelCall, is_copy, recomputing, unwatch, watch
 from featscope.capturing.flatten import flatten
-from featscope.capturing.grids import TokenGrids
 from featscope.capturing.handover import Handover
 from featscope.capturing.layers import Layer, children_of, is_compiled, modules_of, unwrap
 from featscope.capturing.names import field_names
+from featscope.capturing.proof import Proof
 from featscope.capturing.remarks import Remarks, first_line
 from featscope.capturing.speakers import Node, Speakers, Verdict
 from featscope.errors import CaptureError, FeatscopeError
@@ -67,6 +67,7 @@ class Listener:
         speakers: Speakers,
         batches: Batches,
         handover: Handover,
+        proof: Proof,
         *,
         inputs: Sequence[LayerInput],
         remarks: Remarks,
@@ -76,7 +77,8 @@ class Listener:
         self.compiled = is_compiled(model)
         self._model = unwrap(model)
         self._original: Optional[nn.Module] = None  # where a copy of it runs
-        self._batches, self._handover, self._remarks, self._inputs = batches, handover, remarks, list(inputs)
+        self._batches, self._handover, self._proof = batches, handover, proof
+        self._remarks, self._inputs = remarks, list(inputs)
         self._lock = threading.RLock()
         self._home = 0
         self._entered = ExitStack()
@@ -90,7 +92,6 @@ class Listener:
         # A replica that DataParallel makes shares the dict of hooks with its original.
         self._replicas = {id(module._forward_hooks): id(module) for module in self._modules.values()}
         self._not_copies: Set[int] = set()
-        self._grids = TokenGrids(self._model)
         self._batches.look_at(Methods(self._model), self.speakers)
 
     def start(self) -> None:
@@ -102,7 +103,6 @@ class Listener:
                 self._entered.enter_context(torch.compiler.set_stance("force_eager"))
             self._home = threading.get_ident()
             watch(self)
-            self._grids.attach()
         except BaseException:
             self.stop()
             raise
@@ -113,7 +113,6 @@ class Listener:
         if self in _active:
             _active.remove(self)
         unwatch(self)
-        self._grids.detach()
         self._entered.close()
 
     def begin(
@@ -134,9 +133,6 @@ class Listener:
             batch = self._batches.find(thread, name, nodes[0].asked if nodes else None, call)
             if batch is None:
                 return None
-            if thread.laid is not batch:
-                thread.laid = batch
-                self._grids.start_forward()
             again = bool(nodes) and batch.computes_again(name, call.values)
             if key in self._given and not again:
                 self._hear_input(batch, self._given[key], call)
@@ -171,13 +167,11 @@ class Listener:
         """Watch another model of the same layers from now on."""
         there = dict(modules_of(model))
         ran = self.speakers.ran
-        self._grids.detach()
         self._model = model
         self.layers = [layer._replace(module=there.get(layer.name, layer.module)) for layer in self.layers]
         self.speakers = Speakers(model, self.layers)
         self.speakers.ran |= ran
         self._look_at_model()
-        self._grids.attach()
 
     def _is_anothers(self) -> bool:
         """Whether this thread has a capture of its own of the same model: then its calls are not for this one."""
@@ -212,7 +206,7 @@ class Listener:
         if verdict is Verdict.SILENT:
             return
         try:
-            tensors = self._grids.lay_out(node.path, _tensors_of(node, module, output))
+            tensors = self._proof.lay_out(node.path, _tensors_of(node, module, output))
         except FeatscopeError:
             raise
         except Exception as error:  # noqa: BLE001 (an output may be anything: it is the user's)
@@ -227,7 +221,7 @@ class Listener:
     def _hear_input(self, batch: Batch, given: LayerInput, call: ModelCall) -> None:
         tensor = given.pick(call)
         if tensor is not None:
-            pieces = self._handover.take(batch, given.name, given.name, [("", tensor)])
+            pieces = self._handover.take(batch, given.name, given.name, self._proof.lay_out(given.name, [("", tensor)]))
             self._handover.put(batch, given.name, "input", pieces)
 
     def explain(self, left_out: Mapping[str, str]) -> str:
@@ -248,7 +242,8 @@ class Listener:
         batch = self._batches.by_hand or self._batches.thread.batch
         if batch is not None and not (recomputing() or self._is_anothers()):
             with self._remarks.reporting():
-                self._handover.put(batch, name, "tap", self._handover.take(batch, name, name, [("", tensor)]))
+                laid = self._proof.lay_out(name, [("", tensor)])
+                self._handover.put(batch, name, "tap", self._handover.take(batch, name, name, laid))
 
 
 class WatchedCall:

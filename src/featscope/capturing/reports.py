@@ -1,25 +1,37 @@
-"""What is said of a model after one forward: its layers and their outputs."""
+"""What is said of a model after one forward: its layers, their outputs, and how those are read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from featscope.records import infer_stride
+from featscope.records import Place
+
+
+class TensorReport(NamedTuple):
+    """A tensor of a layer's output. shape: as the model gave it. axes: what each of its axes is. grids: (rows, columns)
+    of each map in it, and its place; none where it has no rows and columns of the image. why: how that is known.
+    """
+
+    shape: Tuple[int, ...]
+    axes: Tuple[str, ...] = ()
+    grids: Tuple[Tuple[Tuple[int, int], Place], ...] = ()
+    why: str = ""
+
+    @property
+    def strides(self) -> List[Tuple[float, float]]:
+        """Pixels of the input from cell to cell, (y, x), of each map."""
+        return [place.stride for _, place in self.grids]
 
 
 @dataclass
 class LayerReport:
-    """A layer that ran: how often, and the shapes of its outputs by field (of its first call).
-
-    is_map: whether outputs of four axes have rows and columns of the image, as far as anybody knows.
-    """
+    """A layer that ran: how often, and the tensors of its outputs by field (of its first call)."""
 
     name: str
     cls: str
     calls: int = 0
-    outputs: Dict[str, List[Tuple[int, ...]]] = field(default_factory=dict)
-    is_map: bool = True
+    outputs: Dict[str, List[TensorReport]] = field(default_factory=dict)
 
 
 @dataclass
@@ -29,9 +41,3 @@ class ModelReport:
     layers: List[LayerReport]
     silent: List[str]
     input_size: Optional[Tuple[int, int]] = None
-
-    def stride(self, shape: Tuple[int, ...]) -> Optional[float]:
-        """Pixels of the input per row of a map of this shape."""
-        if self.input_size is None or len(shape) != 4:
-            return None
-        return infer_stride(self.input_size[0], shape[2])

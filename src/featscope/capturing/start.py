@@ -10,6 +10,7 @@ from torch import nn
 
 from featscope.capturing.batches import Batches
 from featscope.capturing.folders import FolderNames
+from featscope.capturing.given import GivenReadings
 from featscope.capturing.handover import Handover
 from featscope.capturing.inputs import Companion, PlainImages
 from featscope.capturing.layers import count_parameters, select, unwrap
@@ -17,6 +18,7 @@ from featscope.capturing.ledger import Ledger
 from featscope.capturing.listener import LayerInput, Listener
 from featscope.capturing.memory import MemorySink
 from featscope.capturing.policy import make_policy
+from featscope.capturing.proof import Proof
 from featscope.capturing.ranks import rank_and_world_size
 from featscope.capturing.remarks import Remarks
 from featscope.capturing.session import Capture
@@ -40,6 +42,8 @@ def capture(
     world_size: Optional[int] = None,
     companion: Optional[Companion] = None,
     inputs: Sequence[LayerInput] = (),
+    axes: Optional[Mapping[str, str]] = None,
+    grids: Optional[Mapping[str, str]] = None,
 ) -> Capture:
     """Capture the outputs of a model's layers while a block runs.
 
@@ -56,7 +60,8 @@ def capture(
     samples of the data set over all ranks; with it the run is refused if the disk has no room for it, and what a
     distributed sampler repeats is left out. rank, world_size: by default those of torch.distributed or torchrun.
     companion: says what is known of the images; by default they are numbered. inputs: of layers, to be stored beside
-    the outputs.
+    the outputs. axes, grids: of tensors whose axes cannot be followed from the image, by glob: {'layers.*': 'NHWC'},
+    {'blocks.*': '16x24+5'} (rows x columns, and five tokens before them); they are checked.
 
     A batch is one outermost call into the model, whichever method that is (`model(x)`, `forward_features`,
     `validation_step`); where parts of the model are called one by one, say where it begins and ends:
@@ -80,6 +85,7 @@ def capture(
         rank, world_size = rank_and_world_size()
     # What cannot be watched, or means nothing, is refused before any file is written.
     remarks = Remarks(on_error)
+    proof = Proof(GivenReadings(axes, grids))
     ledger = Ledger(policy, dataset_size, rank, world_size)
     speakers = Speakers(inner, chosen)
     sink: Sink
@@ -101,7 +107,7 @@ def capture(
         ledger.stored = sink.stored
     companion = companion or PlainImages(pictures=isinstance(sink, RunWriter))
     handover = Handover(sink, folders, policy, ledger, remarks)
-    batches = Batches(companion, ledger, handover, remarks)
-    listener = Listener(model, chosen, speakers, batches, handover, inputs=inputs, remarks=remarks)
+    batches = Batches(companion, ledger, handover, proof, remarks)
+    listener = Listener(model, chosen, speakers, batches, handover, proof, inputs=inputs, remarks=remarks)
     asked = any(not pattern.startswith("!") for pattern in layers or ())
     return Capture(listener, batches, handover, companion, ledger, remarks=remarks, asked=asked)

@@ -89,14 +89,20 @@ def why_not(tensor: torch.Tensor) -> str:
     return ""
 
 
-def thin(tensor: torch.Tensor, policy: Policy, rows: Optional[Sequence[int]] = None, layer: str = "") -> Thinned:
+def thin(
+    tensor: torch.Tensor,
+    policy: Policy,
+    rows: Optional[Sequence[int]] = None,
+    layer: str = "",
+    channels: bool = True,
+) -> Thinned:
     """The part of a tensor that a policy keeps, worked out on its device and without waiting for it.
 
     >>> thin(torch.ones(1, 8, 2, 2), Policy(reduce="l2", dtype="float16")).tensor.shape
     torch.Size([1, 1, 2, 2])
 
-    rows: places of the kept samples in the batch, None for all. Channels are the second axis of four;
-    tensors of other forms keep theirs. layer: for the error.
+    rows: places of the kept samples in the batch, None for all. layer: for the error. channels: the second axis of
+    four is that of the channels; tensors of other forms keep theirs.
     """
     original = tensor = tensor.detach()
     if tensor.layout is not torch.strided:
@@ -109,11 +115,11 @@ def thin(tensor: torch.Tensor, policy: Policy, rows: Optional[Sequence[int]] = N
         tensor = tensor.float()
     if rows is not None:
         tensor = tensor[list(rows)]
-    channels = scales = None
+    chosen = scales = None
     reduced = ""
-    if tensor.dim() == 4 and not tensor.is_complex():
+    if channels and tensor.dim() == 4 and not tensor.is_complex():
         if policy.channels:
-            tensor, channels = _choose_channels(tensor, policy.channels, layer)
+            tensor, chosen = _choose_channels(tensor, policy.channels, layer)
         if policy.reduce:
             # As when it is reduced afterwards: in single precision where the map has less.
             wide = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
@@ -126,7 +132,7 @@ def thin(tensor: torch.Tensor, policy: Policy, rows: Optional[Sequence[int]] = N
             tensor = tensor.to(kind)
     strided = original.layout is torch.strided
     owned = not strided or original.untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr()
-    return Thinned(tensor, owned, reduced, channels, scales)
+    return Thinned(tensor, owned, reduced, chosen, scales)
 
 
 def _choose_channels(tensor: torch.Tensor, choice: str, layer: str) -> Tuple[torch.Tensor, torch.Tensor]:

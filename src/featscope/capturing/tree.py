@@ -4,70 +4,85 @@ from __future__ import annotations
 
 from typing import Callable, Dict, List, Optional, Tuple
 
+import torch
 from torch import nn
 
 from featscope.capturing.calls import unwatch, watch
 from featscope.capturing.flatten import flatten
-from featscope.capturing.inputs import find_images
+from featscope.capturing.following import Followed
 from featscope.capturing.layers import modules_of
 from featscope.capturing.names import field_names
-from featscope.capturing.reports import LayerReport, ModelReport
+from featscope.capturing.readings import read
+from featscope.capturing.reports import LayerReport, ModelReport, TensorReport
+from featscope.records import Size, assumed_place
 
 
 def report(model: nn.Module, run: Callable[[], object]) -> ModelReport:
     """Run a model once and report what each of its layers gave.
 
-    >>> import torch
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU())
-    >>> [layer.outputs for layer in report(model, lambda: model(torch.zeros(1, 3, 8, 8))).layers]
-    [{'': [(1, 4, 4, 4)]}, {'': [(1, 4, 4, 4)]}]
+    >>> [layer.outputs[""][0].axes for layer in report(model, lambda: model(torch.zeros(1, 3, 8, 8))).layers]
+    [('sample', 'channel', 'row', 'column'), ('sample', 'channel', 'row', 'column')]
     """
-    seen = _Layers(model)
+    followed = Followed(model)
+    seen = _Layers(model, followed)
     watch(seen)
     try:
-        run()
+        with followed:
+            run()
     finally:
         unwatch(seen)
     layers: List[LayerReport] = list(seen.layers.values())
     return ModelReport(
-        [layer for layer in layers if layer.calls], [layer.name for layer in layers if not layer.calls], seen.input_size
+        [layer for layer in layers if layer.calls],
+        [layer.name for layer in layers if not layer.calls],
+        followed.input_size,
     )
 
 
 class _Layers:
     """Sees the layers of a model run (`featscope.capturing.calls`)."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, followed: Followed) -> None:
         self.layers: Dict[int, LayerReport] = {}
-        self.input_size: Optional[Tuple[int, int]] = None
-        self._model = model
+        self._followed = followed
         for name, module in modules_of(model, shared=False):
             if name:
                 self.layers[id(module)] = LayerReport(name, type(module).__name__)
 
     def begin(self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]) -> Optional[_LayerCall]:
-        if module is self._model:
-            images = find_images([*arguments, *named.values()])
-            self.input_size = self.input_size or (images.size if images is not None else None)
+        """A module is called."""
         layer = self.layers.get(id(module))
-        return None if layer is None else _LayerCall(layer, module)
+        return None if layer is None else _LayerCall(layer, module, self._followed)
 
 
 class _LayerCall:
     """A layer that runs."""
 
-    def __init__(self, layer: LayerReport, module: nn.Module) -> None:
-        self._layer, self._module = layer, module
+    def __init__(self, layer: LayerReport, module: nn.Module, followed: Followed) -> None:
+        self._layer, self._module, self._followed = layer, module, followed
 
     def end(self, output: object) -> None:
-        """Note the shapes of its first output."""
+        """Note what its first output is."""
         self._layer.calls += 1
         if self._layer.calls == 1:
             count = len(output) if isinstance(output, (tuple, list)) else 1
             names = field_names(self._module, count) if count > 1 else None
             for key, tensor in flatten(output, names):
-                shape = () if tensor.is_nested else tuple(tensor.shape)
-                self._layer.outputs.setdefault(key, []).append(shape)
+                self._layer.outputs.setdefault(key, []).append(_report_of(tensor, self._followed))
 
     def fail(self) -> None:
         """It gave nothing."""
+
+
+def _report_of(tensor: torch.Tensor, followed: Followed) -> TensorReport:
+    if tensor.is_nested:
+        return TensorReport((), (), (), "it is a nested tensor")
+    reading = read(followed.follower.trace(tensor))
+    size: Size = followed.input_size or (1, 1)
+    grids = []
+    for part in reading.parts:
+        if not part.name:
+            rows, columns = part.form[-2:]
+            grids.append(((rows, columns), part.place or assumed_place(size, (rows, columns))))
+    return TensorReport(tuple(tensor.shape), reading.axes, tuple(grids), reading.why)

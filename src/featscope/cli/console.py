@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
+from typing import Callable, Iterator, List, Sequence
 
 import typer
 from rich.console import Console
@@ -84,3 +84,12 @@ def pictures_line(pictures: int, skipped: int, size: int, maps: int, folder: Pat
     """What was drawn where: the closing line of the commands that draw."""
     kept = f" ({skipped} more were up to date)" if skipped else ""
     return f"{pictures} pictures of {maps} maps, {size_text(size)}, in {folder}{kept}"
+
+
+def no_maps_remarks(folders: Sequence[str]) -> List[str]:
+    """What to say of arrays that were not drawn, as they have no rows and columns of the image."""
+    if not folders:
+        return []
+    names = list(dict.fromkeys(folders))
+    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more folders" if len(names) > 3 else "")
+    return [f"{len(folders)} arrays are no maps of the image and were not drawn ({some}); why: featscope layers MODEL"]

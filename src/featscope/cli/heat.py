@@ -56,7 +56,7 @@ def run(
       featscope heat runs/large --executor dask://10.0.0.5:8786
       featscope heat folder_of_npy -o pictures --image photo.jpg --style jet
     """
-    from featscope.cli.console import finish, pictures_line, progress
+    from featscope.cli.console import finish, no_maps_remarks, pictures_line, progress
     from featscope.render.heat import style_named
     from featscope.render.jobs import choose_maps, output_folder, run_jobs
     from featscope.render.plans import HeatOptions, plan_heat
@@ -76,12 +76,13 @@ def run(
     target = output_folder(opened, "heat", output)
     with progress("maps", len(maps)) as done:
         outcome = run_jobs(maps, draw, target, done, run_on)
+    outcome.remarks += no_maps_remarks(outcome.no_maps)
     if outcome.nan or outcome.inf:
         outcome.remarks.append(f"{outcome.nan} cells are NaN (magenta), {outcome.inf} infinite (green)")
     if outcome.constant:
         outcome.remarks.append(f"{outcome.constant} maps are constant: one colour is all they have")
     finish(
-        pictures_line(outcome.pictures, outcome.skipped, outcome.bytes, len(maps), target),
+        pictures_line(outcome.pictures, outcome.skipped, outcome.bytes, len(maps) - len(outcome.no_maps), target),
         [str(problem) for problem in opened.problems] + outcome.errors,
         outcome.remarks,
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 import typer
 
 from featscope.cli import models
+
+if TYPE_CHECKING:
+    from featscope.capturing.reports import TensorReport
 
 _NOISE = {"mmdet": (1024, 1024), "pytorch": (512, 512), "demo": (464, 640)}
 
@@ -23,7 +26,7 @@ def run(
     cfg_options: Optional[List[str]] = models.cfg_options,
     trust_checkpoint: bool = models.trust_checkpoint,
 ) -> None:
-    """List a model's layers after one forward: outputs, shapes, strides, calls, and what to type.
+    """List a model's layers after one forward: outputs, their axes, strides, calls, and what to type.
 
     \b
     Weights play no part: they are random. Examples:
@@ -44,6 +47,7 @@ def run(
     from featscope.adapters.detector import RANDOM
     from featscope.adapters.images import list_images, without_gradients
     from featscope.adapters.opening import split_name
+    from featscope.capturing.reports import TensorReport
 
     adapter, target = split_name(model)
     own = adapter == "onnx" or target.endswith(".pt")
@@ -60,28 +64,23 @@ def run(
     with without_gradients():
         found = detector.report(detector.prepare(list_images([image])[0] if image else noise, "noise"))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("--layers", "class", "calls", "field", "shape", "stride"):
+    for heading in ("--layers", "class", "calls", "field", "shape", "axes", "stride", "first cell"):
         table.add_column(heading, justify="right" if heading in ("calls", "stride") else "left", no_wrap=True)
     shown = 0
+    refused: Dict[str, str] = {}  # why -> a layer
     for layer in found.layers:
         if below and layer.name != below and not layer.name.startswith(below + "."):
             continue
         if not below and layer.name.count(".") >= depth:
             continue
         shown += 1
-        first = True
-        for field, shapes in layer.outputs.items() or [("", [])]:
-            for level, shape in enumerate(shapes or [()]):
-                stride = found.stride(shape) if layer.is_map else None
-                table.add_row(
-                    layer.name if first else "",
-                    layer.cls if first else "",
-                    str(layer.calls) if first else "",
-                    field if level == 0 else "",
-                    " x ".join(map(str, shape)) or "no tensor",
-                    f"{stride:g}" if stride else "",
-                )
-                first = False
+        names = [layer.name, layer.cls, str(layer.calls)]
+        for field, tensors in layer.outputs.items() or [("", [])]:
+            for level, tensor in enumerate(tensors or [TensorReport(())]):
+                if tensor.shape and not tensor.grids:
+                    refused.setdefault(tensor.why, layer.name)
+                table.add_row(*names, field if level == 0 else "", *_columns(tensor))
+                names = ["", "", ""]
     if not shown:
         from featscope.errors import unknown_name
 
@@ -94,4 +93,27 @@ def run(
         + (f"; {hidden} more: --depth 9, or --below NAME" if hidden else "")
         + (f"; {len(found.silent)} never run by themselves, as {found.silent[0]}" if found.silent else "")
     )
+    for why, name in refused.items():
+        typer.echo(f"No map, as {name}: {why}")
+    if any("follow" in why for why in refused):
+        typer.echo(
+            "What is no map is stored as it is; say what it is: --axes 'layers.*=NHWC', --grid 'blocks.*=14x14+1'"
+        )
     typer.echo("Without --layers every top-level part is captured; globs work: --layers 'backbone.layer*'")
+
+
+def _columns(tensor: TensorReport) -> List[str]:
+    """The columns of a table that say how a tensor is read."""
+    shape = " x ".join(map(str, tensor.shape)) or "no tensor"
+    axes = ", ".join(tensor.axes) if tensor.grids else "no map" if tensor.shape else ""
+    if tensor.grids and "row" not in tensor.axes:
+        axes += " -> " + ", ".join(f"{rows} x {columns}" for (rows, columns), _ in tensor.grids)
+    places = [place for _, place in tensor.grids]
+    strides = list(dict.fromkeys(_numbers(place.stride) for place in places))
+    firsts = list(dict.fromkeys(f"{_numbers(place.first)} ({place.known})" for place in places))
+    return [shape, axes, ", ".join(strides), ", ".join(firsts)]
+
+
+def _numbers(pair: Tuple[float, float]) -> str:
+    y, x = (f"{round(value, 2):g}" for value in pair)
+    return y if y == x else f"{y}, {x}"

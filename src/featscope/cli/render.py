@@ -47,7 +47,7 @@ def run(
       featscope render folder_of_npy -o pictures --scale 4
       featscope render runs/s2anet --single --channels 0-3
     """
-    from featscope.cli.console import finish, pictures_line, progress
+    from featscope.cli.console import finish, no_maps_remarks, pictures_line, progress
     from featscope.errors import unknown_name
     from featscope.render.jobs import choose_maps, output_folder, run_jobs
     from featscope.render.plans import MosaicOptions, plan_mosaics
@@ -68,10 +68,11 @@ def run(
     target = output_folder(opened, "render", output)
     with progress("maps", len(maps)) as done:
         outcome = run_jobs(maps, draw, target, done, run_on)
+    outcome.remarks += no_maps_remarks(outcome.no_maps)
     if outcome.nan or outcome.inf:
         outcome.remarks.append(f"{outcome.nan} cells are NaN (magenta), {outcome.inf} infinite (green)")
     finish(
-        pictures_line(outcome.pictures, outcome.skipped, outcome.bytes, len(maps), target),
+        pictures_line(outcome.pictures, outcome.skipped, outcome.bytes, len(maps) - len(outcome.no_maps), target),
         [str(problem) for problem in opened.problems] + outcome.errors,
         outcome.remarks,
     )

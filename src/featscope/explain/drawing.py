@@ -49,6 +49,7 @@ def draw_explanation(explanation: Explanation, image: Path, folder: Path, classe
         image=read_image(image),
         geometry=explanation.geometry,
         stride=explanation.stride,
+        first=explanation.first,
         value_range=(0.0, float(explanation.heat.max())),
         boxes=[(Boxes(target.form, [target.box], [target.label], [target.score]), None)],
         classes=classes,

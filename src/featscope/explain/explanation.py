@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featscope.explain.candidates import Target
-from featscope.records import Geometry, Sample, infer_stride
+from featscope.records import Geometry, Place, Sample, assumed_place
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Explanation:
     """What made one detection.
 
     heat: (h, w) float32, at the layer's own size, nothing below zero. level: which of the layer's maps
-    it is of. side: '' for the score. sample: the image, with its geometry.
+    it is of. side: '' for the score. sample: the image, with its geometry. place: where the cells lie on the input;
+    None where that is not known: then they share its pixels.
     """
 
     sample: Sample
@@ -27,15 +28,26 @@ class Explanation:
     level: int
     side: str
     heat: NDArray[np.float32]
+    place: Optional[Place] = None
 
     @property
     def stride(self) -> Optional[Tuple[float, float]]:
         """Pixels of the input per cell, (y, x)."""
+        place = self._place
+        return place.stride if place is not None else None
+
+    @property
+    def first(self) -> Optional[Tuple[float, float]]:
+        """The centre of the first cell on the input, (y, x)."""
+        place = self._place
+        return place.first if place is not None else None
+
+    @property
+    def _place(self) -> Optional[Place]:
         geometry = self.sample.geometry
-        if geometry is None:
-            return None
-        rows, columns = self.heat.shape
-        return infer_stride(geometry.padded[0], rows), infer_stride(geometry.padded[1], columns)
+        if self.place is not None or geometry is None:
+            return self.place
+        return assumed_place(geometry.padded, (self.heat.shape[0], self.heat.shape[1]))
 
     @property
     def geometry(self) -> Geometry:

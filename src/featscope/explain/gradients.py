@@ -13,7 +13,7 @@ from featscope.explain.candidates import Candidates, Target
 from featscope.explain.explanation import Explanation
 from featscope.explain.probe import Probe
 from featscope.explain.targets import Choice, Explainable, side_index
-from featscope.records import Sample
+from featscope.records import Place, Sample
 
 OnError = Callable[[str], None]
 
@@ -62,7 +62,7 @@ def explain_by_gradient(
             for method in methods:
                 with reported(on_error):
                     heat = METHODS[method].compute(activations[level], gradients[level])  # type: ignore[arg-type]
-                    explanations.append(finish(heat, sample, target, method, layer, level, side))
+                    explanations.append(finish(heat, sample, target, method, layer, level, side, probe.places[level]))
     return explanations
 
 
@@ -106,7 +106,14 @@ def _strongest(activations: Sequence[Any], gradients: Sequence[Any], layer: str,
 
 
 def finish(
-    heat: torch.Tensor, sample: Sample, target: Target, method: str, layer: str, level: int, side: str = ""
+    heat: torch.Tensor,
+    sample: Sample,
+    target: Target,
+    method: str,
+    layer: str,
+    level: int,
+    side: str = "",
+    place: Optional[Place] = None,
 ) -> Explanation:
     """What speaks for the box; a map with nothing in it is an error, not a flat picture."""
     heat = heat.relu() if method != "eigen-cam" else heat - heat.min()
@@ -119,4 +126,4 @@ def finish(
             f"{method} finds nothing at {layer!r} that speaks for box {target.number} of {sample.id}: all is zero or "
             "against it; try another method (layercam, odam), or another layer"
         )
-    return Explanation(sample, target, method, layer, level, side, heat.cpu().numpy().astype("float32"))
+    return Explanation(sample, target, method, layer, level, side, heat.cpu().numpy().astype("float32"), place)

@@ -20,6 +20,7 @@ from featscope.explain.explanation import Explanation
 from featscope.explain.gradients import OnError, finish, reported
 from featscope.explain.probe import Probe
 from featscope.explain.targets import Choice, Explainable
+from featscope.records import Place
 
 Tensor = torch.Tensor
 Done = Callable[[], None]
@@ -159,6 +160,7 @@ def explain_by_masking(
     if probe is None:
         heats, level = _d_rise(detector, item, targets, masks, batch_size, seed, done), 0
         maps = [(heat, level) for heat in heats]
+        places: Sequence[Optional[Place]] = [None]
     else:
         probe.check()
         activations = [a for a in probe.maps(probe.kept, 0) if a is not None]
@@ -167,11 +169,12 @@ def explain_by_masking(
         else:
             count = len(activations)
             weigh = _ablation_weights(detector, item, layer, found.candidates, count, batch_size, done)
+        places = probe.places
         maps = _weighted_channels(activations, targets, found.candidates, weigh)
     explanations = []
     for target, (heat, level) in zip(targets, maps):
         with reported(on_error):
-            explanations.append(finish(heat, found.sample, target, method, layer, level))
+            explanations.append(finish(heat, found.sample, target, method, layer, level, place=places[level]))
     return explanations
 
 

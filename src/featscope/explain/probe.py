@@ -10,12 +10,16 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from torch.utils.hooks import RemovableHandle
 
-from featscope.capturing.grids import TokenGrids
+from featscope.capturing.following import Followed
 from featscope.capturing.layers import select
+from featscope.capturing.readings import Reading, read
 from featscope.errors import CaptureError
+from featscope.records import Place
 
 Tensor = torch.Tensor
 Change = Callable[[Tensor], Tensor]
+
+_MAP = ("sample", "channel", "row", "column")
 
 
 class Probe:
@@ -37,14 +41,16 @@ class Probe:
     def __init__(self, model: nn.Module, layer: str, change: Optional[Change] = None, gradients: bool = True) -> None:
         self._model, self._layer, self._change, self._gradients = model, layer, change, gradients
         self._choices = select(model, layer.split(","))
-        self._grids = TokenGrids(model)
+        self._followed = Followed(model)
+        self._readings: List[Reading] = []
         self._handles: List[RemovableHandle] = []
         self._frozen: List[nn.Parameter] = []
         self._running = 0
         self.kept: List[Tensor] = []
 
     def __enter__(self) -> Probe:
-        self._grids.attach()
+        if self._change is None:
+            self._followed.__enter__()
         for parameter in self._model.parameters():
             if parameter.requires_grad and self._gradients:
                 parameter.requires_grad_(False)
@@ -59,7 +65,8 @@ class Probe:
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self._grids.detach()
+        if self._change is None:
+            self._followed.__exit__(kind, error, trace)
         for handle in self._handles:
             handle.remove()
         for parameter in self._frozen:
@@ -77,6 +84,7 @@ class Probe:
             return value
         if self._change is not None:
             return self._change(value) if value.dim() == 4 else value
+        self._readings.append(read(self._followed.follower.trace(value)))
         if not self._gradients:
             self.kept.append(value.detach().clone())
             return value
@@ -87,14 +95,24 @@ class Probe:
     def maps(self, tensors: Sequence[Optional[Tensor]], row: int) -> List[Optional[Tensor]]:
         """One image's maps (C, H, W) of tensors like `kept`: tokens laid out, of several levels one after another."""
         found: List[Optional[Tensor]] = []
-        for kept, tensor in zip(self.kept, tensors):
-            laid = self._grids.lay_out(self._layer, [("", kept if tensor is None else tensor)])
-            parts = [part for field, part in laid if part.dim() == 4 and not field]
-            found += [None if tensor is None or row >= len(part) else part[row].detach().float() for part in parts]
+        for kept, tensor, reading in zip(self.kept, tensors, self._readings):
+            laid = reading.apply(kept if tensor is None else tensor) if reading.is_map else []
+            maps = [map_ for part, map_ in laid if part.axes == _MAP]
+            found += [None if tensor is None or row >= len(one) else one[row].detach().float() for one in maps]
         return found
+
+    @property
+    def places(self) -> List[Optional[Place]]:
+        """Where the cells of each of these maps lie, where that was followed."""
+        return [part.place for reading in self._readings for part in reading.parts if part.axes == _MAP]
 
     def check(self) -> None:
         """Raise `CaptureError` where the layer gave no map."""
+        if self.kept and not any(reading.is_map for reading in self._readings):
+            raise CaptureError(
+                f"layer {self._layer!r} gave no map of the image ({self._readings[0].why}), so nothing can be shown at "
+                "it; see how each layer is read: featscope layers MODEL"
+            )
         if not self.kept:
             raise CaptureError(
                 f"layer {self._layer!r} did not run or gave no map, so nothing can be explained at it; "

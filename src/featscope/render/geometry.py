@@ -11,7 +11,7 @@ from PIL import Image
 
 from featscope.arrays.normalise import INF_INDEX
 from featscope.errors import BadImageError
-from featscope.records import Geometry, Size, infer_stride
+from featscope.records import Geometry, Size, assumed_place
 
 Box = Tuple[float, float, float, float]
 
@@ -23,19 +23,27 @@ def refuse_huge(size: Size) -> None:
         raise BadImageError(f"a picture of {size[0]} x {size[1]} is larger than {most} pixels; is the record damaged?")
 
 
-def cells_of_image(shape: Size, geometry: Geometry, stride: Optional[Tuple[float, float]] = None) -> Box:
+def cells_of_image(
+    shape: Size,
+    geometry: Geometry,
+    stride: Optional[Tuple[float, float]] = None,
+    first: Optional[Tuple[float, float]] = None,
+) -> Box:
     """The part of a map that covers the image: (left, top, right, bottom) in cells.
 
     >>> cells_of_image((128, 124), Geometry((1182, 1111), (1024, 962), (1024, 992)))
     (0.0, 0.0, 120.25, 128.0)
 
-    shape: the map's (rows, columns). stride: pixels of the input per cell, (y, x); worked out from
-    the padded size where it is not given.
+    shape: the map's (rows, columns). stride, first: as in `featscope.records.Place`; where they are not given the
+    cells share the pixels of the padded size.
     """
     if stride is None:
-        stride = (infer_stride(geometry.padded[0], shape[0]), infer_stride(geometry.padded[1], shape[1]))
+        stride = assumed_place(geometry.padded, shape).stride
+    if first is None:
+        first = (stride[0] / 2, stride[1] / 2)
     (top, left), (height, width) = geometry.offset, geometry.resized
-    return left / stride[1], top / stride[0], (left + width) / stride[1], (top + height) / stride[0]
+    y, x = ((0.5 - centre / step) for centre, step in zip(first, stride))  # the cells at the input's corner
+    return left / stride[1] + x, top / stride[0] + y, (left + width) / stride[1] + x, (top + height) / stride[0] + y
 
 
 def place(
@@ -44,6 +52,7 @@ def place(
     geometry: Optional[Geometry] = None,
     stride: Optional[Tuple[float, float]] = None,
     smooth: bool = True,
+    first: Optional[Tuple[float, float]] = None,
 ) -> NDArray[Any]:
     """Draw a map at the place of the original image that its cells saw.
 
@@ -55,14 +64,17 @@ def place(
     box: Box = (0.0, 0.0, float(columns), float(rows))
     target, crop = size, None
     if geometry is not None:
-        box = cells_of_image((rows, columns), geometry, stride)
+        box = cells_of_image((rows, columns), geometry, stride, first)
         crop = geometry.crop
         target = (crop[2], crop[3]) if crop else geometry.original
-        # A layer that dropped the last pixels has no cell for them: its border cells go on.
-        short = [max(0, int(np.ceil(end - 1e-6)) - have) for end, have in ((box[3], rows), (box[2], columns))]
-        if any(short):
-            heat = np.pad(heat, ((0, short[0]), (0, short[1])), mode="edge")
-        box = (box[0], box[1], min(box[2], heat.shape[1]), min(box[3], heat.shape[0]))
+        # Where a layer has no cell for the first or last pixels, its border cells go on.
+        before = [max(0, int(np.ceil(-start - 1e-6))) for start in (box[1], box[0])]
+        behind = [max(0, int(np.ceil(end - 1e-6)) - have) for end, have in ((box[3], rows), (box[2], columns))]
+        if any(before) or any(behind):
+            heat = np.pad(heat, tuple(zip(before, behind)), mode="edge")
+        (top, left), (height, width) = before, heat.shape
+        ends = (min(box[2] + left, width), min(box[3] + top, height))
+        box = (max(0.0, box[0] + left), max(0.0, box[1] + top), *ends)
     result = _resize(heat, target, box, smooth)
     if geometry is not None:
         if geometry.flip in ("horizontal", "diagonal"):
@@ -91,12 +103,13 @@ def place_indices(
     geometry: Optional[Geometry] = None,
     stride: Optional[Tuple[float, float]] = None,
     smooth: bool = True,
+    first: Optional[Tuple[float, float]] = None,
 ) -> NDArray[np.uint8]:
     """`place` for indices of which the last two may be marks (NaN, infinity): those are never blended."""
     if not marked:
-        return place(indices, size, geometry, stride, smooth)
+        return place(indices, size, geometry, stride, smooth, first)
     marks = indices >= INF_INDEX
     values = np.where(marks, 0, indices).astype(np.uint8)
-    placed = place(values, size, geometry, stride, smooth)
-    placed_marks = place(np.where(marks, indices, 0).astype(np.uint8), size, geometry, stride, smooth=False)
+    placed = place(values, size, geometry, stride, smooth, first)
+    placed_marks = place(np.where(marks, indices, 0).astype(np.uint8), size, geometry, stride, False, first)
     return np.where(placed_marks > 0, placed_marks, placed).astype(np.uint8)

@@ -69,6 +69,7 @@ def draw_heat(
     image: Optional[NDArray[np.uint8]] = None,
     geometry: Optional[Geometry] = None,
     stride: Optional[Tuple[float, float]] = None,
+    first: Optional[Tuple[float, float]] = None,
     value_range: Optional[Tuple[float, float]] = None,
     boxes: Sequence[Tuple[Boxes, Optional[str]]] = (),
     classes: Sequence[str] = (),
@@ -83,7 +84,8 @@ def draw_heat(
 
     feature_map: (C, H, W). size: (height, width) of the picture; by default the image's, else the
     original's of the geometry, else the map's own. image: (H, W, 3) uint8 RGB to lie under the map.
-    geometry, stride: where the map's cells lie on the image. value_range: overrides the style's.
+    geometry, stride, first: where the map's cells lie on the image (`featscope.records.Place`).
+    value_range: overrides the style's.
     boxes: each with a colour, or None for one by class; in pixels of the picture.
 
     Raises `BadImageError` where image and geometry are of different sizes.
@@ -99,7 +101,7 @@ def draw_heat(
     refuse_huge(size)
     if heat.ndim == 3:
         parts = [quantise(heat[..., i], *(value_range or bounds(heat[..., i], style.range))) for i in range(3)]
-        planes = [place_indices(p.indices, False, size, geometry, stride, style.smooth) for p in parts]
+        planes = [place_indices(p.indices, False, size, geometry, stride, style.smooth, first) for p in parts]
         picture = _over_image(Image.fromarray(np.stack(planes, -1)), style, image, geometry)
         for some, colour in boxes:
             draw_boxes(picture, some, classes, min_score, colour)
@@ -108,14 +110,14 @@ def draw_heat(
     if style.resize != "indices":
         if not np.isfinite(heat).all():
             raise BadArrayError("this style blends values, and the map has NaN or infinity; use --style featscope")
-        heat = np.asarray(place(heat.astype(np.float32), size, geometry, stride, style.smooth))
+        heat = np.asarray(place(heat.astype(np.float32), size, geometry, stride, style.smooth, first))
     low, high = limits or bounds(heat, style.range)
     values = quantise(heat, low, high)
     marked = values.nan + values.inf > 0
     colours = palette(style.colormap, 254 if marked else 256, marked)
     placed = values.indices
     if style.resize == "indices":
-        placed = place_indices(placed, marked, size, geometry, stride, style.smooth)
+        placed = place_indices(placed, marked, size, geometry, stride, style.smooth, first)
     note = dict(text or {}, **_notes(style, values))
     if image is None and not boxes and not style.colorbar:
         return HeatPicture(encode_indexed(placed, colours, note), values)

@@ -66,7 +66,11 @@ def serial(function: Callable[[Item], Value], items: Iterable[Item]) -> Iterator
 
 @dataclass
 class Outcome:
-    """What came of a plan: counts, and an error for each part that failed. skipped: pictures that were up to date."""
+    """What came of a plan: counts, and an error for each part that failed.
+
+    skipped: pictures that were up to date. no_maps: the folders of arrays that were left out, as they
+    have no rows and columns of the image.
+    """
 
     pictures: int = 0
     skipped: int = 0
@@ -74,6 +78,7 @@ class Outcome:
     nan: int = 0
     inf: int = 0
     constant: int = 0
+    no_maps: List[str] = field(default_factory=list)
     errors: List[str] = field(default_factory=list)
     remarks: List[str] = field(default_factory=list)
 
@@ -85,6 +90,7 @@ class Outcome:
         self.nan += other.nan
         self.inf += other.inf
         self.constant += other.constant
+        self.no_maps += other.no_maps
         self.errors += other.errors
         self.remarks += other.remarks
 
@@ -133,7 +139,7 @@ class FeatureMap:
             state = self.file.path.stat()
             mark: object = (state.st_size, state.st_mtime_ns)
         else:
-            mark = (record.checksum, record.scales_checksum, record.shape, record.stride, record.reduced)
+            mark = (record.checksum, record.scales_checksum, record.shape, record.stride, record.first, record.reduced)
         return hashlib.sha1(repr((__version__, mark, self.sample, what)).encode()).hexdigest()[:20]
 
     def describe(self, origin: Origin, fingerprint: str) -> Dict[str, str]:
@@ -229,6 +235,9 @@ def _parts(items: Iterable[Item], size: int) -> Iterator[List[Item]]:
 def _draw_files(files: Sequence[MapFile], plan: Plan, output: Path) -> Outcome:
     outcome = Outcome()
     for map_file in files:
+        if not map_file.is_map:
+            outcome.no_maps.append(map_file.folder)
+            continue
         try:
             folder = output / map_file.folder
             if map_file.folder:

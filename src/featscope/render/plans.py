@@ -178,6 +178,7 @@ class HeatPlan:
             (image.shape[0], image.shape[1]) if image is not None else None,
             geometry=geometry,
             stride=record.stride if record else None,
+            first=record.first if record else None,
             value_range=limits,
             boxes=boxes,
             classes=self.origin.classes,

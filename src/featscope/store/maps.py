@@ -26,6 +26,11 @@ class MapFile:
     samples: Tuple[Sample, ...] = ()
     root: Optional[Path] = None
 
+    @property
+    def is_map(self) -> bool:
+        """Whether it has rows and columns of the image; of a file that was made by hand this is taken for granted."""
+        return self.record is None or not self.record.axes or "row" in self.record.axes
+
     def load(self) -> NDArray[np.generic]:
         """The array as a batch of feature maps (N, C, H, W).
 

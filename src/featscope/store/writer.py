@@ -233,6 +233,7 @@ class RunWriter:
             self._wrote(f"{captured.folder}/{scales_path.name}")
         checksum = write_npy(self.folder / path, array, self._checksums)
         self._wrote(path)
+        place = captured.place
         record = MapRecord(
             path=path,
             layer=captured.layer,
@@ -246,7 +247,10 @@ class RunWriter:
             dtype=array.dtype.str,
             bytes=array.nbytes,
             checksum=checksum,
-            stride=captured.stride,
+            axes=list(captured.axes),
+            stride=place.stride if place is not None else None,
+            first=place.first if place is not None else None,
+            place=place.known if place is not None else "",
             reduced=captured.reduced,
             channels=[] if captured.channels is None else captured.channels.tolist(),
             scales_checksum=scales_checksum,

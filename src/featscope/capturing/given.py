@@ -1,0 +1,118 @@
+"""What the user says of tensors whose axes could not be proved, checked against their shapes and the proof."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from typing import Dict, Mapping, Optional, Tuple, TypeVar
+
+import numpy as np
+import torch
+
+from featscope.capturing.readings import MapPart, Reading
+from featscope.errors import BadOptionError
+
+_NAMES = {"N": "sample", "C": "channel", "H": "row", "W": "column", "T": "time"}
+_ORDER = "NCTHW"
+_Said = TypeVar("_Said")
+_GRID = re.compile(r"(\d+)x(\d+)(?:\+(\d+))?")
+
+
+class GivenReadings:
+    """`--axes 'layers.*=NHWC'` and `--grid 'blocks.*=16x24+5'`.
+
+    >>> given, tensor = GivenReadings({"layers.*": "NHWC"}), torch.zeros(1, 8, 6, 32)
+    >>> [tuple(map_.shape) for _, map_ in given.reading("layers.0", "", tensor).apply(tensor)]
+    [(1, 32, 8, 6)]
+
+    axes: glob of layers -> a letter for each axis: N sample, C channel, H row, W column, T time. grids: glob of layers
+    -> rows x columns of tokens (N, L, C), with the number of class and register tokens before them. Raises
+    `BadOptionError` for what means nothing.
+    """
+
+    def __init__(self, axes: Optional[Mapping[str, str]] = None, grids: Optional[Mapping[str, str]] = None) -> None:
+        self._axes: Dict[str, str] = {}
+        self._grids: Dict[str, Tuple[int, int, int]] = {}
+        for pattern, letters in (axes or {}).items():
+            letters = letters.upper()
+            if set(letters) - set(_NAMES) or len(set(letters)) < len(letters) or not {"H", "W"} <= set(letters):
+                raise BadOptionError(
+                    f"axes {letters!r} mean nothing; name each axis by a letter, H and W among them: "
+                    f"'{pattern}=NHWC' (N sample, C channel, H row, W column, T time)"
+                )
+            self._axes[pattern] = letters
+        for pattern, text in (grids or {}).items():
+            found = _GRID.fullmatch(text.strip().lower())
+            if found is None:
+                raise BadOptionError(
+                    f"the grid {text!r} means nothing; type rows x columns: '{pattern}=16x24', or "
+                    f"'{pattern}=16x24+1' with one class token before them"
+                )
+            self._grids[pattern] = (int(found[1]), int(found[2]), int(found[3] or 0))
+
+    def checked(self, layer: str, field: str, tensor: torch.Tensor, proved: Reading) -> Reading:
+        """How a tensor is read: as proved, else as given. Raises `BadOptionError` where the two disagree."""
+        given = self.reading(layer, field, tensor)
+        if given is None:
+            return proved
+        if not proved.is_map:
+            return given
+        if [part.form for part in proved.parts] != [part.form for part in given.parts] or (
+            "token" not in given.axes and proved.axes != given.axes
+        ):
+            raise BadOptionError(
+                f"{_name(layer, field)} was said to be {_text(given)}, but it was followed from the image to "
+                f"{_text(proved)}; leave the option out"
+            )
+        return proved
+
+    def reading(self, layer: str, field: str, tensor: torch.Tensor) -> Optional[Reading]:
+        """What was said of a tensor; None where nothing was."""
+        letters = _matching(self._axes, layer, field)
+        if letters is not None:
+            return _by_letters(letters, _name(layer, field), tuple(tensor.shape))
+        grid = _matching(self._grids, layer, field)
+        return None if grid is None else _by_grid(grid, _name(layer, field), tuple(tensor.shape))
+
+
+def _matching(options: Mapping[str, _Said], layer: str, field: str) -> Optional[_Said]:
+    names = [layer, f"{layer}.{field}"]
+    return next((said for glob, said in options.items() if any(fnmatchcase(name, glob) for name in names)), None)
+
+
+def _by_letters(letters: str, name: str, shape: Tuple[int, ...]) -> Reading:
+    if len(letters) != len(shape):
+        raise BadOptionError(f"{name} has {len(shape)} axes, {shape}, and {letters!r} names {len(letters)}")
+    front = tuple(letters.index(letter) for letter in _ORDER if letter in letters)
+    sides = {letter: shape[letters.index(letter)] for letter in letters}
+    form = tuple(sides.get(letter, 1) for letter in _ORDER if letter in letters or letter in "NC")
+    axes = tuple(_NAMES[letter] for letter in _ORDER if letter in letters or letter in "NC")
+    names = tuple(_NAMES[letter] for letter in letters)
+    return Reading(shape, names, "its axes were given", (MapPart("", axes, form),), front)
+
+
+def _by_grid(grid: Tuple[int, int, int], name: str, shape: Tuple[int, ...]) -> Reading:
+    rows, columns, before = grid
+    if len(shape) != 3 or shape[1] != rows * columns + before:
+        raise BadOptionError(
+            f"{name} is {shape}, and a grid of {rows} x {columns} with {before} tokens before it needs "
+            f"(samples, {rows * columns + before}, channels)"
+        )
+    index = np.arange(shape[0] * shape[1]).reshape(shape[:2])
+    parts = [
+        MapPart(
+            "", ("sample", "channel", "row", "column"), (shape[0], shape[2], rows, columns), index[:, before:].ravel()
+        )
+    ]
+    if before:
+        form = (shape[0], shape[2], before)
+        parts.append(MapPart("prefix_tokens", ("sample", "token", "channel"), form, index[:, :before].ravel()))
+    return Reading(shape, ("sample", "token", "channel"), "its grid was given", tuple(parts), (0, 1, 2))
+
+
+def _name(layer: str, field: str) -> str:
+    return f"{layer}.{field}" if field else layer
+
+
+def _text(reading: Reading) -> str:
+    return ", ".join(reading.axes)

@@ -1,0 +1,315 @@
+"""How a layer's tensor is read: which of its axes is what, and as which maps it is stored."""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Optional, Tuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featscope.arrays.traces import Plane, Spot, Trace
+from featscope.records import Place
+
+_EVEN = 0.3
+"""How far a cell may lie from an even distance to its neighbours, in distances."""
+
+
+class MapPart(NamedTuple):
+    """A map inside of a tensor.
+
+    name: '' or what is behind the field's name (`prefix_tokens`). axes: of what is stored. order: which elements of
+    the tensor, its places first, in which order; None for all as they are. place: where its cells lie.
+    """
+
+    name: str
+    axes: Tuple[str, ...]
+    form: Tuple[int, ...]
+    order: Optional[NDArray[np.int64]] = None
+    place: Optional[Place] = None
+
+
+class Reading(NamedTuple):
+    """How a tensor is read.
+
+    shape: the tensor's. axes: what each of its axes is: sample, channel, row, column, time, token (rows and
+    columns in one), window (those and samples in one) or unknown. parts: the maps in it; without any it is
+    stored as it is. why: in words. front: its axes in the order in which the parts' elements are counted.
+    heads: the mean over this axis is taken first.
+    """
+
+    shape: Tuple[int, ...]
+    axes: Tuple[str, ...]
+    why: str
+    parts: Tuple[MapPart, ...] = ()
+    front: Tuple[int, ...] = ()
+    heads: Optional[int] = None
+
+    @property
+    def is_map(self) -> bool:
+        """Whether rows and columns of the image are known in it."""
+        return bool(self.parts)
+
+    def apply(self, tensor: torch.Tensor) -> List[Tuple[MapPart, torch.Tensor]]:
+        """The maps of a tensor; itself where it is none."""
+        if not self.parts:
+            return [(MapPart("", self.axes, ()), tensor)]
+        if self.heads is not None:
+            tensor = tensor.float().mean(self.heads) if not tensor.is_floating_point() else tensor.mean(self.heads)
+        laid = tensor.permute(self.front)
+        found = []
+        for part in self.parts:
+            if part.order is None:
+                found.append((part, laid.reshape(part.form)))
+                continue
+            # places x channels -> the places in their order -> channels in front of rows and columns
+            flat = laid.reshape(-1, part.form[1])
+            order = torch.from_numpy(part.order).to(tensor.device)
+            rows = flat.index_select(0, order).reshape(part.form[0], *part.form[2:], part.form[1])
+            found.append((part, rows if part.name else rows.movedim(-1, 1)))
+        return found
+
+
+def read(trace: Trace) -> Reading:
+    """How a tensor of which so much is known is to be read.
+
+    >>> from featscope.arrays.traces import trace_of_images
+    >>> read(trace_of_images((1, 3, 8, 8), 2, 3)).axes
+    ('sample', 'channel', 'row', 'column')
+    """
+    spot = next((spot for spot in reversed(trace.spots) if "row" in spot.planes and "column" in spot.planes), None)
+    if spot is None or 0 in trace.shape:
+        return Reading(trace.shape, _axes(trace, Spot({}), known=False), _why_no_map(trace))
+    heads, whole = None, trace.shape
+    if trace.attention:
+        spot = trace.spots[-1] if {"row", "column"} <= trace.spots[-1].planes.keys() else spot
+        heads = _heads(trace, spot)
+        if heads is not None:
+            trace, spot = _without_axis(trace, spot, heads)
+    reading = _separate(trace, spot) or _scattered(trace, spot)
+    if reading is None:
+        axes = _axes(trace, spot, known=False)
+        return Reading(trace.shape, axes, "its elements lie at places that form no grid")
+    if heads is not None:
+        axes = (*reading.axes[:heads], "head", *reading.axes[heads:])
+        return reading._replace(shape=whole, heads=heads, axes=axes)
+    return reading
+
+
+def unknown(shape: Tuple[int, ...], why: str) -> Reading:
+    """The reading of a tensor of which nothing is known."""
+    return Reading(shape, ("unknown",) * len(shape), why)
+
+
+def _why_no_map(trace: Trace) -> str:
+    if trace.lost:
+        return f"featscope cannot follow {trace.lost}, which it went through"
+    if trace.spots:
+        return "its elements stand for whole rows or columns"
+    if trace.known:
+        return "its elements stand for no place of the image"
+    return "nothing that featscope can follow leads from the images to it"
+
+
+def _varying(plane: Optional[Plane]) -> List[int]:
+    return [axis for axis in range(plane.ndim) if plane.shape[axis] > 1] if plane is not None else []
+
+
+def _axes(trace: Trace, spot: Spot, known: bool = True) -> Tuple[str, ...]:
+    """A name for each axis: by what changes along it."""
+    samples = _varying(trace.sample)
+    names = []
+    for axis in range(len(trace.shape)):
+        changing = [name for name in ("time", "row", "column") if axis in _varying(spot.planes.get(name))]
+        if axis in samples:
+            changing.insert(0, "sample")
+        names.append(
+            ("window" if "sample" in changing else "token") if len(changing) > 1 else changing[0] if changing else ""
+        )
+    # Along an axis of length 1 nothing changes: the batch's is the first of them.
+    if trace.sample is not None and not samples and trace.shape and trace.shape[0] == 1 and not names[0]:
+        names[0] = "sample"
+    rest = "channel" if known else "unknown"
+    return tuple(name or rest for name in names)
+
+
+def _heads(trace: Trace, spot: Spot) -> Optional[int]:
+    """The axis of an attention's heads: of (samples, heads, queries, keys) the one before the queries."""
+    taken = {*_varying(trace.sample), *spot.axes()}
+    free = [axis for axis in range(1, len(trace.shape)) if axis not in taken]
+    queries = {axis for other in trace.spots[:-1] for axis in other.axes()}
+    heads = [axis for axis in free if axis not in queries]
+    if len(trace.shape) == 4 and heads and heads[0] == 1 and len(free) == 2:
+        return 1
+    return None
+
+
+def _without_axis(trace: Trace, spot: Spot, axis: int) -> Tuple[Trace, Spot]:
+    def drop(plane: Plane) -> Plane:
+        return plane.squeeze(axis)
+
+    shape = (*trace.shape[:axis], *trace.shape[axis + 1 :])
+    sample = drop(trace.sample) if trace.sample is not None else None
+    planes = {name: drop(plane) for name, plane in spot.planes.items()}
+    return Trace(shape, sample), Spot(planes, spot.coarsest)
+
+
+def _separate(trace: Trace, spot: Spot) -> Optional[Reading]:
+    """Rows, columns and samples along an axis of their own each: nothing but the order of the axes is to be changed."""
+    ways = {name: _varying(spot.planes.get(name)) for name in ("time", "row", "column")}
+    ways["sample"] = _varying(trace.sample)
+    if any(len(axes) > 1 for axes in ways.values()):
+        return None
+    shape = trace.shape
+    taken = [axis for axes in ways.values() for axis in axes]
+    if len(set(taken)) < len(taken) or _varying(spot.planes.get("part")):
+        return None
+    order = {name: axes[0] if axes else None for name, axes in ways.items()}
+    # A side of one cell: whichever axis of length 1 is left.
+    spare = [axis for axis in range(len(shape)) if axis not in taken and shape[axis] == 1]
+    for name, last in (("sample", False), ("column", True), ("row", True)):
+        if order[name] is None and spare:
+            order[name] = spare.pop(-1 if last else 0)
+    places = {name: _even(spot.planes[name].ravel(), spot.coarsest) for name in ("row", "column")}
+    if any(place is None or place.step < 0 for place in places.values()):
+        return None
+    used = [axis for axis in order.values() if axis is not None]
+    free = [axis for axis in range(len(shape)) if axis not in used]
+    front = [order["sample"], *free, order["time"], order["row"], order["column"]]
+    channels = int(np.prod([shape[axis] for axis in free], dtype=np.int64))
+    sides = [shape[order[name]] if order[name] is not None else 1 for name in ("sample", "time", "row", "column")]  # type: ignore[index]
+    film = "time" in spot.planes and order["time"] is not None
+    axes = ("sample", "channel", *(["time"] if film else []), "row", "column")
+    form = (sides[0], channels, *([sides[1]] if film else []), *sides[2:])
+    names = _axes(trace, spot)
+    if order["row"] is not None and order["column"] is not None:
+        names = tuple(
+            "row" if axis == order["row"] else "column" if axis == order["column"] else name
+            for axis, name in enumerate(names)
+        )
+    part = MapPart("", axes, form, None, _place(places["row"], places["column"]))
+    return Reading(
+        trace.shape,
+        names,
+        "rows and columns were followed from the input",
+        (part,),
+        tuple(a for a in front if a is not None),
+    )
+
+
+class _Even(NamedTuple):
+    """Cells along an axis: the first one's centre, the distance to the next, and whether all lie as far apart."""
+
+    first: float
+    step: float
+    exact: bool = True
+
+
+def _even(values: NDArray[np.float64], coarsest: float) -> Optional[_Even]:
+    """Centres that go up; None where they go up and down, or some lie nowhere."""
+    if not np.isfinite(values).all():
+        return None
+    if len(values) == 1:
+        return _Even(float(values[0]), coarsest)
+    steps = np.diff(values)
+    if (steps < 0).any():
+        return _Even(float(values[0]), -1.0) if (steps <= 0).all() else None
+    # The middle cells say the distance: those at the edge may be cut short.
+    step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    mean = float(values[-1] - values[0]) / (len(values) - 1)
+    step = mean if abs(mean - step) < 0.02 * step or step == 0 else step if (steps > 0).all() else mean
+    if step <= 0:
+        return None
+    first = float(np.median(values - step * np.arange(len(values))))
+    return _Even(first, step, bool(np.abs(values - first - step * np.arange(len(values))).max() <= _EVEN * step))
+
+
+def _place(row: Optional[_Even], column: Optional[_Even]) -> Optional[Place]:
+    if row is None or column is None or not (row.exact and column.exact):
+        return None
+    return Place((row.step, column.step), (row.first, column.first), "operators")
+
+
+def _scattered(trace: Trace, spot: Spot) -> Optional[Reading]:
+    """Tokens, or windows in the batch's axis: every element is put at its own place."""
+    shape = trace.shape
+    samples = _varying(trace.sample)
+    front = sorted({*samples, *spot.axes()})
+    if not front:
+        return None
+    free = [axis for axis in range(len(shape)) if axis not in front]
+    channels = int(np.prod([shape[axis] for axis in free], dtype=np.int64))
+
+    def column_of(plane: Plane) -> NDArray[np.float64]:
+        narrow = plane[tuple(slice(None) if axis in front else 0 for axis in range(len(shape)))]
+        return np.broadcast_to(narrow, [shape[axis] for axis in front]).ravel()
+
+    if "time" in spot.planes:
+        return None  # a film's tokens
+    row, column = column_of(spot.planes["row"]), column_of(spot.planes["column"])
+    sample = np.zeros_like(row) if trace.sample is None else column_of(trace.sample)
+    part = column_of(spot.planes["part"]) if "part" in spot.planes else None
+    there = np.isfinite(row) & np.isfinite(column)
+    whole = _grid(np.flatnonzero(there), sample, row, column, spot.coarsest)
+    grids = [whole] if whole is not None else []
+    if whole is None and part is not None:
+        for number in np.unique(part[there]):
+            one = _grid(np.flatnonzero(there & (part == number)), sample, row, column, spot.coarsest)
+            if one is None:
+                return None
+            grids.append(one)
+    if not grids:
+        return None
+    axes = ("sample", "channel", "row", "column")
+    parts = [MapPart("", axes, (form[0], channels, *form[1:]), order, place) for order, form, place in grids]
+    parts += _beside(there, sample, channels)
+    names = _axes(trace, spot)
+    text = " and ".join(f"{form[1]} x {form[2]}" for _, form, _ in grids)
+    why = f"each element was followed to its place on a grid of {text}"
+    return Reading(trace.shape, names, why, tuple(parts), (*front, *free))
+
+
+def _grid(
+    which: NDArray[np.int64],
+    sample: NDArray[np.float64],
+    row: NDArray[np.float64],
+    column: NDArray[np.float64],
+    coarsest: float,
+) -> Optional[Tuple[NDArray[np.int64], Tuple[int, int, int], Optional[Place]]]:
+    """The order of elements that fill a grid, each of its cells once in each sample; None where they do not."""
+    if not len(which):
+        return None
+    keys = [np.round(values[which], 3) for values in (sample, row, column)]
+    sides, places = zip(*(np.unique(key, return_inverse=True) for key in keys))
+    form = (len(sides[0]), len(sides[1]), len(sides[2]))
+    if int(np.prod(form)) != len(which):
+        return None
+    cell = (places[0].ravel() * form[1] + places[1].ravel()) * form[2] + places[2].ravel()
+    order = np.full(len(which), -1, np.int64)
+    order[cell] = which
+    if (order < 0).any():
+        return None
+    rows, columns = _even(sides[1], coarsest), _even(sides[2], coarsest)
+    if rows is None or columns is None or not (rows.exact and columns.exact):
+        return None  # cells of several grids, one in another
+    return order, form, _place(rows, columns)
+
+
+def _beside(there: NDArray[np.bool_], sample: NDArray[np.float64], channels: int) -> List[MapPart]:
+    """Class and register tokens before the places, and what stands behind them."""
+    before: List[NDArray[np.int64]] = []
+    behind: List[NDArray[np.int64]] = []
+    for number in np.unique(sample):
+        own = np.flatnonzero(sample == number)
+        places = np.flatnonzero(there[own])
+        if not len(places):
+            return []
+        before.append(own[: places[0]])
+        behind.append(own[places[-1] + 1 :])
+    found = []
+    for name, orders in (("prefix_tokens", before), ("suffix_tokens", behind)):
+        count = len(orders[0])
+        if count and all(len(order) == count for order in orders):
+            form = (len(orders), channels, count)
+            found.append(MapPart(name, ("sample", "token", "channel"), form, np.concatenate(orders)))
+    return found
