@@ -29,7 +29,7 @@ from layouts.table import print_tables, reason
 
 LIBRARIES = ("timm", "torchvision", "transformers", "mmdet")
 KINDS = ("own", "non-square", "undivided")
-SECONDS = 240  # of a model
+SECONDS = 600  # of a model
 
 
 def families(libraries: List[str], only: str) -> Iterator[Family]:

@@ -3,10 +3,11 @@
     python tools/compare_places.py --results build/places > places.md
 
 Forty backbones of torchvision and timm with random weights, on noise. A cell's gradient at the input, squared, has a
-centroid; over several images and inner cells its median says where the cell lies. What a cell takes from the whole
-image alike (squeeze and excitation, attention) pulls the centroid towards the middle of the image, in proportion to the
-cell's distance from it: the place is read off where that distance is zero, and what is left is scaled back. The
-interval is that of 95 of 100 draws of the cells and images at hand. What is done is kept, a file a model.
+centroid; over images and inner cells its median says where the cell lies. What a cell takes from the whole image alike
+(squeeze and excitation, attention) pulls the centroid towards the middle of the image, in proportion to the cell's
+distance from it: the place is read off where that distance is zero, and what is left is scaled back. A kernel's random
+weights have a middle of their own, which is no business of the operators': the mean is taken over draws of the weights
+and over rows and columns, and the interval is twice its standard error. What is done is kept, a file a model.
 """
 
 from __future__ import annotations
@@ -20,22 +21,24 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
 import torch
 from layouts import of_timm, of_torchvision
-from layouts.cases import Oracle, Size, Subject
+from layouts.cases import Size, Subject
 from layouts.judge import capture_layers, verdict_of
 from layouts.table import reason
 
-SIZE = (416, 416)
-IMAGES = 4
-CELLS = 6
-DRAWS = 400
+from featscope.records import CapturedMap
+
+SIZE = (384, 384)
+IMAGES = 2
+CELLS = 4
+DRAWS = 3  # of the weights
 LEAST_CELLS = 8  # of a map's side
 TARGET = 0.15  # cells
-SECONDS = 240
+SECONDS = 600
 
 TORCHVISION = (
     "alexnet",
@@ -90,74 +93,76 @@ TIMM = (
 
 
 class Measured(NamedTuple):
-    """A layer's place along both axes, in cells behind `stride * i`: as recorded, and as its gradients say."""
+    """A layer's place, in cells behind `stride * i`: as recorded, and what its gradients say, an axis and draw each."""
 
     layer: str
     cells: Tuple[int, int]
     stride: Tuple[float, float]
     known: str
     recorded: Tuple[float, float]
-    gradient: Tuple[float, float]
-    interval: Tuple[float, float]
+    gradients: List[Tuple[float, float]]
 
 
-def subject_of(library: str, name: str) -> Subject:
-    """The model for images of this tool's size."""
+def subject_of(library: str, name: str, draw: int) -> Subject:
+    """The model for images of this tool's size, with weights of its own for each draw."""
+    torch.manual_seed(draw)
     if library == "timm":
         return of_timm.make(name, False, (0, 0), SIZE)
     return of_torchvision.classifier(name, None, SIZE)
 
 
 def measure(library: str, name: str) -> List[Measured]:
-    """The last map of a model that has enough cells, and the one halfway to it."""
-    torch.manual_seed(0)
-    subject = subject_of(library, name)
+    """The last map of a model that has enough cells, and the one halfway to it, over all draws of the weights."""
+    found: Dict[str, Measured] = {}
+    for draw in range(DRAWS):
+        for one in _measure(subject_of(library, name, draw)):
+            before = found[one.layer].gradients if one.layer in found else []
+            found[one.layer] = one._replace(gradients=before + one.gradients)
+    return list(found.values())
+
+
+def _measure(subject: Subject) -> List[Measured]:
     for parameter in subject.model.parameters():
         parameter.requires_grad_(False)
-    images = torch.randn(IMAGES, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(IMAGES, 3, *SIZE, generator=torch.Generator().manual_seed(1)).requires_grad_(True)
+    oracles = subject.oracles(images)
+    large = [one for one in oracles if min(one.values.shape[2:]) >= LEAST_CELLS]
+    chosen = [large[index] for index in dict.fromkeys([len(large) // 2, len(large) - 1])] if large else []
     with torch.no_grad():
-        oracles = subject.oracles(images[:2])
-        stored, _ = capture_layers(subject, images[:2], [one.layer for one in oracles])
-    large = [index for index, one in enumerate(oracles) if min(one.values.shape[2:]) >= LEAST_CELLS]
+        stored, _ = capture_layers(subject, images.detach(), [one.layer for one in chosen])
     found = []
-    for index in dict.fromkeys([large[len(large) // 2], large[-1]] if large else []):
-        own = [one for one in stored if one[0].layer == oracles[index].layer]
-        if verdict_of(oracles[index].layer, own, oracles[index]).kind == "right":
-            captured = next(one for one, array in own if array.shape[2:] == tuple(oracles[index].values.shape[2:]))
-            found.append(_place(subject, images, oracles[index], index, captured))
+    for oracle in chosen:
+        plain = oracle._replace(values=oracle.values.detach())
+        for captured, array in stored:
+            if captured.layer == oracle.layer and verdict_of("", [(captured, array)], plain).kind == "right":
+                found.append(_place(images, oracle.values, captured))
+                break
     return found
 
 
-def _place(subject: Subject, images: torch.Tensor, oracle: Oracle, index: int, captured: object) -> Measured:
-    cells = tuple(oracle.values.shape[2:])
+def _place(images: torch.Tensor, values: torch.Tensor, captured: CapturedMap) -> Measured:
+    cells = (int(values.shape[2]), int(values.shape[3]))
     stride = captured.stride or (SIZE[0] / cells[0], SIZE[1] / cells[1])
-    first = getattr(captured, "first", None) or (stride[0] / 2, stride[1] / 2)
-    points = centroids(subject, images, index, cells)
-    gradient, interval = [], []
+    first = captured.place.first if captured.place is not None else (stride[0] / 2, stride[1] / 2)
+    known = captured.place.known if captured.place is not None else "assumed"
+    points = centroids(images, values)
+    gradient = []
     for axis in range(2):
-        middle = np.array([[first[axis] + stride[axis] * cell[axis] for _ in range(IMAGES)] for cell, _ in points])
+        middle = np.array([[first[axis] + stride[axis] * cell[axis]] * IMAGES for cell, _ in points])
         seen = np.array([where[axis] for _, where in points])
         away = (middle - SIZE[axis] / 2) / stride[axis]
-        offset, spread = offset_in_the_middle(away.ravel(), ((seen - middle) / stride[axis]).ravel())
+        offset = offset_in_the_middle(away.ravel(), ((seen - middle) / stride[axis]).ravel())
         gradient.append(round(first[axis] / stride[axis] + offset, 3))
-        interval.append(round(spread, 3))
-    recorded = tuple(round(first[axis] / stride[axis], 3) for axis in range(2))
-    known = getattr(captured, "place", "") or "assumed"
-    return Measured(oracle.layer, cells, tuple(stride), known, recorded, tuple(gradient), tuple(interval))
+    recorded = (round(first[0] / stride[0], 3), round(first[1] / stride[1], 3))
+    return Measured(captured.layer, cells, stride, known, recorded, [(gradient[0], gradient[1])])
 
 
-def centroids(
-    subject: Subject, images: torch.Tensor, index: int, cells: Size
-) -> List[Tuple[Size, Tuple[np.ndarray, np.ndarray]]]:
+def centroids(images: torch.Tensor, values: torch.Tensor) -> List[Tuple[Size, Tuple[np.ndarray, np.ndarray]]]:
     """For inner cells (row, column) the centroids (y, x) of their squared gradients, in pixels, an image each."""
-    images = images.clone().requires_grad_(True)
-    values = subject.oracles(images)[index].values
     towards = torch.randn(values.shape[1], generator=torch.Generator().manual_seed(2))
-    chosen = [np.unique(np.linspace(0.3 * side, 0.7 * side - 1, CELLS).round().astype(int)) for side in cells]
-    count = min(len(one) for one in chosen)
-    columns = np.random.default_rng(0).permutation(chosen[1][:count])
+    inner = [np.linspace(0.3 * side, 0.7 * side - 1, CELLS).round().astype(int) for side in values.shape[2:]]
     found = []
-    for row, column in zip(chosen[0][:count], columns):
+    for row, column in zip(inner[0], np.random.default_rng(0).permutation(inner[1])):
         score = (values[:, :, int(row), int(column)] * towards).sum()
         (gradient,) = torch.autograd.grad(score, images, retain_graph=True)
         weight = gradient.double().pow(2).sum(1)
@@ -169,22 +174,13 @@ def centroids(
     return found
 
 
-def offset_in_the_middle(away: np.ndarray, offset: np.ndarray) -> Tuple[float, float]:
-    """The offset of a cell in the middle of the image, in cells, and half of its interval."""
-    draw = np.random.default_rng(0)
-    drawn = [draw.integers(0, len(away), len(away)) for _ in range(DRAWS)]
-    found = [value for value in (_line(away[which], offset[which]) for which in drawn) if value is not None]
-    low, high = np.quantile(found, [0.025, 0.975])
-    whole = _line(away, offset)
-    return float(np.median(found) if whole is None else whole), float(high - low) / 2
-
-
-def _line(away: np.ndarray, offset: np.ndarray) -> Optional[float]:
-    """Where the line through the medians of the cells is zero cells away, scaled back by what pulls to the middle."""
+def offset_in_the_middle(away: np.ndarray, offset: np.ndarray) -> float:
+    """The offset of a cell in the middle of the image, in cells: where the line through the cells' medians is zero
+    cells away, scaled back by what pulls to the middle."""
     places = np.unique(away)
-    if len(places) < 2:
-        return None
     middles = np.array([np.median(offset[away == place]) for place in places])
+    if len(places) < 2:
+        return float(middles.mean())
     slope, start = np.polyfit(places, middles, 1)
     return float(start / max(0.2, min(1.0, 1.0 + slope)))
 
@@ -205,29 +201,28 @@ def try_model(library: str, name: str) -> Dict[str, object]:
 
 
 def print_table(results: List[dict]) -> None:
-    """A line a layer: places in cells behind `stride * i`, rows and columns."""
-    print("| model | layer | cells | stride | known by | recorded | gradient | difference | of half a cell |")
+    """A line a layer: places in cells behind `stride * i`, the mean of rows and columns."""
+    print("| model | layer | cells | stride | known by | recorded | gradient | difference | from half a cell |")
     print("|---|---|---|---|---|---|---|---|---|")
-    differences = []
+    sure = []
     for one in results:
         name = f"{one['library']} {one['name']}"
         if not one["layers"]:
             print(f"| {name} | | | | | | | {one.get('error', 'no map is right and large enough')} | |")
         for layer in one["layers"]:
             measured = Measured(**layer)
-            off = [seen - said for seen, said in zip(measured.gradient, measured.recorded)]
-            half = [seen - 0.5 for seen in measured.gradient]
-            sure = max(measured.interval) < TARGET
-            if sure:
-                differences.append(max(map(abs, off)))
+            seen = np.array(measured.gradients)
+            off = seen - np.array(measured.recorded)
+            interval = float(2 * off.std(ddof=1) / np.sqrt(off.size))
+            if interval < TARGET:
+                sure.append(abs(off.mean()))
             print(
                 f"| {name} | `{measured.layer}` | {_pair(measured.cells, 'd')} | {_pair(measured.stride, '.4g')} "
-                f"| {measured.known} | {_pair(measured.recorded, '+.2f')} | {_pair(measured.gradient, '+.2f')} "
-                f"± {max(measured.interval):.2f} | {_pair(off, '+.2f') if sure else 'not sure'} "
-                f"| {_pair(half, '+.2f')} |"
+                f"| {measured.known} | {_pair(measured.recorded, '+.2f')} | {seen.mean():+.2f} ± {interval:.2f} "
+                f"| {format(off.mean(), '+.2f') if interval < TARGET else 'not sure'} | {seen.mean() - 0.5:+.2f} |"
             )
-    good = sum(value <= TARGET for value in differences)
-    print(f"\n{good} of {len(differences)} layers whose interval is below {TARGET} cell lie within {TARGET} cell.")
+    good = sum(value <= TARGET for value in sure)
+    print(f"\n{good} of {len(sure)} layers whose interval is below {TARGET} cell lie within {TARGET} cell.")
 
 
 def _pair(values: object, form: str) -> str:

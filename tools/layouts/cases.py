@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 Size = Tuple[int, int]
+Stride = Tuple[float, float]
 
 PROBES = 12  # values of a map that are looked for in a layer's output
 TIMES_LARGER = 3  # a layer's output may hold other tokens or padding beside the map
@@ -25,7 +26,7 @@ class Oracle(NamedTuple):
     """
 
     values: torch.Tensor
-    stride: Optional[float] = None
+    stride: Optional[Stride] = None
     layer: str = ""
 
 
@@ -142,17 +143,17 @@ def evenly(oracles: Sequence[Oracle]) -> List[Oracle]:
     return [oracles[round(index * (len(oracles) - 1) / (MOST_MAPS - 1))] for index in range(MOST_MAPS)]
 
 
-def strides_by_slope(make: Callable[[Size], Subject], own: Size) -> Optional[List[float]]:
+def strides_by_slope(make: Callable[[Size], Subject], own: Size) -> Optional[List[Stride]]:
     """Pixels a cell of each map: how many more cells a larger image has. None where it takes no larger one."""
     larger = (own[0] + STEP, own[1] + STEP)
     try:
         with torch.no_grad():
-            cells = [[one.values.shape[2] for one in make(size).oracles(images_of(size))] for size in (own, larger)]
+            cells = [[one.values.shape[2:] for one in make(size).oracles(images_of(size))] for size in (own, larger)]
     except TimeoutError:
         raise
     except Exception:  # noqa: BLE001 (whatever a model does with a size that it does not take)
         return None
-    return [_stride(own[0], few, more) for few, more in zip(*cells)]
+    return [(_stride(own[0], few[0], more[0]), _stride(own[1], few[1], more[1])) for few, more in zip(*cells)]
 
 
 def _stride(side: int, few: int, more: int) -> float:
@@ -163,8 +164,8 @@ def _stride(side: int, few: int, more: int) -> float:
     return side / few if side % few == 0 and abs(side / few - slope) < 0.1 * slope else slope
 
 
-def known_stride(strides: Optional[Sequence[float]], index: int) -> Optional[float]:
+def known_stride(strides: Optional[Sequence[Stride]], index: int) -> Optional[Stride]:
     """The stride of a map, where counting cells gave one."""
-    if strides is None or index >= len(strides) or math.isnan(strides[index]):
+    if strides is None or index >= len(strides) or any(map(math.isnan, strides[index])):
         return None
     return strides[index]

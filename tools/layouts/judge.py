@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 import featscope
+from featscope.capturing.tree import report
 from featscope.records import CapturedMap
 from layouts.cases import Case, Oracle, Size, Subject, images_of, layers_that_give
 
 MAP = ("sample", "channel", "row", "column")
 SAME = 1e-4  # of the largest value: two forwards may differ in their last bits
+BESIDE = 1.3  # a sequence has a few tokens beside those of the map
 LONGEST = 40  # of a list of axes or shapes in a remark
 
 Stored = Tuple[CapturedMap, np.ndarray]
@@ -94,15 +96,22 @@ def capture_layers(subject: Subject, images: torch.Tensor, layers: Sequence[str]
     sink = featscope.MemorySink()
     if not layers:
         return [], {}
-    with featscope.capture(subject.model, list(dict.fromkeys(layers)), to=sink, on_error="warn") as session:
+    with featscope.capture(subject.model, list(dict.fromkeys(layers)), to=sink, on_error="warn"):
         subject.forward(images)
-    return sink.stored, dict(getattr(session, "why", {}) or {})
+    maps = {captured.layer for captured, array in sink.stored if as_map(captured, array) is not None}
+    if maps >= set(layers):
+        return sink.stored, {}
+    found = report(subject.model, lambda: subject.forward(images))
+    reasons = {layer.name: tensor.why for layer in found.layers for one in layer.outputs.values() for tensor in one[:1]}
+    return sink.stored, reasons
 
 
 def verdict_of(layer: str, stored: Sequence[Stored], oracle: Oracle, reason: str = "") -> Verdict:
     """Right where one of the stored maps is the oracle's, value for value and cell for cell."""
     expected = oracle.values.float().numpy()
     own = [one for one in stored if one[1].size >= expected.size] or list(stored)
+    least = min((one[1].size for one in own), default=0)
+    own = [one for one in own if one[1].size <= BESIDE * least]  # a layer may give maps of several levels
     if not own:
         return Verdict(layer, "missing", why="nothing was stored")
     maps = [(captured, laid) for captured, array in own for laid in [as_map(captured, array)] if laid is not None]
@@ -146,10 +155,13 @@ def _stride(captured: CapturedMap, oracle: Oracle) -> Tuple[str, str]:
         return "", ""
     if stride is None:
         return "unknown", ""
-    if all(abs(side - oracle.stride) <= 0.01 * oracle.stride for side in stride):
+    if all(abs(side - true) <= 0.01 * true for side, true in zip(stride, oracle.stride)):
         return "right", ""
-    text = " x ".join(f"{side:.4g}" for side in dict.fromkeys(stride))
-    return "wrong", f"stride {text} for {oracle.stride:g}"
+    return "wrong", f"stride {_sides(stride)} for {_sides(oracle.stride)}"
+
+
+def _sides(stride: Tuple[float, float]) -> str:
+    return " x ".join(f"{side:.4g}" for side in dict.fromkeys(stride))
 
 
 def _shape(array: np.ndarray) -> str:

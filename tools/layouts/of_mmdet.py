@@ -15,7 +15,18 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from torch import nn
 
-from layouts.cases import Case, Family, Oracle, Size, Subject, known_stride, strides_by_slope, tensors_in, usual_sizes
+from layouts.cases import (
+    Case,
+    Family,
+    Oracle,
+    Size,
+    Stride,
+    Subject,
+    known_stride,
+    strides_by_slope,
+    tensors_in,
+    usual_sizes,
+)
 
 OWN = (256, 256)
 CONFIGS = {  # a config for each kind of backbone
@@ -53,7 +64,7 @@ NECKS = {
     "PAFPN": "ResNet (PAFPN)",
 }
 
-_Strides = Optional[List[float]]
+_Strides = Optional[List[Stride]]
 
 
 def families() -> Iterator[Family]:

@@ -14,10 +14,10 @@ from torch import nn
 
 from layouts.cases import Case, Family, Oracle, Size, Subject, evenly, images_of, usual_sizes
 
-LARGE = 60e6  # numbers of a model, from which on it is made with fewer blocks where it can be
-BLOCKS = 4
+LARGE = 20e6  # numbers of a model, from which on it is made with fewer blocks where it can be
+BLOCKS = 3
 SMALL = "tiny|nano|atto|zepto|femto|small|xxs|xs|lite|micro|_m?0|_b0|_s0|_s$|_t$|050|26|18|14|10"
-MOST_CANDIDATES = 8
+MOST_CANDIDATES = 4
 
 
 def families() -> Iterator[Family]:
@@ -79,4 +79,6 @@ def _oracles(model: nn.Module, images: torch.Tensor) -> List[Oracle]:
     info = list(model.feature_info)
     said = [(one.get("module", ""), one.get("reduction")) for one in info] if len(info) == len(maps) else []
     said = said or [("", None)] * len(maps)
-    return evenly([Oracle(values, reduction, layer) for values, (layer, reduction) in zip(maps, said)])
+    return evenly(
+        [Oracle(values, reduction and (reduction,) * 2, layer) for values, (layer, reduction) in zip(maps, said)]
+    )

@@ -16,6 +16,7 @@ from layouts.cases import (
     Family,
     Oracle,
     Size,
+    Stride,
     Subject,
     evenly,
     known_stride,
@@ -77,7 +78,7 @@ def _open(name: str, kind: Callable[..., Subject]) -> Case:
     return Case(name, partial(kind, name, strides), usual_sizes(own))
 
 
-def classifier(name: str, strides: Optional[List[float]], size: Size) -> Subject:
+def classifier(name: str, strides: Optional[List[Stride]], size: Size) -> Subject:
     options = {"init_weights": True, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
     if name.startswith("vit"):
         options = {"image_size": size[0]}
@@ -87,7 +88,7 @@ def classifier(name: str, strides: Optional[List[float]], size: Size) -> Subject
     return Subject(model, partial(_layers_of, model, name, strides), model)
 
 
-def _layers_of(model: nn.Module, name: str, strides: Optional[List[float]], images: torch.Tensor) -> List[Oracle]:
+def _layers_of(model: nn.Module, name: str, strides: Optional[List[Stride]], images: torch.Tensor) -> List[Oracle]:
     """What the model's stages give; it is known that Swin's have the channels last, and ViT's a class token first."""
     body = model.encoder.layers if name.startswith("vit") else getattr(model, "features", model)
     prefix = next(found for found, module in model.named_modules() if module is body)
@@ -120,13 +121,13 @@ def _nchw(name: str, values: torch.Tensor) -> torch.Tensor:
     return values
 
 
-def _detector(name: str, strides: Optional[List[float]], size: Size) -> Subject:
+def _detector(name: str, strides: Optional[List[Stride]], size: Size) -> Subject:
     """The detector's backbone by itself: its own resizing of images is no part of the question."""
     detector = torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
     backbone = detector.backbone
     return Subject(backbone, partial(_outputs, backbone, strides), backbone, own_output=True)
 
 
-def _outputs(backbone: nn.Module, strides: Optional[List[float]], images: torch.Tensor) -> List[Oracle]:
+def _outputs(backbone: nn.Module, strides: Optional[List[Stride]], images: torch.Tensor) -> List[Oracle]:
     maps = list(tensors_in(backbone(images)))
     return [Oracle(values, known_stride(strides, index)) for index, values in enumerate(maps)]

@@ -10,7 +10,18 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoBackbone, AutoModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
 
-from layouts.cases import Case, Family, Oracle, Size, Subject, evenly, known_stride, strides_by_slope, usual_sizes
+from layouts.cases import (
+    Case,
+    Family,
+    Oracle,
+    Size,
+    Stride,
+    Subject,
+    evenly,
+    known_stride,
+    strides_by_slope,
+    usual_sizes,
+)
 
 LAYERS = 4  # of an encoder
 SIZES = {"vitpose_backbone": (256, 192), "textnet": (224, 224)}
@@ -18,7 +29,7 @@ TOKENS = ("vit", "deit", "dinov2", "beit", "vit_mae", "ijepa")  # (N, class toke
 RESHAPED = ("swin", "swinv2", "hiera", "focalnet", "donut-swin", "maskformer-swin")
 PLAIN = ("segformer", "pvt", "pvt_v2", "poolformer", "convnext", "cvt", "mobilevit", "levit", "glpn", "efficientformer")
 
-_Strides = Optional[List[float]]
+_Strides = Optional[List[Stride]]
 
 
 def families() -> Iterator[Family]:
@@ -43,7 +54,10 @@ def _config(kind: str, size: Size) -> object:
     if isinstance(getattr(config, "num_hidden_layers", None), int) and "depths" not in vars(config):
         layers = min(LAYERS, config.num_hidden_layers)
         config = CONFIG_MAPPING[kind](num_hidden_layers=layers)
-    if hasattr(config, "image_size"):
+    for name, value in list(vars(config).items()):
+        if isinstance(value, tuple) and name in ("depths", "hidden_sizes", "embed_dims"):
+            setattr(config, name, list(value))  # which some models add to a list
+    if hasattr(config, "image_size") and not kind.startswith("dinov2"):  # that one resizes its places by itself
         config.image_size = size if isinstance(config.image_size, (list, tuple)) or size[0] != size[1] else size[0]
     return config
 
