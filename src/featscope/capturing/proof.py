@@ -12,7 +12,7 @@ from collections import defaultdict
 from typing import DefaultDict, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
-from torch.utils import _python_dispatch
+from torch.overrides import _get_current_function_mode
 
 from featscope.capturing.calls import recomputing, unwatch, watch
 from featscope.capturing.following import Follower, HiddenKernels
@@ -62,14 +62,14 @@ class Forward:
         unwatch(self._kernels)
         self.follower.resting = True
         # Where somebody put another mode on top, ours stays below it and does nothing.
-        if _python_dispatch._get_current_dispatch_mode() is self.follower:
-            self.follower.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        if _get_current_function_mode() is self.follower:  # type: ignore[no-untyped-call]
+            self.follower.__exit__(None, None, None)
 
 
 class Proof:
     """Reads tensors, by what the forward at hand or an earlier one of the same form has shown.
 
-    why: the layers and fields that were read -> how that is known, in words.
+    no_maps: the layers, or layer:field, that were read as no maps of the image -> why.
     """
 
     def __init__(self, given: Optional[GivenReadings] = None) -> None:
@@ -77,7 +77,7 @@ class Proof:
         self._known: Dict[_Form, Dict[_Key, Reading]] = {}
         self._tries: DefaultDict[_Form, int] = defaultdict(int)
         self._local = threading.local()
-        self.why: Dict[str, str] = {}
+        self.no_maps: Dict[str, str] = {}
 
     @property
     def forward(self) -> Optional[Forward]:
@@ -96,7 +96,7 @@ class Proof:
         form = (tuple(images.batch.shape), images.axes)
         known = self._known.get(form)
         follower = None
-        free = nested or _python_dispatch._get_current_dispatch_mode() is None
+        free = nested or _get_current_function_mode() is None  # type: ignore[no-untyped-call]
         if known is None and free and not recomputing():
             follower = Follower()
             follower.begin_at(images.batch, *images.axes)
@@ -126,7 +126,8 @@ class Proof:
         found = []
         for index, (field, tensor) in enumerate(tensors):
             reading = self._given.checked(layer, field, tensor, self._read(forward, (layer, call, index), tensor))
-            self.why.setdefault(f"{layer}:{field}" if field else layer, reading.why)
+            if not reading.is_map:
+                self.no_maps.setdefault(f"{layer}:{field}" if field else layer, reading.why)
             for part, laid in reading.apply(tensor):
                 name = ".".join(one for one in (field, part.name) if one)
                 found.append(Laid(name, laid, part))
