@@ -17,6 +17,7 @@ from featscope.capturing.ledger import Entry, Ledger
 from featscope.capturing.memory import MemorySink
 from featscope.capturing.policy import make_policy
 from featscope.capturing.remarks import Remarks
+from featscope.capturing.verifying import Verifier
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError, unknown_name
 from featscope.records import CapturedMap, Picture, Policy, RunInfo, Sample, Sink, Size, Written, assumed_place
 from featscope.store.files import check_folder_name, safe_name
@@ -65,6 +66,7 @@ class OnnxCapture:
         self.tensors = list(tensors)
         self._graph, self._policy, self._asked, self._on_close = graph, policy, asked, on_close
         self._remarks = Remarks()
+        self._verifier = Verifier(self._remarks)
         self._folders = _folders(self.tensors, graph.kinds, names or {}, self._remarks)
         info = msgspec.structs.replace(info, layers=self.tensors, names=dict(names or {}), policy=policy)
         self._sink: Sink
@@ -102,6 +104,7 @@ class OnnxCapture:
             self.end_batch()
         except FeatscopeError as refused:
             failure = failure or refused
+        self._verifier.close()
         failed = bool(kind or failure)
         missing = {} if failed else self._missing()
         for remark in self._ledger.remarks:
@@ -190,7 +193,8 @@ class OnnxCapture:
         self._open = False
         pictures = self._pictures or [None] * len(self._samples)
         for row in entry.rows:
-            self._sink.put_sample(msgspec.structs.replace(self._samples[row], batch=entry.number), pictures[row])
+            sample = msgspec.structs.replace(self._samples[row], batch=entry.number)
+            self._sink.put_sample(*self._verifier.verify(sample, pictures[row]))
             self._written = self._written._replace(samples=self._written.samples + 1)
         if entry.rows:
             self._room.check(len(entry.rows))
@@ -198,6 +202,7 @@ class OnnxCapture:
     def _begin(self, samples: Sequence[Sample]) -> Entry:
         entry = self._entry = self._ledger.enter(samples, self._number)
         self._number, self._open, self._pictures, self._samples = None, True, (), entry.samples
+        self._verifier.expect([entry.samples[row] for row in entry.rows])
         self._calls.clear()
         self._levels.clear()
         return entry

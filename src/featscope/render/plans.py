@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from featscope.arrays.channels import choose_channels
 from featscope.arrays.normalise import bounds, parse_range
 from featscope.arrays.reduce import as_floats, reduce
-from featscope.errors import BadRunError
-from featscope.records import Boxes, Geometry
+from featscope.errors import BadOptionError, BadRunError
+from featscope.records import Boxes, Geometry, Sample
 from featscope.render.colour import palette
 from featscope.render.heat import STYLES, HeatStyle, draw_heat
-from featscope.render.images import sample_image
+from featscope.render.images import input_image, lies_in_input, sample_image
 from featscope.render.jobs import (
     Bounds,
     Executor,
@@ -35,6 +35,8 @@ from featscope.store.images import read_image
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 
+_NAMED = 5  # samples, in an error
+
 
 @dataclass(frozen=True)
 class HeatOptions:
@@ -47,6 +49,7 @@ class HeatOptions:
     truth: bool = False
     min_score: float = 0.3
     image: Optional[Path] = None
+    reading: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,9 @@ class HeatPlan:
         """Draw one image's map into a folder."""
         options, sample = self.options, feature_map.sample
         limits = self.shared.get(range_key(feature_map.file, options.style.range))
-        placed = options.image is not None or (sample is not None and sample.geometry is not None)
+        placed = options.image is not None or (
+            sample is not None and (sample.geometry is not None or lies_in_input(sample))
+        )
         source = options.image or (Path(sample.path) if sample is not None else None)
         mark = feature_map.fingerprint("heat", options, limits, _state(source) if placed else "", self.origin.classes)
         alone, over = folder / f"{feature_map.stem}.png", folder / f"{feature_map.stem}_overlay.png"
@@ -162,10 +167,12 @@ class HeatPlan:
             return
         image, geometry = self._image(feature_map, outcome)
         boxes: List[Tuple[Boxes, Optional[str]]] = []
-        if sample is not None and geometry is not None and options.truth and sample.truth is not None:
-            boxes.append((sample.truth, "white"))
-        if sample is not None and geometry is not None and options.predictions and sample.predictions is not None:
-            boxes.append((sample.predictions, None))
+        if sample is not None and geometry is not None:
+            frame = "input" if sample.geometry is None else "original"
+            if options.truth and sample.truth is not None and sample.truth.frame == frame:
+                boxes.append((sample.truth, "white"))
+            if options.predictions and sample.predictions is not None and sample.predictions.frame == frame:
+                boxes.append((sample.predictions, None))
         record = feature_map.file.record
         if record is not None and record.reduced and options.style.reduce not in ("mean", record.reduced):
             outcome.remarks.append(
@@ -202,12 +209,17 @@ class HeatPlan:
         options, sample = self.options, feature_map.sample
         geometry = sample.geometry if sample else None
         if options.image is not None:
-            image = read_image(options.image)
+            image = read_image(options.image, options.reading or (sample.reading if sample is not None else ""))
             # Another image than was captured: the map is stretched over it.
             fits = geometry is not None and image.shape[:2] == tuple(geometry.original)
             return image, geometry if fits else None
         if sample is not None and geometry is not None and (options.overlay or options.predictions):
             return sample_image(self.origin.folder, sample, outcome.errors, outcome.remarks), geometry
+        if sample is not None and lies_in_input(sample):
+            outcome.remarks.append(
+                "how some images lie in the input is not known, so their maps are drawn over what the network saw"
+            )
+            return input_image(self.origin.folder, sample, outcome.errors)
         return None, geometry
 
 
@@ -218,13 +230,33 @@ def plan_heat(run: Run, maps: Sequence[MapFile], options: HeatOptions, executor:
     parse_range(style.range)
     reduce(np.zeros((3, 1, 1), np.float32), "mean" if style.reduce.startswith("channel:") else style.reduce)
     if options.image is not None:
-        read_image(options.image)
+        sample = _only_sample(run, maps, options.image)
+        read_image(options.image, options.reading or (sample.reading if sample is not None else ""))
     if (options.predictions or options.truth) and not run.samples:
         raise BadRunError(
             f"{run.folder} has no record of boxes: it is a folder of arrays only; leave out --boxes and --truth"
         )
     values = partial(_reduced_values, style=style)
     return HeatPlan(Origin.of(run), options, shared_bounds(maps, style.range, values, executor))
+
+
+def _only_sample(run: Run, maps: Sequence[MapFile], image: Path) -> Optional[Sample]:
+    """The sample of all these maps, None where they are of none.
+
+    Raises `BadOptionError` where they are of several, as one image cannot be that of all.
+    """
+    found: Dict[str, Sample] = {}
+    for map_file in maps:
+        found.update((sample.id, sample) for sample in map_file.samples if map_file.wants(sample))
+        if len(found) > _NAMED:
+            break
+    if len(found) > 1:
+        names, more = list(found)[:_NAMED], ", ..." if len(found) > _NAMED else ""
+        raise BadOptionError(
+            f"{image} is one image, and these maps are of several: {', '.join(names)}{more}; name the one that it is, "
+            f"--sample {names[0]}, or leave --image out; all of them: featscope list {run.folder}"
+        )
+    return next(iter(found.values()), None)
 
 
 def _fitting(style: HeatStyle, feature_map: FeatureMap) -> HeatStyle:

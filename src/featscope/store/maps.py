@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -18,13 +19,21 @@ from featscope.store.files import inside, read_npy, read_npy_shape, scales_besid
 
 @dataclass(frozen=True)
 class MapFile:
-    """One array on disk. `record` is None for a file that was made by hand, `root` is its run."""
+    """One array on disk. `record` is None for a file that was made by hand, `root` is its run.
+
+    wanted: the id or glob of the samples whose maps are asked for, where it is not all in the file.
+    """
 
     path: Path
     folder: str
     record: Optional[MapRecord] = None
     samples: Tuple[Sample, ...] = ()
     root: Optional[Path] = None
+    wanted: Optional[str] = None
+
+    def wants(self, sample: Sample) -> bool:
+        """Whether the maps of a sample are asked for."""
+        return self.wanted is None or sample.id == self.wanted or fnmatchcase(sample.id, self.wanted)
 
     @property
     def is_map(self) -> bool:
@@ -32,7 +41,7 @@ class MapFile:
         return self.record is None or not self.record.axes or "row" in self.record.axes
 
     def load(self) -> NDArray[np.generic]:
-        """The array as a batch of feature maps (N, C, H, W).
+        """The array as a batch of feature maps (N, C, H, W), or of films and volumes (N, C, T, H, W).
 
         (C, H, W) and (H, W) become a batch of one; bfloat16 and 8-bit codes become float32. Raises
         `BadArrayError` for what is no feature map.
@@ -41,11 +50,14 @@ class MapFile:
         array = read_npy(self.path)
         return as_batch(unpack(array, self._scales(array)), str(self.path))
 
-    def images(self) -> int:
-        """How many feature maps `load` will give, by the file's header."""
+    def counts(self) -> Tuple[int, Optional[int]]:
+        """How many images `load` will give, and how many steps of time or depth of each; by the file's header.
+
+        The second is None for maps of one plane.
+        """
         self.stay_inside()
         shape = read_npy_shape(self.path)
-        return shape[0] if len(shape) == 4 else 1
+        return (shape[0] if len(shape) in (4, 5) else 1), (shape[2] if len(shape) == 5 else None)
 
     def stay_inside(self) -> None:
         """Raise `BadArrayError` if the record's path leads out of the run, also through a link."""
@@ -68,17 +80,18 @@ class MapFile:
 
 
 def as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.generic]:
-    """View an array of 2, 3 or 4 dimensions as (N, C, H, W); `name` is for the error.
+    """View an array of 2, 3 or 4 dimensions as (N, C, H, W), one of 5 as it is; `name` is for the error.
 
     >>> as_batch(np.zeros((3, 4)), "x").shape
     (1, 1, 3, 4)
     """
     if array.dtype.kind not in "fiub":
         raise BadArrayError(f"{name} holds {array.dtype}, which cannot be drawn; save real numbers")
-    if array.ndim not in (2, 3, 4):
+    if array.ndim not in (2, 3, 4, 5):
         raise BadArrayError(
-            f"{name} has {array.ndim} dimensions, {array.shape}; a feature map has (N, C, H, W), (C, H, W) or (H, W)"
+            f"{name} has {array.ndim} dimensions, {array.shape}; a feature map has (N, C, H, W), (C, H, W) or (H, W), "
+            "one of a film or a volume (N, C, T, H, W)"
         )
     if 0 in array.shape:
         raise BadArrayError(f"{name} is empty: its shape is {array.shape}")
-    return array.reshape((1,) * (4 - array.ndim) + array.shape)
+    return array.reshape((1,) * max(0, 4 - array.ndim) + array.shape)
