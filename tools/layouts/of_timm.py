@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import timm
 import torch
@@ -12,7 +12,7 @@ from timm.models import list_models
 from timm.models._registry import _model_to_module
 from torch import nn
 
-from layouts.cases import Case, Family, Oracle, Size, Subject, evenly, images_of, usual_sizes
+from layouts.cases import Case, Family, Oracle, Size, Stride, Subject, evenly, images_of, usual_sizes
 
 LARGE = 20e6  # numbers of a model, from which on it is made with fewer blocks where it can be
 BLOCKS = 3
@@ -82,3 +82,13 @@ def _oracles(model: nn.Module, images: torch.Tensor) -> List[Oracle]:
     return evenly(
         [Oracle(values, reduction and (reduction,) * 2, layer) for values, (layer, reduction) in zip(maps, said)]
     )
+
+
+def _stride(values: torch.Tensor, images: torch.Tensor, reduction: Optional[float]) -> Optional[Stride]:
+    """As the library names it, unless the model resizes its images first: then its cells share them."""
+    if reduction is None or values.dim() != 4:
+        return None
+    sides = list(zip(images.shape[2:], values.shape[2:]))
+    if all(abs(side - cells * reduction) <= 2 * reduction for side, cells in sides):
+        return reduction, reduction
+    return sides[0][0] / sides[0][1], sides[1][0] / sides[1][1]

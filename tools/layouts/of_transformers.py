@@ -24,7 +24,7 @@ from layouts.cases import (
 )
 
 LAYERS = 4  # of an encoder
-SIZES = {"vitpose_backbone": (256, 192), "textnet": (224, 224)}
+SIZES = {"vitpose_backbone": (256, 192), "lw_detr_vit": (256, 256)}
 TOKENS = ("vit", "deit", "dinov2", "beit", "vit_mae", "ijepa")  # (N, class tokens + rows * columns, C)
 RESHAPED = ("swin", "swinv2", "hiera", "focalnet", "donut-swin", "maskformer-swin")
 PLAIN = ("segformer", "pvt", "pvt_v2", "poolformer", "convnext", "cvt", "mobilevit", "levit", "glpn", "efficientformer")
@@ -35,7 +35,7 @@ _Strides = Optional[List[Stride]]
 def families() -> Iterator[Family]:
     """Each backbone, then the models whose hidden states have a known form."""
     for kind in MODEL_FOR_BACKBONE_MAPPING_NAMES:
-        if kind != "timm_backbone":
+        if kind not in ("timm_backbone", "tipsv2"):  # of another library; without a backbone of its own
             yield Family("transformers", f"{kind} (backbone)", partial(_open, _backbone, kind))
     for kind in (*RESHAPED, *PLAIN, *TOKENS):
         if kind in CONFIG_MAPPING:
@@ -71,7 +71,10 @@ def _backbone(kind: str, strides: _Strides, size: Size) -> Subject:
 
 
 def _feature_maps(model: nn.Module, strides: _Strides, images: torch.Tensor) -> List[Oracle]:
-    maps = model(images).feature_maps
+    maps = [
+        _on_the_grid(one, images, model.config.patch_size) if one.dim() == 3 else one
+        for one in model(images).feature_maps
+    ]
     return [Oracle(values, known_stride(strides, index)) for index, values in enumerate(maps)]
 
 
