@@ -149,6 +149,18 @@ def test_levels_in_one_sequence_come_apart():
     assert [part.place.stride for part in reading.parts] == [(4.0, 4.0), (8.0, 8.0)]
 
 
+def test_windows_keep_their_samples_beside_class_tokens_that_come_in_another_order():
+    """RF-DETR repeats the class tokens sample by sample in turn, and the windows of a sample in a row."""
+
+    def in_windows(x):
+        classes = with_a_class(x)[:, :1]
+        return torch.cat([classes.repeat(6, 1, 1), windows(x)], 1)
+
+    image = torch.arange(2 * 3 * 8 * 12.0).view(2, 3, 8, 12)
+    output, reading = followed(in_windows, image)
+    assert torch.equal(reading.apply(output)[0][1], image)
+
+
 def test_attention_belongs_to_its_queries_and_shows_its_keys():
     def attention(x):
         tokens = F.avg_pool2d(x, 8).flatten(2).transpose(1, 2)
