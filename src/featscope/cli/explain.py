@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence
 
 import typer
 
 from featscope.cli import models
 from featscope.errors import BadOptionError, FeatscopeError, unknown_name
+
+if TYPE_CHECKING:
+    from featscope.explain.explanation import Explanation
+    from featscope.records import MeasuredPlace
+    from featscope.store.places import Key
 
 _EVERY = "all"
 
@@ -69,6 +75,7 @@ def run(
     from featscope.explain.cam import METHODS
     from featscope.explain.masking import MASKING
     from featscope.explain.targets import Choice
+    from featscope.store.places import levels_of
 
     methods = [m for name in method or ["layercam"] for m in (METHODS if name == _EVERY else [name])]
     for name in methods:
@@ -78,8 +85,15 @@ def run(
         raise BadOptionError(
             f"--side needs gradients of the box: leave out {', '.join(m for m in methods if m in MASKING)}"
         )
+    measured: Mapping[Key, MeasuredPlace] = {}
     if run_folder is not None:
-        source, checkpoint, named = _of_run(run_folder, checkpoint, sample)
+        from featscope.store.reader import open_run
+
+        opened = open_run(run_folder)
+        source, checkpoint, named = models.of_run(
+            opened, checkpoint, sample, "name the model: featscope explain MODEL -i photo.jpg"
+        )
+        measured = opened.places
         output = output or run_folder / "explain"
     else:
         from featscope.adapters.images import named_images
@@ -114,6 +128,7 @@ def run(
         batch_size,
         faithfulness,
         output,
+        levels_of(measured, layer),
     )
     with progress("images", len(named)) as done:
         for name, path in named:
@@ -125,25 +140,6 @@ def run(
     if faithfulness:
         work.tell_faithfulness()
     finish(f"{work.maps} maps of {work.boxes} boxes in {len(named)} images, in {output}", work.errors, work.remarks)
-
-
-def _of_run(folder: Path, checkpoint: str, glob: str) -> Any:
-    """The model, the weights and the images of a run."""
-    from fnmatch import fnmatchcase
-
-    from featscope.store.reader import open_run
-
-    opened = open_run(folder)
-    info = opened.info
-    if info is None or not info.config:
-        raise BadOptionError(
-            f"{folder} does not say which model it is of; name the model: featscope explain MODEL -i photo.jpg"
-        )
-    found = [(s.id, Path(s.path)) for s in opened.samples.values() if not glob or fnmatchcase(s.id, glob)]
-    if not found:
-        raise unknown_name("sample", glob, opened.samples, f"featscope list {folder}")
-    own = info.checkpoint in ("", "built-in")
-    return info.config, checkpoint or ("" if own else info.checkpoint), found
 
 
 class _Explaining:
@@ -160,9 +156,11 @@ class _Explaining:
         batch_size: int,
         faithfulness: bool,
         output: Path,
+        places: Mapping[int, MeasuredPlace],
     ) -> None:
         self.detector, self.layer, self.methods, self.choice, self.side = detector, layer, methods, choice, side
         self.masks, self.batch_size, self.faithfulness, self.output = masks, batch_size, faithfulness, output
+        self.places = places
         self.maps = self.boxes = 0
         self.errors: List[str] = []
         self.remarks: List[str] = []
@@ -196,6 +194,7 @@ class _Explaining:
                     self.batch_size,
                     on_error=self.errors.append,
                 )
+        found = [self._placed(explanation) for explanation in found]
         for explanation in found:
             draw_explanation(explanation, path, self.output, self.detector.info.classes)
         if any(explanation.target.number < 0 for explanation in found):
@@ -205,6 +204,12 @@ class _Explaining:
         self.boxes += len({explanation.target.number for explanation in found})
         if self.faithfulness:
             self.results += measure(self.detector, item, found, self.batch_size)
+
+    def _placed(self, explanation: Explanation) -> Explanation:
+        """The explanation with the place that was measured of its layer, where one was."""
+        measured = self.places.get(explanation.level) if explanation.layer else None
+        place = measured.at(explanation.stride) if measured is not None else None
+        return explanation if place is None else replace(explanation, place=place)
 
     def tell_faithfulness(self) -> None:
         """Print the table; write it and its curves."""
