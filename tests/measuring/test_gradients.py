@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from featscope.errors import CaptureError
 from featscope.measuring.gradients import Seen, Sight, offset_of
@@ -51,7 +50,7 @@ class InPlace(OffCentre):
     """What becomes of a map later is not what it looked at."""
 
     def forward(self, x):
-        return F.relu_(self.conv(x)).roll(1, 3)
+        return nn.functional.relu_(self.conv(x)).roll(1, 3)
 
 
 class Gated(OffCentre):
@@ -73,7 +72,7 @@ class TopDown(nn.Module):
 
     def forward(self, x):
         fine = self.fine(x)
-        return self.out(fine + F.interpolate(2 * self.coarse(fine), scale_factor=4))
+        return self.out(fine + nn.functional.interpolate(2 * self.coarse(fine), scale_factor=4))
 
 
 def detector(model):

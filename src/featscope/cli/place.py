@@ -176,7 +176,8 @@ def _tell(drawn: Dict[Key, Place], found: Dict[Key, MeasuredPlace]) -> None:
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for key, place in drawn.items():
         layer, field, level = key
-        before = "{:+.2f} {:+.2f} ({})".format(*(f / s for f, s in zip(place.first, place.stride)), place.known)
+        y, x = (first / step for first, step in zip(place.first, place.stride))
+        before = f"{y:+.2f} {x:+.2f} ({place.known})"
         stride = " ".join(dict.fromkeys(f"{step:g}" for step in place.stride))
         row = [layer, field, str(level), stride, before]
         one = found.get(key)

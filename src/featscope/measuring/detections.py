@@ -68,7 +68,7 @@ def measure_detections(run: Run) -> List[MeasuredPlace]:
                         proof.stride,
                         seen.offset,
                         seen.interval,
-                        seen.count,
+                        seen.number,
                         "detections",
                         seen.refused,
                     )

@@ -17,12 +17,12 @@ _FEWEST = 8
 class Estimate(NamedTuple):
     """Where cells look: the offset of cell 0, and half of its 95 % interval, (y, x) in cells.
 
-    count: what it is the median of. refused: why it is not kept; '' where it is.
+    number: of how many it is the median. refused: why it is not kept; '' where it is.
     """
 
     offset: Tuple[float, float]
     interval: Tuple[float, float]
-    count: int
+    number: int
     refused: str = ""
 
 

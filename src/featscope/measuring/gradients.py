@@ -112,7 +112,7 @@ class Seen:
             seen = offset_of(sights, self._strides[key], self._assumed[key])
             found.append(
                 MeasuredPlace(
-                    *key, self._strides[key], seen.offset, seen.interval, seen.count, "gradient", seen.refused
+                    *key, self._strides[key], seen.offset, seen.interval, seen.number, "gradient", seen.refused
                 )
             )
         return found
@@ -127,7 +127,8 @@ def _centroid(
 ) -> Optional[Tuple[float, float]]:
     """The centroid of |d sum(map[:, row, column]^2) / d input|; None where the cell depends on nothing."""
     value = tensor[0, :, cell[0], cell[1]].float().pow(2).sum()
-    (gradient,) = torch.autograd.grad(value, images, retain_graph=True, allow_unused=True)
+    found: Sequence[Optional[torch.Tensor]] = torch.autograd.grad(value, images, retain_graph=True, allow_unused=True)
+    gradient = found[0]
     if gradient is None:
         return None
     strength = gradient[0].abs().double().movedim((axes[0] - 1, axes[1] - 1), (0, 1)).flatten(2).sum(2)
