@@ -264,7 +264,8 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     config: what `featscope capture` opened: a config's file, or 'torchvision:NAME' and the like.
     parameters: how many numbers the model has, which tells models of one class apart. names: layer ->
     the name given to its folder. ranks: processes that write the run; each but the first has a
-    rank-<n>.json of its own. left_out: what was asked for and could not be stored -> why.
+    rank-<n>.json of its own. left_out: what was asked for and could not be stored -> why. readings: layer, or
+    layer:field, whose tensors are no maps of the image -> why.
     """
 
     format: int = 1
@@ -282,6 +283,7 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     started: str = ""
     finished: str = ""
     left_out: Dict[str, str] = {}
+    readings: Dict[str, str] = {}
 
 
 def _at_once() -> None:

@@ -323,3 +323,18 @@ def test_a_compiled_model_runs_as_written_while_it_is_captured(fullgraph):
             assert [c.batch for c, _ in session.sink.stored] == [0, 0, 0, 1, 1, 1]
         np.testing.assert_array_equal(session.sink["0.0.conv2d"][0], inner[0](X).numpy())
         assert list(session.sink) == ["0.0.conv2d", "0.sequential", "1.relu"]
+
+
+def test_a_layer_that_a_glob_found_may_be_skipped_and_one_that_was_named_may_not():
+    """In eval, torch's own encoder calls one kernel in place of its parts."""
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    model = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.Flatten(2), encoder)
+    model.forward = lambda x: model[2](model[1](model[0](x)).transpose(1, 2))
+    image = torch.rand(1, 3, 16, 24)
+    with torch.no_grad(), featscope.capture(model, ["**"]) as session:
+        model(image)
+    assert session.sink["2.transformerencoderlayer"][0].shape == (1, 8, 4, 6)
+    assert any("did not run" in remark for remark in session.remarks)
+    named = pytest.raises(CaptureError, match=r"'2\.linear1' did not run")
+    with named, torch.no_grad(), featscope.capture(model, ["**", "2.linear1"]):
+        model(image)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -117,11 +117,11 @@ class Detector:
         """What goes into the layers that were asked for and is worth to be stored beside what comes out."""
         return ()
 
-    def report(self, item: Item) -> ModelReport:
-        """What runs in the model."""
+    def report(self, item: Item, axes: Optional[Mapping[str, str]] = None) -> ModelReport:
+        """What runs in the model, and how its tensors are read; axes: as of `featscope.capture`."""
         from featscope.capturing.tree import report
 
-        return report(self.model, lambda: self.detect([item]))
+        return report(self.model, lambda: self.detect([item]), axes)
 
     def patterns(self, layers: Optional[Sequence[str]]) -> List[str]:
         """The layers that were asked for, or all that are features."""

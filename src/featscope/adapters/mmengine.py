@@ -68,6 +68,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         resume: Go on with the run in `save_dir` if there is one. The loop runs whole, for its metrics;
             what is stored already is not stored again.
         on_error: 'raise', or 'warn' to let the test go on without capture when the disk fails.
+        axes: What the axes of layers are that cannot be followed from the image: dict(**{'backbone.*': 'NHWC'}).
 
     Works under `--launcher pytorch`: each rank stores what it sees, and one `open_run` reads all. With test-time
     augmentation (`--tta`) each view of an image is a sample. The model, the config and the metrics are untouched.
@@ -85,9 +86,10 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         resume: bool = False,
         on_error: str = "raise",
         provenance: bool = True,
+        axes: Optional[Mapping[str, str]] = None,
     ) -> None:
         self.save_dir, self.layers, self.names, self.provenance = save_dir, layers, names, provenance
-        self.policy, self.resume, self.on_error = make_policy(policy), resume, on_error
+        self.policy, self.resume, self.on_error, self.axes = make_policy(policy), resume, on_error, axes
         #: Whether a run that is there already moves the new one into a folder of its own; else it is an error.
         self.makes_room = True
         self.written = Written(0, 0, 0, str(save_dir))
@@ -100,7 +102,9 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
     def before_run(self, runner: Any) -> None:
         """Refuse before any work what no loop could capture: an unknown layer, a model that cannot be watched."""
         model = network_of(runner.model)[0]
-        capture(model, self._patterns(model), names=self.names, policy=self.policy, on_error=self.on_error)
+        capture(
+            model, self._patterns(model), names=self.names, policy=self.policy, on_error=self.on_error, axes=self.axes
+        )
 
     def before_test_epoch(self, runner: Any) -> None:
         """Start the run."""
@@ -163,6 +167,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
                 companion=companion,
                 names=self.names,
                 policy=self.policy,
+                axes=self.axes,
                 resume=self.resume and folder not in self._used,
                 # Only a disk that fails may end a loop that has begun.
                 on_error="disk" if self.on_error == "raise" else self.on_error,

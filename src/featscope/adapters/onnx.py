@@ -6,7 +6,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import msgspec
 import numpy as np
@@ -157,7 +157,7 @@ class OnnxModel(Detector):
         """The graph runs as it is again."""
         self._session = None
 
-    def report(self, item: Item) -> ModelReport:
+    def report(self, item: Item, axes: Optional[Mapping[str, str]] = None) -> ModelReport:
         """Every tensor of the graph with its shape, after one run."""
         found = next(self.run(list(self.tensors), [item.inputs])).found
         layers = []

@@ -156,11 +156,12 @@ def joined(traces: Sequence[Trace], shape: Shape, axis: int) -> Trace:
     Channels of one place that come from maps of several sizes lie where the finest of them lies. Sequences of
     tokens, and what stands for no place, stay beside one another.
     """
-    samples = [trace.sample for trace in traces if trace.sample is not None]
-    if any(sample.shape[axis] > 1 for sample in samples):
-        sample = _joined([trace.sample for trace in traces], traces, axis)
-    else:  # what is put beside a sample's elements is the sample's too
-        sample = max(samples, key=lambda plane: plane.size, default=None)
+    samples = [trace.sample for trace in traces]
+    if any(one is None for one in samples) and not any(one is not None and one.shape[axis] > 1 for one in samples):
+        # What is put beside a sample's elements, as a class token, is the sample's too.
+        sample = next((one for one in samples if one is not None), None)
+    else:
+        sample = _joined(samples, traces, axis)
     spots = []
     for column in map(list, zip_longest(*(trace.spots for trace in traces))):
         there = [spot for spot in column if spot is not None]

@@ -19,36 +19,33 @@ _GRID = re.compile(r"(\d+)x(\d+)(?:\+(\d+))?")
 
 
 class GivenReadings:
-    """`--axes 'layers.*=NHWC'` and `--grid 'blocks.*=16x24+5'`.
+    """What was said of layers: `--axes 'layers.*=NHWC'`, `--grid 'blocks.*=16x24+5'`.
 
     >>> given, tensor = GivenReadings({"layers.*": "NHWC"}), torch.zeros(1, 8, 6, 32)
     >>> [tuple(map_.shape) for _, map_ in given.reading("layers.0", "", tensor).apply(tensor)]
     [(1, 32, 8, 6)]
 
-    axes: glob of layers -> a letter for each axis: N sample, C channel, H row, W column, T time. grids: glob of layers
-    -> rows x columns of tokens (N, L, C), with the number of class and register tokens before them. Raises
-    `BadOptionError` for what means nothing.
+    axes: glob of layers -> a letter for each axis (N sample, C channel, H row, W column, T time), or rows x columns of
+    tokens (N, L, C), with the number of class and register tokens before them. Raises `BadOptionError` for what means
+    nothing.
     """
 
-    def __init__(self, axes: Optional[Mapping[str, str]] = None, grids: Optional[Mapping[str, str]] = None) -> None:
-        self._axes: Dict[str, str] = {}
+    def __init__(self, axes: Optional[Mapping[str, str]] = None) -> None:
+        self._letters: Dict[str, str] = {}
         self._grids: Dict[str, Tuple[int, int, int]] = {}
-        for pattern, letters in (axes or {}).items():
-            letters = letters.upper()
-            if set(letters) - set(_NAMES) or len(set(letters)) < len(letters) or not {"H", "W"} <= set(letters):
+        for pattern, text in (axes or {}).items():
+            grid = _GRID.fullmatch(text.strip().lower())
+            letters = text.strip().upper()
+            if grid is not None:
+                self._grids[pattern] = (int(grid[1]), int(grid[2]), int(grid[3] or 0))
+            elif set(letters) <= set(_NAMES) and len(set(letters)) == len(letters) and {"H", "W"} <= set(letters):
+                self._letters[pattern] = letters
+            else:
                 raise BadOptionError(
-                    f"axes {letters!r} mean nothing; name each axis by a letter, H and W among them: "
-                    f"'{pattern}=NHWC' (N sample, C channel, H row, W column, T time)"
+                    f"the axes {text!r} of {pattern!r} mean nothing; type a letter for each axis, --axes "
+                    f"'{pattern}=NHWC' (N sample, C channel, H row, W column, T time), or the grid of tokens, --grid "
+                    f"'{pattern}=16x24+1' (rows x columns, and one class token before them)"
                 )
-            self._axes[pattern] = letters
-        for pattern, text in (grids or {}).items():
-            found = _GRID.fullmatch(text.strip().lower())
-            if found is None:
-                raise BadOptionError(
-                    f"the grid {text!r} means nothing; type rows x columns: '{pattern}=16x24', or "
-                    f"'{pattern}=16x24+1' with one class token before them"
-                )
-            self._grids[pattern] = (int(found[1]), int(found[2]), int(found[3] or 0))
 
     def checked(self, layer: str, field: str, tensor: torch.Tensor, proved: Reading) -> Reading:
         """How a tensor is read: as proved, else as given. Raises `BadOptionError` where the two disagree."""
@@ -68,7 +65,7 @@ class GivenReadings:
 
     def reading(self, layer: str, field: str, tensor: torch.Tensor) -> Optional[Reading]:
         """What was said of a tensor; None where nothing was."""
-        letters = _matching(self._axes, layer, field)
+        letters = _matching(self._letters, layer, field)
         if letters is not None:
             return _by_letters(letters, _name(layer, field), tuple(tensor.shape))
         grid = _matching(self._grids, layer, field)

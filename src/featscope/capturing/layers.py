@@ -19,12 +19,13 @@ class Layer(NamedTuple):
     """A layer that was asked for.
 
     attribute: '' for the layer's output; otherwise what the layer's forward keeps under this name
-    (`self.output = out`).
+    (`self.output = out`). glob: the one that it was found by; '' for a layer that was named.
     """
 
     name: str
     module: nn.Module
     attribute: str = ""
+    glob: str = ""
 
 
 def modules_of(model: nn.Module, prefix: str = "", shared: bool = True) -> Iterator[Tuple[str, nn.Module]]:
@@ -101,11 +102,12 @@ def select(model: nn.Module, layers: Optional[Sequence[str]] = None) -> List[Lay
         for pattern in includes:
             found = [Layer(pattern, modules[pattern])] if pattern in modules else []
             # A star is one part of a name, as in a file system: `backbone.*` are its children.
-            found = found or [Layer(n, modules[n]) for n in known if _matches(n, pattern)]
+            found = found or [Layer(n, modules[n], glob=pattern) for n in known if _matches(n, pattern)]
             found = found or _kept_attribute(modules, pattern)
             if not found:
                 raise unknown_name("layer", pattern, known, "featscope layers MODEL")
             chosen += found
+    chosen.sort(key=lambda layer: bool(layer.glob), reverse=True)  # of one found twice the name counts
     for pattern in excludes:
         if not any(_matches(name, pattern) for name in known):
             raise unknown_name("layer", pattern, known, "featscope layers MODEL")

@@ -57,7 +57,8 @@ class LayerInput(NamedTuple):
 class Listener:
     """Watches a model's modules, and hands over what those give that speak.
 
-    speakers: which those are. never_heard: no call of the model itself has ended yet.
+    proof: how their tensors are read. speakers: which of them speak. never_heard: no call of the model itself has
+    ended yet.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Listener:
         self.compiled = is_compiled(model)
         self._model = unwrap(model)
         self._original: Optional[nn.Module] = None  # where a copy of it runs
-        self._batches, self._handover, self._proof = batches, handover, proof
+        self._batches, self._handover, self.proof = batches, handover, proof
         self._remarks, self._inputs = remarks, list(inputs)
         self._lock = threading.RLock()
         self._home = 0
@@ -206,7 +207,8 @@ class Listener:
         if verdict is Verdict.SILENT:
             return
         try:
-            tensors = self._proof.lay_out(node.path, _tensors_of(node, module, output))
+            found = _tensors_of(node, module, output) if batch.wanted else []
+            tensors = self.proof.lay_out(node.path, found)
         except FeatscopeError:
             raise
         except Exception as error:  # noqa: BLE001 (an output may be anything: it is the user's)
@@ -221,7 +223,7 @@ class Listener:
     def _hear_input(self, batch: Batch, given: LayerInput, call: ModelCall) -> None:
         tensor = given.pick(call)
         if tensor is not None:
-            pieces = self._handover.take(batch, given.name, given.name, self._proof.lay_out(given.name, [("", tensor)]))
+            pieces = self._handover.take(batch, given.name, given.name, self.proof.lay_out(given.name, [("", tensor)]))
             self._handover.put(batch, given.name, "input", pieces)
 
     def explain(self, left_out: Mapping[str, str]) -> str:
@@ -242,7 +244,7 @@ class Listener:
         batch = self._batches.by_hand or self._batches.thread.batch
         if batch is not None and not (recomputing() or self._is_anothers()):
             with self._remarks.reporting():
-                laid = self._proof.lay_out(name, [("", tensor)])
+                laid = self.proof.lay_out(name, [("", tensor)])
                 self._handover.put(batch, name, "tap", self._handover.take(batch, name, name, laid))
 
 

@@ -69,7 +69,7 @@ class Forward:
 class Proof:
     """Reads tensors, by what the forward at hand or an earlier one of the same form has shown.
 
-    why: the layers and fields that were read -> how that is known, in words.
+    no_maps: the layers, or layer:field, that were read as no maps of the image -> why.
     """
 
     def __init__(self, given: Optional[GivenReadings] = None) -> None:
@@ -77,7 +77,7 @@ class Proof:
         self._known: Dict[_Form, Dict[_Key, Reading]] = {}
         self._tries: DefaultDict[_Form, int] = defaultdict(int)
         self._local = threading.local()
-        self.why: Dict[str, str] = {}
+        self.no_maps: Dict[str, str] = {}
 
     @property
     def forward(self) -> Optional[Forward]:
@@ -126,7 +126,8 @@ class Proof:
         found = []
         for index, (field, tensor) in enumerate(tensors):
             reading = self._given.checked(layer, field, tensor, self._read(forward, (layer, call, index), tensor))
-            self.why.setdefault(f"{layer}:{field}" if field else layer, reading.why)
+            if not reading.is_map:
+                self.no_maps.setdefault(f"{layer}:{field}" if field else layer, reading.why)
             for part, laid in reading.apply(tensor):
                 name = ".".join(one for one in (field, part.name) if one)
                 found.append(Laid(name, laid, part))

@@ -170,6 +170,8 @@ def _separate(trace: Trace, spot: Spot) -> Optional[Reading]:
     for name, last in (("sample", False), ("column", True), ("row", True)):
         if order[name] is None and spare:
             order[name] = spare.pop(-1 if last else 0)
+    if order["row"] is None or order["column"] is None:
+        return None  # a single element
     places = {name: _even(spot.planes[name].ravel(), spot.coarsest) for name in ("row", "column")}
     if any(place is None or place.step < 0 for place in places.values()):
         return None
@@ -182,11 +184,8 @@ def _separate(trace: Trace, spot: Spot) -> Optional[Reading]:
     axes = ("sample", "channel", *(["time"] if film else []), "row", "column")
     form = (sides[0], channels, *([sides[1]] if film else []), *sides[2:])
     names = _axes(trace, spot)
-    if order["row"] is not None and order["column"] is not None:
-        names = tuple(
-            "row" if axis == order["row"] else "column" if axis == order["column"] else name
-            for axis, name in enumerate(names)
-        )
+    named = {order["row"]: "row", order["column"]: "column"}
+    names = tuple(named.get(axis, name) for axis, name in enumerate(names))
     part = MapPart("", axes, form, None, _place(places["row"], places["column"]))
     return Reading(
         trace.shape,

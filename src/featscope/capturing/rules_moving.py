@@ -109,6 +109,12 @@ def _flip(op: Operation) -> Traces:
     return traces.move(op.first, op.shape, lambda plane: np.flip(plane, tuple(op.numbers("dims"))))
 
 
+@rule_for("rot90")
+def _turn(op: Operation) -> Traces:
+    one, other = op.numbers("dims")
+    return traces.move(op.first, op.shape, lambda plane: np.rot90(plane, op.number("k"), (one, other)))
+
+
 @rule_for("roll")
 def _roll(op: Operation) -> Traces:
     shifts, axes = op.numbers("shifts"), op.numbers("dims")

@@ -70,6 +70,7 @@ class Capture:
         try:
             if isinstance(self.sink, RunWriter):
                 self.sink.left_out = {**self._handover.refused, **left_out}
+                self.sink.readings = self.listener.proof.no_maps
             self.sink.close(not (failed or left_out))
         except Exception as late:
             # The block's own error is the news; one of the sink that follows from it is not.
@@ -178,12 +179,23 @@ class Capture:
         speakers, handover = self.listener.speakers, self._handover
         if self._ledger.stored and self.listener.never_heard:
             return {}
-        found = {name: "" for name in speakers.never_ran()} if self._asked or not speakers.ran else {}
+        never_ran = self._without_skipped(speakers.never_ran())
+        found = {name: "" for name in never_ran} if self._asked or not speakers.ran else {}
         if self._asked or not handover.stored:
             for name in (speakers.same.get(layer.name, layer.name) for layer in self.listener.layers):
                 if name in speakers.ran and name not in handover.stored:
                     found[name] = handover.why_refused(name) or "its output holds no tensor"
         return found
+
+    def _without_skipped(self, names: Sequence[str]) -> List[str]:
+        """Without those that a glob found beside others that ran: an optimised path may skip some."""
+        globs = {layer.name: layer.glob for layer in self.listener.layers}
+        ran = {globs[name] for name in self.listener.speakers.ran if name in globs}
+        skipped = [name for name in names if globs.get(name) and globs[name] in ran]
+        if skipped:
+            more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+            self._remarks.say(f"layers that a glob found did not run: {', '.join(skipped[:3])}{more}")
+        return [name for name in names if name not in skipped]
 
 
 def _samples(ids: Sequence[str], paths: Sequence[str]) -> List[Sample]:

@@ -43,7 +43,6 @@ def capture(
     companion: Optional[Companion] = None,
     inputs: Sequence[LayerInput] = (),
     axes: Optional[Mapping[str, str]] = None,
-    grids: Optional[Mapping[str, str]] = None,
 ) -> Capture:
     """Capture the outputs of a model's layers while a block runs.
 
@@ -60,8 +59,8 @@ def capture(
     samples of the data set over all ranks; with it the run is refused if the disk has no room for it, and what a
     distributed sampler repeats is left out. rank, world_size: by default those of torch.distributed or torchrun.
     companion: says what is known of the images; by default they are numbered. inputs: of layers, to be stored beside
-    the outputs. axes, grids: of tensors whose axes cannot be followed from the image, by glob: {'layers.*': 'NHWC'},
-    {'blocks.*': '16x24+5'} (rows x columns, and five tokens before them); they are checked.
+    the outputs. axes: of tensors whose axes cannot be followed from the image, by glob: {'layers.*': 'NHWC',
+    'blocks.*': '16x24+5'} (rows x columns, and five tokens before them); they are checked.
 
     A batch is one outermost call into the model, whichever method that is (`model(x)`, `forward_features`,
     `validation_step`); where parts of the model are called one by one, say where it begins and ends:
@@ -85,7 +84,7 @@ def capture(
         rank, world_size = rank_and_world_size()
     # What cannot be watched, or means nothing, is refused before any file is written.
     remarks = Remarks(on_error)
-    proof = Proof(GivenReadings(axes, grids))
+    proof = Proof(GivenReadings(axes))
     ledger = Ledger(policy, dataset_size, rank, world_size)
     speakers = Speakers(inner, chosen)
     sink: Sink

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from torch import nn
 from featscope.capturing.calls import unwatch, watch
 from featscope.capturing.flatten import flatten
 from featscope.capturing.following import Followed
+from featscope.capturing.given import GivenReadings
 from featscope.capturing.layers import modules_of
 from featscope.capturing.names import field_names
 from featscope.capturing.readings import read
@@ -17,15 +18,17 @@ from featscope.capturing.reports import LayerReport, ModelReport, TensorReport
 from featscope.records import Size, assumed_place
 
 
-def report(model: nn.Module, run: Callable[[], object]) -> ModelReport:
+def report(model: nn.Module, run: Callable[[], object], axes: Optional[Mapping[str, str]] = None) -> ModelReport:
     """Run a model once and report what each of its layers gave.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU())
     >>> [layer.outputs[""][0].axes for layer in report(model, lambda: model(torch.zeros(1, 3, 8, 8))).layers]
     [('sample', 'channel', 'row', 'column'), ('sample', 'channel', 'row', 'column')]
+
+    axes: as of `featscope.capture`.
     """
     followed = Followed(model)
-    seen = _Layers(model, followed)
+    seen = _Layers(model, followed, GivenReadings(axes))
     watch(seen)
     try:
         with followed:
@@ -43,9 +46,9 @@ def report(model: nn.Module, run: Callable[[], object]) -> ModelReport:
 class _Layers:
     """Sees the layers of a model run (`featscope.capturing.calls`)."""
 
-    def __init__(self, model: nn.Module, followed: Followed) -> None:
+    def __init__(self, model: nn.Module, followed: Followed, given: GivenReadings) -> None:
         self.layers: Dict[int, LayerReport] = {}
-        self._followed = followed
+        self._followed, self._given = followed, given
         for name, module in modules_of(model, shared=False):
             if name:
                 self.layers[id(module)] = LayerReport(name, type(module).__name__)
@@ -53,14 +56,14 @@ class _Layers:
     def begin(self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]) -> Optional[_LayerCall]:
         """A module is called."""
         layer = self.layers.get(id(module))
-        return None if layer is None else _LayerCall(layer, module, self._followed)
+        return None if layer is None else _LayerCall(layer, module, self._followed, self._given)
 
 
 class _LayerCall:
     """A layer that runs."""
 
-    def __init__(self, layer: LayerReport, module: nn.Module, followed: Followed) -> None:
-        self._layer, self._module, self._followed = layer, module, followed
+    def __init__(self, layer: LayerReport, module: nn.Module, followed: Followed, given: GivenReadings) -> None:
+        self._layer, self._module, self._followed, self._given = layer, module, followed, given
 
     def end(self, output: object) -> None:
         """Note what its first output is."""
@@ -69,20 +72,20 @@ class _LayerCall:
             count = len(output) if isinstance(output, (tuple, list)) else 1
             names = field_names(self._module, count) if count > 1 else None
             for key, tensor in flatten(output, names):
-                self._layer.outputs.setdefault(key, []).append(_report_of(tensor, self._followed))
+                self._layer.outputs.setdefault(key, []).append(self._report_of(key, tensor))
 
     def fail(self) -> None:
         """It gave nothing."""
 
-
-def _report_of(tensor: torch.Tensor, followed: Followed) -> TensorReport:
-    if tensor.is_nested:
-        return TensorReport((), (), (), "it is a nested tensor")
-    reading = read(followed.follower.trace(tensor))
-    size: Size = followed.input_size or (1, 1)
-    grids = []
-    for part in reading.parts:
-        if not part.name:
-            rows, columns = part.form[-2:]
-            grids.append(((rows, columns), part.place or assumed_place(size, (rows, columns))))
-    return TensorReport(tuple(tensor.shape), reading.axes, tuple(grids), reading.why)
+    def _report_of(self, field: str, tensor: torch.Tensor) -> TensorReport:
+        if tensor.is_nested:
+            return TensorReport((), (), (), "it is a nested tensor")
+        reading = read(self._followed.follower.trace(tensor))
+        reading = self._given.checked(self._layer.name, field, tensor, reading)
+        size: Size = self._followed.input_size or (1, 1)
+        grids = []
+        for part in reading.parts:
+            if not part.name:
+                rows, columns = part.form[-2:]
+                grids.append(((rows, columns), part.place or assumed_place(size, (rows, columns))))
+        return TensorReport(tuple(tensor.shape), reading.axes, tuple(grids), reading.why)

@@ -32,6 +32,8 @@ def run(
     input_size: str = models.input_size,
     preprocess: str = models.preprocess,
     inputs: Optional[List[str]] = models.inputs,
+    axes: Optional[List[str]] = models.axes,
+    grids: Optional[List[str]] = models.grids,
     score_threshold: Optional[float] = models.score_threshold,
     trust_checkpoint: bool = models.trust_checkpoint,
     provenance: bool = typer.Option(True, help="Find which raw output gave each detection."),
@@ -95,6 +97,7 @@ def run(
         raise BadOptionError(f"{model} comes without a test set: name images, -i photo.jpg or -i folder")
     renamed = models.pairs(names or [], "--name")
     options: Dict[str, Any] = {"names": renamed, "policy": policy, "resume": resume, "on_error": on_error}
+    options["axes"] = models.given_axes(axes, grids)
     if not found and not estimate:
         from featscope.adapters.mmdet import capture_test_loop, read_config
 

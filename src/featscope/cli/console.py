@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, List, Sequence
+from typing import Callable, Iterator, List, Mapping, Sequence
 
 import typer
 from rich.console import Console
@@ -86,10 +86,14 @@ def pictures_line(pictures: int, skipped: int, size: int, maps: int, folder: Pat
     return f"{pictures} pictures of {maps} maps, {size_text(size)}, in {folder}{kept}"
 
 
-def no_maps_remarks(folders: Sequence[str]) -> List[str]:
-    """What to say of arrays that were not drawn, as they have no rows and columns of the image."""
+def no_maps_remarks(folders: Sequence[str], readings: Mapping[str, str]) -> List[str]:
+    """What to say of arrays that were not drawn, as they have no rows and columns of the image.
+
+    readings: of the run, why.
+    """
     if not folders:
         return []
     names = list(dict.fromkeys(folders))
     some = ", ".join(names[:3]) + (f" and {len(names) - 3} more folders" if len(names) > 3 else "")
-    return [f"{len(folders)} arrays are no maps of the image and were not drawn ({some}); why: featscope layers MODEL"]
+    why = "; ".join(f"{layer}: {text}" for layer, text in list(readings.items())[:3])
+    return [f"{len(folders)} arrays are no maps of the image and were not drawn: {some}" + (f" ({why})" if why else "")]

@@ -82,7 +82,7 @@ def run(
     target = output_folder(opened, "heat", output)
     with progress("maps", len(maps)) as done:
         outcome = run_jobs(maps, draw, target, done, run_on)
-    outcome.remarks += no_maps_remarks(outcome.no_maps)
+    outcome.remarks += no_maps_remarks(outcome.no_maps, opened.info.readings if opened.info else {})
     if outcome.nan or outcome.inf:
         outcome.remarks.append(f"{outcome.nan} cells are NaN (magenta), {outcome.inf} infinite (green)")
     if outcome.constant:

@@ -23,6 +23,8 @@ def run(
     input_size: str = models.input_size,
     preprocess: str = models.preprocess,
     inputs: Optional[List[str]] = models.inputs,
+    axes: Optional[List[str]] = models.axes,
+    grids: Optional[List[str]] = models.grids,
     cfg_options: Optional[List[str]] = models.cfg_options,
     trust_checkpoint: bool = models.trust_checkpoint,
 ) -> None:
@@ -62,7 +64,9 @@ def run(
     )
     noise = np.random.default_rng(0).integers(0, 256, (*_NOISE.get(adapter, (640, 640)), 3), dtype=np.uint8)
     with without_gradients():
-        found = detector.report(detector.prepare(list_images([image])[0] if image else noise, "noise"))
+        found = detector.report(
+            detector.prepare(list_images([image])[0] if image else noise, "noise"), models.given_axes(axes, grids)
+        )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("--layers", "class", "calls", "field", "shape", "axes", "stride", "first cell"):
         table.add_column(heading, justify="right" if heading in ("calls", "stride") else "left", no_wrap=True)

@@ -32,6 +32,19 @@ inputs = typer.Option(
     metavar="NAME=VALUE",
     help="What goes into another input of a .onnx: a number, a list 1,2,3, or a .npy file; once for each.",
 )
+axes = typer.Option(
+    None,
+    "--axes",
+    metavar="LAYER=NHWC",
+    help="What the axes of a layer are that could not be followed from the image: N sample, C channel, H row, W column, "
+    "T time; once for each layer or glob.",
+)
+grids = typer.Option(
+    None,
+    "--grid",
+    metavar="LAYER=16x24+5",
+    help="Rows x columns of a layer's tokens that could not be followed, and how many tokens stand before them.",
+)
 score_threshold = typer.Option(
     None, "--score-threshold", min=0.0, max=1.0, help="Of detections; the model's own otherwise."
 )
@@ -109,6 +122,11 @@ def pairs(texts: List[str], option: str) -> Dict[str, str]:
             raise BadOptionError(f"{text!r} is no KEY=VALUE; type {option} KEY=VALUE")
         found[key] = value
     return found
+
+
+def given_axes(axes: Optional[List[str]], grids: Optional[List[str]]) -> Dict[str, str]:
+    """What the user says of layers whose axes could not be followed, as `axes` of `featscope.capture`."""
+    return {**pairs(axes or [], "--axes"), **pairs(grids or [], "--grid")}
 
 
 def config_options(texts: List[str]) -> Dict[str, object]:

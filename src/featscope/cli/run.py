@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional
 
 import typer
 
+from featscope.cli import models
 from featscope.errors import FeatscopeError
 
 
@@ -27,6 +28,8 @@ def run(
     channels: str = typer.Option("", "-c", "--channels", help="Store these channels only: 0-15, 3,7 or top:16."),
     every: int = typer.Option(1, min=1, help="Store every n-th sample."),
     max_samples: int = typer.Option(0, min=0, help="Store at most so many samples."),
+    axes: Optional[List[str]] = models.axes,
+    grids: Optional[List[str]] = models.grids,
     resume: bool = typer.Option(False, "--resume", help="Go on with a run that was stopped or killed."),
     provenance: bool = typer.Option(True, help="Find which raw output gave each detection (OpenMMLab)."),
 ) -> None:
@@ -48,6 +51,7 @@ def run(
     policy = {"dtype": dtype, "reduce": reduce, "channels": channels, "every": every, "max_samples": max_samples}
     # The results are the script's: a disk that fills up ends the capture, not the script.
     options: Dict[str, Any] = {"policy": make_policy(policy), "resume": resume, "on_error": "warn"}
+    options["axes"] = models.given_axes(axes, grids)
     capture = ScriptCapture(output, layers, provenance, **options)
     saved = sys.argv
     sys.argv = arguments

@@ -50,7 +50,7 @@ class RunWriter:
     folder: its lines, and its rank-<n>.json, but for rank 0's run.json.
 
     resume: go on with what is in the folder, if it is the same run; `stored` are the batches that are
-    there, with the ids of their samples. `left_out`: what could not be captured and why; it is noted when
+    there, with the ids of their samples. `left_out`, `readings`: as in `RunInfo`; they are noted when
     the run is closed. Raises `BadRunError` where the folder holds a run already, or
     with `resume` another one, or while another process writes to it.
     """
@@ -61,6 +61,7 @@ class RunWriter:
         self.folder = Path(folder)
         self.stored: Dict[int, List[str]] = {}
         self.left_out: Dict[str, str] = {}
+        self.readings: Dict[str, str] = {}
         self.maps_written = 0
         self.bytes_written = 0
         self.samples_written = 0
@@ -124,7 +125,12 @@ class RunWriter:
         self._samples.close()
         self._raise_error()
         if finished or self.left_out:
-            self._info = msgspec.structs.replace(self._info, finished=now() if finished else "", left_out=self.left_out)
+            self._info = msgspec.structs.replace(
+                self._info,
+                finished=now() if finished else "",
+                left_out=self.left_out,
+                readings={**self._info.readings, **self.readings},
+            )
             self._save_info()
 
     def discard(self) -> None:
