@@ -107,16 +107,29 @@ def test_a_known_offset_is_found(model, layer, offset):
     assert (place.count, place.by) == (24, "gradient")
 
 
-def test_a_gate_that_looks_at_the_whole_image_moves_no_offset():
+def test_what_is_drawn_towards_the_middle_of_the_image_moves_no_offset():
     (place,) = measured(Gated, "", cells=30).values()
     assert place.refused == ""
     assert place.offset == pytest.approx((-0.125, 0.375), abs=0.05)
+    drawn = [160 + 0.7 * (16.0 * i + 4 - 160) for i in range(4, 12)]  # cells of one half
+    sights = [Sight(0, (i, i), (at, at), (320, 320)) for i, at in zip(range(4, 12), drawn)]
+    assert offset_of(sights, (16.0, 16.0), False).offset == pytest.approx((0.25, 0.25))
 
 
 def test_a_top_down_path_that_mixes_is_refused():
     places = measured(TopDown, "out", cells=20)
     assert "spread" in places["out", 0].refused or "wider" in places["out", 0].refused
     assert places["out", 0].at((4.0, 4.0)) is None
+
+
+def test_cells_that_look_at_different_offsets_have_no_place_however_many_there_are(random):
+    def sights(spread):
+        at = [(int(row), int(column)) for row, column in random.integers(10, 30, (600, 2))]
+        looks = [tuple(8 * (random.normal(0.1, spread, 2) + cell)) for cell in at]
+        return [Sight(i % 6, cell, look, (320, 320)) for i, (cell, look) in enumerate(zip(at, looks))]
+
+    assert offset_of(sights(0.1), (8.0, 8.0), False).refused == ""
+    assert "spread by 0.3" in offset_of(sights(0.3), (8.0, 8.0), False).refused
 
 
 def test_all_is_as_before():

@@ -29,6 +29,8 @@ def run(
     cells: int = typer.Option(6, "--cells", min=1, help="Look at so many cells of each map and image."),
     input_size: str = models.input_size,
     inputs: Optional[List[str]] = models.inputs,
+    axes: Optional[List[str]] = models.axes,
+    grids: Optional[List[str]] = models.grids,
     cfg_options: Optional[List[str]] = models.cfg_options,
     trust_checkpoint: bool = models.trust_checkpoint,
 ) -> None:
@@ -59,6 +61,7 @@ def run(
     found: Dict[Key, MeasuredPlace] = {
         key: place for place in measure_detections(opened) for key in [_key(place)] if key in drawn
     }
+    given = models.given_axes(axes, grids)
     missing = {key for key in drawn if key not in found or found[key].refused}
     if missing:
         try:
@@ -68,7 +71,7 @@ def run(
                 images,
                 dict(size=input_size, config=cfg_options, trusted=trust_checkpoint, inputs=inputs),
             )
-            for place in _by_gradient(detector, opened, named, missing, (most, cells), errors):
+            for place in _by_gradient(detector, opened, named, missing, (most, cells), given, errors):
                 if _key(place) not in found or not place.refused:
                     found[_key(place)] = place
         except FeatscopeError as error:
@@ -141,6 +144,7 @@ def _by_gradient(
     named: Sequence[Tuple[str, Path]],
     missing: Any,
     numbers: Tuple[int, int],
+    given: Dict[str, str],
     errors: List[str],
 ) -> List[MeasuredPlace]:
     """Measure what is missing; an image that cannot be read is an error, and the others go on."""
@@ -154,7 +158,7 @@ def _by_gradient(
     chosen = named[::step][:most]
     info = run.info or RunInfo()
     layers = [layer for layer in info.layers if layer not in info.left_out]
-    seen = Seen(detector, layers, info.names, cells, missing.__contains__)
+    seen = Seen(detector, layers, info.names, given, cells, missing.__contains__)
     with progress("images", len(chosen)) as done:
         for name, path in chosen:
             try:

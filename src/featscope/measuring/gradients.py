@@ -40,7 +40,8 @@ class Seen:
     >>> seen.places()[0].offset                                             # doctest: +SKIP
     (0.05, 0.02)
 
-    layers, names: as of `featscope.capture`. cells: of each map of each image. wanted: which maps are of interest.
+    layers, names, axes: as of `featscope.capture`. cells: of each map of each image. wanted: whether a map is of
+    interest.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class Seen:
         detector: Explainable,
         layers: Sequence[str],
         names: Optional[Mapping[str, str]] = None,
+        axes: Optional[Mapping[str, str]] = None,
         cells: int = 6,
         wanted: Callable[[Key], bool] = lambda key: True,
     ) -> None:
-        self._detector, self._layers, self._names = detector, layers, names or {}
+        self._detector, self._layers, self._names, self._axes = detector, layers, names, axes
         self._cells, self._wanted = cells, wanted
         self._random = random.Random(0)
         self._sights: DefaultDict[Key, List[Sight]] = defaultdict(list)
@@ -62,7 +64,7 @@ class Seen:
     def add(self, item: Any) -> None:
         """Look at the cells of one more image. Raises `CaptureError` where the model has no gradient at its input."""
         try:
-            with live(self._detector.model, self._layers, self._names) as forward:
+            with live(self._detector.model, self._layers, self._names, self._axes) as forward:
                 self._detector.detect([item])
             self._look(forward)
         except RuntimeError as error:

@@ -114,12 +114,14 @@ class Live:
     (torch.Size([1, 64, 128, 128]), (1024, 1024))
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[str], names: Mapping[str, str]) -> None:
+    def __init__(
+        self, model: nn.Module, layers: Sequence[str], names: Mapping[str, str], axes: Mapping[str, str]
+    ) -> None:
         inner = unwrap(model)
         self.fed = Fed(inner)
         chosen = select(model, layers)
         self._sink = _LiveSink()
-        remarks, ledger, proof = Remarks("raise"), Ledger(), Proof(GivenReadings(None, None))
+        remarks, ledger, proof = Remarks("raise"), Ledger(), Proof(GivenReadings(axes))
         speakers = Speakers(inner, chosen)
         folders = FolderNames(inner, [layer.name for layer in chosen], names)
         handover = _LiveHandover(self._sink, folders, ledger, remarks)
@@ -135,12 +137,17 @@ class Live:
 
 
 @contextmanager
-def live(model: nn.Module, layers: Sequence[str], names: Optional[Mapping[str, str]] = None) -> Iterator[Live]:
+def live(
+    model: nn.Module,
+    layers: Sequence[str],
+    names: Optional[Mapping[str, str]] = None,
+    axes: Optional[Mapping[str, str]] = None,
+) -> Iterator[Live]:
     """A block in which one forward of a model runs, and keeps its graph from the input to the maps.
 
-    layers, names: as of `featscope.capture`. No weight gets a gradient; all is as before afterwards.
+    layers, names, axes: as of `featscope.capture`. No weight gets a gradient; all is as before afterwards.
     """
-    forward = Live(model, layers, names or {})
+    forward = Live(model, layers, names or {}, axes or {})
     frozen = [parameter for parameter in parameters_of(unwrap(model)) if parameter.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
