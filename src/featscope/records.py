@@ -171,7 +171,7 @@ class MeasuredPlace(msgspec.Struct, frozen=True, omit_defaults=True):
 
     layer, field, level: of the maps, as in `MapRecord`. stride: pixels of the input from cell to cell, (y, x).
     offset: what cell 0 looks at, (y, x) in cells from the input's corner: maps that share the input's pixels have 0.5.
-    interval: half of the 95 % interval of it. count: cells, or detections, that it is the median of. by: 'gradient' of
+    interval: half of the 95 % interval of it. count: cells, or detections, that were seen. by: 'gradient' of
     cells, or 'detections' against their source cells. refused: why it is not to be used; '' where it is.
     """
 
