@@ -29,7 +29,9 @@ def _machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=["drawing", "writing", "hooking", "scaling", "capturing", "explaining"])
+    parser.add_argument(
+        "--only", choices=["drawing", "writing", "hooking", "scaling", "capturing", "explaining", "following"]
+    )
     parser.add_argument("--images", type=int, default=200, help="images of the row about memory")
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk that is written to")
     options = parser.parse_args()
@@ -51,7 +53,11 @@ def main() -> None:
         from benchmarks import explaining
 
         show(explaining.rows())
-    if options.only not in ("drawing", "explaining"):
+    if options.only in (None, "following"):
+        from benchmarks import following
+
+        show(following.rows())
+    if options.only not in ("drawing", "explaining", "following"):
         from benchmarks import capturing, hooking, scaling
 
         folder = capturing.temporary_folder(options.folder)

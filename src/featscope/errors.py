@@ -37,6 +37,10 @@ class BadImageError(FeatscopeError, ValueError):
     """An image is missing, unreadable or of another size than its record says."""
 
 
+class UnknownReadingError(BadImageError):
+    """Programs read an image file in different ways, and it is not known which of them is the one to follow."""
+
+
 class OutputError(FeatscopeError, OSError):
     """Something could not be written."""
 

@@ -103,7 +103,8 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     """One data-set item: which image, how it was fed to the network, what was found and what is true.
 
-    path: where the image was when captured. input: the input as the network saw it, without its
+    path: where the image was when captured. reading: how it was read, one of `featscope.store.images.READINGS`, as
+    'cv2+exif'; '' where that is not known. input: the input as the network saw it, without its
     padding and before normalisation, as a JPEG relative to the run. sources: for each prediction the
     raw outputs that gave it: one, several that cannot be told apart (a tie), or none where it was not
     found; empty where nobody looked. image, view: of a view that test-time augmentation made, the id
@@ -123,6 +124,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     view: int = 0
     frame: Optional[int] = None
     time: Optional[float] = None
+    reading: str = ""
 
     def __post_init__(self) -> None:
         """Raise `ValueError`, which a decoder reports as its own, for numbers that count nothing."""

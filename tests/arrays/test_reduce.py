@@ -69,3 +69,9 @@ def test_top_channels_are_the_strongest_in_order():
     array = np.stack([np.full((2, 2), v) for v in (1.0, -7.0, 3.0, 0.0)])
     assert top_channels(array, 3) == [1, 2, 0]
     assert top_channels(array, 99) == [1, 2, 0, 3]
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (2, 3, 4, 5), (1, 2, 3, 4, 5)])
+def test_what_is_no_map_of_one_image(shape):
+    with pytest.raises(BadArrayError, match=r"of a film \(C, T, H, W\) one step, array\[:, 0\]"):
+        reduce(np.zeros(shape), "mean")

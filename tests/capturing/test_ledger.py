@@ -119,3 +119,10 @@ def test_a_second_loop_over_the_data_set_is_kept():
     assert [ledger.enter([Sample("a", "x/a.png"), Sample("b", "x/b.png")]).rows for _ in range(2)] == [[0, 1], [0, 1]]
     ranks = Ledger(dataset_size=2, world_size=2)
     assert [ranks.enter([Sample("")]).rows for _ in range(2)] == [[0], []], "a sampler repeats images to fill a batch"
+
+
+def test_a_way_of_reading_goes_with_its_file():
+    ledger = Ledger()
+    entry = ledger.enter([Sample("a", "x/a.png", reading="cv2+exif"), Sample("b", "x/b.png", reading="cv2+exif")])
+    described = ledger.named([Sample("a"), Sample("b", "elsewhere/b.png")], entry)
+    assert [(sample.path, sample.reading) for sample in described] == [("x/a.png", "cv2+exif"), ("elsewhere/b.png", "")]

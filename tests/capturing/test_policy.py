@@ -167,3 +167,27 @@ def test_the_disk_is_looked_at_before_it_is_full(model, small_disk):
         for _ in range(100):
             wide(images)
     assert len(featscope.open_run(small_disk / "run").maps) == 100
+
+
+@pytest.fixture
+def film():
+    return torch.randn(2, 8, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("how", ["mean", "absmean", "max", "l2", "std", "select_max"])
+def test_films_are_reduced_slice_by_slice(film, how):
+    made = thin(film, Policy(reduce=how))
+    assert (made.tensor.shape, made.reduced) == ((2, 1, 3, 5, 4), how)
+    for image in range(2):
+        for step in range(3):
+            expected = reduce(film[image, :, step].numpy(), how)
+            np.testing.assert_allclose(made.tensor[image, 0, step].numpy(), expected, atol=2e-6)
+
+
+def test_channels_of_films(film):
+    film[0, 6] *= 10
+    made = thin(film, Policy(channels="top:2"))
+    assert made.channels[0, 0] == 6
+    for image in range(2):
+        np.testing.assert_array_equal(made.tensor[image].numpy(), film[image, made.channels[image]].numpy())
+    assert torch.equal(thin(film, Policy(channels="1,7")).tensor, film[:, [1, 7]])

@@ -5,7 +5,8 @@ import threading
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import featscope
 from featscope.capturing import proof
@@ -56,7 +57,7 @@ def test_a_form_is_followed_once(followers):
     assert [array.shape[2:] for array in sink["block.linear"]] == [(6, 10), (6, 10), (10, 6), (6, 10)]
     assert [array.shape for array in sink["block.linear.prefix_tokens"]] == [(1, 1, 6)] * 4
     assert [array.shape for array in sink["head.linear"]] == [(1, 7)] * 4
-    assert _get_current_dispatch_mode() is None
+    assert _get_current_function_mode() is None
 
 
 def test_the_record_says_the_axes_and_the_place():
@@ -81,7 +82,7 @@ def test_a_forward_that_failed_has_shown_nothing(followers):
         model.fails = True
         with pytest.raises(ValueError, match="memory"):
             model(torch.rand(1, 3, 24, 40))
-        assert _get_current_dispatch_mode() is None
+        assert _get_current_function_mode() is None
         model.fails = False
         model(torch.rand(1, 3, 24, 40))
     assert len(followers) == 2
@@ -103,8 +104,20 @@ def test_a_layer_that_did_not_run_at_first_is_followed_later():
     assert axes == [("unknown",) * 4, ("sample", "channel", "row", "column")]
 
 
-class Counting(TorchDispatchMode):
+class Counting(TorchFunctionMode):
     """A mode of the user's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.seen += 1
+        return func(*args, **(kwargs or {}))
+
+
+class CountingOperators(TorchDispatchMode):
+    """Another one, of the kind that counts FLOPs."""
 
     def __init__(self):
         super().__init__()
@@ -115,14 +128,15 @@ class Counting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_users_own_mode_sees_what_it_would_see():
+@pytest.mark.parametrize("mode", [Counting, CountingOperators])
+def test_a_users_own_mode_sees_what_it_would_see(mode):
     model, image = Tokens(), torch.rand(1, 3, 24, 40)
     with torch.no_grad():
-        with Counting() as alone:
+        with mode() as alone:
             model(image)
-        with featscope.capture(model, ["block"]), Counting() as beside:
+        with featscope.capture(model, ["block"]), mode() as beside:
             model(image)
-        assert _get_current_dispatch_mode() is None
+        assert _get_current_function_mode() is None
     assert beside.seen >= alone.seen
 
 
@@ -136,7 +150,7 @@ def test_methods_of_a_model_are_followed_and_leave_no_mode_behind():
         for _ in range(2):
             model.features(torch.rand(1, 3, 24, 40))
     assert [array.shape for array in session.sink["block.linear"]] == [(1, 6, 6, 10)] * 2
-    assert _get_current_dispatch_mode() is None
+    assert _get_current_function_mode() is None
 
 
 def test_a_users_mode_around_a_method_ends_as_it_began():
@@ -150,7 +164,7 @@ def test_a_users_mode_around_a_method_ends_as_it_began():
     with torch.no_grad(), featscope.capture(model, ["block"]) as session:
         with Counting():
             model.features(torch.rand(1, 3, 24, 40))
-        assert _get_current_dispatch_mode() is None
+        assert _get_current_function_mode() is None
         torch.zeros(1)
     assert session.sink.stored[0][0].axes == ("unknown",) * 3
 

@@ -122,7 +122,7 @@ BAD_ARRAYS = {
     "complex": np.zeros((2, 2), complex),
     "text": np.array([["a"]]),
     "1-D": np.zeros(3),
-    "5-D": np.zeros((1, 1, 1, 2, 2)),
+    "6-D": np.zeros((1, 1, 1, 1, 2, 2)),
     "size zero": np.zeros((1, 0, 2, 2)),
 }
 

@@ -29,7 +29,8 @@ def mmdet_root():
 
 def run(*command, check=True, folder=PROJECT):
     """Run a command of a user; returns what it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONWARNINGS": "ignore"}
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [str(c) for c in command], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=400
     )

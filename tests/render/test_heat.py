@@ -124,3 +124,33 @@ def test_named_styles():
     )
     with pytest.raises(UnknownNameError, match="mmengine_mean"):
         style_named("mmengine_men")
+
+
+class TestTheImageUnderAMapWithoutGeometry:
+    MAP = np.random.default_rng(0).random((2, 20, 20), np.float32)
+
+    def test_a_map_of_a_letterbox_is_refused_over_the_photo(self):
+        with pytest.raises(
+            BadImageError,
+            match=r"20 x 20 cells cannot be of the whole of an image of 1080 x 810.*geometry=Geometry\(orig",
+        ):
+            draw_heat(self.MAP, image=np.zeros((1080, 810, 3), np.uint8))
+
+    def test_it_is_drawn_with_its_geometry_and_over_the_input(self):
+        photo = np.zeros((1080, 810, 3), np.uint8)
+        draw_heat(self.MAP, image=photo, geometry=Geometry((1080, 810), (640, 480), (640, 640), (0, 80)))
+        draw_heat(self.MAP, image=np.zeros((640, 640, 3), np.uint8))
+
+    @pytest.mark.parametrize(
+        ("cells", "image", "fits"),
+        [((8, 8), (1024, 992), True), ((128, 124), (1024, 992), True), ((7, 7), (224, 224), True),
+         ((7, 10), (200, 300), True), ((8, 8), (1024, 895), False), ((128, 124), (1182, 1111), False),
+         ((1, 1), (100, 300), True), ((1, 2), (100, 300), True), ((20, 40), (40, 20), False)],
+    )  # fmt: skip
+    def test_half_a_cell_may_be_missing(self, cells, image, fits):
+        heat, picture = np.ones((1, *cells), np.float32), np.zeros((*image, 3), np.uint8)
+        if fits:
+            assert pixels(draw_heat(heat, image=picture).png).shape == picture.shape
+        else:
+            with pytest.raises(BadImageError, match="cannot be of the whole"):
+                draw_heat(heat, image=picture)

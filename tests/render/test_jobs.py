@@ -1,16 +1,18 @@
 import numpy as np
 import pytest
 from conftest import pixels
+from PIL import Image
 
-from featscope.errors import UnknownNameError
-from featscope.records import Boxes, Geometry, MeasuredPlace, Sample
-from featscope.render.heat import STYLES, HeatStyle
+from featscope.errors import BadOptionError, UnknownNameError, UnknownReadingError
+from featscope.records import Boxes, CapturedMap, Geometry, MeasuredPlace, RunInfo, Sample
+from featscope.render.heat import STYLES, HeatStyle, draw_heat
 from featscope.render.jobs import choose_maps, feature_maps, run_jobs
-from featscope.render.plans import HeatOptions, plan_heat
+from featscope.render.plans import HeatOptions, MosaicOptions, plan_heat, plan_mosaics
 from featscope.render.png import read_text
 from featscope.store.maps import MapFile
 from featscope.store.places import write_places
 from featscope.store.reader import open_run
+from featscope.store.writer import RunWriter
 
 
 def test_a_map_of_each_image_has_its_sample(tmp_path):
@@ -116,3 +118,79 @@ def test_maps_are_drawn_where_they_were_measured_to_look(run, tmp_path):
     assert drawn("jet", style=STYLES["jet"])[1] == "assumed"
     with pytest.raises(UnknownNameError, match="measured"):
         drawn("wrong", place="mesured")
+
+
+class TestFilms:
+    @pytest.fixture
+    def folder(self, tmp_path, random):
+        (tmp_path / "body").mkdir()
+        np.save(tmp_path / "body" / "x.npy", random.random((2, 3, 4, 5, 6), np.float32))
+        return tmp_path
+
+    def test_they_are_drawn_slice_by_slice(self, folder):
+        opened = open_run(folder)
+        outcome = run_jobs(opened.maps, plan_heat(opened, opened.maps, HeatOptions()), folder / "out")
+        assert (outcome.pictures, outcome.errors) == (8, [])
+        names = [f"x_{image}_t{step:03d}.png" for image in range(2) for step in range(4)]
+        assert sorted(path.name for path in (folder / "out" / "body").iterdir()) == names
+        array = np.load(folder / "body" / "x.npy")
+        for image in range(2):
+            for step in range(4):
+                np.testing.assert_array_equal(
+                    pixels(folder / "out" / "body" / f"x_{image}_t{step:03d}.png"),
+                    pixels(draw_heat(array[image, :, step]).png),
+                )
+
+    def test_one_range_for_all_slices(self, folder):
+        array = np.load(folder / "body" / "x.npy")
+        array[:, :, 0] = 0
+        np.save(folder / "body" / "x.npy", array)
+        opened = open_run(folder)
+        options = HeatOptions(style=HeatStyle(colormap="gray", range="layer"))
+        run_jobs(opened.maps, plan_heat(opened, opened.maps, options), folder / "out")
+        assert pixels(folder / "out" / "body" / "x_1_t000.png").max() == 0
+        assert max(pixels(path).max() for path in (folder / "out" / "body").iterdir()) == 255
+
+    def test_their_mosaics(self, folder):
+        opened = open_run(folder)
+        outcome = run_jobs(opened.maps, plan_mosaics(opened, opened.maps, MosaicOptions()), folder / "out")
+        assert (outcome.pictures, outcome.errors) == (8, [])
+
+
+class TestOneImageForMaps:
+    @pytest.fixture
+    def two(self, run):
+        """A run whose one batch holds two samples."""
+        writer = RunWriter(run.parent / "two", RunInfo())
+        for name in ("a", "b"):
+            writer.put_sample(Sample(name, geometry=Geometry((20, 30), (20, 30), (32, 32))), None)
+        array = np.zeros((2, 3, 8, 8), np.float32)
+        array[1] = 1
+        writer.put(CapturedMap("neck", "FPN", "", 0, 0, 0, ["a", "b"], "neck.fpn"), array)
+        writer.close()
+        return run.parent / "two"
+
+    def test_of_several_samples_one_is_to_be_named(self, run, two):
+        opened = open_run(two)
+        options = HeatOptions(image=run.parent / "photo.png")
+        with pytest.raises(BadOptionError, match="maps are of several: a, b; name the one that it is, --sample a,"):
+            plan_heat(opened, choose_maps(opened), options)
+        maps = choose_maps(opened, sample="b")
+        outcome = run_jobs(maps, plan_heat(opened, maps, options), two / "heat")
+        assert outcome.errors == []
+        assert sorted(path.name for path in (two / "heat" / "neck.fpn").iterdir()) == [
+            "batch_0_layer_0_b.png", "batch_0_layer_0_b_overlay.png"]  # fmt: skip
+
+    def test_it_is_read_as_the_sample_was(self, run):
+        """A photo on its side under maps of the upright one."""
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        photo = run.parent / "phone.png"
+        Image.fromarray(np.full((30, 20, 3), 128, np.uint8)).save(photo, exif=exif)
+        opened = open_run(run)
+        maps = opened.maps[:1]
+        with pytest.raises(UnknownReadingError, match="orientation tag"):
+            plan_heat(opened, maps, HeatOptions(image=photo))
+        outcome = run_jobs(maps, plan_heat(opened, maps, HeatOptions(image=photo, reading="cv2+exif")), run / "heat")
+        assert outcome.errors == []
+        assert pixels(run / "heat" / "neck.fpn" / "batch_0_layer_0_overlay.png").shape == (20, 30, 3)

@@ -27,7 +27,7 @@ def test_pictures_are_not_maps(run):
     assert len(open_run(run).maps) == 2
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (1, 1, 1, 1, 1), (0, 3, 3), (1, 0, 2, 2)])
+@pytest.mark.parametrize("shape", [(), (3,), (1, 1, 1, 1, 1, 1), (0, 3, 3), (1, 0, 2, 2)])
 def test_shapes_that_are_no_map(shape):
     with pytest.raises(BadArrayError, match="x.npy"):
         as_batch(np.zeros(shape), "x.npy")

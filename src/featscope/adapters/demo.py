@@ -41,7 +41,7 @@ class DemoDetector(Detector):
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Fit an image into 512 pixels, padded at the bottom and the right."""
-        picture, sample = load_picture(image, sample_id)
+        picture, sample = load_picture(image, sample_id, "pillow+exif")
         padded, (height, width) = prepare(picture)
         geometry = Geometry((picture.shape[0], picture.shape[1]), (height, width), (padded.shape[0], padded.shape[1]))
         return Item(msgspec.structs.replace(sample, geometry=geometry), padded, padded[:height, :width])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -166,10 +166,18 @@ def refuse_unused(opening: Opening, **reasons: str) -> None:
             raise BadOptionError(f"--{option} has no use with {opening.target or 'the demo'}: {reason}")
 
 
-def load_picture(image: Union[Path, Picture], sample_id: str) -> Tuple[Picture, Sample]:
-    """The picture of a file or of an array, and a sample that says where it came from."""
+def load_picture(
+    image: Union[Path, Picture],
+    sample_id: str,
+    reading: str = "pillow",
+    read: Callable[[Path, str], Picture] = read_image,
+) -> Tuple[Picture, Sample]:
+    """The picture of a file or of an array, and a sample that says where it came from, and how.
+
+    reading: how the framework reads files (`featscope.store.images.READINGS`). read: its own reader.
+    """
     if isinstance(image, Path):
-        return read_image(image), Sample(id=sample_id, path=str(image.absolute()))
+        return read(image, reading), Sample(id=sample_id, path=str(image.absolute()), reading=reading)
     return image, Sample(id=sample_id)
 
 

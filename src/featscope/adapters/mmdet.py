@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
+from msgspec.structs import replace
 
 from featscope.adapters.detector import (
     Detected,
@@ -22,6 +23,7 @@ from featscope.adapters.detector import (
 )
 from featscope.adapters.images import Captured
 from featscope.adapters.mmdet_heads import HeadCalls, candidates_of, has_box_head, head_calls
+from featscope.adapters.mmengine_reading import reading_of
 from featscope.adapters.mmengine_samples import boxes_of, geometry_of, picture_of, sample_id
 from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.layers import unwrap
@@ -98,7 +100,8 @@ class MMDetector(Detector):
             raise BadImageError(f"the image {name} cannot be read: {error}") from None
         meta = item["data_samples"].metainfo
         path = "" if from_array else str(Path(str(image)).absolute())
-        sample = Sample(id=sample_id, path=path, geometry=geometry_of(meta))
+        reading = "" if from_array else reading_of(self._pipelines[from_array])
+        sample = Sample(id=sample_id, path=path, geometry=geometry_of(meta), reading=reading)
         return Item(sample, item, picture_of(item["inputs"], sample.geometry))
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
@@ -117,9 +120,8 @@ class MMDetector(Detector):
         if candidates:
             raw, untraced = self._candidates(noted, geometries)
         samples = [
-            Sample(
-                id=item.sample.id,
-                path=item.sample.path,
+            replace(
+                item.sample,
                 geometry=geometry,
                 predictions=None if noted.unsupported else boxes_of(output.get("pred_instances"), geometry),
             )

@@ -23,6 +23,7 @@ from torch import nn
 from featscope.adapters.companions import ScriptModel
 from featscope.adapters.detector import features_only, versions
 from featscope.adapters.mmengine_companion import MMCompanion, network_of
+from featscope.adapters.mmengine_reading import reading_of
 from featscope.adapters.mmengine_samples import annotation_frame
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.policy import make_policy
@@ -157,7 +158,9 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         self._abandon()
         model, augmenting = network_of(runner.model)
         dataset = dataloader.dataset
-        companion = MMCompanion(model, True, annotation_frame(dataset), self.provenance, augmenting)
+        companion = MMCompanion(
+            model, True, annotation_frame(dataset), self.provenance, augmenting, reading=reading_of(dataset)
+        )
         try:
             folder = self._own(runner, folder)
             self._session = capture(
@@ -246,7 +249,8 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> O
     dataset = loop.dataloader.dataset if loop is not None else None
     # A training sees its images again and again, and so does whoever validates in it.
     size = len(dataset) if dataset is not None and loop is not None and not _trains(loop.runner) else None
-    companion = MMCompanion(network, dataset is not None, annotation_frame(dataset), provenance, augmenting)
+    frame, reading = annotation_frame(dataset), None if dataset is None else reading_of(dataset)
+    companion = MMCompanion(network, dataset is not None, frame, provenance, augmenting, reading=reading)
     return ScriptModel(network, companion, _info(network, getattr(loop, "runner", None), dataset), NOT_FEATURES, size)
 
 

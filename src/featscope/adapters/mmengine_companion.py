@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from torch import nn
 
 from featscope.adapters.mmdet_heads import HeadCall, HeadCalls, candidates_of, head_calls
+from featscope.adapters.mmengine_reading import reading_of_call
 from featscope.adapters.mmengine_samples import (
     AnnotationFrame,
     DataSample,
@@ -61,7 +62,8 @@ class MMCompanion:
 
     of_data_set: the images come from a data set, whose ids are believed. truth: in which frame its annotations are;
     None where there are none. provenance: find sources. augmenting: the model for test-time augmentation around the
-    network, which runs once a view. pictures: whether to keep what the inputs look like.
+    network, which runs once a view. pictures: whether to keep what the inputs look like. reading: how the data set
+    reads its files; None where there is none, and each call may show it.
     """
 
     def __init__(
@@ -72,9 +74,11 @@ class MMCompanion:
         provenance: bool = False,
         augmenting: Optional[nn.Module] = None,
         pictures: bool = True,
+        reading: Optional[str] = None,
     ) -> None:
         self._model, self._of_data_set, self._truth, self._pictures = model, of_data_set, truth, pictures
         self._augmenting = Methods(augmenting) if augmenting is not None else None
+        self._reading = reading
         self._provenance, self._listening = provenance, ExitStack()
         self._heads = HeadCalls()
         self._plain = PlainImages(pictures)
@@ -92,8 +96,9 @@ class MMCompanion:
             return self._plain.before(call)
         self._threads.images = given.images
         view = self._view()
+        reading = reading_of_call() if self._reading is None else self._reading
         samples = [
-            Sample(sample_id(one.metainfo, self._of_data_set), path_of(one.metainfo), view=view)
+            Sample(sample_id(one.metainfo, self._of_data_set), path_of(one.metainfo), view=view, reading=reading)
             for one in given.samples
         ]
         if self._augmenting is not None:  # views go by the name of their image

@@ -82,7 +82,7 @@ class OnnxModel(Detector):
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Fit an image to the file's input."""
-        picture, sample = load_picture(image, sample_id)
+        picture, sample = load_picture(image, sample_id, self._fit.reading)
         inputs, seen, geometry = self._fit(self._inputs.picture(picture), self._inputs.size)
         return Item(msgspec.structs.replace(sample, geometry=geometry), inputs, seen)
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from featscope.errors import BadOptionError, unknown_name
 from featscope.records import Geometry, Picture, Size
+from featscope.store.images import READINGS
 
 _FITS = ("stretch", "letterbox", "corner")
 _COLOURS = ("rgb", "bgr", "grey")
@@ -23,7 +24,7 @@ class Preprocessing:
     fit: 'stretch' to the size; 'letterbox', centred with a border; 'corner', at the top left with a border. pad: the
     border's grey, 0 to 255. colour: 'rgb', 'bgr', or 'grey', the same in all channels. range: the largest value, 1 or
     255. mean, std: what is taken away and divided by, after that. layout: 'nchw' or 'nhwc'; '' is what the model
-    shows, and nchw where it shows nothing.
+    shows, and nchw where it shows nothing. reading: how files are read, one of `featscope.store.images.READINGS`.
     """
 
     fit: str = "stretch"
@@ -33,12 +34,14 @@ class Preprocessing:
     mean: Tuple[float, ...] = (0.0,)
     std: Tuple[float, ...] = (1.0,)
     layout: str = ""
+    reading: str = "pillow"
 
     def changed(self, text: str) -> Preprocessing:
         """With what a user typed.
 
-        >>> Preprocessing().changed("colour=bgr, range=255, fit=corner")
-        Preprocessing(fit='corner', pad=114, colour='bgr', range=255.0, mean=(0.0,), std=(1.0,), layout='')
+        >>> made = Preprocessing().changed("colour=bgr, range=255, reading=cv2+exif")
+        >>> made.colour, made.range, made.reading
+        ('bgr', 255.0, 'cv2+exif')
 
         Raises `UnknownNameError` or `BadOptionError`.
         """
@@ -59,6 +62,8 @@ class Preprocessing:
             raise BadOptionError(
                 f"{text!r} is no preprocessing; fit is one of {', '.join(_FITS)}, colour one of {', '.join(_COLOURS)}"
             )
+        if made.reading not in READINGS:
+            raise unknown_name("reading", made.reading, READINGS, "featscope capture --help")
         if made.layout not in ("", "nchw", "nhwc"):
             raise BadOptionError(f"layout={made.layout} is no preprocessing; type layout=nchw or layout=nhwc")
         return made

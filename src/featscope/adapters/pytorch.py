@@ -58,7 +58,7 @@ class PyTorchModel(Detector):
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Fit an image to the input."""
-        picture, sample = load_picture(image, sample_id)
+        picture, sample = load_picture(image, sample_id, self._fit.reading)
         inputs, seen, geometry = self._fit(picture, self._size)
         if self._grey:
             inputs = inputs[:1]

@@ -72,7 +72,7 @@ class TransformersModel(Detector):
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Read an image, and let the image processor fit it."""
-        picture, sample = load_picture(image, sample_id)
+        picture, sample = load_picture(image, sample_id, "pillow+exif")
         fed = _Fed(picture, self._images.features([picture]))
         (placed,) = self._images.places([fed.size])
         if placed is None and _NOWHERE not in self.remarks:

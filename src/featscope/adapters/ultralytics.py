@@ -31,6 +31,7 @@ from featscope.adapters.detector import (
     versions,
 )
 from featscope.adapters.ultralytics_geometry import centre_crop_geometry, letterbox_geometry
+from featscope.adapters.ultralytics_reading import read_file, reading_of_file
 from featscope.adapters.weights import load_checkpoint, read_torch_file
 from featscope.capturing.layers import modules_of
 from featscope.errors import BadOptionError, CaptureError
@@ -66,8 +67,9 @@ class UltralyticsDetector(Detector):
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Read an image; it is fitted with the others of its batch."""
-        picture, sample = load_picture(image, sample_id)
-        if self._grey:
+        reading = reading_of_file(str(image), 0 if self._grey else 1)
+        picture, sample = load_picture(image, sample_id, reading, read_file)
+        if self._grey:  # a file is already, an array may have colours
             picture = np.asarray(Image.fromarray(picture).convert("L"))[..., None]
         fitted = self._fit([picture])[0]
         return Item(sample, picture, fitted.repeat(3, -1) if self._grey else fitted)

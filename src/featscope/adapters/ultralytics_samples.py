@@ -14,6 +14,7 @@ from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.validator import BaseValidator
 
 from featscope.adapters.ultralytics_geometry import classifier_geometry, is_letterbox, letterbox_geometry
+from featscope.adapters.ultralytics_reading import reading_of_data_set, reading_of_source
 from featscope.capturing.calls import ModelCall, stack
 from featscope.capturing.inputs import Images
 from featscope.records import Geometry, Sample, Size
@@ -50,7 +51,7 @@ def feeder(call: ModelCall, images: Images) -> Tuple[Optional[Owner], Optional[L
     """Who feeds a batch and hears what was found in it, and its samples, where that is known."""
     for value in call.values:  # a trainer's batch
         if isinstance(value, dict) and "im_file" in value:
-            return None, _of_dict(value, images, trusted=False)
+            return None, _of_dict(value, images, None)
     for frame in stack():
         name = frame.f_code.co_name
         if name not in ("stream_inference", "__call__"):
@@ -59,18 +60,21 @@ def feeder(call: ModelCall, images: Images) -> Tuple[Optional[Owner], Optional[L
         if isinstance(owner, BasePredictor) and name == "stream_inference":
             return owner, _of_predictor(cast(_Predictor, owner), images)
         if isinstance(owner, BaseValidator):
-            return owner, _of_dict(frame.f_locals.get("batch"), images, trusted=True)
+            return owner, _of_dict(frame.f_locals.get("batch"), images, owner)
     return None, None
 
 
-def _of_dict(batch: object, images: Images, trusted: bool) -> Optional[List[Sample]]:
-    """The samples of a data set's batch. trusted: only fitted; a trainer's are cut, mixed and flipped at random."""
+def _of_dict(batch: object, images: Images, validator: Optional[BaseValidator]) -> Optional[List[Sample]]:
+    """The samples of a data set's batch. A validator's are only fitted, a trainer's cut, mixed and flipped."""
     if not isinstance(batch, dict) or len(batch.get("im_file") or ()) != images.number:
         return None
     samples = []
     for index, path in enumerate(map(str, batch["im_file"])):
-        geometry = _fitted(batch, index, images.size) if trusted else None
-        samples.append(Sample(Path(path).stem, str(Path(path).absolute()), geometry=geometry))
+        geometry, reading = None, ""
+        if validator is not None:
+            geometry = _fitted(batch, index, images.size)
+            reading = reading_of_data_set(getattr(validator.dataloader, "dataset", None), path)
+        samples.append(Sample(Path(path).stem, str(Path(path).absolute()), geometry=geometry, reading=reading))
     return samples
 
 
@@ -101,7 +105,8 @@ def _of_predictor(predictor: _Predictor, images: Images) -> Optional[List[Sample
         original = (int(shape[-2]), int(shape[-1])) if kind.tensor else (int(shape[0]), int(shape[1]))
         geometry = _predicted(predictor, original, images.size or original)
         if Path(path).is_file():
-            sample = Sample(Path(path).stem, str(Path(path).absolute()), geometry=geometry)
+            reading = reading_of_source(predictor.dataset, path)
+            sample = Sample(Path(path).stem, str(Path(path).absolute()), geometry=geometry, reading=reading)
         else:  # arrays have names that Ultralytics made up, and one for all that come alone
             sample = Sample(path if kind.stream else "", geometry=geometry)
         text = texts[index] if index < len(texts) else ""

@@ -103,8 +103,13 @@ def reduce(feature_map: NDArray[np.generic], how: str = "mean") -> Floats:
     [[3.0, 2.0]]
 
     feature_map: (C, H, W), any real dtype. how: a name of `REDUCTIONS` or `channel:N`. Returns
-    (H, W), or (H, W, 3) for `pca`. A cell with NaN in it is NaN.
+    (H, W), or (H, W, 3) for `pca`. A cell with NaN in it is NaN. Raises `BadArrayError` for arrays of other forms.
     """
+    if feature_map.ndim != 3:
+        raise BadArrayError(
+            f"a map has (C, H, W), this array {feature_map.shape}; of a batch (N, C, H, W) give one image, array[0], "
+            "of a film (C, T, H, W) one step, array[:, 0], and (H, W) as array[None]"
+        )
     x = as_floats(feature_map)
     if how.startswith("channel:"):
         number = how[len("channel:") :]

@@ -1,6 +1,6 @@
 """Follows the axes of tensors through one forward, from the network's input, operator by operator.
 
-Every operator of PyTorch that runs is seen once (`TorchDispatchMode`), and its rule in `rules_moving` or `rules_making`
+Every operator of PyTorch that runs is seen once, and its rule in `rules_moving` or `rules_making`
 does to the traces of its tensors what it did to their values. Nothing of the model is run again or changed.
 """
 
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import weakref
 from types import TracebackType
-from typing import Dict, List, Optional, Sequence, Tuple, Type
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Type
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from featscope.arrays.traces import Trace, contracted, trace_of_images, windowed
@@ -29,7 +30,7 @@ def _is_composite(func: torch._ops.OpOverload) -> bool:
     return torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
 
 
-class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Follower(TorchFunctionMode):
     """Knows the traces of the tensors that a block computes.
 
     >>> follower = Follower()
@@ -39,12 +40,16 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ...     tokens = torch.nn.functional.conv2d(image, torch.zeros(5, 3, 2, 2), stride=2).flatten(2).transpose(1, 2)
     >>> follower.trace(tokens).spots[0].planes["column"].ravel()[:5].tolist()
     [1.0, 3.0, 5.0, 7.0, 1.0]
+
+    Operators are seen inside of PyTorch's own functions only: a kernel of somebody else's, as MMCV's suppression of
+    boxes, may call a million of them, and none of these makes a map.
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.resting = False
         self._traces = _Kept()
+        self._operators = _Operators(self._traces)
 
     def begin_at(
         self, images: torch.Tensor, rows: int, columns: int, sample: Optional[int] = 0, time: Optional[int] = None
@@ -60,6 +65,27 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Say what a tensor is that an operator made which no rule can see."""
         self._traces.put(tensor, trace)
 
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: Tuple[object, ...] = (),
+        kwargs: Optional[Dict[str, object]] = None,
+    ) -> object:
+        """Run a function of PyTorch, and follow the operators that it is made of."""
+        if self.resting or recomputing():
+            return func(*args, **(kwargs or {}))
+        with self._operators:
+            return func(*args, **(kwargs or {}))
+
+
+class _Operators(TorchDispatchMode):
+    """Sees every operator."""
+
+    def __init__(self, traces: _Kept) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._traces = traces
+
     def __torch_dispatch__(
         self,
         func: torch._ops.OpOverload,
@@ -69,8 +95,6 @@ class Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> object:
         """Run an operator, and follow it."""
         kwargs = kwargs or {}
-        if self.resting or recomputing():
-            return func(*args, **kwargs)
         rule = rule_of(func)
         if rule is None and _is_composite(func):
             with self:  # under inference_mode what is made of other operators comes whole

@@ -116,7 +116,15 @@ class Ledger:
             return [self._identified(sample, self._seen) for sample in samples]
         known = entry.samples
         return [
-            replace(sample, id=one.id, image=one.image, view=one.view, path=sample.path or one.path)
+            replace(
+                sample,
+                id=one.id,
+                image=one.image,
+                view=one.view,
+                path=sample.path or one.path,
+                # The way of reading is one of a file: it goes with the file alone.
+                reading=sample.reading or (one.reading if sample.path in ("", one.path) else ""),
+            )
             for sample, one in zip(samples, known)
         ]
 

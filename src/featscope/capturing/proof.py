@@ -12,7 +12,7 @@ from collections import defaultdict
 from typing import DefaultDict, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
-from torch.utils import _python_dispatch
+from torch.overrides import _get_current_function_mode
 
 from featscope.capturing.calls import recomputing, unwatch, watch
 from featscope.capturing.following import Follower, HiddenKernels
@@ -62,8 +62,8 @@ class Forward:
         unwatch(self._kernels)
         self.follower.resting = True
         # Where somebody put another mode on top, ours stays below it and does nothing.
-        if _python_dispatch._get_current_dispatch_mode() is self.follower:
-            self.follower.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        if _get_current_function_mode() is self.follower:  # type: ignore[no-untyped-call]
+            self.follower.__exit__(None, None, None)
 
 
 class Proof:
@@ -96,7 +96,7 @@ class Proof:
         form = (tuple(images.batch.shape), images.axes)
         known = self._known.get(form)
         follower = None
-        free = nested or _python_dispatch._get_current_dispatch_mode() is None
+        free = nested or _get_current_function_mode() is None  # type: ignore[no-untyped-call]
         if known is None and free and not recomputing():
             follower = Follower()
             follower.begin_at(images.batch, *images.axes)

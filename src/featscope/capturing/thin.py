@@ -40,7 +40,8 @@ def _std(x: torch.Tensor) -> torch.Tensor:
 
 
 def _select_max(x: torch.Tensor) -> torch.Tensor:
-    return _take_channels(x, x.sum((2, 3)).argmax(1, keepdim=True))
+    # Of each slice of its own where there are five axes, as when it is reduced afterwards.
+    return _take_channels(x, x.sum((-2, -1), keepdim=True).argmax(1, keepdim=True))
 
 
 _REDUCTIONS: Dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -51,7 +52,7 @@ _REDUCTIONS: Dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "std": _std,
     "select_max": _select_max,
 }
-# (N, C, H, W) -> (N, 1, H, W), by the names of `featscope.capturing.policy`.
+# (N, C, H, W) -> (N, 1, H, W), and (N, C, T, H, W) -> (N, 1, T, H, W), by the names of `featscope.capturing.policy`.
 
 
 class Thinned(NamedTuple):
@@ -102,7 +103,7 @@ def thin(
     torch.Size([1, 1, 2, 2])
 
     rows: places of the kept samples in the batch, None for all. layer: for the error. channels: the second axis of
-    four is that of the channels; tensors of other forms keep theirs.
+    four, and of the five of a film or a volume, is that of the channels; tensors of other forms keep theirs.
     """
     original = tensor = tensor.detach()
     if tensor.layout is not torch.strided:
@@ -117,7 +118,7 @@ def thin(
         tensor = tensor[list(rows)]
     chosen = scales = None
     reduced = ""
-    if channels and tensor.dim() == 4 and not tensor.is_complex():
+    if channels and tensor.dim() in (4, 5) and not tensor.is_complex():
         if policy.channels:
             tensor, chosen = _choose_channels(tensor, policy.channels, layer)
         if policy.reduce:
@@ -138,7 +139,7 @@ def thin(
 def _choose_channels(tensor: torch.Tensor, choice: str, layer: str) -> Tuple[torch.Tensor, torch.Tensor]:
     kind, numbers = parse_channels(choice)
     if kind == "top":
-        strength = tensor.float().abs().mean((2, 3)).nan_to_num(nan=-1.0, posinf=float("inf"))
+        strength = tensor.float().abs().flatten(2).mean(2).nan_to_num(nan=-1.0, posinf=float("inf"))
         order = strength.argsort(stable=True, dim=1, descending=True)
         channels = order[:, : numbers[0]]
     else:
@@ -149,12 +150,12 @@ def _choose_channels(tensor: torch.Tensor, choice: str, layer: str) -> Tuple[tor
                 "choose others, or leave the layer out: '!" + layer + "'"
             )
         channels = torch.tensor(there, device=tensor.device).expand(len(tensor), -1)
-    return _take_channels(tensor, channels), channels
+    return _take_channels(tensor, channels.reshape(*channels.shape, *(1 for _ in tensor.shape[2:]))), channels
 
 
 def _take_channels(tensor: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-    index = channels[:, :, None, None].expand(-1, -1, *tensor.shape[2:])
-    return tensor.gather(1, index)
+    """The channels at (N, K, 1 or T, 1, 1), as many axes as the tensor has."""
+    return tensor.gather(1, channels.expand(-1, -1, *tensor.shape[2:]))
 
 
 def _encode(tensor: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:

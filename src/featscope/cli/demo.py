@@ -54,7 +54,7 @@ def _draw(output: Path, images: List[Path]) -> None:
     from PIL import Image
 
     from featscope.cli.console import finish, progress
-    from featscope.demo.capture import DEMO_SEEDS, capture_demo
+    from featscope.demo.capture import DEMO_SEEDS, READING, capture_demo
     from featscope.demo.page import write_page
     from featscope.demo.scenes import draw_scene
     from featscope.render.boxes import draw_boxes
@@ -71,7 +71,7 @@ def _draw(output: Path, images: List[Path]) -> None:
         raise BadOptionError(f"{runs} exists already; type -o with another folder, or remove it: rm -r {output}")
     inputs = []
     for path in images:
-        read_image(path)
+        read_image(path, READING)
         inputs.append((path.stem, path, None))
     if not images:
         make_folder(output / "scenes")
@@ -95,7 +95,7 @@ def _draw(output: Path, images: List[Path]) -> None:
     make_folder(output / "detections")
     drawn = []
     for sample in run_opened.samples.values():
-        picture = Image.fromarray(read_image(Path(sample.path)))
+        picture = Image.fromarray(read_image(Path(sample.path), sample.reading))
         if sample.predictions is not None and run_opened.info is not None:
             draw_boxes(picture, sample.predictions, run_opened.info.classes)
         drawn.append(output / "detections" / f"{sample.id}.png")

@@ -173,6 +173,7 @@ class _Explaining:
         from featscope.explain.faithfulness import measure
         from featscope.explain.gradients import explain_by_gradient
         from featscope.explain.masking import explain_by_masking
+        from featscope.render.images import original_image
 
         item = self.detector.prepare(path, name)
         by_gradient = [method for method in self.methods if method in METHODS]
@@ -195,8 +196,10 @@ class _Explaining:
                     on_error=self.errors.append,
                 )
         found = [self._placed(explanation) for explanation in found]
-        for explanation in found:
-            draw_explanation(explanation, path, self.output, self.detector.info.classes)
+        if found:  # all of one image
+            image = original_image(found[0].sample, lambda: item.picture, self.errors, self.remarks)
+            for explanation in found:
+                draw_explanation(explanation, image, self.output, self.detector.info.classes)
         if any(explanation.target.number < 0 for explanation in found):
             score = found[0].target.score
             self.remarks.append(f"{name} has no such detection: its best raw score, {score:.3g}, was explained")

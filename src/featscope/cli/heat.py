@@ -42,6 +42,9 @@ def run(
         help="Where cells lie: as measured (featscope place RUN) where that is known, else by the operators; "
         "operators; or assumed: the map is stretched over the image, as by the styles jet and mmengine_*.",
     ),
+    reading: str = typer.Option(
+        "", help="How --image is read, where the run does not say it: cv2+exif, cv2, pillow, pillow+exif, ..."
+    ),
     sample: Optional[str] = typer.Option(
         None, "--sample", metavar="ID", help="Draw only this sample's maps; or a glob."
     ),
@@ -60,19 +63,24 @@ def run(
       featscope heat runs/s2anet --range layer --colorbar --colormap viridis
       featscope heat runs/s2anet --sample P0706 --place assumed
       featscope heat runs/large --executor dask://10.0.0.5:8786
+      featscope heat runs/s2anet --sample P0706 --image elsewhere/P0706.png
       featscope heat folder_of_npy -o pictures --image photo.jpg --style jet
     """
     from featscope.cli.console import finish, no_maps_remarks, pictures_line, progress
+    from featscope.errors import unknown_name
     from featscope.render.heat import style_named
     from featscope.render.jobs import choose_maps, output_folder, run_jobs
     from featscope.render.plans import HeatOptions, plan_heat
     from featscope.scale.executors import executor_named
+    from featscope.store.images import READINGS
     from featscope.store.reader import open_run
 
     chosen = style_named(
         style, reduce=reduce, range=value_range, colormap=colormap, alpha=alpha, smooth=smooth, colorbar=colorbar
     )
-    options = HeatOptions(chosen, overlay, alone, boxes, truth, min_score, image, place)
+    if reading and reading not in READINGS:
+        raise unknown_name("reading", reading, READINGS, "featscope heat --help")
+    options = HeatOptions(chosen, overlay, alone, boxes, truth, min_score, image, place, reading)
     run_on = executor_named(executor)
     if executor.startswith("dask"):  # its workers run in other folders
         folder, output = folder.absolute(), output and output.absolute()

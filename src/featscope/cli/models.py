@@ -23,7 +23,7 @@ preprocess = typer.Option(
     "--preprocess",
     metavar="KEY=VALUE,...",
     help="How images are fed to .onnx, timm and module.path:factory: fit=stretch|letterbox|corner, pad=114, "
-    "colour=rgb|bgr|grey, range=1|255, mean=a/b/c, std=a/b/c, layout=nchw|nhwc. A module.path:factory whose model takes "
+    "colour=rgb|bgr|grey, range=1|255, mean=a/b/c, std=a/b/c, layout=nchw|nhwc, reading=pillow|pillow+exif|cv2+exif. A module.path:factory whose model takes "
     "no plain batch: input=KEY feeds {KEY: batch}, input=list a list of images, input=list:KEY a list of {KEY: image}.",
 )
 inputs = typer.Option(

@@ -8,13 +8,15 @@ from typing import Callable, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from featscope.capturing.start import capture
 from featscope.demo.detector import Detections, S2ANetMini, prepare
 from featscope.demo.metrics import average_precision
 from featscope.demo.scenes import CLASSES, Scene, draw_scene
 from featscope.records import Boxes, Geometry, RunInfo, Sample
+from featscope.store.images import read_image
+
+READING = "pillow+exif"  # a photo is upright, as its owner sees it
 
 DEMO_SEEDS = (3, 15, 22)
 """Scenes of the demo: a harbour, an airport and a car park."""
@@ -31,13 +33,14 @@ def capture_demo(output: Path, images: Sequence[Tuple[str, Path, Optional[Scene]
     info = RunInfo(model="S2ANetMini", checkpoint="built-in", classes=list(CLASSES))
     with capture(model, to=output, info=info) as session:
         for number, (name, path, scene) in enumerate(images):
-            image = np.asarray(Image.open(path).convert("RGB"))
+            image = read_image(path, READING)
             padded, resized = prepare(image)
             session.start_batch(number, [name])
             found = model.predict(_as_batch(padded))[0]
             sample = Sample(
                 id=name,
                 path=str(path.absolute()),
+                reading=READING,
                 geometry=Geometry(image.shape[:2], resized, padded.shape[:2]),
                 predictions=_rotated(_on_image(found, image, resized)),
                 truth=None if scene is None else Boxes("cxcywha", scene.boxes.tolist(), scene.labels.tolist()),

@@ -5,25 +5,25 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from featscope.explain.explanation import Explanation
 from featscope.explain.faithfulness import SHARES, Faithfulness
-from featscope.records import Boxes
+from featscope.records import Boxes, Picture
 from featscope.render.curves import Panel, draw_curves
 from featscope.render.heat import HeatStyle, draw_heat
 from featscope.store.files import make_folder, npy_header, safe_name, write_atomic
-from featscope.store.images import read_image
 
 STYLE = HeatStyle(reduce="channel:0", alpha=0.65, fade=True)
 
 
-def draw_explanation(explanation: Explanation, image: Path, folder: Path, classes: Sequence[str]) -> Path:
+def draw_explanation(explanation: Explanation, image: Optional[Picture], folder: Path, classes: Sequence[str]) -> Path:
     """Draw a map over its image with its box, and keep its values beside it; returns the picture's file.
 
-    The files are FOLDER/<sample>/<box>_<class>_<method>_<layer>.png and .npy, (h, w) float32.
+    image: the original, as the detector read it (`featscope.render.images.original_image`); without it the map is
+    drawn alone. The files are FOLDER/<sample>/<box>_<class>_<method>_<layer>.png and .npy, (h, w) float32.
     """
     target, sample = explanation.target, explanation.sample
     name = classes[target.label] if target.label < len(classes) else str(target.label)
@@ -46,12 +46,13 @@ def draw_explanation(explanation: Explanation, image: Path, folder: Path, classe
     picture = draw_heat(
         explanation.heat[None],
         STYLE,
-        image=read_image(image),
+        image=image,
         geometry=explanation.geometry,
         stride=explanation.stride,
         first=explanation.first,
         value_range=(0.0, float(explanation.heat.max())),
-        boxes=[(Boxes(target.form, [target.box], [target.label], [target.score]), None)],
+        # Where the image lies in the input is not known for every detector; then the map has no place for boxes.
+        boxes=[(Boxes(target.form, [target.box], [target.label], [target.score]), None)] if sample.geometry else [],
         classes=classes,
         min_score=0.0,
         text={key: value for key, value in text.items() if value},

@@ -85,11 +85,12 @@ def draw_heat(
 
     feature_map: (C, H, W). size: (height, width) of the picture; by default the image's, else the
     original's of the geometry, else the map's own. image: (H, W, 3) uint8 RGB to lie under the map.
-    geometry, stride, first: where the map's cells lie on the image (`featscope.records.Place`).
-    value_range: overrides the style's.
+    geometry, stride, first: where the map's cells lie on the image (`featscope.records.Place`); without a geometry
+    the map is stretched over the whole of it, so it must be what the network saw. value_range: overrides the style's.
     boxes: each with a colour, or None for one by class; in pixels of the picture.
 
-    Raises `BadImageError` where image and geometry are of different sizes.
+    Raises `BadImageError` where image and geometry are of different sizes, or where there is no geometry and the
+    map cannot be one of the whole image.
     """
     if image is not None and geometry is not None and image.shape[:2] != tuple(geometry.original):
         raise BadImageError(
@@ -97,6 +98,8 @@ def draw_heat(
             f"{geometry.original[0]} x {geometry.original[1]} (height x width); give the image that was captured"
         )
     heat = reduce(feature_map, style.reduce)
+    if image is not None and geometry is None:
+        _refuse_other_shape((heat.shape[0], heat.shape[1]), (image.shape[0], image.shape[1]))
     if size is None:
         size = _default_size(heat, image, geometry)
     refuse_huge(size)
@@ -131,6 +134,22 @@ def draw_heat(
     if style.colorbar:
         picture = _with_colorbar(picture, style, values)
     return HeatPicture(encode_rgb(np.asarray(picture), note), values)
+
+
+def _refuse_other_shape(cells: Size, image: Size) -> None:
+    """Raise `BadImageError` where square cells cannot cover an image: some would be drawn half a cell away or more.
+
+    The network saw another picture then: padded, as in a letterbox, or cut.
+    """
+    (rows, columns), (height, width) = cells, image
+    off = min(abs(rows - columns * height / width), abs(columns - rows * width / height))
+    if off > 0.5 and cells != (1, 1):
+        raise BadImageError(
+            f"a map of {rows} x {columns} cells cannot be of the whole of an image of {height} x {width} "
+            "(height x width): the network saw it padded, cut or stretched; say how, "
+            f"geometry=Geometry(original=({height}, {width}), resized=..., padded=...), "
+            "or give the picture that the network saw: image=..."
+        )
 
 
 def _default_size(heat: NDArray[np.floating], image: Optional[NDArray[np.uint8]], geometry: Optional[Geometry]) -> Size:

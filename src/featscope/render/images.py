@@ -1,53 +1,73 @@
-"""Images to lie under heat maps: the files themselves, or the inputs that a run keeps."""
+"""Images to lie under heat maps: the files themselves, read as the framework read them, or the inputs of a run."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, Optional
+from typing import Callable, List, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featscope.errors import BadImageError, FeatscopeError
-from featscope.records import Geometry, Sample
+from featscope.errors import BadImageError, FeatscopeError, UnknownReadingError
+from featscope.records import Geometry, Picture, Sample
 from featscope.render.geometry import refuse_huge
 from featscope.store.files import inside
 from featscope.store.images import read_image
 
+_INSTEAD = "; the input as the network saw it was drawn in its place"
+
 
 def sample_image(run: Path, sample: Sample, errors: List[str], remarks: List[str]) -> Optional[NDArray[np.uint8]]:
-    """The sample's image: the file it was read from, or else the input stored in the run.
+    """The image of a run's sample: `original_image`, with the input that the run keeps."""
 
-    What is wrong with either goes to `errors`, that the file is gone to `remarks`.
+    def stored() -> Optional[Picture]:
+        return read_image(inside(run, sample.input)) if sample.input else None
+
+    return original_image(sample, stored, errors, remarks)
+
+
+def original_image(
+    sample: Sample, seen: Callable[[], Optional[Picture]], errors: List[str], remarks: List[str]
+) -> Optional[NDArray[np.uint8]]:
+    """A sample's image in its original size: the file it was read from, or else what the network saw of it.
+
+    seen: the input without its padding, where it is at hand. What is wrong with either goes to `errors`; that the
+    file is gone, or that it is not known how it was read, to `remarks`.
     """
     geometry = sample.geometry
     if geometry is None:
         return None
-    if sample.frame is not None or not sample.path:  # a film's frame, an array: the run keeps the picture
-        return _stored_input(run, sample, geometry, errors)
-    try:
-        image = read_image(Path(sample.path))
-        if image.shape[:2] == tuple(geometry.original):
-            return image
-        errors.append(
-            f"{sample.path} is {image.shape[0]} x {image.shape[1]}, its record says {geometry.original[0]} x "
-            f"{geometry.original[1]} (height x width); the input stored in the run was drawn in its place"
-        )
-    except BadImageError as error:
-        if sample.path and os.path.exists(sample.path):  # unlike Path's, false for a name that no file can have
-            errors.append(f"{error}; the input stored in the run was drawn in its place")
-        else:
-            remarks.append(f"{sample.path} is gone: the input stored in the run was drawn")
-    return _stored_input(run, sample, geometry, errors)
+    problem, to = "", errors
+    if sample.path and sample.frame is None:  # a film's frame and an array have their picture in the run alone
+        try:
+            image = read_image(Path(sample.path), sample.reading)
+            if image.shape[:2] == tuple(geometry.original):
+                return image
+            problem = (
+                f"{sample.path} is {image.shape[0]} x {image.shape[1]}, its record says {geometry.original[0]} x "
+                f"{geometry.original[1]} (height x width)"
+            )
+        except UnknownReadingError as error:
+            problem, to = str(error), remarks
+        except BadImageError as error:
+            if os.path.exists(sample.path):  # unlike Path's, false for a name that no file can have
+                problem = str(error)
+            else:
+                problem, to = f"{sample.path} is gone", remarks
+    picture = _in_its_place(seen, geometry, errors)
+    if problem:
+        to.append(problem + (_INSTEAD if picture is not None else "; there is no image to draw over"))
+    return picture
 
 
-def _stored_input(run: Path, sample: Sample, geometry: Geometry, errors: List[str]) -> Optional[NDArray[np.uint8]]:
-    if not sample.input:
-        return None
+def _in_its_place(
+    seen: Callable[[], Optional[Picture]], geometry: Geometry, errors: List[str]
+) -> Optional[NDArray[np.uint8]]:
     try:
-        return unfed(read_image(inside(run, sample.input)), geometry)
+        picture = seen()
+        return unfed(picture, geometry) if picture is not None else None
     except FeatscopeError as error:
         errors.append(str(error))
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import (
@@ -115,10 +115,13 @@ class Plan(Protocol):
 
 
 class FeatureMap:
-    """One image's map, and the sample it belongs to; the array is read when it is first used."""
+    """One image's map, and the sample it belongs to; the array is read when it is first used.
 
-    def __init__(self, batch: _Batch, index: int) -> None:
-        self._batch, self._index = batch, index
+    plane: which step of a film, or which depth of a volume; None where there is only one.
+    """
+
+    def __init__(self, batch: _Batch, index: int, plane: Optional[int] = None) -> None:
+        self._batch, self._index, self.plane = batch, index, plane
         self.file = batch.file
         # Regions of interest come by the hundred for one image: they are no maps of the whole of it.
         samples = self.file.samples if len(self.file.samples) == batch.count else ()
@@ -126,11 +129,14 @@ class FeatureMap:
         self.stem = self.file.path.stem
         if batch.count > 1:
             self.stem += "_" + safe_name(self.sample.id if self.sample else str(index))
+        if plane is not None:
+            self.stem += f"_t{plane:03d}"
 
     @property
     def array(self) -> NDArray[np.generic]:
         """(C, H, W)."""
-        return self._batch.load()[self._index]
+        of_image = self._batch.load()[self._index]
+        return of_image if self.plane is None else np.ascontiguousarray(of_image[:, self.plane])
 
     def fingerprint(self, *what: object) -> str:
         """A text that changes when the map, its sample, or `what` is drawn changes."""
@@ -150,6 +156,8 @@ class FeatureMap:
             text.update(layer=record.layer, field=record.field, level=str(record.level), reduced=record.reduced)
         if self.sample is not None:
             text["sample"] = self.sample.id
+        if self.plane is not None:
+            text["slice"] = str(self.plane)
         text[FINGERPRINT] = fingerprint
         return {key: value for key, value in text.items() if value}
 
@@ -163,7 +171,7 @@ class _Batch:
 
     def __init__(self, file: MapFile) -> None:
         self.file = file
-        self.count = file.images()
+        self.count, self.planes = file.counts()
         self._array: Optional[NDArray[np.generic]] = None
 
     def load(self) -> NDArray[np.generic]:
@@ -180,8 +188,8 @@ def choose_maps(run: Run, only: Sequence[str] = (), sample: Optional[str] = None
     if not only and sample is None:
         return run.maps
     chosen = run.select(only, sample=sample)
-    if chosen:
-        return chosen
+    if chosen:  # a file may hold others of the batch too
+        return [replace(map_file, wanted=sample) for map_file in chosen]
     if sample is not None and run.index is not None and not run.select(sample=sample):
         raise unknown_name("sample", sample, run.samples, f"featscope list {run.folder}")
     raise unknown_name("map", " ".join(only) or str(sample), run.folders(), f"featscope list {run.folder}")
@@ -195,10 +203,14 @@ def output_folder(run: Run, kind: str, given: Optional[Path]) -> Path:
 
 
 def feature_maps(map_file: MapFile) -> Iterator[FeatureMap]:
-    """The maps of one file, image by image."""
+    """The maps of one file, image by image; of a film or a volume, slice by slice."""
     batch = _Batch(map_file)
     for index in range(batch.count):
-        yield FeatureMap(batch, index)
+        sample = FeatureMap(batch, index).sample
+        if sample is not None and not map_file.wants(sample):
+            continue
+        for plane in [None] if batch.planes is None else range(batch.planes):
+            yield FeatureMap(batch, index, plane)
 
 
 def run_jobs(

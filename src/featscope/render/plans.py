@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from featscope.arrays.channels import choose_channels
 from featscope.arrays.normalise import bounds, parse_range
 from featscope.arrays.reduce import as_floats, reduce
-from featscope.errors import BadRunError, unknown_name
-from featscope.records import Boxes, Geometry
+from featscope.errors import BadOptionError, BadRunError, unknown_name
+from featscope.records import Boxes, Geometry, Sample
 from featscope.render.colour import palette
 from featscope.render.heat import STYLES, HeatStyle, draw_heat
 from featscope.render.images import sample_image
@@ -36,6 +36,8 @@ from featscope.store.maps import MapFile
 from featscope.store.places import PLACES_KNOWN
 from featscope.store.reader import Run
 
+_NAMED = 5  # samples, in an error
+
 
 @dataclass(frozen=True)
 class HeatOptions:
@@ -49,6 +51,7 @@ class HeatOptions:
     min_score: float = 0.3
     image: Optional[Path] = None
     place: str = "measured"
+    reading: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,7 @@ class HeatPlan:
         options, sample = self.options, feature_map.sample
         geometry = sample.geometry if sample else None
         if options.image is not None:
-            image = read_image(options.image)
+            image = read_image(options.image, options.reading or (sample.reading if sample is not None else ""))
             # Another image than was captured: the map is stretched over it.
             fits = geometry is not None and image.shape[:2] == tuple(geometry.original)
             return image, geometry if fits else None
@@ -224,13 +227,33 @@ def plan_heat(run: Run, maps: Sequence[MapFile], options: HeatOptions, executor:
         raise unknown_name("place", options.place, PLACES_KNOWN, "featscope heat --help")
     reduce(np.zeros((3, 1, 1), np.float32), "mean" if style.reduce.startswith("channel:") else style.reduce)
     if options.image is not None:
-        read_image(options.image)
+        sample = _only_sample(run, maps, options.image)
+        read_image(options.image, options.reading or (sample.reading if sample is not None else ""))
     if (options.predictions or options.truth) and not run.samples:
         raise BadRunError(
             f"{run.folder} has no record of boxes: it is a folder of arrays only; leave out --boxes and --truth"
         )
     values = partial(_reduced_values, style=style)
     return HeatPlan(Origin.of(run), options, shared_bounds(maps, style.range, values, executor))
+
+
+def _only_sample(run: Run, maps: Sequence[MapFile], image: Path) -> Optional[Sample]:
+    """The sample of all these maps, None where they are of none.
+
+    Raises `BadOptionError` where they are of several, as one image cannot be that of all.
+    """
+    found: Dict[str, Sample] = {}
+    for map_file in maps:
+        found.update((sample.id, sample) for sample in map_file.samples if map_file.wants(sample))
+        if len(found) > _NAMED:
+            break
+    if len(found) > 1:
+        names, more = list(found)[:_NAMED], ", ..." if len(found) > _NAMED else ""
+        raise BadOptionError(
+            f"{image} is one image, and these maps are of several: {', '.join(names)}{more}; name the one that it is, "
+            f"--sample {names[0]}, or leave --image out; all of them: featscope list {run.folder}"
+        )
+    return next(iter(found.values()), None)
 
 
 def _fitting(style: HeatStyle, feature_map: FeatureMap) -> HeatStyle:

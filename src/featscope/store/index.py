@@ -133,7 +133,7 @@ class RunIndex:
             samples = tuple(here.get(name) or self.sample(name) or Sample(name) for name in record.samples)
         folder = record.path.rpartition("/")[0]
         measured = self._places.get((record.layer, record.field, record.level))
-        return MapFile(self.folder / record.path, folder, record, samples, self.folder, measured)
+        return MapFile(self.folder / record.path, folder, record, samples, self.folder, measured=measured)
 
     # Samples
 

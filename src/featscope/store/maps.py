@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -21,6 +22,7 @@ class MapFile:
     """One array on disk. `record` is None for a file that was made by hand, `root` is its run.
 
     measured: where `featscope place` found that its cells look.
+    wanted: the id or glob of the samples whose maps are asked for, where it is not all in the file.
     """
 
     path: Path
@@ -29,6 +31,7 @@ class MapFile:
     samples: Tuple[Sample, ...] = ()
     root: Optional[Path] = None
     measured: Optional[MeasuredPlace] = None
+    wanted: Optional[str] = None
 
     def place(self, best: str = "measured") -> Optional[Place]:
         """Where its cells lie, by the best that is known: measured, then followed or given, then assumed.
@@ -45,13 +48,17 @@ class MapFile:
         first = record.first or (record.stride[0] / 2, record.stride[1] / 2)
         return Place(record.stride, first, record.place or "assumed")
 
+    def wants(self, sample: Sample) -> bool:
+        """Whether the maps of a sample are asked for."""
+        return self.wanted is None or sample.id == self.wanted or fnmatchcase(sample.id, self.wanted)
+
     @property
     def is_map(self) -> bool:
         """Whether it has rows and columns of the image; of a file that was made by hand this is taken for granted."""
         return self.record is None or not self.record.axes or "row" in self.record.axes
 
     def load(self) -> NDArray[np.generic]:
-        """The array as a batch of feature maps (N, C, H, W).
+        """The array as a batch of feature maps (N, C, H, W), or of films and volumes (N, C, T, H, W).
 
         (C, H, W) and (H, W) become a batch of one; bfloat16 and 8-bit codes become float32. Raises
         `BadArrayError` for what is no feature map.
@@ -60,11 +67,14 @@ class MapFile:
         array = read_npy(self.path)
         return as_batch(unpack(array, self._scales(array)), str(self.path))
 
-    def images(self) -> int:
-        """How many feature maps `load` will give, by the file's header."""
+    def counts(self) -> Tuple[int, Optional[int]]:
+        """How many images `load` will give, and how many steps of time or depth of each; by the file's header.
+
+        The second is None for maps of one plane.
+        """
         self.stay_inside()
         shape = read_npy_shape(self.path)
-        return shape[0] if len(shape) == 4 else 1
+        return (shape[0] if len(shape) in (4, 5) else 1), (shape[2] if len(shape) == 5 else None)
 
     def stay_inside(self) -> None:
         """Raise `BadArrayError` if the record's path leads out of the run, also through a link."""
@@ -87,17 +97,18 @@ class MapFile:
 
 
 def as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.generic]:
-    """View an array of 2, 3 or 4 dimensions as (N, C, H, W); `name` is for the error.
+    """View an array of 2, 3 or 4 dimensions as (N, C, H, W), one of 5 as it is; `name` is for the error.
 
     >>> as_batch(np.zeros((3, 4)), "x").shape
     (1, 1, 3, 4)
     """
     if array.dtype.kind not in "fiub":
         raise BadArrayError(f"{name} holds {array.dtype}, which cannot be drawn; save real numbers")
-    if array.ndim not in (2, 3, 4):
+    if array.ndim not in (2, 3, 4, 5):
         raise BadArrayError(
-            f"{name} has {array.ndim} dimensions, {array.shape}; a feature map has (N, C, H, W), (C, H, W) or (H, W)"
+            f"{name} has {array.ndim} dimensions, {array.shape}; a feature map has (N, C, H, W), (C, H, W) or (H, W), "
+            "one of a film or a volume (N, C, T, H, W)"
         )
     if 0 in array.shape:
         raise BadArrayError(f"{name} is empty: its shape is {array.shape}")
-    return array.reshape((1,) * (4 - array.ndim) + array.shape)
+    return array.reshape((1,) * max(0, 4 - array.ndim) + array.shape)
