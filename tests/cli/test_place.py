@@ -11,6 +11,7 @@ from PIL import Image
 from featscope.cli import main
 from featscope.demo.scenes import draw_scene
 from featscope.records import MeasuredPlace
+from featscope.render.png import read_text
 from featscope.store.places import PLACES, write_places
 from featscope.store.reader import open_run
 
@@ -85,14 +86,15 @@ def test_an_explanation_lies_where_its_layer_looks(taken, featscope, tmp_path):
         (picture,) = (tmp_path / name).rglob("*.png")
         drawn = np.asarray(Image.open(picture).convert("RGB")).astype(float)
         changed = np.abs(drawn - draw_scene(3).image).sum(2)
-        rows, columns = np.indices(changed.shape)
-        return (rows * changed).sum() / changed.sum(), (columns * changed).sum() / changed.sum(), int(picture.name[-5])
+        rows = np.indices(changed.shape)[0]
+        assert read_text(picture)["place"] == name
+        return (rows * changed).sum() / changed.sum(), int(picture.name[-5])
 
-    before = peak("before")
-    stride = 8.0 * 2 ** before[2]
-    far = MeasuredPlace("neck", "", before[2], (stride, stride), (3.0, 0.0), (0.1, 0.1), 9, "gradient")
+    before = peak("operators")
+    stride = 8.0 * 2 ** before[1]
+    far = MeasuredPlace("neck", "", before[1], (stride, stride), (3.0, 0.0), (0.1, 0.1), 9, "gradient")
     write_places(taken, open_run(taken).info.started, [far])
-    after = peak("after")
+    after = peak("measured")
     (taken / PLACES).unlink()
     assert after[0] - before[0] > 0.5 * stride
 
