@@ -17,6 +17,7 @@ LAYERS = [
     {"store"},
     {"render", "capturing"},
     {"explain"},
+    {"measuring"},
     {"demo", "scale"},
     {"adapters"},
     {"cli"},

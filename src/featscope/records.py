@@ -218,6 +218,43 @@ def is_map(axes: Sequence[str]) -> bool:
     return tuple(axes[:2]) == ("sample", "channel") and tuple(axes[-2:]) == ("row", "column")
 
 
+class MeasuredPlace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the cells of a layer's maps look, measured on the weights at hand.
+
+    >>> MeasuredPlace("neck", "", 1, (16.0, 16.0), (0.1, -0.1), (0.02, 0.03), 24, "gradient").at((16.0, 16.0))
+    Place(stride=(16.0, 16.0), first=(1.6, -1.6), known='measured')
+
+    layer, field, level: of the maps, as in `MapRecord`. stride: pixels of the input from cell to cell, (y, x).
+    offset: what cell 0 looks at, (y, x) in cells from the input's corner: maps that share the input's pixels have 0.5.
+    interval: half of the 95 % interval of it. count: cells, or detections, that were seen. by: 'gradient' of
+    cells, or 'detections' against their source cells. refused: why it is not to be used; '' where it is.
+    """
+
+    layer: str
+    field: str
+    level: int
+    stride: Tuple[float, float]
+    offset: Tuple[float, float]
+    interval: Tuple[float, float]
+    count: int
+    by: str
+    refused: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError`, which a decoder reports as its own, for what no map has."""
+        _check_counts(self.level, self.count)
+        if not all(0 < step < _LONGEST_SIDE for step in self.stride):
+            raise ValueError(f"no cells lie {self.stride} pixels apart")
+        if not all(abs(cells) < _LONGEST_SIDE for cells in (*self.offset, *self.interval)):
+            raise ValueError(f"no cell looks {self.offset} cells from its place")
+
+    def at(self, stride: Optional[Tuple[float, float]]) -> Optional[Place]:
+        """The place of a map of this layer with such a stride; None where it is refused, or of another stride."""
+        if self.refused or stride is None or any(abs(a - b) > 0.01 * b for a, b in zip(stride, self.stride)):
+            return None
+        return Place(stride, (self.offset[0] * stride[0], self.offset[1] * stride[1]), "measured")
+
+
 class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stored array: where it came from, and what proves that it is whole.
 

@@ -47,7 +47,7 @@ def _files(root):
     return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
 
 
-@pytest.mark.parametrize("verb", ["demo", "layers", "capture", "run", "render", "heat", "explain", "check"])
+@pytest.mark.parametrize("verb", ["demo", "layers", "capture", "run", "render", "heat", "explain", "place", "check"])
 def test_help_shows_examples(featscope, verb):
     code, out, _ = featscope(verb, "--help")
     assert code == 0

@@ -119,7 +119,9 @@ def test_provenance_is_in_the_file():
 
 
 def test_named_styles():
-    assert style_named("jet", alpha=0.3, reduce=None) == HeatStyle(colormap="jet", alpha=0.3, resize="values")
+    assert style_named("jet", alpha=0.3, reduce=None) == HeatStyle(
+        colormap="jet", alpha=0.3, resize="values", stretched=True
+    )
     with pytest.raises(UnknownNameError, match="mmengine_mean"):
         style_named("mmengine_men")
 

@@ -3,12 +3,14 @@ import pytest
 from conftest import pixels
 from PIL import Image
 
-from featscope.errors import BadOptionError, UnknownReadingError
-from featscope.records import Boxes, CapturedMap, Geometry, RunInfo, Sample
-from featscope.render.heat import HeatStyle, draw_heat
+from featscope.errors import BadOptionError, UnknownNameError, UnknownReadingError
+from featscope.records import Boxes, CapturedMap, Geometry, MeasuredPlace, RunInfo, Sample
+from featscope.render.heat import STYLES, HeatStyle, draw_heat
 from featscope.render.jobs import choose_maps, feature_maps, run_jobs
 from featscope.render.plans import HeatOptions, MosaicOptions, plan_heat, plan_mosaics
+from featscope.render.png import read_text
 from featscope.store.maps import MapFile
+from featscope.store.places import write_places
 from featscope.store.reader import open_run
 from featscope.store.writer import RunWriter
 
@@ -91,6 +93,31 @@ def test_a_map_that_was_reduced_on_capture_is_drawn_as_it_is(run):
     drawn = pixels(run / "heat" / "neck.fpn" / "batch_0_layer_0.png")
     assert drawn.min() == 0
     assert drawn.max() > 150, "the deviation of one channel would be flat"
+
+
+def test_maps_are_drawn_where_they_were_measured_to_look(run, tmp_path):
+    def drawn(name, **options):
+        style = options.pop("style", HeatStyle(colormap="gray", smooth=False))
+        opened = open_run(run)
+        plan = plan_heat(opened, opened.maps[:1], HeatOptions(style=style, overlay=False, **options))
+        assert run_jobs(opened.maps[:1], plan, tmp_path / name).pictures == 1
+        path = tmp_path / name / "neck.fpn" / "batch_0_layer_0.png"
+        return pixels(path), read_text(path)["place"]
+
+    before, known = drawn("before")
+    assert known == "assumed"
+    one = MeasuredPlace("neck", "", 0, (4.0, 4.0), (1.5, 0.5), (0.01, 0.01), 30, "detections")
+    write_places(run, open_run(run).info.started, [one])
+    after, known = drawn("after")
+    assert known == "measured"
+    assert (after[4:] == before[:-4]).all()  # a cell lower, at four pixels each
+    assert not (after == before).all()
+    stretched, known = drawn("stretched", place="assumed")
+    assert known == "assumed"
+    assert (stretched == before).all()
+    assert drawn("jet", style=STYLES["jet"])[1] == "assumed"
+    with pytest.raises(UnknownNameError, match="measured"):
+        drawn("wrong", place="mesured")
 
 
 class TestFilms:

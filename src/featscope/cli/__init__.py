@@ -9,7 +9,7 @@ from typing import List, Optional
 import typer
 
 from featscope import __version__
-from featscope.cli import capture, check, demo, explain, heat, layers, list, render, run
+from featscope.cli import capture, check, demo, explain, heat, layers, list, place, render, run
 from featscope.cli.console import complain
 from featscope.errors import FeatscopeError
 
@@ -37,7 +37,7 @@ def _options(
     pass
 
 
-for verb in (demo, layers, capture, run, list, render, heat, explain, check):
+for verb in (demo, layers, capture, run, list, render, heat, explain, place, check):
     app.command(verb.__name__.rpartition(".")[2])(verb.run)
 
 

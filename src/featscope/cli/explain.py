@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence
 
 import typer
 
 from featscope.cli import models
 from featscope.errors import BadOptionError, FeatscopeError, unknown_name
 from featscope.records import Picture
+
+if TYPE_CHECKING:
+    from featscope.explain.explanation import Explanation
+    from featscope.records import MeasuredPlace
+    from featscope.store.places import Key
 
 _EVERY = "all"
 
@@ -70,6 +76,7 @@ def run(
     from featscope.explain.cam import METHODS
     from featscope.explain.masking import MASKING
     from featscope.explain.targets import Choice
+    from featscope.store.places import levels_of
 
     methods = [m for name in method or ["layercam"] for m in (METHODS if name == _EVERY else [name])]
     for name in methods:
@@ -79,8 +86,15 @@ def run(
         raise BadOptionError(
             f"--side needs gradients of the box: leave out {', '.join(m for m in methods if m in MASKING)}"
         )
+    measured: Mapping[Key, MeasuredPlace] = {}
     if run_folder is not None:
-        source, checkpoint, named = _of_run(run_folder, checkpoint, sample)
+        from featscope.store.reader import open_run
+
+        opened = open_run(run_folder)
+        source, checkpoint, named = models.of_run(
+            opened, checkpoint, sample, "name the model: featscope explain MODEL -i photo.jpg"
+        )
+        measured = opened.places
         output = output or run_folder / "explain"
     else:
         from featscope.adapters.images import named_images
@@ -115,6 +129,7 @@ def run(
         batch_size,
         faithfulness,
         output,
+        levels_of(measured, layer),
     )
     with progress("images", len(named)) as done:
         for name, path in named:
@@ -126,25 +141,6 @@ def run(
     if faithfulness:
         work.tell_faithfulness()
     finish(f"{work.maps} maps of {work.boxes} boxes in {len(named)} images, in {output}", work.errors, work.remarks)
-
-
-def _of_run(folder: Path, checkpoint: str, glob: str) -> Any:
-    """The model, the weights and the images of a run."""
-    from fnmatch import fnmatchcase
-
-    from featscope.store.reader import open_run
-
-    opened = open_run(folder)
-    info = opened.info
-    if info is None or not info.config:
-        raise BadOptionError(
-            f"{folder} does not say which model it is of; name the model: featscope explain MODEL -i photo.jpg"
-        )
-    found = [(s.id, Path(s.path)) for s in opened.samples.values() if not glob or fnmatchcase(s.id, glob)]
-    if not found:
-        raise unknown_name("sample", glob, opened.samples, f"featscope list {folder}")
-    own = info.checkpoint in ("", "built-in")
-    return info.config, checkpoint or ("" if own else info.checkpoint), found
 
 
 class _Explaining:
@@ -161,9 +157,11 @@ class _Explaining:
         batch_size: int,
         faithfulness: bool,
         output: Path,
+        places: Mapping[int, MeasuredPlace],
     ) -> None:
         self.detector, self.layer, self.methods, self.choice, self.side = detector, layer, methods, choice, side
         self.masks, self.batch_size, self.faithfulness, self.output = masks, batch_size, faithfulness, output
+        self.places = places
         self.maps = self.boxes = 0
         self.errors: List[str] = []
         self.remarks: List[str] = []
@@ -208,7 +206,7 @@ class _Explaining:
         def seen() -> Optional[Picture]:
             return None if item.picture is None else inside(item.picture, placed[0][0].sample.geometry)
 
-        placed = [verified(explanation, item.picture, self._verifier) for explanation in found]
+        placed = [verified(self._placed(explanation), item.picture, self._verifier) for explanation in found]
         found = [explanation for explanation, _ in placed]
         for explanation, ground in placed:
             if ground is None:
@@ -221,6 +219,12 @@ class _Explaining:
         self.boxes += len({explanation.target.number for explanation in found})
         if self.faithfulness:
             self.results += measure(self.detector, item, found, self.batch_size)
+
+    def _placed(self, explanation: Explanation) -> Explanation:
+        """The explanation with the place that was measured of its layer, where one was."""
+        measured = self.places.get(explanation.level) if explanation.layer else None
+        place = measured.at(explanation.stride) if measured is not None else None
+        return explanation if place is None else replace(explanation, place=place)
 
     def tell_faithfulness(self) -> None:
         """Print the table; write it and its curves."""

@@ -36,6 +36,12 @@ def run(
     image: Optional[Path] = typer.Option(
         None, help="Lie all maps over this image; for maps without a record of theirs."
     ),
+    place: str = typer.Option(
+        "measured",
+        "--place",
+        help="Where cells lie: as measured (featscope place RUN) where that is known, else by the operators; "
+        "operators; or assumed: the map is stretched over the image, as by the styles jet and mmengine_*.",
+    ),
     reading: str = typer.Option(
         "", help="How --image is read, where the run does not say it: cv2+exif, cv2, pillow, pillow+exif, ..."
     ),
@@ -55,7 +61,7 @@ def run(
       featscope heat runs/s2anet --only 'bbox_head_refine*cls_scores' -r max --boxes --truth
       featscope heat runs/s2anet -r pca --no-alone
       featscope heat runs/s2anet --range layer --colorbar --colormap viridis
-      featscope heat runs/s2anet --sample P0706
+      featscope heat runs/s2anet --sample P0706 --place assumed
       featscope heat runs/large --executor dask://10.0.0.5:8786
       featscope heat runs/s2anet --sample P0706 --image elsewhere/P0706.png
       featscope heat folder_of_npy -o pictures --image photo.jpg --style jet
@@ -74,7 +80,7 @@ def run(
     )
     if reading and reading not in READINGS:
         raise unknown_name("reading", reading, READINGS, "featscope heat --help")
-    options = HeatOptions(chosen, overlay, alone, boxes, truth, min_score, image, reading)
+    options = HeatOptions(chosen, overlay, alone, boxes, truth, min_score, image, place, reading)
     run_on = executor_named(executor)
     if executor.startswith("dask"):  # its workers run in other folders
         folder, output = folder.absolute(), output and output.absolute()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import typer
 
 from featscope.errors import BadOptionError
+
+if TYPE_CHECKING:
+    from featscope.store.reader import Run
 
 MODEL = "A config (.py) of MMDetection or MMRotate, ADAPTER:NAME, module.path:factory, a .onnx file, or 'demo'."
 CHECKPOINT = "Its weights, or 'random'. Not needed where the model has its own."
@@ -76,6 +79,25 @@ def open_named(
         config_options=config_options(config or []),
         inputs=pairs(inputs or [], "--input"),
     )
+
+
+def of_run(run: Run, checkpoint: str, glob: str, instead: str) -> Tuple[str, str, List[Tuple[str, Path]]]:
+    """The model, the weights and the images of a run, by their ids.
+
+    glob: of ids; '' for all. instead: what to type where the run does not say which model it is of.
+    """
+    from fnmatch import fnmatchcase
+
+    from featscope.errors import unknown_name
+
+    info = run.info
+    if info is None or not info.config:
+        raise BadOptionError(f"{run.folder} does not say which model it is of; {instead}")
+    found = [(s.id, Path(s.path)) for s in run.samples.values() if not glob or fnmatchcase(s.id, glob)]
+    if not found:
+        raise unknown_name("sample", glob, run.samples, f"featscope list {run.folder}")
+    own = info.checkpoint in ("", "built-in")
+    return info.config, checkpoint or ("" if own else info.checkpoint), found
 
 
 def parse_size(text: str) -> Optional[Tuple[int, int]]:

@@ -39,6 +39,7 @@ def draw_explanation(explanation: Explanation, image: Optional[Picture], folder:
         "layer": explanation.layer,
         "level": str(explanation.level),
         "method": explanation.method,
+        "place": explanation.place.known if explanation.place is not None else "assumed",
         "explains": explanation.side or "score",
         "box": f"{number} {name} {target.score:.4f} " + " ".join(f"{value:.2f}" for value in target.box),
         "source": f"{source.kind} {source.index} of level {source.level}, row {source.row}, column {source.column}",

@@ -29,7 +29,7 @@ class HeatStyle:
     the colours over the image. smooth: blend between cells. resize: what is
     resized - the 8-bit `indices` (fastest), the `values` after their range is known, or the values
     `before_range`, as mmengine does, where peaks between cells lose height. fade: low values let the image
-    through, so that it is dimmed nowhere.
+    through, so that it is dimmed nowhere. stretched: the map fills the image, wherever its cells look.
     """
 
     reduce: str = "mean"
@@ -40,13 +40,14 @@ class HeatStyle:
     resize: str = "indices"
     colorbar: bool = False
     fade: bool = False
+    stretched: bool = False
 
 
 STYLES: Dict[str, HeatStyle] = {
     "featscope": HeatStyle(),
-    "jet": HeatStyle(colormap="jet", resize="values"),
-    "mmengine_mean": HeatStyle(colormap="jet", resize="before_range"),
-    "mmengine_max": HeatStyle(reduce="select_max", colormap="jet", resize="before_range"),
+    "jet": HeatStyle(colormap="jet", resize="values", stretched=True),
+    "mmengine_mean": HeatStyle(colormap="jet", resize="before_range", stretched=True),
+    "mmengine_max": HeatStyle(reduce="select_max", colormap="jet", resize="before_range", stretched=True),
 }
 """Named looks. `jet` is that of the script everybody copies (mean over channels, min-max, jet);
 `mmengine_*` are mmengine's `draw_featmap` with squeeze_mean and select_max."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from featscope.arrays.channels import choose_channels
 from featscope.arrays.normalise import bounds, parse_range
 from featscope.arrays.reduce import as_floats, reduce
-from featscope.errors import BadOptionError, BadRunError
+from featscope.errors import BadOptionError, BadRunError, unknown_name
 from featscope.records import Boxes, Geometry, Sample
 from featscope.render.colour import palette
 from featscope.render.heat import STYLES, HeatStyle, draw_heat
@@ -33,6 +33,7 @@ from featscope.render.jobs import (
 from featscope.render.mosaic import draw_channel, draw_mosaic
 from featscope.store.images import read_image
 from featscope.store.maps import MapFile
+from featscope.store.places import PLACES_KNOWN
 from featscope.store.reader import Run
 
 _NAMED = 5  # samples, in an error
@@ -49,6 +50,7 @@ class HeatOptions:
     truth: bool = False
     min_score: float = 0.3
     image: Optional[Path] = None
+    place: str = "measured"
     reading: str = ""
 
 
@@ -160,7 +162,9 @@ class HeatPlan:
             sample is not None and (sample.geometry is not None or lies_in_input(sample))
         )
         source = options.image or (Path(sample.path) if sample is not None else None)
-        mark = feature_map.fingerprint("heat", options, limits, _state(source) if placed else "", self.origin.classes)
+        place = feature_map.file.place("assumed" if options.style.stretched else options.place)
+        state = _state(source) if placed else ""
+        mark = feature_map.fingerprint("heat", options, limits, state, self.origin.classes, place)
         alone, over = folder / f"{feature_map.stem}.png", folder / f"{feature_map.stem}_overlay.png"
         wanted = [path for path, asked in ((alone, options.alone), (over, options.overlay and placed)) if asked]
         if up_to_date(wanted or [alone], mark, outcome):
@@ -184,13 +188,13 @@ class HeatPlan:
             _fitting(options.style, feature_map),
             (image.shape[0], image.shape[1]) if image is not None else None,
             geometry=geometry,
-            stride=record.stride if record else None,
-            first=record.first if record else None,
+            stride=place.stride if place else None,
+            first=place.first if place else None,
             value_range=limits,
             boxes=boxes,
             classes=self.origin.classes,
             min_score=options.min_score,
-            text=feature_map.describe(self.origin, mark),
+            text=dict(feature_map.describe(self.origin, mark), place=place.known if place else "assumed"),
         )
         has_image = image is not None and options.overlay
         if options.alone or not has_image:
@@ -228,6 +232,8 @@ def plan_heat(run: Run, maps: Sequence[MapFile], options: HeatOptions, executor:
     style = options.style
     palette(style.colormap)
     parse_range(style.range)
+    if options.place not in PLACES_KNOWN:
+        raise unknown_name("place", options.place, PLACES_KNOWN, "featscope heat --help")
     reduce(np.zeros((3, 1, 1), np.float32), "mean" if style.reduce.startswith("channel:") else style.reduce)
     if options.image is not None:
         sample = _only_sample(run, maps, options.image)

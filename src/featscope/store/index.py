@@ -18,10 +18,11 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 import msgspec
 
 from featscope.errors import BadArrayError, BadRunError, FeatscopeError
-from featscope.records import MapRecord, Sample
+from featscope.records import MapRecord, MeasuredPlace, Sample
 from featscope.store.files import TEMPORARY, inside, natural_key
 from featscope.store.lines import DAMAGED_JSON, Record, read_lines
 from featscope.store.maps import MapFile
+from featscope.store.places import Key
 
 INDEX = "index.sqlite"
 
@@ -48,10 +49,11 @@ Where = Tuple[int, int, int]
 
 
 class RunIndex:
-    """The manifests of a run, indexed. See `open_run`."""
+    """The manifests of a run, indexed. See `open_run`. places: those that were measured."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, places: Optional[Mapping[Key, MeasuredPlace]] = None) -> None:
         self.folder = folder
+        self._places = places or {}
         self._files = sorted(folder.glob("manifest-*.jsonl")) + sorted(folder.glob("samples-*.jsonl"))
         self._db = self._open()
         self.batch_samples = lru_cache(maxsize=256)(self._batch_samples)
@@ -130,7 +132,8 @@ class RunIndex:
             here = {sample.id: sample for sample in batch}
             samples = tuple(here.get(name) or self.sample(name) or Sample(name) for name in record.samples)
         folder = record.path.rpartition("/")[0]
-        return MapFile(self.folder / record.path, folder, record, samples, self.folder)
+        measured = self._places.get((record.layer, record.field, record.level))
+        return MapFile(self.folder / record.path, folder, record, samples, self.folder, measured=measured)
 
     # Samples
 

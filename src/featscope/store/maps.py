@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featscope.arrays.packed import unpack
 from featscope.errors import BadArrayError
-from featscope.records import MapRecord, Sample, is_map
+from featscope.records import MapRecord, MeasuredPlace, Place, Sample, is_map
 from featscope.store.files import inside, read_npy, read_npy_shape, scales_beside
 
 
@@ -21,6 +21,7 @@ from featscope.store.files import inside, read_npy, read_npy_shape, scales_besid
 class MapFile:
     """One array on disk. `record` is None for a file that was made by hand, `root` is its run.
 
+    measured: where `featscope place` found that its cells look.
     wanted: the id or glob of the samples whose maps are asked for, where it is not all in the file.
     """
 
@@ -29,7 +30,23 @@ class MapFile:
     record: Optional[MapRecord] = None
     samples: Tuple[Sample, ...] = ()
     root: Optional[Path] = None
+    measured: Optional[MeasuredPlace] = None
     wanted: Optional[str] = None
+
+    def place(self, best: str = "measured") -> Optional[Place]:
+        """Where its cells lie, by the best that is known: measured, then followed or given, then assumed.
+
+        best: 'measured', 'operators' to leave out what was measured, or 'assumed'. None where nothing is known but its
+        size: then its cells share the pixels of the input (`featscope.records.assumed_place`).
+        """
+        record = self.record
+        if record is None or record.stride is None or best == "assumed":
+            return None
+        found = self.measured.at(record.stride) if self.measured is not None and best == "measured" else None
+        if found is not None:
+            return found
+        first = record.first or (record.stride[0] / 2, record.stride[1] / 2)
+        return Place(record.stride, first, record.place or "assumed")
 
     def wants(self, sample: Sample) -> bool:
         """Whether the maps of a sample are asked for."""

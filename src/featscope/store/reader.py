@@ -12,10 +12,11 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import msgspec
 
 from featscope.errors import BadRunError, FeatscopeError
-from featscope.records import RunInfo, Sample
+from featscope.records import MeasuredPlace, RunInfo, Sample
 from featscope.store.files import natural_key
 from featscope.store.index import IndexedMaps, IndexedSamples, RunIndex
 from featscope.store.maps import MapFile
+from featscope.store.places import Key, read_places
 from featscope.store.writer import info_name, read_info
 
 PICTURE_FOLDERS = ("render", "heat", "explain", "inputs")
@@ -28,7 +29,7 @@ class Run:
 
     maps: in natural order. samples: by id. Both are read line by line when they are used, so that a run
     of a million maps opens at once. problems: lines of the manifest that are not believed, each as an
-    error.
+    error. places: what `featscope place` measured, by layer, field and level.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class Run:
     samples: Mapping[str, Sample] = field(default_factory=dict)
     problems: Tuple[FeatscopeError, ...] = ()
     index: Optional[RunIndex] = None
+    places: Mapping[Key, MeasuredPlace] = field(default_factory=dict)
 
     def select(
         self,
@@ -103,9 +105,14 @@ def _open_manifests(folder: Path) -> Run:
         if not (folder / info_name(rank)).exists() or not read_info(folder, info_name(rank)).finished:
             info = msgspec.structs.replace(info, finished="")
             break
-    index = RunIndex(folder)
+    places: Dict[Key, MeasuredPlace] = {}
+    try:
+        places = read_places(folder, info.started)
+    except BadRunError as error:  # maps are drawn where their records say
+        problems.append(error)
+    index = RunIndex(folder, places)
     problems += index.problems()
-    return Run(folder, IndexedMaps(index), info, IndexedSamples(index), tuple(problems), index)
+    return Run(folder, IndexedMaps(index), info, IndexedSamples(index), tuple(problems), index, places)
 
 
 def walk_arrays(root: Path, problems: List[FeatscopeError]) -> Iterator[MapFile]:

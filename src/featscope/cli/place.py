@@ -1,0 +1,194 @@
+"""`featscope place`: where the cells of a run's maps look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+
+import typer
+
+from featscope.cli import models
+from featscope.errors import BadOptionError, BadRunError, FeatscopeError
+
+if TYPE_CHECKING:
+    from featscope.records import MeasuredPlace, Place
+    from featscope.store.places import Key
+    from featscope.store.reader import Run
+
+
+def run(
+    folder: Path = typer.Argument(..., metavar="RUN", help="A run."),
+    checkpoint: str = typer.Argument("", metavar="[CHECKPOINT]", help="The weights, where they lie elsewhere by now."),
+    images: Optional[List[Path]] = typer.Option(
+        None, "--images", "-i", help="Measure on an image or a folder of images in place of the run's own."
+    ),
+    layers: Optional[List[str]] = typer.Option(
+        None, "--layer", "-l", metavar="GLOB", help="Measure only these layers of the run; once for each."
+    ),
+    most: int = typer.Option(6, "--most", min=1, help="Run the model on at most so many images."),
+    cells: int = typer.Option(6, "--cells", min=1, help="Look at so many cells of each map and image."),
+    input_size: str = models.input_size,
+    inputs: Optional[List[str]] = models.inputs,
+    axes: Optional[List[str]] = models.axes,
+    grids: Optional[List[str]] = models.grids,
+    cfg_options: Optional[List[str]] = models.cfg_options,
+    trust_checkpoint: bool = models.trust_checkpoint,
+) -> None:
+    """Measure where the cells of each map look, on the weights at hand, and keep it in the run.
+
+    \b
+    Which pixels a cell stands for depends on the operators and on the training. Heads are measured by the run's own
+    detections against their source cells, for which nothing runs; other layers by the gradient of their cells at the
+    input. What is narrow enough is used by `heat` and `explain` from then on; the arrays and manifests stay as they
+    are. Examples:
+      featscope place runs/s2anet
+      featscope place runs/s2anet -i photos/ --most 12
+      featscope place runs/s2anet -l neck -l 'bbox_head_*'
+      featscope heat runs/s2anet --boxes
+      featscope heat runs/s2anet --boxes --place assumed
+    """
+    from featscope.cli.console import finish
+    from featscope.measuring.detections import measure_detections
+    from featscope.store.places import PLACES, write_places
+    from featscope.store.reader import open_run
+
+    opened = open_run(folder)
+    if opened.info is None:
+        raise BadRunError(f"{folder} has no manifest, so nobody knows which model its maps are of; name a run")
+    drawn = _drawn(opened, layers or ())
+    errors: List[str] = [str(problem) for problem in opened.problems]
+    remarks: List[str] = []
+    found: Dict[Key, MeasuredPlace] = {
+        key: place for place in measure_detections(opened) for key in [_key(place)] if key in drawn
+    }
+    given = models.given_axes(axes, grids)
+    missing = {key for key in drawn if key not in found or found[key].refused}
+    if missing:
+        try:
+            detector, named = _open(
+                opened,
+                checkpoint,
+                images,
+                dict(size=input_size, config=cfg_options, trusted=trust_checkpoint, inputs=inputs),
+            )
+            for place in _by_gradient(detector, opened, named, missing, (most, cells), given, errors):
+                if _key(place) not in found or not place.refused:
+                    found[_key(place)] = place
+        except FeatscopeError as error:
+            remarks.append(f"only heads were measured, by their detections: {error}")
+    _tell(drawn, found)
+    if not found:
+        finish(f"nothing was measured; {folder} is as it was", [*errors, *(remarks or ["no map leads to the input"])])
+        return
+    write_places(folder, opened.info.started, list({**opened.places, **found}.values()))
+    kept = sum(not place.refused for place in found.values())
+    finish(
+        f"{kept} of {len(drawn)} places measured and kept, in {folder / PLACES}; draw them: featscope heat {folder}",
+        errors,
+        remarks,
+    )
+
+
+def _key(place: MeasuredPlace) -> Key:
+    return place.layer, place.field, place.level
+
+
+def _drawn(run: Run, layers: Sequence[str]) -> Dict[Key, Place]:
+    """Where the maps of a run are drawn before anything is measured: layer, field, level -> place."""
+    from fnmatch import fnmatchcase
+
+    from featscope.errors import unknown_name
+
+    found: Dict[Key, Place] = {}
+    others: Dict[str, None] = {}
+    for map_file in run.maps:
+        record, place = map_file.record, map_file.place("operators") if map_file.is_map else None
+        if record is None or place is None:
+            continue
+        if layers and not any(fnmatchcase(record.layer, glob) for glob in layers):
+            others[record.layer] = None
+            continue
+        found.setdefault((record.layer, record.field, record.level), place)
+    if not found and layers:
+        raise unknown_name("layer", layers[0], others, f"featscope list {run.folder}")
+    if not found:
+        raise BadRunError(f"{run.folder} holds no map of an image, so there is no place to measure")
+    return found
+
+
+def _open(
+    run: Run, checkpoint: str, images: Optional[List[Path]], options: Dict[str, Any]
+) -> Tuple[Any, List[Tuple[str, Path]]]:
+    """The detector of a run, and the images to measure on."""
+    from featscope.adapters.images import named_images
+
+    source, checkpoint, named = models.of_run(
+        run, checkpoint, "", "capture it by name (featscope capture MODEL), or measure nothing but its heads"
+    )
+    if images:
+        named = named_images(models.images_of(images))
+    named = [(name, path) for name, path in named if path.is_file()]
+    if not named:
+        raise BadOptionError(
+            f"the images of {run.folder} are gone; name others: featscope place {run.folder} -i photos"
+        )
+    detector = models.open_named(source, checkpoint, **options)
+    if not hasattr(detector.model, "named_modules"):
+        raise BadOptionError(f"{source} runs without PyTorch, so there is no gradient to measure by")
+    return detector, named
+
+
+def _by_gradient(
+    detector: Any,
+    run: Run,
+    named: Sequence[Tuple[str, Path]],
+    missing: Any,
+    numbers: Tuple[int, int],
+    given: Dict[str, str],
+    errors: List[str],
+) -> List[MeasuredPlace]:
+    """Measure what is missing; an image that cannot be read is an error, and the others go on."""
+    from featscope.cli.console import progress
+    from featscope.errors import BadImageError
+    from featscope.measuring.gradients import Seen
+    from featscope.records import RunInfo
+
+    most, cells = numbers
+    step = max(1, len(named) // most)
+    chosen = named[::step][:most]
+    info = run.info or RunInfo()
+    layers = [layer for layer in info.layers if layer not in info.left_out]
+    seen = Seen(detector, layers, info.names, given, cells, missing.__contains__)
+    with progress("images", len(chosen)) as done:
+        for name, path in chosen:
+            try:
+                seen.add(detector.prepare(path, name))
+            except BadImageError as error:
+                errors.append(str(error))
+            done()
+    return seen.places()
+
+
+def _tell(drawn: Dict[Key, Place], found: Dict[Key, MeasuredPlace]) -> None:
+    """Print what was measured, beside where the maps were drawn before."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("layer", "field", "level", "stride", "drawn at", "looks at (y, x, in cells)", "seen", ""):
+        right = heading in ("level", "stride", "seen")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    for key, place in drawn.items():
+        layer, field, level = key
+        y, x = (first / step for first, step in zip(place.first, place.stride))
+        before = f"{y:+.2f} {x:+.2f} ({place.known})"
+        stride = " ".join(dict.fromkeys(f"{step:g}" for step in place.stride))
+        row = [layer, field, str(level), stride, before]
+        one = found.get(key)
+        if one is None:
+            table.add_row(*row, "", "0", "not measured: it was not reached by a gradient")
+            continue
+        looks = ", ".join(f"{at:+.2f} ± {half:.2f}" for at, half in zip(one.offset, one.interval))
+        what = "cells" if one.by == "gradient" else "detections"
+        table.add_row(*row, looks, f"{one.count} {what}", "kept" if not one.refused else f"stays: {one.refused}")
+    Console(width=200 if not Console().is_terminal else None).print(table)

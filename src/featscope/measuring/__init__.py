@@ -1,0 +1,1 @@
+"""Where the cells of a network's maps look, measured on its weights."""

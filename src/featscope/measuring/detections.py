@@ -1,0 +1,194 @@
+"""Where the cells of a head look, from the run alone: its detections lie around the cells that they come from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import DefaultDict, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.arrays.boxes import corners_of
+from featscope.errors import FeatscopeError
+from featscope.measuring.estimate import estimate
+from featscope.records import Geometry, MapRecord, MeasuredPlace, Sample, Source
+from featscope.store.maps import MapFile
+from featscope.store.reader import Run
+
+Array = NDArray[np.float64]
+
+_CHECKED = 60  # detections whose score is looked for in the maps
+_ENOUGH = 0.9  # of them that have to be found
+_FEWEST = 3
+
+
+class Found(NamedTuple):
+    """A detection with one source. image: number of its sample. centre: of its box, (y, x) in pixels of the input."""
+
+    image: int
+    batch: int
+    sample: str
+    source: Source
+    label: int
+    score: float
+    centre: Tuple[float, float]
+
+
+class _Proof(NamedTuple):
+    """That a layer's maps hold the raw outputs of a level of sources: those maps, and their stride."""
+
+    records: List[MapRecord]
+    stride: Tuple[float, float]
+
+
+def measure_detections(run: Run) -> List[MeasuredPlace]:
+    """The places of the maps of a run's heads, from its own detections; nothing runs.
+
+    >>> measure_detections(open_run("runs/s2anet"))[0].offset               # doctest: +SKIP
+    (0.1, 0.08)
+
+    A layer is a head where the scores of the detections stand in its maps, at their source cells: then a cell looks at
+    the middle of the boxes that it makes.
+    """
+    found = list(detections_of(run.samples.values()))
+    places = []
+    for level in sorted({one.source.level for one in found}):
+        own = [one for one in found if one.source.level == level]
+        for proof in _heads(run, own):
+            stride = np.array(proof.stride)
+            cells = np.array([(one.source.row, one.source.column) for one in own])
+            offsets = np.array([one.centre for one in own]) / stride - cells
+            seen = estimate(offsets, np.array([one.image for one in own]))
+            for record in proof.records:
+                places.append(
+                    MeasuredPlace(
+                        record.layer,
+                        record.field,
+                        record.level,
+                        proof.stride,
+                        seen.offset,
+                        seen.interval,
+                        seen.number,
+                        "detections",
+                        seen.refused,
+                    )
+                )
+    return places
+
+
+def detections_of(samples: Iterable[Sample]) -> Iterator[Found]:
+    """The detections that have one source cell and lie inside of their image: one at its edge is cut off."""
+    for number, sample in enumerate(samples):
+        boxes, geometry = sample.predictions, sample.geometry
+        if boxes is None or geometry is None or not boxes.scores:
+            continue
+        height, width = geometry.original
+        for corners, label, score, sources in zip(
+            corners_of(boxes.form, boxes.boxes), boxes.labels, boxes.scores, sample.sources
+        ):
+            inside = corners.min() > 0.5 and corners[:, 0].max() < width - 0.5 and corners[:, 1].max() < height - 0.5
+            if len(sources) == 1 and sources[0].kind == "cell" and inside:
+                x, y = corners.min(0) / 2 + corners.max(0) / 2
+                centre = on_input(float(y), float(x), geometry)
+                yield Found(number, sample.batch, sample.id, sources[0], label, score, centre)
+
+
+def on_input(y: float, x: float, geometry: Geometry) -> Tuple[float, float]:
+    """A point of the original image on the network's input.
+
+    >>> on_input(4.0, 2.0, Geometry((8, 8), (4, 4), (8, 4), offset=(2, 0), flip="horizontal"))
+    (4.0, 3.0)
+    """
+    top, left, height, width = geometry.crop or (0, 0, *geometry.original)
+    y, x = (y - top) * geometry.resized[0] / height, (x - left) * geometry.resized[1] / width
+    if geometry.flip in ("vertical", "diagonal"):
+        y = geometry.resized[0] - y
+    if geometry.flip in ("horizontal", "diagonal"):
+        x = geometry.resized[1] - x
+    return y + geometry.offset[0], x + geometry.offset[1]
+
+
+def _heads(run: Run, found: Sequence[Found]) -> List[_Proof]:
+    """The layers in whose maps the scores of these detections stand, all of one level, at their source cells."""
+    checked = found[:_CHECKED]
+    anchors = max(one.source.anchor for one in checked) + 1
+    votes: DefaultDict[Tuple[str, int], DefaultDict[Tuple[str, int], int]] = defaultdict(lambda: defaultdict(int))
+    records: Dict[Tuple[str, int], Dict[str, MapRecord]] = {}
+    for sample in dict.fromkeys(one.sample for one in checked):
+        layers: DefaultDict[Tuple[str, int], List[MapFile]] = defaultdict(list)
+        for map_file in run.select(sample=_literal(sample)):
+            record = map_file.record
+            if record is not None and map_file.is_map and len(record.shape) == 4 and record.stride is not None:
+                layers[record.layer, record.level].append(map_file)
+        for key, files in layers.items():
+            here = [one for one in checked if one.sample == sample]
+            for matches in _matches(files, here, anchors):
+                for match in matches:
+                    votes[key][match] += 1
+            records.setdefault(key, {m.record.field: m.record for m in files if m.record is not None})
+    proofs = []
+    for key, counts in votes.items():
+        (field, _), most = max(counts.items(), key=lambda item: item[1])
+        if most < max(_FEWEST, _ENOUGH * len(checked)):
+            continue
+        own = records[key][field]
+        same = [one for one in records[key].values() if one.shape[-2:] == own.shape[-2:] and one.stride == own.stride]
+        if own.stride is not None:
+            proofs.append(_Proof(same, own.stride))
+    return proofs
+
+
+def _matches(files: Sequence[MapFile], found: Sequence[Found], anchors: int) -> Iterator[List[Tuple[str, int]]]:
+    """For each detection of an image the (field, first channel) of scores among which its own stands."""
+    arrays: Dict[str, Array] = {}
+    tolerance = 2e-5
+    for map_file in files:
+        record = map_file.record
+        if record is None or record.reduced or record.channels:
+            continue
+        name = found[0].sample
+        row = record.samples.index(name) if name in record.samples else None
+        try:
+            array = map_file.load()
+        except FeatscopeError:  # `featscope check` names it
+            continue
+        if row is not None and row < len(array):
+            arrays[record.field] = array[row].astype(np.float64)
+            tolerance = max(tolerance, 2e-5 if record.dtype.endswith(("f4", "f8")) else 5e-3)
+    for one in found:
+        row, column = one.source.row, one.source.column
+        cells = {
+            field: array[:, row, column]
+            for field, array in arrays.items()
+            if row < array.shape[1] and column < array.shape[2]
+        }
+        matches = []
+        for field, values in cells.items():
+            step = len(values) // anchors
+            for scores in _scores(values, cells, one.source.anchor):
+                for channel in np.flatnonzero(np.abs(scores - one.score) < tolerance):
+                    matches.append((field, int(channel) - one.source.anchor * step - one.label))
+        yield list(dict.fromkeys(matches))
+
+
+def _scores(values: Array, cells: Dict[str, Array], anchor: int) -> Iterator[Array]:
+    """What detectors make of a cell's numbers: themselves, a sigmoid or a softmax, also times an objectness."""
+    yield values
+    likely = _sigmoid(values)
+    yield likely
+    powers = np.exp(values - values.max())
+    yield powers / powers.sum()
+    for other in cells.values():
+        if other is not values and anchor < len(other) < len(values):
+            object_here = _sigmoid(other[anchor : anchor + 1])
+            yield likely * object_here
+            yield np.sqrt(likely * object_here)
+
+
+def _sigmoid(values: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-np.clip(values, -60, 60))))
+
+
+def _literal(name: str) -> str:
+    """A glob that only this name matches."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in name)

@@ -1,0 +1,74 @@
+"""Measured places of a run's maps: a small file beside its manifests, which stay as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List, Mapping, Sequence, Tuple
+
+import msgspec
+
+from featscope.errors import BadRunError
+from featscope.records import MeasuredPlace
+from featscope.store.files import write_atomic
+from featscope.store.lines import DAMAGED_JSON
+
+PLACES = "places.json"
+
+PLACES_KNOWN = ("measured", "operators", "assumed")
+"""Which places of its maps a run can be drawn by: the best that is known, or one that is known less well."""
+
+Key = Tuple[str, str, int]
+"""Layer, field, level."""
+
+
+class _File(msgspec.Struct, frozen=True):
+    """started: of the run that it is about, as a folder may hold another run by now."""
+
+    format: int
+    started: str
+    places: List[MeasuredPlace]
+
+
+def read_places(folder: Path, started: str) -> Dict[Key, MeasuredPlace]:
+    """The measured places of a run by layer, field and level; none where nobody measured, or another run lay there.
+
+    Raises `BadRunError` where the file is damaged.
+    """
+    path = folder / PLACES
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=_File)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise BadRunError(f"{path} cannot be read: {error.strerror}; measure again: featscope place {folder}") from None
+    except DAMAGED_JSON as error:
+        raise BadRunError(f"{path} is damaged: {error}; measure again: featscope place {folder}") from None
+    if found.started != started:
+        return {}
+    return {(place.layer, place.field, place.level): place for place in found.places}
+
+
+def write_places(folder: Path, started: str, places: Sequence[MeasuredPlace]) -> None:
+    """Write the measured places of a run, whole or not at all.
+
+    >>> import tempfile; folder = Path(tempfile.mkdtemp())
+    >>> one = MeasuredPlace("neck", "", 0, (8.0, 8.0), (0.5, 0.4), (0.01, 0.02), 40, "detections")
+    >>> write_places(folder, "2026", [one])
+    >>> read_places(folder, "2026")[("neck", "", 0)] == one, read_places(folder, "2027")
+    (True, {})
+    """
+    text = msgspec.json.format(msgspec.json.encode(_File(1, started, list(places))), indent=2)
+    write_atomic(folder / PLACES, text + b"\n")
+
+
+def levels_of(places: Mapping[Key, MeasuredPlace], layer: str) -> Dict[int, MeasuredPlace]:
+    """The places of a layer's maps by level; none of a layer with several fields, whose maps are told apart by those.
+
+    >>> one = MeasuredPlace("neck", "", 1, (8.0, 8.0), (0.5, 0.4), (0.01, 0.02), 40, "gradient")
+    >>> levels_of({("neck", "", 1): one}, "neck") == {1: one}
+    True
+    """
+    own = {key: place for key, place in places.items() if key[0] == layer}
+    if len({field for _, field, _ in own}) != 1:
+        return {}
+    return {level: place for (_, _, level), place in own.items()}
