@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from types import FrameType
-from typing import Callable, DefaultDict, List, Optional, Sequence
+from typing import Callable, DefaultDict, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from msgspec.structs import replace
+from torch import nn
 
 from featscope.arrays.agreement import Thumbnail
 from featscope.capturing.batch import Batch
-from featscope.capturing.calls import Methods, ModelCall, call_of, in_warm_up, is_running
+from featscope.capturing.calls import Methods, ModelCall, call_of, in_warm_up, is_running, unwatch, watch
 from featscope.capturing.handover import Handover
 from featscope.capturing.inputs import Companion, Images, Known, PlainImages, find_images
 from featscope.capturing.ledger import Ledger
@@ -53,6 +54,7 @@ class Batches:
         self._companion, self._ledger, self._handover, self._remarks = companion, ledger, handover, remarks
         self._proof = proof
         self._verifier = Verifier(remarks)
+        self._views = _Views(self)
         self._local = threading.local()
         self._threads: List[ThreadCalls] = []
         self._lock = threading.RLock()
@@ -165,16 +167,25 @@ class Batches:
         self.finish(thread)
         thread.batch = view
         self._enter(view, call_of(forward))
-        # What the method was given may not be in its variables any more: the companion knows it.
+        self._see_input(view, call_of(forward).values, nested=True)
         known = view.known.samples[0].geometry if view.known is not None and view.known.samples else None
         view.input_size = known.padded if known is not None else None
         return view
+
+    def look_for_views(self) -> None:
+        """Some module of the model is called: perhaps the first of a view, which is given what the view is."""
+        thread = self.thread
+        if thread.batch is not None and thread.running == [""]:
+            self._view_of(thread, thread.batch)
 
     def _model_began(self, batch: Batch, call: ModelCall) -> None:
         batch.model_call = call
         if batch.known is None:
             self._enter(batch, call)
         self._see_input(batch, call.values, nested=batch.frame is None)
+        if batch.known is not None and batch.known.forward:
+            self._views = _Views(self)
+            watch(self._views)
 
     def _see_input(self, batch: Batch, values: Sequence[object], nested: bool) -> None:
         """The images among what the model, or the first of its parts, is given: from there the axes are followed."""
@@ -213,6 +224,7 @@ class Batches:
 
     def model_ended(self, thread: ThreadCalls, batch: Batch, output: object) -> None:
         """The outermost call of the model itself is over."""
+        unwatch(self._views)
         call, batch.model_call = batch.model_call, None
         if call is not None and batch.known is not None and not (batch.described or batch.ended):
             known = batch.known
@@ -222,6 +234,7 @@ class Batches:
 
     def model_failed(self, thread: ThreadCalls, batch: Batch) -> None:
         """The outermost call of the model itself raised. What is around it may catch that and try again."""
+        unwatch(self._views)
         batch = batch.views[-1] if batch.views else batch
         batch.failed = True  # a forward that failed does not tell which layers run
         batch.waiting.clear()
@@ -290,6 +303,17 @@ class Batches:
             self.describe(batch, known.samples, known.pictures, known.originals)
         for view in batch.views:
             self.describe_by_name(view)
+
+
+class _Views:
+    """Sees every module of a model whose call makes several views, as the first one of a view tells where it begins."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def begin(self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]) -> None:
+        """A module is called (`featscope.capturing.calls`)."""
+        self._batches.look_for_views()
 
 
 def _images_among(values: Sequence[object]) -> Optional[Images]:

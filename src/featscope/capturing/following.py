@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import weakref
 from types import TracebackType
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Type
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Type
 
 import torch
+import torch.overrides
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,6 +29,21 @@ def _is_composite(func: torch._ops.OpOverload) -> bool:
     """Whether an operator is made of others, whatever the device."""
     name: str = func.name()  # type: ignore[no-untyped-call]
     return torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
+
+
+_has_torch_function = torch.overrides.has_torch_function
+_entered: List[Follower] = []
+
+
+def _others_override(args: Iterable[object]) -> bool:
+    """Whether a function of PyTorch would run otherwise than it is written, but for our following.
+
+    Its own layers ask this before they take a fast path, and are to take the same one as without us.
+    """
+    if isinstance(torch.overrides._get_current_function_mode(), Follower):  # type: ignore[no-untyped-call]
+        with torch.overrides._pop_mode_temporarily():
+            return _has_torch_function(args)
+    return _has_torch_function(args)
 
 
 class Follower(TorchFunctionMode):
@@ -50,6 +66,20 @@ class Follower(TorchFunctionMode):
         self.resting = False
         self._traces = _Kept()
         self._operators = _Operators(self._traces)
+
+    def __enter__(self) -> Follower:
+        super().__enter__()  # type: ignore[no-untyped-call]
+        _entered.append(self)
+        torch.overrides.has_torch_function = _others_override
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        _entered.remove(self)
+        if not _entered:
+            torch.overrides.has_torch_function = _has_torch_function
 
     def begin_at(
         self, images: torch.Tensor, rows: int, columns: int, sample: Optional[int] = 0, time: Optional[int] = None
@@ -153,13 +183,13 @@ class Followed:
     def __enter__(self) -> Followed:
         watch(self)
         watch(self._kernels)
-        self.follower.__enter__()  # type: ignore[no-untyped-call]
+        self.follower.__enter__()
         return self
 
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self.follower.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        self.follower.__exit__(kind, error, trace)
         unwatch(self._kernels)
         unwatch(self)
 

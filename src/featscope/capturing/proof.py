@@ -49,7 +49,7 @@ class Forward:
         if follower is not None:
             self._kernels = HiddenKernels(follower)
             watch(self._kernels)
-            follower.__enter__()  # type: ignore[no-untyped-call]
+            follower.__enter__()
 
     def next_call(self, layer: str) -> int:
         """Which of the calls of a layer this is."""
