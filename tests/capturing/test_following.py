@@ -158,7 +158,7 @@ def test_windows_keep_their_samples_beside_class_tokens_that_come_in_another_ord
 
     image = torch.arange(2 * 3 * 8 * 12.0).view(2, 3, 8, 12)
     output, reading = followed(in_windows, image)
-    assert torch.equal(reading.apply(output)[0][1], image)
+    assert torch.equal(maps_of(reading, output)[0][1], image)
 
 
 def test_attention_belongs_to_its_queries_and_shows_its_keys():
