@@ -161,6 +161,32 @@ def test_windows_keep_their_samples_beside_class_tokens_that_come_in_another_ord
     assert torch.equal(maps_of(reading, output)[0][1], image)
 
 
+def test_what_is_put_beside_a_sequence_lies_nowhere():
+    """CoAt makes room for the class token by a border around the tokens of its attention."""
+
+    def with_room(x):
+        tokens = x.flatten(2).transpose(1, 2)
+        return with_a_class(x) + F.pad(tokens, (0, 0, 1, 0))
+
+    image = torch.rand(2, 3, 8, 12)
+    output, reading = followed(with_room, image)
+    parts = {part.name: cells for part, cells in reading.apply(output)}
+    assert torch.equal(parts[""], 2 * image)
+    assert set(parts) == {"", "prefix_tokens"}
+
+
+def test_a_gate_that_was_pooled_to_another_size_moves_no_cell():
+    """CSATv2 weighs 8 x 8 cells by a gate of 7 x 7, whose windows overlap: their middles are a whole cell apart."""
+
+    def gated(x):
+        cells = F.avg_pool2d(x, (6, 5))
+        return cells * F.interpolate(F.adaptive_avg_pool2d(cells, 7), size=(8, 8), mode="bilinear")
+
+    _, reading = followed(gated, torch.rand(1, 3, HEIGHT, WIDTH))
+    assert reading.parts[0].place.stride == (6.0, 5.0)
+    assert reading.parts[0].place.first == (3.0, 2.5)
+
+
 def test_attention_belongs_to_its_queries_and_shows_its_keys():
     def attention(x):
         tokens = F.avg_pool2d(x, 8).flatten(2).transpose(1, 2)

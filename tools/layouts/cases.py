@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import torch
 from torch import nn
 
 Size = Tuple[int, int]
 Stride = Tuple[float, float]
+_Map = TypeVar("_Map")
 
 PROBES = 12  # values of a map that are looked for in a layer's output
 TIMES_LARGER = 3  # a layer's output may hold other tokens or padding beside the map
@@ -94,7 +95,7 @@ def layers_that_give(
     found: List[Dict[str, None]] = [{} for _ in oracles]
 
     def look(name: str, output: object) -> None:
-        for tensor in tensors_in(output):
+        for tensor in (one for one in tensors_in(output) if one.dim() > 2):
             for index, oracle in enumerate(oracles):
                 if name not in found[index] and _holds(tensor.detach().reshape(-1), oracle.values, probes[index]):
                     found[index][name] = None
@@ -136,11 +137,11 @@ def _few(names: List[str], said: str) -> List[str]:
     return list(dict.fromkeys([*([said] if said in names else []), *names[:1], *names[-1:]]))[:MOST_LAYERS]
 
 
-def evenly(oracles: Sequence[Oracle]) -> List[Oracle]:
+def evenly(maps: Sequence[_Map]) -> List[_Map]:
     """At most so many, the first and the last among them."""
-    if len(oracles) <= MOST_MAPS:
-        return list(oracles)
-    return [oracles[round(index * (len(oracles) - 1) / (MOST_MAPS - 1))] for index in range(MOST_MAPS)]
+    if len(maps) <= MOST_MAPS:
+        return list(maps)
+    return [maps[round(index * (len(maps) - 1) / (MOST_MAPS - 1))] for index in range(MOST_MAPS)]
 
 
 def strides_by_slope(make: Callable[[Size], Subject], own: Size) -> Optional[List[Stride]]:

@@ -79,9 +79,8 @@ def _oracles(model: nn.Module, images: torch.Tensor) -> List[Oracle]:
     info = list(model.feature_info)
     said = [(one.get("module", ""), one.get("reduction")) for one in info] if len(info) == len(maps) else []
     said = said or [("", None)] * len(maps)
-    return evenly(
-        [Oracle(values, reduction and (reduction,) * 2, layer) for values, (layer, reduction) in zip(maps, said)]
-    )
+    found = [Oracle(values, _stride(values, images, one), layer) for values, (layer, one) in zip(maps, said)]
+    return evenly(found)
 
 
 def _stride(values: torch.Tensor, images: torch.Tensor, reduction: Optional[float]) -> Optional[Stride]:

@@ -108,8 +108,7 @@ def _layers_of(model: nn.Module, name: str, strides: Optional[List[Stride]], ima
             hook.remove()
     maps = [(one, _nchw(name, kept[one])) for one in names if isinstance(kept.get(one), torch.Tensor)]
     maps = [(one, values) for one, values in maps if values.dim() == 4 and min(values.shape[2:]) > 1]
-    found = [Oracle(values, known_stride(strides, index), one) for index, (one, values) in enumerate(maps)]
-    return evenly(found)
+    return [Oracle(values, known_stride(strides, index), one) for index, (one, values) in enumerate(evenly(maps))]
 
 
 def _nchw(name: str, values: torch.Tensor) -> torch.Tensor:

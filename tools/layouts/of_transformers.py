@@ -91,7 +91,7 @@ def _hidden_states(model: nn.Module, kind: str, strides: _Strides, images: torch
         maps = [_on_the_grid(states, images, model.config.patch_size) for states in output.hidden_states]
     else:
         maps = [states for states in output.hidden_states if states.dim() == 4]
-    return evenly([Oracle(values, known_stride(strides, index)) for index, values in enumerate(maps)])
+    return [Oracle(values, known_stride(strides, index)) for index, values in enumerate(evenly(maps))]
 
 
 def _on_the_grid(states: torch.Tensor, images: torch.Tensor, patch: object) -> torch.Tensor:

@@ -243,15 +243,27 @@ def _without(shape: Shape, axis: int) -> List[int]:
 
 
 def padded(trace: Trace, shape: Shape, pads: Sequence[Tuple[int, int]]) -> Trace:
-    """A border around a tensor: (before, after) for each axis, negative to cut. Its places go on as they are inside."""
+    """A border around a tensor: (before, after) for each axis, negative to cut. Its places go on as they are inside;
+    what is put beside a sequence of tokens lies nowhere.
+    """
 
-    def change(plane: Plane) -> Plane:
+    def lengthened(plane: Plane, sequences: Sequence[int] = ()) -> Plane:
         for axis, (before, after) in enumerate(pads):
             if (before or after) and plane.shape[axis] > 1:
-                plane = _at(plane, axis, np.arange(-before, plane.shape[axis] + after, dtype=np.float64))
+                where = np.arange(-before, plane.shape[axis] + after, dtype=np.float64)
+                outside = (where < 0) | (where > plane.shape[axis] - 1)
+                plane = _at(plane, axis, where)
+                if axis in sequences:
+                    plane[(slice(None),) * axis + (outside,)] = np.nan
         return plane
 
-    return move(trace, shape, change)
+    sample = lengthened(trace.sample) if trace.sample is not None else None
+    spots = []
+    for spot in trace.spots:
+        sequences = _sequences(spot)
+        planes = {name: lengthened(plane, sequences) for name, plane in spot.planes.items()}
+        spots.append(Spot(planes, spot.coarsest))
+    return Trace(shape, sample, tuple(spots), trace.lost, trace.attention)
 
 
 def _at(plane: Plane, axis: int, where: NDArray[np.floating]) -> Plane:
@@ -379,15 +391,14 @@ def windowed(
 
 def _without_sequences(trace: Trace, axes: Sequence[int]) -> Trace:
     """Without the places that are tokens in a row along one of the axes: its neighbours lie anywhere."""
-    spots = [
-        spot
-        for spot in trace.spots
-        if not any(
-            sum(plane.shape[axis] > 1 for name, plane in spot.planes.items() if name in ("row", "column")) > 1
-            for axis in axes
-        )
-    ]
+    spots = [spot for spot in trace.spots if not set(_sequences(spot)) & set(axes)]
     return trace._replace(spots=tuple(spots))
+
+
+def _sequences(spot: Spot) -> List[int]:
+    """The axes along which both rows and columns change: tokens stand in a row there."""
+    ways = [spot.planes[name] for name in ("row", "column") if name in spot.planes]
+    return [axis for axis in spot.axes() if sum(plane.shape[axis] > 1 for plane in ways) > 1]
 
 
 def spread(
@@ -424,7 +435,11 @@ def pooled_to(trace: Trace, shape: Shape, axes: Sequence[int]) -> Trace:
                 plane = _at(plane, axis, ((first + last) / 2).astype(np.float64))
         return plane
 
-    return coarser(move(_without_sequences(trace, axes), shape, change))._replace(attention=False)
+    fewer = max((trace.shape[axis] / shape[axis] for axis in axes), default=1.0)
+    given = _without_sequences(trace, axes)
+    # Where windows overlap, their middles are nearer to one another than the cells that share the map between them.
+    wider = [spot._replace(coarsest=max(spot.coarsest, fewer * _distance(spot))) for spot in given.spots]
+    return coarser(move(given._replace(spots=tuple(wider)), shape, change))._replace(attention=False)
 
 
 def resampled(trace: Trace, shape: Shape, axes: Sequence[int], corners: bool = False) -> Trace:
@@ -463,11 +478,13 @@ def multiplied(one: Trace, other: Trace, shape: Shape) -> Trace:
 
 def coarser(trace: Trace) -> Trace:
     """The trace, with the distance between its cells counted in."""
-    spots = []
-    for spot in trace.spots:
-        steps = [step for step in (distance(spot.planes.get(name)) for name in ("row", "column")) if step]
-        spots.append(spot._replace(coarsest=max([spot.coarsest, *steps])))
+    spots = [spot._replace(coarsest=max(spot.coarsest, _distance(spot))) for spot in trace.spots]
     return trace._replace(spots=tuple(spots))
+
+
+def _distance(spot: Spot) -> float:
+    """The wider distance between its cells, along rows or columns."""
+    return max(distance(spot.planes.get(name)) for name in ("row", "column"))
 
 
 def distance(plane: Optional[Plane]) -> float:
