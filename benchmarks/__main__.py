@@ -30,7 +30,8 @@ def _machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", choices=["drawing", "writing", "hooking", "scaling", "capturing", "explaining", "following"]
+        "--only",
+        choices=["drawing", "writing", "hooking", "scaling", "capturing", "explaining", "following", "verifying"],
     )
     parser.add_argument("--images", type=int, default=200, help="images of the row about memory")
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk that is written to")
@@ -58,7 +59,7 @@ def main() -> None:
 
         show(following.rows())
     if options.only not in ("drawing", "explaining", "following"):
-        from benchmarks import capturing, hooking, scaling
+        from benchmarks import capturing, hooking, scaling, verifying
 
         folder = capturing.temporary_folder(options.folder)
         try:
@@ -66,6 +67,8 @@ def main() -> None:
                 show(capturing.writing(folder, to_disk) for to_disk in (False, True))
             if options.only in (None, "hooking"):
                 show(hooking.rows(folder))
+            if options.only in (None, "verifying"):
+                show(verifying.rows(folder))
             if options.only in (None, "scaling"):
                 show(scaling.rows(folder))
             if options.only in (None, "capturing"):

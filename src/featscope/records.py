@@ -5,7 +5,7 @@ They are plain values: no torch, no framework, no open file.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
 import msgspec
 import numpy as np
@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 
 Size = Tuple[int, int]
 """(height, width) in pixels."""
+
+Pixels = Union[int, float]
+"""A whole number where it is one, so that arrays can be cut by it."""
+
+Extent = Tuple[Pixels, Pixels]
+"""(height, width) or (top, left) in pixels, of what may begin or end between two."""
 
 Picture = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -22,7 +28,7 @@ _LONGEST_SIDE = 1 << 20
 
 
 class Geometry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How an image became the network's input: crop, resize, flip, then pad.
+    """How an image became the network's input: a part of it was resized, flipped, and put into the input.
 
     >>> Geometry(original=(1182, 1111), resized=(1024, 962), padded=(1024, 992)).offset
     (0, 0)
@@ -31,40 +37,75 @@ class Geometry(msgspec.Struct, frozen=True, omit_defaults=True):
     (height, width) in pixels. offset: (top, left) of the image inside the input (a letterbox has
     one). flip: '', 'horizontal', 'vertical' or 'diagonal' (both). crop: (top, left, height, width)
     of the part of the original that was used.
+
+    In which order a pipeline did this, and how often, does not matter: whatever resizes, crops, pads
+    and mirrors is one of these. An image that was padded at the right and then mirrored has its padding at
+    the left: an offset. Edges may fall between pixels: a crop behind a resize does, seen from the original.
     """
 
     original: Size
-    resized: Size
+    resized: Extent
     padded: Size
-    offset: Size = (0, 0)
+    offset: Extent = (0, 0)
     flip: str = ""
-    crop: Optional[Tuple[int, int, int, int]] = None
+    crop: Optional[Tuple[Pixels, Pixels, Pixels, Pixels]] = None
 
     def __post_init__(self) -> None:
         """Raise `ValueError`, which a decoder reports as its own, for what no image is."""
-        for size in (self.original, self.resized, self.padded, *([self.crop[2:]] if self.crop else [])):
+        for size in (self.original, self.padded):
             if not all(1 <= side <= _LONGEST_SIDE for side in size):
                 raise ValueError(f"no image has {size[0]} x {size[1]} pixels")
+        for part in (self.resized, *([self.crop[2:]] if self.crop else [])):
+            if not all(0 < side <= _LONGEST_SIDE for side in part):
+                raise ValueError(f"no part of an image has {part[0]} x {part[1]} pixels")
         for place in (*self.offset, *(self.crop or ())[:2]):
             if not 0 <= place <= _LONGEST_SIDE:
                 raise ValueError(f"nothing lies {place} pixels from an edge")
 
 
+class Agreement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether a sample's geometry is true: the image file, fitted by it, against what the network saw.
+
+    >>> Agreement("verified", correlation=0.98, off=0.2).verdict
+    'verified'
+
+    verdict: 'verified'; 'not verifiable' (the picture has no structure, the file cannot be read); 'disagrees',
+    where no geometry is known that agrees. correlation: of both as thumbnails, -1 to 1. off: by how many pixels
+    of the input what was seen lies beside its place, where it can be seen. why: what should be known of it: what
+    is wrong, or how the geometry was found where it is not the one that the framework tells.
+    """
+
+    verdict: str
+    correlation: Optional[float] = None
+    off: Optional[float] = None
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError`, which a decoder reports as its own, for a verdict that is none."""
+        if self.verdict not in ("verified", "not verifiable", "disagrees"):
+            raise ValueError(f"the verdict {self.verdict!r} is none of 'verified', 'not verifiable' and 'disagrees'")
+
+
 class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Boxes in pixels of the original image, in the detector's own form.
+    """Boxes in the detector's own form.
 
     form: 'xyxy' (x1, y1, x2, y2), 'cxcywha' (cx, cy, w, h, angle in radians, clockwise on the
     screen) or 'quad' (x, y of four corners). labels: indices into the run's `classes`. scores:
-    empty for ground truth.
+    empty for ground truth. frame: 'original', in pixels of the original image, or 'input', in pixels of
+    the network's input, where nobody knows how the image lies in it. ('mirrored' never reaches a record:
+    in pixels of the original, mirrored where the input is.)
     """
 
     form: str
     boxes: List[List[float]]
     labels: List[int]
     scores: List[float] = []
+    frame: str = "original"
 
     def __post_init__(self) -> None:
         """Raise `ValueError`, which a decoder reports as its own, where the lists do not fit together."""
+        if self.frame not in ("original", "input", "mirrored"):
+            raise ValueError(f"boxes lie in no frame {self.frame!r}; known are 'original' and 'input'")
         numbers = {"xyxy": 4, "cxcywha": 5, "quad": 8}.get(self.form)
         if numbers is None:
             raise ValueError(f"boxes of the form {self.form!r} are unknown; known are 'xyxy', 'cxcywha' and 'quad'")
@@ -104,8 +145,10 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     """One data-set item: which image, how it was fed to the network, what was found and what is true.
 
     path: where the image was when captured. reading: how it was read, one of `featscope.store.images.READINGS`, as
-    'cv2+exif'; '' where that is not known. input: the input as the network saw it, without its
-    padding and before normalisation, as a JPEG relative to the run. sources: for each prediction the
+    'cv2+exif'; '' where that is not known. geometry: how it lies in the input, None where that is not known.
+    agreement: whether the pixels bear that out; None where there was nothing to compare. input: the input as the
+    network saw it, before normalisation and without its padding, whole where there is no geometry, as a JPEG
+    relative to the run. sources: for each prediction the
     raw outputs that gave it: one, several that cannot be told apart (a tie), or none where it was not
     found; empty where nobody looked. image, view: of a view that test-time augmentation made, the id
     of the image's first view and its own number. frame, time: of a film's frame, counted from 0, and
@@ -125,6 +168,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     frame: Optional[int] = None
     time: Optional[float] = None
     reading: str = ""
+    agreement: Optional[Agreement] = None
 
     def __post_init__(self) -> None:
         """Raise `ValueError`, which a decoder reports as its own, for numbers that count nothing."""
@@ -163,6 +207,15 @@ def assumed_place(padded: Size, cells: Size) -> Place:
     """
     stride = (infer_stride(padded[0], cells[0]), infer_stride(padded[1], cells[1]))
     return Place(stride, (stride[0] / 2, stride[1] / 2))
+
+
+def is_map(axes: Sequence[str]) -> bool:
+    """Whether an array of these axes is maps of the image, each channel's rows and columns together.
+
+    >>> is_map(("sample", "channel", "row", "column")), is_map(("sample", "token", "row", "column"))
+    (True, False)
+    """
+    return tuple(axes[:2]) == ("sample", "channel") and tuple(axes[-2:]) == ("row", "column")
 
 
 class MeasuredPlace(msgspec.Struct, frozen=True, omit_defaults=True):

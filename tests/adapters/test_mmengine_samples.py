@@ -8,45 +8,15 @@ from featscope.adapters.mmengine_samples import (
     AnnotationFrame,
     annotation_frame,
     before_normalisation,
+    believed_geometry,
+    boxes_of,
     geometry_of,
     path_of,
     picture_of,
     sample_id,
-    unflipped,
+    truth_of,
 )
-from featscope.arrays.boxes import rotated_corners
-from featscope.records import Geometry
-
-SIZE = (60, 100)
-
-
-def geometry(flip):
-    return Geometry(SIZE, SIZE, SIZE, flip=flip)
-
-
-def mirrored(points, flip):
-    height, width = SIZE
-    signs = np.array([-1 if flip in ("horizontal", "diagonal") else 1, -1 if flip in ("vertical", "diagonal") else 1])
-    return points * signs + np.array([width, height]) * (signs < 0)
-
-
-@pytest.mark.parametrize("flip", ["", "horizontal", "vertical", "diagonal"])
-def test_boxes_of_every_form_are_mirrored_corner_by_corner(flip):
-    box = np.array([[10.0, 5.0, 30.0, 45.0]])
-    back = unflipped(box, geometry(flip))
-    corners = np.sort(mirrored(box.reshape(2, 2), flip), 0)
-    np.testing.assert_allclose(back.reshape(2, 2), corners)
-
-    turned = np.array([[30.0, 20.0, 25.0, 8.0, 0.4]])
-    own = rotated_corners(unflipped(turned, geometry(flip)))[0]
-    wanted = mirrored(rotated_corners(turned)[0], flip)
-    order = np.lexsort
-    np.testing.assert_allclose(own[order(own.T.round(6))], wanted[order(wanted.T.round(6))], atol=1e-9)
-
-    quad = np.array([[1.0, 2.0, 9.0, 3.0, 8.0, 7.0, 2.0, 6.0]])
-    np.testing.assert_allclose(unflipped(quad, geometry(flip)).reshape(4, 2), mirrored(quad.reshape(4, 2), flip))
-    each_class = torch.tensor(box).repeat(3, 1)[None]
-    torch.testing.assert_close(unflipped(each_class, geometry(flip)), torch.tensor(back).repeat(3, 1)[None])
+from featscope.records import Boxes, Geometry
 
 
 def test_ids_are_believed_where_they_are_the_data_sets_own():
@@ -58,13 +28,68 @@ def test_ids_are_believed_where_they_are_the_data_sets_own():
     assert path_of({"img_path": None}) == ""
 
 
-def test_geometry_is_what_the_input_bears_out():
+def test_geometry_is_what_the_pipeline_says():
     meta = {"ori_shape": (40, 60), "img_shape": (20, 30), "scale_factor": (0.5, 0.5), "flip": True}
     assert geometry_of(meta) == Geometry((40, 60), (20, 30), (20, 30), flip="horizontal")
     assert geometry_of(meta, (32, 32)).padded == (32, 32)
-    assert geometry_of(meta, (16, 32)) is None  # made smaller once more, in the batch
     assert geometry_of({"ori_shape": [(40, 60), (40, 60)]}) is None  # several cameras
     assert geometry_of({}) is None
+    # Padded to 2400 pixels, then made smaller: the image's sides end between pixels.
+    padded_first = geometry_of({"ori_shape": (170, 193), "img_shape": (640, 640), "scale_factor": (0.26667, 0.26667)})
+    assert padded_first.resized == pytest.approx((45.33, 51.47), abs=0.01)
+    assert geometry_of({**meta, "scale_factor": (0.5 + 1e-8, 0.5)}).resized == (20, 30)
+
+
+class Plain:
+    def predict_by_feat(self, metas):
+        return [meta["scale_factor"] for meta in metas]
+
+
+class TakesPaddingAway:
+    def predict_by_feat(self, metas):
+        return [meta["pad_param"] for meta in metas]
+
+
+def instances(boxes):
+    return Instances(bboxes=torch.tensor(boxes), labels=torch.zeros(len(boxes), dtype=torch.long))
+
+
+class Instances(dict):
+    __getattr__ = dict.__getitem__
+
+
+@pytest.mark.parametrize(("head", "padding"), [(Plain(), 0), (TakesPaddingAway(), 6)])
+def test_predictions_lie_on_the_original_whatever_the_framework_leaves_undone(head, padding):
+    """A box at (10, 4) to (30, 12) of the original, as a head gives it that knows of the scale and not of the mirror."""
+    meta = {
+        "ori_shape": (40, 60),
+        "scale_factor": (0.5, 0.5),
+        "img_shape": (32, 32),
+        "flip": True,
+        "pad_param": (6, 6, 1, 1),
+    }
+    geometry = geometry_of(meta)
+    assert (geometry.offset, geometry.resized) == ((6, 1), (20, 30))
+    in_input = np.array([[1 + 30 - 15.0, 6 + 2.0, 1 + 30 - 5.0, 6 + 6.0]])
+    given = (in_input - [0 if padding == 0 else 1, padding, 0 if padding == 0 else 1, padding]) / 0.5
+    found = boxes_of(instances(given.tolist()), believed_geometry(meta, geometry, head), geometry)
+    np.testing.assert_allclose(found.boxes, [[10, 4, 30, 12]])
+
+
+def test_what_the_framework_gives_stays_as_it_is_where_it_is_right():
+    meta = {"ori_shape": (1182, 1111), "scale_factor": (962 / 1111, 1024 / 1182), "img_shape": (1024, 962)}
+    geometry = geometry_of(meta)
+    given = [[0.1, 0.2, 0.3, 0.7]]
+    assert believed_geometry(meta, geometry) == geometry
+    assert boxes_of(instances(given), believed_geometry(meta, geometry), geometry).boxes == torch.tensor(given).tolist()
+
+
+def test_truth_is_in_the_frame_that_the_pipeline_leaves_it_in():
+    boxes = instances([[10.0, 4.0, 30.0, 12.0]])
+    for frame in (AnnotationFrame.ORIGINAL, AnnotationFrame.INPUT, AnnotationFrame.MIRRORED):
+        assert truth_of(boxes, frame) == Boxes("xyxy", [[10, 4, 30, 12]], [0], frame=frame.value)
+    assert truth_of(boxes, AnnotationFrame.UNKNOWN) is None
+    assert truth_of(boxes, None) is None
 
 
 class Step:
@@ -80,23 +105,24 @@ def test_annotations_follow_what_comes_behind_them():
     def frame(*names):
         return annotation_frame(Step(pipeline=pipeline(*names)))
 
-    assert frame("Resize", "RandomFlip", "LoadAnnotations") == AnnotationFrame()
-    assert frame("LoadAnnotations", "Resize") == AnnotationFrame(resized=True)
-    assert frame("Resize", "LoadPanopticAnnotations", "RandomFlip") == AnnotationFrame(flipped=True)
+    assert frame("Resize", "RandomFlip", "LoadAnnotations") is AnnotationFrame.ORIGINAL
+    assert frame("Resize", "LoadAnnotations", "Pad", "PhotoMetricDistortion") is AnnotationFrame.ORIGINAL
+    assert frame("LoadAnnotations", "Resize", "CenterCrop", "RandomFlip") is AnnotationFrame.INPUT
+    assert frame("Resize", "LoadPanopticAnnotations", "RandomFlip") is AnnotationFrame.MIRRORED
+    assert frame("Resize", "LoadAnnotations", "RandomCrop") is AnnotationFrame.UNKNOWN
     augmented = pipeline("LoadAnnotations")
     augmented.transforms.append(Step(subroutines=[pipeline("Resize", "RandomFlip")]))
-    assert annotation_frame(Step(pipeline=augmented)) == AnnotationFrame(True, True)
+    assert annotation_frame(Step(pipeline=augmented)) is AnnotationFrame.INPUT
     assert annotation_frame(None) is None
 
 
 def test_pictures_are_exact_before_and_after_normalisation():
     image = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
-    wanted = image.flip(0).permute(1, 2, 0).numpy()[:16]
-    fitted = Geometry((16, 30), (16, 30), (20, 30))
-    np.testing.assert_array_equal(picture_of(image, fitted), wanted)
+    wanted = image.flip(0).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(picture_of(image), wanted)
     mean, std = (torch.tensor(values)[:, None, None] for values in ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]))
     prepare = Step(_enable_normalize=True, mean=mean, std=std, _channel_conversion=True)
     normalised = (image.flip(0).float() - mean) / std
-    np.testing.assert_array_equal(picture_of(before_normalisation(normalised, prepare), fitted), wanted)
-    assert picture_of(torch.zeros(8, 4, 4), None) is None
-    assert picture_of("points", None) is None
+    np.testing.assert_array_equal(picture_of(before_normalisation(normalised, prepare)), wanted)
+    assert picture_of(torch.zeros(8, 4, 4)) is None
+    assert picture_of("points") is None

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from featscope.arrays.readings import read
 from featscope.capturing.following import Followed, Follower
-from featscope.capturing.readings import read
+from featscope.capturing.laying import maps_of
 
 HEIGHT, WIDTH = 48, 40
 
@@ -62,7 +63,7 @@ WINDOWS = {
 def test_a_cell_lies_in_the_middle_of_what_it_looks_at(name):
     image = torch.ones(1, 3, HEIGHT, WIDTH, requires_grad=True)
     output, reading = followed(WINDOWS[name], image)
-    [(part, cells)] = reading.apply(output)
+    [(part, cells)] = maps_of(reading, output)
     assert part.axes == ("sample", "channel", "row", "column")
     rows, columns = cells.shape[2:]
     apart = []
@@ -130,7 +131,7 @@ def test_every_value_is_put_at_its_own_place(name, samples):
     image = (10000 * sample + 100 * rows + columns).expand(samples, 6, -1, -1).clone()
     output, reading = followed(MOVES[name], image)
     assert reading.is_map, reading.why
-    parts = {part.name: cells for part, cells in reading.apply(output)}
+    parts = {part.name: cells for part, cells in maps_of(reading, output)}
     assert torch.equal(parts[""], image)
     assert set(parts) - {""} == ({"prefix_tokens"} if "class" in name else set())
 
@@ -142,10 +143,22 @@ def test_levels_in_one_sequence_come_apart():
 
     image = torch.rand(2, 3, HEIGHT, WIDTH)
     output, reading = followed(encoder, image)
-    large, small = (cells for _, cells in reading.apply(output))
+    large, small = (cells for _, cells in maps_of(reading, output))
     assert torch.equal(large, F.avg_pool2d(image, 4))
     assert torch.equal(small, F.avg_pool2d(image, 8))
     assert [part.place.stride for part in reading.parts] == [(4.0, 4.0), (8.0, 8.0)]
+
+
+def test_windows_keep_their_samples_beside_class_tokens_that_come_in_another_order():
+    """RF-DETR repeats the class tokens sample by sample in turn, and the windows of a sample in a row."""
+
+    def in_windows(x):
+        classes = with_a_class(x)[:, :1]
+        return torch.cat([classes.repeat(6, 1, 1), windows(x)], 1)
+
+    image = torch.arange(2 * 3 * 8 * 12.0).view(2, 3, 8, 12)
+    output, reading = followed(in_windows, image)
+    assert torch.equal(reading.apply(output)[0][1], image)
 
 
 def test_attention_belongs_to_its_queries_and_shows_its_keys():
@@ -159,9 +172,9 @@ def test_attention_belongs_to_its_queries_and_shows_its_keys():
     follower.begin_at(image, 2, 3)
     with follower:
         weights, mixed = attention(image)
-    [(_, seen)] = read(follower.trace(weights)).apply(weights)
+    [(_, seen)] = maps_of(read(follower.trace(weights)), weights)
     assert torch.equal(seen, weights.view(1, 30, 6, 5))  # a map for each query
-    [(_, cells)] = read(follower.trace(mixed)).apply(mixed)
+    [(_, cells)] = maps_of(read(follower.trace(mixed)), mixed)
     assert torch.equal(cells, mixed.transpose(1, 2).view(1, 3, 6, 5))
 
 
@@ -203,7 +216,7 @@ def test_what_has_no_rows_and_columns_is_no_map_and_says_why(name):
     output, reading = followed(function, torch.rand(1, 3, HEIGHT, WIDTH))
     assert not reading.is_map
     assert why in reading.why
-    [(part, same)] = reading.apply(output)
+    [(part, same)] = maps_of(reading, output)
     assert same is output
     assert "row" not in part.axes
 

@@ -29,8 +29,9 @@ def mmdet_root():
 
 def run(*command, check=True, folder=PROJECT):
     """Run a command of a user; returns what it printed."""
-    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
+    # The featscope of this tree, wherever else one is installed.
+    paths = [str(PROJECT / "src"), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [str(c) for c in command], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=400
     )

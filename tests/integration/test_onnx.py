@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from featscope.adapters.detector import Opening, refuse_unused  # noqa: E402
 from featscope.adapters.images import capture_images, estimate_run  # noqa: E402
 from featscope.adapters.opening import open_detector  # noqa: E402
+from featscope.capturing.verifying import inside  # noqa: E402
 from featscope.errors import BadOptionError, BadRunError, CaptureError, UnknownNameError  # noqa: E402
 from featscope.records import Policy, Sample  # noqa: E402
 from featscope.store.check import check_run  # noqa: E402
@@ -117,10 +118,11 @@ def test_channels_last(make, images, tmp_path, shape):
     run_images(detector, images[:2], tmp_path / "run", batch_size=2)
     found = maps(tmp_path / "run")
     expected = np.stack([pixels(path) for path in images[:2]]).astype(np.float32)
-    np.testing.assert_array_equal(found["f", 0, 0][1], expected)
-    assert found["f", 0, 0][0].stride is None, "its second axis is rows"
-    np.testing.assert_array_equal(found["t", 0, 0][1], expected.transpose(0, 3, 1, 2))
-    assert found["t", 0, 0][0].stride == (1, 1)
+    for name in ("f", "t"):  # what has its channels last is stored with them first
+        record, array = found[name, 0, 0]
+        np.testing.assert_array_equal(array, expected.transpose(0, 3, 1, 2))
+        assert record.axes == ["sample", "channel", "row", "column"]
+        assert (record.stride, record.first, record.place) == ((1, 1), (0.5, 0.5), "operators")
     assert found["y", 0, 0][0].stride == (1, 1)
 
 
@@ -174,10 +176,10 @@ def test_an_image_without_a_batch(make, images, tmp_path, axes, batch_size):
     assert found["t", 0, 0][0].stride == found["y", 0, 0][0].stride == (1, 1)
     assert found["y", 0, 0][1].shape == (batch_size, 4, HEIGHT, WIDTH)
     # (1, H, W) of two images are not two channels of one, and rows of a table have no image each.
-    for layer in ("grey", "rows"):
-        records = [record for (name, _, _), (record, _) in found.items() if name == layer]
-        assert [record.samples for record in records] == [["0"], ["1"]]
-    assert found["grey", 0, 0][1].shape == (1, HEIGHT, WIDTH)
+    records = [record for (name, _, _), (record, _) in found.items() if name == "rows"]
+    assert [record.samples for record in records] == [["0"], ["1"]]
+    grey = np.concatenate([found["grey", batch, 0][1] for batch in range(2 // batch_size)])
+    np.testing.assert_allclose(grey, array.max(1, keepdims=True))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_grey(make, images, tmp_path, shape):
     detector = make([node("Identity", "x", "y")], [value("x", UINT8, shape)], [value("y", UINT8)])
     run_images(detector, images[:1], tmp_path / "run")
     grey = np.asarray(Image.open(images[0]).convert("L"))
-    np.testing.assert_array_equal(maps(tmp_path / "run")["y", 0, 0][1], grey.reshape(shape))
+    np.testing.assert_array_equal(maps(tmp_path / "run")["y", 0, 0][1], grey[None, None])
     seen = np.asarray(Image.open(next((tmp_path / "run" / "inputs").iterdir())), int)
     assert np.ptp(seen, axis=2).max() <= 2, "the network saw no colours"
 
@@ -400,8 +402,9 @@ def test_a_run_goes_on(make, images, tmp_path):
 
 
 def test_channels_and_reductions(make, images, tmp_path):
-    nodes = [*CONV, node("Transpose", "y", "last", perm=[0, 2, 3, 1])]
-    detector = make(nodes, [value("x", FLOAT, ["n", 3, HEIGHT, WIDTH])], ["y"], [kernel(out=9)])
+    nodes = [*CONV, node("Transpose", "y", "last", perm=[0, 2, 3, 1]), node("MatMul", "y square", "mixed")]
+    inits = [kernel(out=9), weights("square", np.eye(WIDTH, dtype=np.float32))]
+    detector = make(nodes, [value("x", FLOAT, ["n", 3, HEIGHT, WIDTH])], ["y"], inits)
     run_images(detector, images[:2], tmp_path / "whole", batch_size=2)
     whole = maps(tmp_path / "whole")["y", 0, 0][1]
     made = run_images(detector, images[:2], tmp_path / "top", batch_size=2, policy={"channels": "top:4"})
@@ -409,7 +412,10 @@ def test_channels_and_reductions(make, images, tmp_path):
     for kept, channels, image in zip(array, record.channels, whole):
         assert channels == np.argsort(-np.abs(image).mean((1, 2)))[:4].tolist()
         np.testing.assert_array_equal(kept, image[channels])
-    assert any("'last'" in remark and "stored whole" in remark for remark in made.remarks)
+    assert maps(tmp_path / "top")["last", 0, 0][0].channels == record.channels
+    assert [remark for remark in made.remarks if "stored whole" in remark] == [
+        f"'mixed' {whole.shape} is stored whole: which of its axes are channels is not known"
+    ]
     run_images(detector, images[:2], tmp_path / "mean", batch_size=2, policy={"reduce": "mean", "dtype": "float16"})
     record, array = maps(tmp_path / "mean")["y", 0, 0]
     assert (record.reduced, array.dtype) == ("mean", np.float16)
@@ -504,9 +510,11 @@ def test_names_that_fall_together(make, images, tmp_path):
 # Which axes are known
 
 
-def axes_of(make, nodes, initializers=(), shape=("n", 3, HEIGHT, WIDTH)):
+def read_of(make, nodes, initializers=(), shape=("n", 3, HEIGHT, WIDTH)):
+    """Tensor -> how it is read."""
     detector = make(nodes, [value("x", FLOAT, list(shape))], [nodes[-1].output[0]], initializers, opset=13)
-    return detector._axes
+    report = detector.report(detector.prepare(np.full((HEIGHT, WIDTH, 3), 9, np.uint8), "0"))
+    return {layer.name: layer.outputs[""][0] for layer in report.layers}
 
 
 def test_axes_are_followed(make):
@@ -561,27 +569,78 @@ def test_axes_are_followed(make):
         weights("square", np.eye(WIDTH, dtype=np.float32)),
         weights("scales", np.array([1, 1, 2, 2], np.float32)),
     ]
-    axes = axes_of(make, nodes, initializers)
+    found = read_of(make, nodes, initializers)
+    letters = {"sample": "N", "channel": "C", "row": "H", "column": "W", "token": "L", "unknown": "."}
+    axes = {name: "".join(letters[axis] for axis in one.axes) for name, one in found.items()}
     expected = {
-        "y": "NCHW", "focus": "NCHW", "part": "NC.W", "somewhere": ".C..", "wider": ".C..", "five": "N..HW", "shuffled": "N.HW", "row": "NC..",
-        "dfl": "NC..", "turned": "NHCW", "pooled": "NC..", "gate": "NC..", "gated": "NCHW", "sum": "NCHW",
-        "after": ".C..", "both": "NCHW", "under": "NC.W", "grey": "N.HW", "up": "NCHW",
+        "y": "NCHW", "focus": "NCHW", "part": "NCHW", "five": "NCCHW", "mixed5": "NCCHW", "shuffled": "NCHW",
+        "row": "NCLC", "dfl": "NCLC", "turned": "NHCW", "gated": "NCHW", "sum": "NCHW", "both": "NCHW",
+        "under": "NCHW", "grey": "NCHW", "up": "NCHW",
     }  # fmt: skip
-    assert "attention" not in axes
-    for name, letters in expected.items():
-        assert axes.get(name) == letters, name
-    assert not axes["nonsense"][1:3].strip("."), axes["nonsense"]
+    grids = {name: one.grids for name, one in found.items() if one.grids}
+    assert {name: axes[name] for name in grids} == expected
+    places = {name: [(size, place.stride, place.first) for size, place in one] for name, one in grids.items()}
+    whole = ((HEIGHT, WIDTH), (1, 1), (0.5, 0.5))
+    assert places.pop("focus") == [((12, WIDTH), (2, 1), (1.5, 0.5))]
+    assert places.pop("part") == [((12, WIDTH), (1, 1), (0.5, 0.5))]
+    assert places.pop("up") == [((48, 80), (0.5, 0.5), (0.25, 0.25))]
+    assert places.pop("under") == [whole, whole]
+    assert {tuple(one) for one in places.values()} == {(whole,)}
+    for name in ("somewhere", "wider"):
+        assert "depends on the image" in found[name].why
+    assert "no grid" in found["nonsense"].why
+    assert found["attention"].why == found["after"].why == "its elements stand for whole rows or columns"
 
 
 def test_no_stride_where_rows_and_columns_are_not_known(make, images, tmp_path):
-    nodes = [*CONV, node("Reshape", "y tokens", "row"), node("Conv", "row one", "dfl")]
-    inits = [kernel(), weights("tokens", np.array([0, 4, 4, -1])), weights("one", np.ones((1, 4, 1, 1), np.float32))]
-    detector = make(nodes, [value("x", FLOAT, ["n", 3, HEIGHT, WIDTH])], ["dfl"], inits)
+    nodes = [*CONV, node("MatMul", "y square", "attention"), node("Conv", "attention one", "after")]
+    square = np.eye(WIDTH, dtype=np.float32)
+    inits = [kernel(), weights("square", square), weights("one", np.ones((1, 4, 1, 1), np.float32))]
+    detector = make(nodes, [value("x", FLOAT, ["n", 3, HEIGHT, WIDTH])], ["after"], inits)
     run_images(detector, images[:1], tmp_path / "run")
     strides = {name: record.stride for (name, _, _), (record, _) in maps(tmp_path / "run").items()}
-    assert strides == {"y": (1, 1), "row": None, "dfl": None}
-    reports = {layer.name: layer.is_map for layer in detector.report(detector.prepare(images[0], "0")).layers}
-    assert reports == {"y": True, "row": False, "dfl": False}
+    assert strides == {"y": (1, 1), "attention": None, "after": None}
+    assert open_run(tmp_path / "run").info.readings == dict.fromkeys(
+        ["attention", "after"], "its elements stand for whole rows or columns"
+    )
+
+
+def test_what_cannot_be_followed_can_be_said(make, images, tmp_path):
+    nodes = [*CONV, node("MatMul", "y square", "attention"), node("Transpose", "attention", "last", perm=[0, 2, 3, 1])]
+    inits = [kernel(), weights("square", np.eye(WIDTH, dtype=np.float32))]
+    detector = make(nodes, [value("x", FLOAT, ["n", 3, HEIGHT, WIDTH])], ["last"], inits)
+    run_images(detector, images[:2], tmp_path / "run", batch_size=2, axes={"last": "NHWC", "att*": "NCHW"})
+    found = maps(tmp_path / "run")
+    for name in ("last", "attention"):
+        record, array = found[name, 0, 0]
+        assert (record.axes, record.place) == (["sample", "channel", "row", "column"], "assumed")
+        np.testing.assert_allclose(array, found["y", 0, 0][1], atol=1e-6)
+    item = detector.prepare(images[0], "0")
+    last = next(layer for layer in detector.report(item, {"last": "NHWC"}).layers if layer.name == "last")
+    assert (last.outputs[""][0].why, last.outputs[""][0].strides) == ("its axes were given", [(1, 1)])
+    with pytest.raises(BadOptionError, match="y was said to be .* leave the option out"):
+        run_images(detector, images[:1], tmp_path / "wrong", axes={"y": "NHWC"})
+
+
+def test_tokens_are_stored_as_maps(make, images, tmp_path):
+    """Of a batch that is filled up, too."""
+    inits = [kernel(), weights("flat", np.array([0, 4, -1])), weights("cls", np.full((2, 1, 4), 7, np.float32))]
+    nodes = [
+        *CONV,
+        node("Reshape", "y flat", "row"),
+        node("Transpose", "row", "t", perm=[0, 2, 1]),
+        node("Concat", "cls t", "tokens", axis=1),
+    ]
+    detector = make(nodes, [value("x", FLOAT, [2, 3, HEIGHT, WIDTH])], ["tokens"], inits)
+    run_images(detector, images[:3], tmp_path / "run", batch_size=3, policy={"channels": "1-2"})
+    stored = {(m.record.layer, m.record.field): (m.record, np.load(m.path)) for m in open_run(tmp_path / "run").maps}
+    record, array = stored["tokens", ""]
+    np.testing.assert_array_equal(array, stored["y", ""][1])
+    assert (record.stride, record.first, record.channels) == ((1, 1), (0.5, 0.5), [[1, 2]] * 3)
+    record, array = stored["tokens", "prefix_tokens"]
+    np.testing.assert_array_equal(array, np.full((3, 1, 4), 7))
+    assert (record.axes, record.samples) == (["sample", "token", "channel"], ["0", "1", "2"])
+    assert record.path.startswith("tokens.concat.prefix_tokens/")
 
 
 # The session
@@ -622,7 +681,7 @@ def test_any_sink(make, images):
     assert [(captured.batch, captured.samples) for captured, _ in sink.maps] == [(7, ["a"]), (8, ["1", "2"])]
     assert [(sample.id, sample.batch) for sample, _ in sink.samples] == [("a", 7), ("1", 8), ("2", 8)]
     assert sink.samples[0][0].geometry == items[0].sample.geometry
-    assert sink.samples[0][1] is items[0].picture
+    np.testing.assert_array_equal(sink.samples[0][1], inside(items[0].picture, items[0].sample.geometry))
     assert str(session.written).startswith("2 maps of 3 samples")
     assert session.written.place == "a ThreeMethods"
     with detector.capture(None, None) as session:
@@ -710,7 +769,15 @@ def test_yolox(images, tmp_path):
     run_images(detector, images[:1], tmp_path / "run", policy={"reduce": "absmean"})
     found = [record for record, _ in maps(tmp_path / "run").values() if len(record.shape) == 4]
     assert {record.stride for record in found if record.cls == "Conv"} == {(s, s) for s in (2, 4, 8, 16, 32)}
-    assert all(record.stride and record.reduced for record in found)
+    # The four quarters of the focus lie beside one another as channels: at four places in one cell.
+    apart = [record for record in found if not record.place]
+    assert [(record.cls, record.shape) for record in apart] == [("Concat", [1, 12, 208, 208])]
+    assert all(record.place == "operators" and record.reduced for record in found if record not in apart)
+    # All levels are in one table, and come out of it.
+    levels = [record for record, _ in maps(tmp_path / "run").values() if record.layer == "output"]
+    assert [(record.shape, record.stride) for record in levels] == [
+        ([1, 1, side, side], (stride, stride)) for side, stride in ((52, 8), (26, 16), (13, 32))
+    ]
 
 
 def test_yunet(images, tmp_path):
@@ -721,7 +788,7 @@ def test_yunet(images, tmp_path):
     one, three = maps(tmp_path / "one"), maps(tmp_path / "three")
     for (name, _, level), (record, array) in three.items():
         if array.ndim == 4:
-            assert (record.stride is None) == (record.cls == "Transpose"), "the heads are turned to (N, H, W, C)"
+            assert record.place == "operators", "those of heads that are turned to (N, H, W, C), too"
             single = np.concatenate([one[name, batch, level][1] for batch in range(3)])
             np.testing.assert_allclose(array, single, atol=1e-4, err_msg=name)
     strides = {record.stride for record, _ in three.values() if record.cls == "Conv"}

@@ -6,6 +6,7 @@ import torch
 
 from featscope.adapters.images import capture_images
 from featscope.adapters.opening import open_detector
+from featscope.capturing.verifying import inside
 from featscope.errors import BadOptionError, CaptureError
 from featscope.records import Geometry
 from featscope.store.check import check_run
@@ -268,7 +269,7 @@ def test_a_dot_is_where_the_geometry_says(name, options, size):
     (placed,) = images.places([size])
     geometry = placed.geometry
     assert geometry.original == size
-    seen = images.picture(images.features([image])[PIXELS][0], placed)
+    seen = inside(images.picture(images.features([image])[PIXELS][0], placed), geometry)
     assert seen.shape[:2] == geometry.resized
     assert abs(int(np.median(seen[..., 2])) - 51) <= 2, "blue stays blue"
     red = seen[..., 0].astype(float)

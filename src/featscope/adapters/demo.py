@@ -17,10 +17,10 @@ from featscope.adapters.detector import (
     boxes_on_original,
     load_picture,
     refuse_unused,
-    to_original,
     versions,
 )
 from featscope.adapters.weights import load_checkpoint
+from featscope.arrays.frames import to_original
 from featscope.demo.detector import S2ANetMini, prepare, suppress
 from featscope.demo.scenes import CLASSES
 from featscope.explain.candidates import CandidateLevel, Candidates
@@ -44,7 +44,7 @@ class DemoDetector(Detector):
         picture, sample = load_picture(image, sample_id, "pillow+exif")
         padded, (height, width) = prepare(picture)
         geometry = Geometry((picture.shape[0], picture.shape[1]), (height, width), (padded.shape[0], padded.shape[1]))
-        return Item(msgspec.structs.replace(sample, geometry=geometry), padded, padded[:height, :width])
+        return Item(msgspec.structs.replace(sample, geometry=geometry), padded, padded)
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run the network once; smaller images of a batch are padded to the largest."""

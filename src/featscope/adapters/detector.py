@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple
 
 import numpy as np
 
+from featscope.arrays.frames import to_original
 from featscope.errors import BadOptionError, CaptureError
 from featscope.records import Boxes, Geometry, Picture, RunInfo, Sample, Sink
 from featscope.store.images import read_image
@@ -49,7 +50,7 @@ class Opening(NamedTuple):
 
 
 class Item(NamedTuple):
-    """An image, ready for the network. inputs: the adapter's own. picture: the input without its padding."""
+    """An image, ready for the network. inputs: the adapter's own. picture: what the network sees of it alone."""
 
     sample: Sample
     inputs: Any
@@ -59,12 +60,14 @@ class Item(NamedTuple):
 class Detected(NamedTuple):
     """What was found in an item: its sample, complete, and the raw outputs if they were asked for.
 
-    untraced: why there are no raw outputs though they were asked for.
+    untraced: why there are no raw outputs though they were asked for. picture: what the network saw of it in its
+    batch, with its padding; None where that is the item's own.
     """
 
     sample: Sample
     candidates: Optional[Candidates] = None
     untraced: str = ""
+    picture: Optional[Picture] = None
 
 
 class Detector:
@@ -196,21 +199,6 @@ def boxes_on_original(
     return Boxes(
         form, values[real].tolist(), np.asarray(labels, int).reshape(-1)[real].tolist(), confidence[real].tolist()
     )
-
-
-def to_original(boxes: Any, geometry: Geometry) -> Any:
-    """Boxes (..., 4 or 5), arrays or tensors, in pixels of the input -> in pixels of the original.
-
-    >>> to_original(np.array([[0.0, 2.0, 4.0, 6.0]]), Geometry((8, 8), (4, 4), (8, 4), offset=(2, 0))).tolist()
-    [[0.0, 0.0, 8.0, 8.0]]
-    """
-    y, x = geometry.original[0] / geometry.resized[0], geometry.original[1] / geometry.resized[1]
-    top, left = geometry.offset
-    offset, scale = ([left, top, left, top], [x, y, x, y])
-    if boxes.shape[-1] == 5:  # cx, cy, w, h, angle
-        offset, scale = ([left, top, 0, 0, 0], [x, y, x, y, 1.0])
-    like = boxes.new_tensor if hasattr(boxes, "new_tensor") else np.asarray
-    return (boxes - like(offset)) * like(scale)
 
 
 def versions(*packages: str) -> Dict[str, str]:

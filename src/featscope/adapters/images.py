@@ -84,7 +84,8 @@ def capture_images(
                 with without_gradients():
                     found = detect_and_trace(detector, items) if provenance else detector.detect(items)
                 untraced.update(one.untraced for one in found if one.untraced)
-                session.describe([one.sample for one in found], [item.picture for item in items])
+                pictures = [one.picture if one.picture is not None else item.picture for one, item in zip(found, items)]
+                session.describe([one.sample for one in found], pictures)
             session.end_batch()
         if len(failed) == len(images):
             raise BadImageError(f"no image could be read; {failed[0]}")

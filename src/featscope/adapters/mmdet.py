@@ -24,7 +24,7 @@ from featscope.adapters.detector import (
 from featscope.adapters.images import Captured
 from featscope.adapters.mmdet_heads import HeadCalls, candidates_of, has_box_head, head_calls
 from featscope.adapters.mmengine_reading import reading_of
-from featscope.adapters.mmengine_samples import boxes_of, geometry_of, picture_of, sample_id
+from featscope.adapters.mmengine_samples import believed_geometry, boxes_of, geometry_of, picture_of, sample_id
 from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.layers import unwrap
 from featscope.errors import BadImageError, BadOptionError, MissingPackageError
@@ -102,7 +102,7 @@ class MMDetector(Detector):
         path = "" if from_array else str(Path(str(image)).absolute())
         reading = "" if from_array else reading_of(self._pipelines[from_array])
         sample = Sample(id=sample_id, path=path, geometry=geometry_of(meta), reading=reading)
-        return Item(sample, item, picture_of(item["inputs"], sample.geometry))
+        return Item(sample, item, picture_of(item["inputs"]))
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run `test_step`."""
@@ -115,21 +115,25 @@ class MMDetector(Detector):
         if noted.unsupported:
             warnings.warn(f"no boxes, only maps: {noted.unsupported}", RuntimeWarning, stacklevel=2)
         geometries = [geometry_of(output.metainfo) for output in outputs]
+        head = noted.last.head if noted.last is not None else getattr(self.model, "bbox_head", None)
+        believed = [believed_geometry(one.metainfo, geometry, head) for one, geometry in zip(outputs, geometries)]
         raw: Sequence[Any] = [None] * len(items)
         untraced = ""
         if candidates:
-            raw, untraced = self._candidates(noted, geometries)
+            raw, untraced = self._candidates(noted, believed, geometries)
         samples = [
             replace(
                 item.sample,
                 geometry=geometry,
-                predictions=None if noted.unsupported else boxes_of(output.get("pred_instances"), geometry),
+                predictions=None if noted.unsupported else boxes_of(output.get("pred_instances"), belief, geometry),
             )
-            for item, output, geometry in zip(items, outputs, geometries)
+            for item, output, belief, geometry in zip(items, outputs, believed, geometries)
         ]
         return [Detected(sample, found, untraced) for sample, found in zip(samples, raw)]
 
-    def _candidates(self, noted: HeadCalls, geometries: Sequence[Optional[Geometry]]) -> Tuple[Sequence[Any], str]:
+    def _candidates(
+        self, noted: HeadCalls, believed: Sequence[Optional[Geometry]], geometries: Sequence[Optional[Geometry]]
+    ) -> Tuple[Sequence[Any], str]:
         """The raw outputs of each item, or why there are none: a head may be anything, and is the user's."""
         count = len(geometries)
         if noted.last is None:
@@ -137,7 +141,7 @@ class MMDetector(Detector):
         if noted.unsupported:
             return [None] * count, f"no boxes can be made on this device: {noted.unsupported}"
         try:
-            found = candidates_of(noted.last, geometries)
+            found = candidates_of(noted.last, believed, geometries)
         except Exception as error:  # noqa: BLE001
             kind = type(noted.last.head).__name__
             return [None] * count, f"the raw outputs of {kind} could not be read: {error}"

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 import torch
 from torch import nn
 
-from featscope.adapters.mmengine_samples import unflipped
+from featscope.arrays.frames import reframed
 from featscope.capturing.layers import modules_of
 from featscope.errors import CaptureError
 from featscope.explain.candidates import CandidateLevel, Candidates
@@ -160,13 +160,18 @@ def _kind(method: Any) -> str:
     return "query" if len(names) > 1 and "cls_scores" in names[0] and "bbox_preds" in names[1] else ""
 
 
-def candidates_of(call: HeadCall, geometries: Sequence[Optional[Geometry]]) -> List[Candidates]:
-    """The candidates of each image of a batch, in pixels of the originals. geometries: of the images."""
+def candidates_of(
+    call: HeadCall, believed: Sequence[Optional[Geometry]], geometries: Sequence[Optional[Geometry]]
+) -> List[Candidates]:
+    """The candidates of each image of a batch, in pixels of the originals.
+
+    believed, geometries: by which the framework made them so, and by which they become so.
+    """
     read = {"roi": _regions, "query": _queries}.get(_kind(type(call.head).predict_by_feat), _cells)
     found = read(call)
-    for of_image, geometry in zip(found, geometries):
-        for level in of_image.levels:
-            level.boxes = unflipped(level.boxes, geometry)
+    for of_image, before, after in zip(found, believed, geometries):
+        for level in of_image.levels if after is not None else ():
+            level.boxes = reframed(level.boxes, before, after)
     return found
 
 

@@ -19,17 +19,19 @@ from featscope.adapters.mmengine_samples import (
     AnnotationFrame,
     DataSample,
     before_normalisation,
+    believed_geometry,
     boxes_of,
     geometry_of,
     path_of,
     picture_of,
     sample_id,
+    truth_of,
 )
 from featscope.capturing.calls import Methods, ModelCall
 from featscope.capturing.inputs import Known, PlainImages
 from featscope.explain.candidates import Candidates
 from featscope.explain.provenance import find_sources
-from featscope.records import Picture, Sample, Size
+from featscope.records import Geometry, Picture, Sample, Size
 
 
 def network_of(model: nn.Module) -> Tuple[nn.Module, Optional[nn.Module]]:
@@ -49,12 +51,17 @@ class _Given(NamedTuple):
 
 
 class _Noted(NamedTuple):
-    """What a forward made of a batch. images: as the pipeline made them, or as the network saw them if normalised."""
+    """What a forward made of a batch. believed: by which geometry the framework made boxes of the original.
+    images: as the pipeline made them, or as the network saw them if normalised. sizes: of the part of each that is
+    not the batch's padding.
+    """
 
     samples: Sequence[Sample]
+    believed: Sequence[Optional[Geometry]]
     head: Optional[HeadCall]
     images: object
     normalised: bool
+    sizes: Sequence[Optional[Size]]
 
 
 class MMCompanion:
@@ -123,36 +130,44 @@ class MMCompanion:
         read = found if found is not None and predicted else given.samples
         size = given.images.shape[-2:] if isinstance(given.images, torch.Tensor) and given.images.dim() == 4 else None
         padded = (int(size[0]), int(size[1])) if size is not None else None
+        head = self._heads.last if predicted else None
         try:
-            samples = [self._described(sample, one, padded, predicted) for sample, one in zip(known.samples, read)]
+            claims = [geometry_of(one.metainfo, padded) for one in read]
+            believed = [
+                believed_geometry(one.metainfo, claim, head.head if head is not None else self._box_head())
+                for one, claim in zip(read, claims)
+            ]
+            samples = [
+                self._described(sample, one, claim, belief) if predicted else replace(sample, geometry=claim)
+                for sample, one, claim, belief in zip(known.samples, read, claims, believed)
+            ]
+            sizes = [_size_of(one.metainfo) for one in read]
         except Exception as error:  # noqa: BLE001 (a data sample may be anything, and is the user's)
             self._warn(f"featscope cannot read the data samples of {type(self._model).__name__}: {error}")
             return None
         images, normalised = self._threads.images, False
-        if images is None or images is given.images:  # seen only after the data preprocessor was done with them
+        larger = padded is not None and any(_is_larger(image, padded) for image in _each(images))
+        if (
+            images is None or images is given.images or larger
+        ):  # seen only after the data preprocessor was done with them
             # A copy, as it is the user's to write into it before it is made a picture.
             images = given.images.detach().clone() if isinstance(given.images, torch.Tensor) else None
             normalised = True
-        made = _Noted(samples, self._heads.last if predicted else None, images, normalised)
+        made = _Noted(samples, believed, head, images, normalised, sizes)
         self._threads.images = None
         self._heads.clear()
         return Known(samples, later=lambda: self._complete(made))
 
-    def _described(self, sample: Sample, data: DataSample, padded: Optional[Size], predicted: bool) -> Sample:
-        geometry = geometry_of(data.metainfo, padded)
-        if not predicted:
-            return replace(sample, geometry=geometry)
-        truth = None
-        if self._truth is not None:
-            resized_by = data.metainfo.get("scale_factor") if self._truth.resized else None
-            mirror = geometry if self._truth.flipped else None
-            if mirror is not None and not self._truth.resized:
-                # Loaded behind the resizing in pixels of the original, and mirrored where the resized image ends.
-                mirror = replace(mirror, original=mirror.resized)
-            truth = boxes_of(data.get("gt_instances"), mirror, resized_by)
-        return replace(
-            sample, geometry=geometry, predictions=boxes_of(data.get("pred_instances"), geometry), truth=truth
-        )
+    def _described(
+        self, sample: Sample, data: DataSample, geometry: Optional[Geometry], believed: Optional[Geometry]
+    ) -> Sample:
+        predictions = boxes_of(data.get("pred_instances"), believed, geometry)
+        truth = truth_of(data.get("gt_instances"), self._truth)
+        return replace(sample, geometry=geometry, predictions=predictions, truth=truth)
+
+    def _box_head(self) -> Optional[object]:
+        """The head that decodes boxes, where nobody listens to it."""
+        return getattr(self._model, "bbox_head", None)
 
     def _complete(self, made: _Noted) -> Known:
         """The samples with the sources of their detections, and the pictures."""
@@ -171,7 +186,7 @@ class MMCompanion:
             return nothing
         try:
             with torch.no_grad():
-                found = candidates_of(made.head, [sample.geometry for sample in made.samples])
+                found = candidates_of(made.head, made.believed, [sample.geometry for sample in made.samples])
         except Exception as error:  # noqa: BLE001 (a head may be anything, and is the user's; the test goes on)
             self._warn(f"featscope cannot trace the detections of this head: {error}")
             self._listening.close()
@@ -181,12 +196,16 @@ class MMCompanion:
 
     def _picture(self, made: _Noted, row: int) -> Optional[Picture]:
         images = made.images
-        if not self._pictures or not isinstance(images, (list, tuple, torch.Tensor)) or row >= len(images):
+        # A file is compared with the input even where nobody keeps that.
+        if not (self._pictures or made.samples[row].path) or row >= len(_each(images)):
             return None
-        image = images[row]
+        image = _each(images)[row]
         if made.normalised and isinstance(image, torch.Tensor) and image.dim() == 3:
+            size = made.sizes[row]
+            if size is not None and size[0] <= image.shape[1] and size[1] <= image.shape[2]:
+                image = image[:, : size[0], : size[1]]
             image = before_normalisation(image, getattr(self._model, "data_preprocessor", None))
-        return picture_of(image, made.samples[row].geometry)
+        return picture_of(image)
 
     def _warn(self, text: str) -> None:
         warnings.warn(text, RuntimeWarning, stacklevel=2)
@@ -195,6 +214,27 @@ class MMCompanion:
         """Listen no more."""
         self._listening.close()
         self._threads = threading.local()
+
+
+def _each(images: object) -> Sequence[object]:
+    if isinstance(images, torch.Tensor):
+        return list(images)
+    return images if isinstance(images, (list, tuple)) else ()
+
+
+def _is_larger(image: object, size: Size) -> bool:
+    """Whether an image does not fit into an input: then it was changed once more, in the batch."""
+    return (
+        isinstance(image, torch.Tensor) and image.dim() == 3 and (image.shape[1] > size[0] or image.shape[2] > size[1])
+    )
+
+
+def _size_of(meta: Mapping[str, object]) -> Optional[Size]:
+    """How large an image was before the batch padded it."""
+    shape = meta.get("img_shape")
+    if not isinstance(shape, (list, tuple)) or len(shape) < 2 or not all(isinstance(n, int) for n in shape[:2]):
+        return None
+    return int(shape[0]), int(shape[1])
 
 
 def _given(call: ModelCall) -> Optional[_Given]:

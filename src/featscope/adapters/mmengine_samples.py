@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from itertools import dropwhile
+import re
+from enum import Enum
 from pathlib import Path
-from typing import Any, Iterator, Mapping, NamedTuple, Optional, Protocol, Sequence, TypeVar
+from types import CodeType
+from typing import Any, Iterator, Mapping, Optional, Protocol
 
 import numpy as np
 import torch
 from msgspec.structs import replace
 
-from featscope.records import Boxes, Geometry, Picture, Size
+from featscope.arrays.frames import reframed
+from featscope.records import Boxes, Extent, Geometry, Picture, Size
 
 Meta = Mapping[str, Any]
 """What a pipeline says of an image: img_id, img_path, ori_shape, scale_factor, flip, ..."""
 
-Values = TypeVar("Values", torch.Tensor, "np.ndarray[Any, Any]")
+
+_ROUNDING = 0.02  # pixels
 
 
 class DataSample(Protocol):
@@ -30,11 +35,13 @@ class DataSample(Protocol):
         """A field (`pred_instances`), or None."""
 
 
-class AnnotationFrame(NamedTuple):
-    """In which frame a pipeline leaves the annotations that it loads: made smaller, or flipped, with the image."""
+class AnnotationFrame(Enum):
+    """In which frame a pipeline leaves the annotations that it loads."""
 
-    resized: bool = False
-    flipped: bool = False
+    ORIGINAL = "original"  # nothing behind them moves the image
+    INPUT = "input"  # whatever moves the image moves them
+    MIRRORED = "mirrored"  # loaded behind the resizing in pixels of the original, and mirrored with the resized image
+    UNKNOWN = "unknown"
 
 
 def sample_id(meta: Meta, of_data_set: bool = True) -> str:
@@ -60,44 +67,89 @@ def path_of(meta: Meta) -> str:
 
 
 def geometry_of(meta: Meta, padded: Optional[Size] = None) -> Optional[Geometry]:
-    """How an image became the network's input, from what the pipeline says of it; None where it does not.
+    """How an image became the network's input, as the pipeline says; None where it says nothing.
 
-    padded: the size of the input, where it was seen; an image that does not fit into it was changed once more.
+    padded: the size of the input, where it was seen. The pipeline may leave out a step: what it says need not even
+    fit into the input (`featscope.arrays.frames.fits`).
     """
     try:
         geometry = _geometry(meta)
     except (TypeError, ValueError, IndexError, KeyError):  # several cameras, points, ...: no single image
         return None
-    if geometry is None or padded is None:
-        return geometry
-    ends = [start + side for start, side in zip(geometry.offset, geometry.resized)]
-    return replace(geometry, padded=padded) if all(end <= side for end, side in zip(ends, padded)) else None
+    return geometry if geometry is None or padded is None else replace(geometry, padded=padded)
 
 
 def _geometry(meta: Meta) -> Optional[Geometry]:
     if "ori_shape" not in meta:
         return None
     height, width = (int(n) for n in meta["ori_shape"][:2])
-    resized = tuple(int(n) for n in meta.get("img_shape", (height, width))[:2])
-    padded = tuple(int(n) for n in meta.get("batch_input_shape", meta.get("pad_shape", resized))[:2])
+    whole = tuple(int(n) for n in meta.get("img_shape", (height, width))[:2])
+    padded = tuple(int(n) for n in meta.get("batch_input_shape", meta.get("pad_shape", whole))[:2])
+    resized: Extent = (whole[0], whole[1])
     scale = meta.get("scale_factor")
     if scale is not None:
         # Where the pipeline pads, img_shape is the padded size: the scale alone tells the image's.
-        resized = (round(height * float(scale[1])), round(width * float(scale[0])))
+        resized = (_nearly_whole(height * float(scale[1])), _nearly_whole(width * float(scale[0])))
     offset = (0, 0)
     if meta.get("pad_param") is not None:  # a letterbox: top, bottom, left, right
         offset = (round(float(meta["pad_param"][0])), round(float(meta["pad_param"][2])))
     flip = str(meta.get("flip_direction") or "horizontal") if meta.get("flip") else ""
-    return Geometry((height, width), (resized[0], resized[1]), (padded[0], padded[1]), offset, flip)
+    return Geometry((height, width), resized, (padded[0], padded[1]), offset, flip)
+
+
+def _nearly_whole(side: float) -> float:
+    """A side in pixels: whole, but for the last digits; of an image that was padded and then resized it is not."""
+    return round(side) if abs(side - round(side)) < _ROUNDING else side
+
+
+def believed_geometry(meta: Meta, geometry: Optional[Geometry], head: object = None) -> Optional[Geometry]:
+    """The geometry by which the framework itself turns boxes of the input into those that it gives: a scale.
+
+    >>> fed = Geometry((8, 10), (4, 5), (4, 8), flip="horizontal")
+    >>> believed_geometry({"scale_factor": (0.5, 0.5)}, fed)
+    Geometry(original=(8, 10), resized=(4.0, 5.0), padded=(4, 8), offset=(0, 0), flip='', crop=None)
+
+    Mirrors and crops it leaves as they are. head: what decodes the boxes; that of MMYOLO takes the padding away first,
+    as its code says by naming `pad_param`.
+    """
+    if geometry is None:
+        return None
+    scale = meta.get("scale_factor")
+    x, y = (1.0, 1.0) if scale is None else (float(factor) for factor in scale[:2])
+    height, width = geometry.original
+    offset = geometry.offset if _reads(head, "pad_param") else (0, 0)
+    plain = replace(geometry, offset=offset, flip="", crop=None)
+    apart = max(abs(height * y - geometry.resized[0]), abs(width * x - geometry.resized[1]))
+    if geometry == plain and apart < _ROUNDING:
+        return geometry  # what the framework gives is right to the last digit
+    return Geometry(geometry.original, (height * y, width * x), geometry.padded, offset)
+
+
+def _reads(head: object, name: str) -> bool:
+    """Whether the decoding of a head names a key of the pipeline's."""
+    for cls in type(head).__mro__:
+        method = vars(cls).get("predict_by_feat")
+        code = getattr(inspect.unwrap(method), "__code__", None) if callable(method) else None
+        if code is not None and name in _constants(code):
+            return True
+    return False
+
+
+def _constants(code: CodeType) -> Iterator[object]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):  # a loop in brackets, before Python 3.12
+            yield from _constants(constant)
+        else:
+            yield constant
 
 
 def boxes_of(
-    instances: Any, geometry: Optional[Geometry] = None, resized_by: Optional[Sequence[float]] = None
+    instances: Any, believed: Optional[Geometry] = None, geometry: Optional[Geometry] = None, frame: str = "original"
 ) -> Optional[Boxes]:
-    """Predictions or ground truth, in pixels of the original image; None where there are none.
+    """Predictions or ground truth; None where there are none.
 
-    geometry: of a flipped image, whose boxes are still those of the flipped one. resized_by: (x, y), where the boxes
-    are those of the resized image.
+    believed, geometry: by which the framework made them ones of the original, and by which they become so.
+    frame: in which they are then.
     """
     if instances is None or "bboxes" not in instances:
         return None
@@ -107,10 +159,8 @@ def boxes_of(
     form = {4: "xyxy", 5: "cxcywha", 8: "quad"}.get(values.shape[-1] if values.ndim == 2 else 0)
     if form is None:
         return None
-    if resized_by is not None:
-        x, y = (float(s) for s in resized_by[:2])
-        values = values / ([x, y, x, y, 1.0] if form == "cxcywha" else np.resize([x, y], values.shape[-1]))
-    values = unflipped(values, geometry)
+    if geometry is not None:
+        values = reframed(values, believed, geometry)
     found = instances.get("scores")
     scores = np.zeros(len(values)) if found is None else found.detach().cpu().double().numpy()
     real = np.isfinite(values).all(1) & np.isfinite(scores)  # a box that is nowhere is none
@@ -119,33 +169,19 @@ def boxes_of(
         boxes=values[real].tolist(),
         labels=np.asarray(instances.labels.tolist(), int)[real].tolist(),
         scores=[] if found is None else scores[real].tolist(),
+        frame=frame,
     )
 
 
-def unflipped(boxes: Values, geometry: Optional[Geometry]) -> Values:
-    """Boxes (..., 4, 5 or 8) of a flipped image, in pixels of its original size -> of the image as it is.
+def truth_of(instances: Any, frame: Optional[AnnotationFrame]) -> Optional[Boxes]:
+    """The ground truth of an image, in the frame that its pipeline leaves it in; None where that is not known."""
+    return None if frame is None or frame is AnnotationFrame.UNKNOWN else boxes_of(instances, frame=frame.value)
 
-    >>> unflipped(np.array([[0.0, 1.0, 2.0, 4.0]]), Geometry((8, 10), (8, 10), (8, 10), flip="horizontal")).tolist()
-    [[8.0, 1.0, 10.0, 4.0]]
-    """
-    flip = geometry.flip if geometry is not None else ""
-    across, down = flip in ("horizontal", "diagonal"), flip in ("vertical", "diagonal")
-    if geometry is None or not flip:
-        return boxes
-    height, width = geometry.original
-    x, y = (-1.0 if across else 1.0, width * across), (-1.0 if down else 1.0, height * down)
-    count = int(boxes.shape[-1])
-    if count == 5:  # cx, cy, w, h, angle
-        order, changes = [0, 1, 2, 3, 4], [x, y, (1.0, 0.0), (1.0, 0.0), (-1.0 if across != down else 1.0, 0.0)]
-    elif count == 4:
-        order = [2 if across else 0, 3 if down else 1, 0 if across else 2, 1 if down else 3]
-        changes = [x, y, x, y]
-    else:
-        order, changes = list(range(count)), [x, y] * (count // 2)
-    signs, offsets = [sign for sign, _ in changes], [offset for _, offset in changes]
-    if isinstance(boxes, torch.Tensor):
-        return boxes[..., order] * boxes.new_tensor(signs) + boxes.new_tensor(offsets)
-    return boxes[..., order] * np.array(signs) + np.array(offsets)
+
+_MOVING = re.compile(
+    "Resize|Flip|Crop|Affine|Rotate|Shift|Shear|Translate|Expand|Perspective|Albu|Mosaic|MixUp|Distort"
+)
+_COLOURS_ONLY = re.compile("PhotoMetric")
 
 
 def annotation_frame(dataset: object) -> Optional[AnnotationFrame]:
@@ -153,8 +189,18 @@ def annotation_frame(dataset: object) -> Optional[AnnotationFrame]:
     if dataset is None:
         return None
     kinds = [type(transform).__name__ for transform in _transforms(getattr(dataset, "pipeline", None))]
-    behind = list(dropwhile(lambda kind: "Annotations" not in kind, kinds))
-    return AnnotationFrame(any("Resize" in kind for kind in behind), any("Flip" in kind for kind in behind))
+    loaded = next((number for number, kind in enumerate(kinds) if "Annotations" in kind), len(kinds))
+    before, behind = (
+        [kind for kind in part if _MOVING.search(kind) and not _COLOURS_ONLY.search(kind)]
+        for part in (kinds[:loaded], kinds[loaded:])
+    )
+    if not behind:
+        return AnnotationFrame.ORIGINAL
+    if not before:
+        return AnnotationFrame.INPUT
+    if all("Resize" in kind for kind in before) and all("Flip" in kind for kind in behind):
+        return AnnotationFrame.MIRRORED
+    return AnnotationFrame.UNKNOWN
 
 
 def _transforms(pipeline: object) -> Iterator[object]:
@@ -167,13 +213,10 @@ def _transforms(pipeline: object) -> Iterator[object]:
             yield step
 
 
-def picture_of(image: object, geometry: Optional[Geometry]) -> Optional[Picture]:
-    """An input before normalisation, as (H, W, 3) RGB without its padding. MMCV reads BGR."""
+def picture_of(image: object) -> Optional[Picture]:
+    """An input before normalisation, as (H, W, 3) RGB. MMCV reads BGR."""
     if not isinstance(image, torch.Tensor) or image.dim() != 3 or image.shape[0] not in (1, 3):
         return None
-    if geometry is not None:
-        (top, left), (height, width) = geometry.offset, geometry.resized
-        image = image[:, top : top + height, left : left + width]
     if image.dtype != torch.uint8:
         image = image.round().clamp(0, 255).byte()
     picture = image.detach().expand(3, -1, -1).cpu().numpy()[::-1].transpose(1, 2, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -33,13 +33,15 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
-from featscope.adapters.onnx_axes import Axes, find_axes, tensor_report
 from featscope.adapters.onnx_capture import GraphFacts, OnnxCapture
-from featscope.adapters.onnx_inputs import GraphInputs
-from featscope.adapters.onnx_values import WEIGHTS, Values
+from featscope.adapters.onnx_following import Followed
+from featscope.adapters.onnx_inputs import GraphInputs, Part
+from featscope.adapters.onnx_values import WEIGHTS, Array, Values
 from featscope.adapters.preprocessing import Preprocessing
+from featscope.arrays.readings import Reading
+from featscope.capturing.given import GivenReadings
 from featscope.capturing.protocol import CaptureSession
-from featscope.capturing.reports import LayerReport, ModelReport
+from featscope.capturing.reports import LayerReport, ModelReport, tensor_report
 from featscope.errors import BadOptionError, CaptureError, unknown_name
 from featscope.records import Picture, RunInfo, Sink
 
@@ -75,10 +77,7 @@ class OnnxModel(Detector):
         self._outputs = [name for name in outputs if name in self.tensors]
         self._session: Optional[OnnxCapture] = None
         self._runtimes: Dict[Tuple[str, ...], _Runtime] = {}
-
-    @cached_property
-    def _axes(self) -> Axes:
-        return find_axes(self.model, self._inputs.image.name, self._inputs.image.axes, self._inputs.shapes)
+        self._followed: Dict[int, Followed] = {}
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Fit an image to the file's input."""
@@ -107,7 +106,14 @@ class OnnxModel(Detector):
         if key not in self._runtimes:
             self._runtimes = {key: _Runtime(self.model, key, self._path)}
         for part in self._inputs.parts(images):
-            yield Values(part.images, part.batch, self._runtimes[key].run(part.feed))
+            yield Values(part.images, part.batch, self._runtimes[key].run(part.feed), partial(self._read, part))
+
+    def _read(self, part: Part, name: str, array: Array) -> Reading:
+        """How a tensor of a run is to be read. The graph is followed once for each number of images that it runs."""
+        if part.batch not in self._followed:
+            image = self._inputs.image
+            self._followed[part.batch] = Followed(self.model, image.name, image.axes, part.feed)
+        return self._followed[part.batch].reading(name, array.shape)
 
     def choose(self, layers: Optional[Sequence[str]]) -> List[str]:
         """The tensors that names and globs choose, in the order of the graph; without any, the outputs.
@@ -140,9 +146,7 @@ class OnnxModel(Detector):
     ) -> CaptureSession:
         """A capture of tensors; options as of `featscope.capture`, but for ranks."""
         asked = any(not pattern.startswith("!") for pattern in layers or ())
-        facts = GraphFacts(
-            self.info.config, self.tensors, self._axes, self._inputs.size, "N" not in self._inputs.image.axes
-        )
+        facts = GraphFacts(self.info.config, self.tensors, self._inputs.size, "N" not in self._inputs.image.axes)
         info = options.pop("info", None) or self.info
         session = OnnxCapture(facts, self.choose(layers), to, info, self.end_capture, asked, **options)
         for name in () if asked else self._outputs:
@@ -158,16 +162,16 @@ class OnnxModel(Detector):
         self._session = None
 
     def report(self, item: Item, axes: Optional[Mapping[str, str]] = None) -> ModelReport:
-        """Every tensor of the graph with its shape, after one run."""
-        found = next(self.run(list(self.tensors), [item.inputs])).found
+        """Every tensor of the graph with its shape and how it is read, after one run."""
+        run = next(self.run(list(self.tensors), [item.inputs]))
+        given = GivenReadings(axes)
         layers = []
         size = self._inputs.size
         for name, kind in self.tensors.items():
-            value = found[name]
-            values = value if isinstance(value, list) else [value]
-            shapes = [tuple(int(side) for side in np.asarray(one).shape) for one in values if one is not None]
-            letters = self._axes.get(name, "")
-            layers.append(LayerReport(name, kind, 1, {"": [tensor_report(letters, one, size) for one in shapes]}))
+            value = run.found[name]
+            arrays = [np.asarray(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
+            readings = [given.checked(name, "", one, run.read(name, one)) for one in arrays]
+            layers.append(LayerReport(name, kind, 1, {"": [tensor_report(one, size) for one in readings]}))
         return ModelReport(layers, [], size)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Callable, DefaultDict, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Type, Union
@@ -10,28 +11,29 @@ from typing import Callable, DefaultDict, Dict, List, Mapping, NamedTuple, Optio
 import msgspec
 import numpy as np
 
-from featscope.adapters.onnx_axes import Axes, axis_names
-from featscope.adapters.onnx_values import Piece, Values, pieces_of, thin
+from featscope.adapters.onnx_values import Array, Piece, Values, pieces_of, thin
+from featscope.arrays.readings import Reading
 from featscope.capturing.estimate import Room
+from featscope.capturing.given import GivenReadings
 from featscope.capturing.ledger import Entry, Ledger
 from featscope.capturing.memory import MemorySink
 from featscope.capturing.policy import make_policy
 from featscope.capturing.remarks import Remarks
+from featscope.capturing.verifying import Verifier
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError, unknown_name
-from featscope.records import CapturedMap, Picture, Policy, RunInfo, Sample, Sink, Size, Written, assumed_place
+from featscope.records import CapturedMap, Picture, Policy, RunInfo, Sample, Sink, Size, Written, assumed_place, is_map
 from featscope.store.files import check_folder_name, safe_name
 from featscope.store.writer import RunWriter
 
 
 class GraphFacts(NamedTuple):
-    """What a capture knows of its graph. kinds: tensor -> the operator that makes it. axes: those that are known.
+    """What a capture knows of its graph. kinds: tensor -> the operator that makes it.
 
     without_batch: the graph takes one image, without an axis for more.
     """
 
     name: str
     kinds: Mapping[str, str]
-    axes: Axes
     input_size: Size
     without_batch: bool
 
@@ -56,15 +58,17 @@ class OnnxCapture:
         resume: bool = False,
         on_error: str = "raise",
         dataset_size: Optional[int] = None,
+        axes: Optional[Mapping[str, str]] = None,
     ) -> None:
         if on_error != "raise":
             raise BadOptionError("ONNX files have no loop to go on with: leave out --on-error")
-        policy = make_policy(policy)
+        policy, self._said = make_policy(policy), GivenReadings(axes)
         if policy.dtype in ("uint8", "bfloat16"):
             raise BadOptionError(f"--dtype {policy.dtype} needs torch, ONNX files run without; type float16")
         self.tensors = list(tensors)
         self._graph, self._policy, self._asked, self._on_close = graph, policy, asked, on_close
         self._remarks = Remarks()
+        self._verifier = Verifier(self._remarks)
         self._folders = _folders(self.tensors, graph.kinds, names or {}, self._remarks)
         info = msgspec.structs.replace(info, layers=self.tensors, names=dict(names or {}), policy=policy)
         self._sink: Sink
@@ -86,6 +90,7 @@ class OnnxCapture:
         self._levels: DefaultDict[str, int] = defaultdict(int)
         self._given: Set[str] = set()
         self._refused: Dict[str, str] = {}
+        self._no_maps: Dict[str, str] = {}
         self._written = Written(0, 0, 0, "memory" if to is None else f"a {type(self._sink).__name__}")
 
     # The session
@@ -102,12 +107,14 @@ class OnnxCapture:
             self.end_batch()
         except FeatscopeError as refused:
             failure = failure or refused
+        self._verifier.close()
         failed = bool(kind or failure)
         missing = {} if failed else self._missing()
         for remark in self._ledger.remarks:
             self._remarks.say(remark)
         if isinstance(self._sink, RunWriter):
             self._sink.left_out = {**self._refused, **missing}
+            self._sink.readings = self._no_maps
         try:
             self._sink.close(not (failed or missing))
         except Exception:
@@ -190,7 +197,8 @@ class OnnxCapture:
         self._open = False
         pictures = self._pictures or [None] * len(self._samples)
         for row in entry.rows:
-            self._sink.put_sample(msgspec.structs.replace(self._samples[row], batch=entry.number), pictures[row])
+            sample = msgspec.structs.replace(self._samples[row], batch=entry.number)
+            self._sink.put_sample(*self._verifier.verify(sample, pictures[row]))
             self._written = self._written._replace(samples=self._written.samples + 1)
         if entry.rows:
             self._room.check(len(entry.rows))
@@ -198,6 +206,7 @@ class OnnxCapture:
     def _begin(self, samples: Sequence[Sample]) -> Entry:
         entry = self._entry = self._ledger.enter(samples, self._number)
         self._number, self._open, self._pictures, self._samples = None, True, (), entry.samples
+        self._verifier.expect([entry.samples[row] for row in entry.rows])
         self._calls.clear()
         self._levels.clear()
         return entry
@@ -224,8 +233,8 @@ class OnnxCapture:
             return
         ids = [entry.samples[row].id for row in entry.rows] if entry.named else []
         for name in self.tensors:
-            graph = self._graph
-            found = pieces_of(name, runs, graph.kinds[name], graph.axes.get(name, ""), graph.without_batch)
+            reads = [partial(self._read, name, run) for run in runs]
+            found = pieces_of(name, runs, self._graph.kinds[name], reads, self._graph.without_batch)
             if found.why_not:
                 self._remarks.say(f"{name!r} cannot be stored: {found.why_not}")
                 self._refused[name] = found.why_not
@@ -235,28 +244,36 @@ class OnnxCapture:
                 self._put(name, piece, entry.number, ids[piece.start : piece.stop])
                 self._given.add(name)
 
+    def _read(self, name: str, run: Values, array: Array) -> Reading:
+        reading = self._said.checked(name, "", array, run.read(name, array))
+        if not reading.is_map:
+            self._no_maps.setdefault(name, reading.why)
+        return reading
+
     def _put(self, name: str, piece: Piece, batch: int, ids: List[str]) -> None:
-        kind, folder = self._graph.kinds[name], self._folders[name]
+        part, folder = piece.part, self._folders[name]
+        if part.name:
+            folder = f"{folder}.{safe_name(part.name)}"
         thinned = thin(piece, self._policy, name)
         if thinned.remark:
             self._remarks.say(thinned.remark)
         array = np.ascontiguousarray(thinned.array)
-        place = None
-        if piece.axes[2:] == "HW" and array.size:
-            place = assumed_place(self._graph.input_size, (array.shape[2], array.shape[3]))
+        place = part.place
+        if place is None and is_map(part.axes):
+            place = assumed_place(self._graph.input_size, (array.shape[-2], array.shape[-1]))
         level, call = self._levels[folder], self._calls[name]
         self._levels[folder] += 1
         self._calls[name] += 1
         captured = CapturedMap(
             name,
-            kind,
-            "",
+            self._graph.kinds[name],
+            part.name,
             level,
             call,
             batch,
             ids,
             folder,
-            axes=axis_names(piece.axes, array.ndim),
+            axes=part.axes,
             place=place,
             reduced=thinned.reduced,
             channels=thinned.channels,

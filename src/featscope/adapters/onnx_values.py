@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import List, Mapping, NamedTuple, Optional, Sequence
+from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featscope.arrays.channels import parse_channels
+from featscope.arrays.readings import MapPart, Reading, unknown
 from featscope.arrays.reduce import reduce, top_channels
 from featscope.errors import BadOptionError
-from featscope.records import Policy
+from featscope.records import Policy, is_map
 
 Array = NDArray[np.generic]
 
@@ -20,22 +21,32 @@ WEIGHTS = ("Initializer", "Constant")
 _NO_ROWS = ("NonZero", "NonMaxSuppression")  # their first axis counts no images, whatever its length
 
 
+def _not_followed(name: str, array: Array) -> Reading:
+    return unknown(array.shape, "the graph was not followed")
+
+
 class Values(NamedTuple):
     """What one run of the graph gave: its tensors by name, some of them lists.
 
-    images: how many of the batch were real. batch: how many were run; the others filled it up.
+    images: how many of the batch were real. batch: how many were run; the others filled it up. read: how a tensor is
+    read, by its name and array.
     """
 
     images: int
     batch: int
     found: Mapping[str, object]
+    read: Callable[[str, Array], Reading] = _not_followed
+
+
+Read = Callable[[Array], Reading]
+"""How an array of one run is read."""
 
 
 class Piece(NamedTuple):
-    """An array to be stored, what is known of its axes, and from which sample to which it goes."""
+    """An array to be stored, what it is, and from which sample to which it goes."""
 
     array: Array
-    axes: str
+    part: MapPart
     start: int
     stop: int
 
@@ -48,41 +59,45 @@ class Pieces(NamedTuple):
     remark: str = ""
 
 
-def pieces_of(name: str, runs: Sequence[Values], kind: str, axes: str, without_batch: bool) -> Pieces:
+def pieces_of(name: str, runs: Sequence[Values], kind: str, reads: Sequence[Read], without_batch: bool) -> Pieces:
     """A tensor's arrays of all runs of a batch, joined where they have a row for each image.
 
+    >>> from featscope.arrays.readings import unknown
     >>> runs = [Values(2, 2, {"x": np.zeros((2, 4))}), Values(1, 2, {"x": np.zeros((2, 4))})]
-    >>> [piece.array.shape for piece in pieces_of("x", runs, "Relu", "", False).pieces]
+    >>> reads = [lambda array: unknown(array.shape, "")] * 2
+    >>> [piece.array.shape for piece in pieces_of("x", runs, "Relu", reads, False).pieces]
     [(3, 4)]
 
-    axes: those that are known. without_batch: the graph takes single images.
+    reads: of each run. without_batch: the graph takes single images.
     """
     given = [_listed(run.found.get(name)) for run in runs]
     reasons = [_why_not(value) for values in given for value in values or [None]]
     why = next(filter(None, reasons), "")
-    kept = [[np.asarray(value) for value in values if not _why_not(value)] for values in given]
+    kept = [
+        [laid for value in values if not _why_not(value) for laid in read(np.asarray(value)).apply(np.asarray(value))]
+        for values, read in zip(given, reads)
+    ]
     ends = np.cumsum([run.images for run in runs]).tolist()
     if kind in WEIGHTS:
-        return Pieces([_piece(value, axes, 0, ends[-1]) for value in kept[0]], why)
-    if without_batch and axes == "CHW":
-        axes, kept = "1CHW", [[value[None] for value in values] for values in kept]
-    has_rows = axes[:1] == "1" if without_batch else kind not in _NO_ROWS
+        return Pieces([Piece(array, part, 0, ends[-1]) for part, array in kept[0]], why)
     alone = len(runs) == 1 and runs[0].images == runs[0].batch
     same_length = len({len(values) for values in kept}) == 1
     # Of lists of several lengths nothing says which of their elements belong together.
     levels = [list(level) for level in zip(*kept)] if same_length else []
     apart = [] if same_length else [(values, span) for values, span in zip(kept, zip([0, *ends], ends))]
-    pieces = [_piece(value, axes, *span) for values, span in apart for value in values]
+    pieces = [Piece(array, part, *span) for values, span in apart for part, array in values]
     remark = ""
     for level in levels:
-        joined = level[0] if alone else _joined(level, runs) if has_rows else None
+        part, first = level[0]
+        has_rows = part.axes[:1] == ("sample",) or not (without_batch or kind in _NO_ROWS)
+        joined = first if alone else _joined([array for _, array in level], runs) if has_rows else None
         if joined is not None:
-            pieces.append(_piece(joined, axes, 0, ends[-1]))
+            pieces.append(Piece(joined, part, 0, ends[-1]))
             continue
-        pieces += [_piece(value, axes, *span) for value, span in zip(level, zip([0, *ends], ends))]
+        pieces += [Piece(array, part, *span) for (part, array), span in zip(level, zip([0, *ends], ends))]
         if any(run.images < run.batch for run in runs):
             remark = (
-                f"{name!r} {level[0].shape} has no row for each image of a batch; the last batch was filled up by "
+                f"{name!r} {first.shape} has no row for each image of a batch; the last batch was filled up by "
                 "repeats of its last image, and what those gave is stored too"
             )
     return Pieces(pieces, why, remark)
@@ -94,10 +109,6 @@ def _joined(level: Sequence[Array], runs: Sequence[Values]) -> Optional[Array]:
     if not all(value.shape == (run.batch, *rest) for value, run in zip(level, runs)):
         return None
     return np.concatenate([value[: run.images] for value, run in zip(level, runs)])
-
-
-def _piece(array: Array, axes: str, start: int, stop: int) -> Piece:
-    return Piece(array, axes if len(axes) == array.ndim else "." * array.ndim, start, stop)
 
 
 def _listed(value: object) -> List[object]:
@@ -126,7 +137,7 @@ def thin(piece: Piece, policy: Policy, name: str) -> Thinned:
     """What a policy keeps of a tensor. Channels are chosen and reduced where it is known which axis they are."""
     array, reduced, channels, remark = piece.array, "", None, ""
     if array.ndim == 4 and array.size and (policy.channels or policy.reduce):
-        if piece.axes[1] == "C":
+        if is_map(piece.part.axes):
             if policy.channels:
                 channels = np.array([_choose(image, policy.channels, name) for image in array], np.int64)
                 array = np.stack([image[chosen] for image, chosen in zip(array, channels)])

@@ -69,7 +69,7 @@ class Preprocessing:
         return made
 
     def __call__(self, picture: Picture, size: Optional[Size]) -> Tuple[NDArray[np.float32], Picture, Geometry]:
-        """The input (3, H, W), the picture inside it, and how it lies there. Without a size it stays as it is.
+        """The input (3, H, W), what it looks like, and how the image lies in it. Without a size it stays as it is.
 
         With the layout 'nhwc' the input is (H, W, 3).
         """
@@ -88,10 +88,11 @@ class Preprocessing:
             top, left = (padded[0] - resized[0]) // 2, (padded[1] - resized[1]) // 2
         canvas = np.full((*padded, 3), self.pad, np.float32)
         canvas[top : top + resized[0], left : left + resized[1]] = picture
+        seen = canvas.astype(np.uint8)
         if self.colour == "bgr":
             canvas = canvas[:, :, ::-1]
         values = (canvas * (self.range / 255) - np.array(self.mean)) / np.array(self.std)
         if self.layout != "nhwc":
             values = values.transpose(2, 0, 1)
         inputs = np.ascontiguousarray(values, np.float32)
-        return inputs, picture, Geometry(original, resized, padded, (top, left))
+        return inputs, seen, Geometry(original, resized, padded, (top, left))

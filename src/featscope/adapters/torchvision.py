@@ -24,10 +24,11 @@ from featscope.adapters.detector import (
     need_checkpoint,
     no_candidates,
     refuse_unused,
-    to_original,
     versions,
 )
+from featscope.adapters.torchvision_script import input_picture
 from featscope.adapters.weights import load_checkpoint, read_weights
+from featscope.arrays.frames import to_original
 from featscope.errors import unknown_name
 from featscope.explain.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry, Picture, RunInfo, Size
@@ -63,7 +64,8 @@ class TorchvisionDetector(Detector):
             output = {name: values.detach().cpu().numpy() for name, values in output.items()}
             predictions = boxes_on_original("xyxy", output["boxes"], output["scores"], output["labels"])
             sample = msgspec.structs.replace(item.sample, geometry=geometry, predictions=predictions)
-            found.append(Detected(sample, self._candidates(seen, index, geometry) if candidates else None))
+            raw = self._candidates(seen, index, geometry) if candidates else None
+            found.append(Detected(sample, raw, picture=input_picture(self.model.transform, seen.batch.tensors[index])))
         return found
 
     def _candidates(self, seen: _Seen, index: int, geometry: Geometry) -> Candidates:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+import torch
 from torch import nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from featscope.adapters.companions import ScriptModel, script_info
 from featscope.adapters.detector import boxes_on_original
+from featscope.arrays.agreement import SIDE, Thumbnail, thumbnail
 from featscope.capturing.calls import ModelCall, unwatch, watch
 from featscope.capturing.inputs import Known, find_images, picture_of
 from featscope.records import Boxes, Geometry, Picture, Sample
@@ -33,11 +35,10 @@ def _fits_images(model: nn.Module) -> bool:
 
 
 class _Fitted(NamedTuple):
-    """What a detector's transform made of a list of images: a batch, normalised with a mean and a deviation."""
+    """What a detector's transform made of a list of images."""
 
     batch: ImageList
-    mean: Sequence[float]
-    deviation: Sequence[float]
+    transform: GeneralizedRCNNTransform
 
 
 class TorchvisionCompanion:
@@ -71,13 +72,14 @@ class TorchvisionCompanion:
         padded = (int(fitted.batch.tensors.shape[-2]), int(fitted.batch.tensors.shape[-1]))
         samples: List[Sample] = []
         pictures: List[Optional[Picture]] = []
+        originals: List[Optional[Thumbnail]] = []
         for index, (image, (height, width)) in enumerate(zip(images.each, fitted.batch.image_sizes)):
             original = (int(image.shape[-2]), int(image.shape[-1]))
             geometry = Geometry(original, (int(height), int(width)), padded)
             samples.append(Sample("", geometry=geometry, predictions=_boxes_of(output, index)))
-            if self._pictures:
-                pictures.append(_picture(fitted, index))
-        return Known(samples, pictures)
+            pictures.append(input_picture(fitted.transform, fitted.batch.tensors[index]) if self._pictures else None)
+            originals.append(_small(image) if self._pictures else None)
+        return Known(samples, pictures, originals=originals)
 
     def close(self) -> None:
         """Watch no more."""
@@ -100,7 +102,7 @@ class _Transforming:
         """It fitted the images."""
         batch = output[0] if isinstance(output, tuple) else None
         if isinstance(batch, ImageList):
-            self._threads.fitted = _Fitted(batch, self._transform.image_mean, self._transform.image_std)
+            self._threads.fitted = _Fitted(batch, self._transform)
 
     def fail(self) -> None:
         """It did not."""
@@ -117,9 +119,16 @@ def _boxes_of(output: object, index: int) -> Optional[Boxes]:
     return boxes_on_original("xyxy", boxes, scores, labels)
 
 
-def _picture(fitted: _Fitted, index: int) -> Optional[Picture]:
-    """An image as the network saw it, before it was normalised."""
-    height, width = fitted.batch.image_sizes[index]
-    image = fitted.batch.tensors[index, :, :height, :width].detach()
-    mean, deviation = (image.new_tensor(values)[:, None, None] for values in (fitted.mean, fitted.deviation))
+def input_picture(transform: GeneralizedRCNNTransform, image: torch.Tensor) -> Optional[Picture]:
+    """An image (3, H, W) as the network saw it, with its padding, before it was normalised."""
+    image = image.detach()
+    mean, deviation = (
+        image.new_tensor(values)[:, None, None] for values in (transform.image_mean, transform.image_std)
+    )
     return picture_of((image * deviation + mean).clamp(0, 1))
+
+
+def _small(image: torch.Tensor) -> Optional[Thumbnail]:
+    """An image as it was given, made small."""
+    picture = picture_of(image)
+    return None if picture is None else thumbnail(picture, 2 * SIDE)

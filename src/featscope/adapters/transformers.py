@@ -84,10 +84,14 @@ class TransformersModel(Detector):
         """Run the model."""
         if candidates:
             raise no_candidates(self)
-        self.run(self.features(items))
+        features = self.features(items)
+        self.run(features)
         return [
-            Detected(msgspec.structs.replace(item.sample, geometry=placed and placed.geometry))
-            for item, placed in zip(items, self.places(items))
+            Detected(
+                msgspec.structs.replace(item.sample, geometry=placed and placed.geometry),
+                picture=self._images.picture(values, placed),
+            )
+            for item, values, placed in zip(items, features[PIXELS], self.places(items))
         ]
 
     def features(self, items: Sequence[Item]) -> Features:
@@ -152,7 +156,8 @@ class TransformersDetector(TransformersModel):
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run the network and the processor's own postprocessing."""
-        output = self.run(self.features(items))
+        features = self.features(items)
+        output = self.run(features)
         if not (hasattr(output, "logits") and hasattr(output, "pred_boxes")):
             raise CaptureError(f"{self.info.model} gave {', '.join(output)}, and neither logits nor pred_boxes")
         sizes = [item.inputs.size for item in items]
@@ -164,7 +169,7 @@ class TransformersDetector(TransformersModel):
             predictions = boxes_on_original("xyxy", values["boxes"], values["scores"], values["labels"])
             sample = msgspec.structs.replace(item.sample, geometry=placed and placed.geometry, predictions=predictions)
             raw = self._queries(output.logits[index], output.pred_boxes[index], sizes[index]) if candidates else None
-            found.append(Detected(sample, raw))
+            found.append(Detected(sample, raw, picture=self._images.picture(features[PIXELS][index], placed)))
         return found
 
     def _queries(self, logits: torch.Tensor, boxes: torch.Tensor, original: Size) -> Candidates:

@@ -92,13 +92,13 @@ class ProcessedImages:
         return np.asarray(self.processor(images=list(pictures), return_tensors="pt")[PIXELS], np.float32)
 
     def picture(self, values: torch.Tensor, placed: Optional[Placed]) -> Optional[Picture]:
-        """One image's input as it was before normalisation, without its padding."""
+        """One image's input as it was before normalisation."""
         if placed is None:
             return picture_of(values) if values.dim() == 3 else None
-        (top, left), (height, width) = placed.geometry.offset, placed.geometry.resized
-        inside = np.asarray(values.float())[:, top : top + height, left : left + width]
         black, white = placed.black[:, None, None], placed.white[:, None, None]
-        levels = np.rint((inside - black) / (white - black) * _WHITE).clip(0, _WHITE).astype(np.uint8)
+        levels = (
+            np.rint((np.asarray(values.float()) - black) / (white - black) * _WHITE).clip(0, _WHITE).astype(np.uint8)
+        )
         return np.ascontiguousarray((levels[::-1] if placed.bgr else levels).transpose(1, 2, 0))
 
 
@@ -165,8 +165,8 @@ def _read(original: Size, seen: Array, black: Array, white: Array, rounded: floa
 class _Side(NamedTuple):
     """The part of an original's side that is shown, in its pixels, and whether it is all of it."""
 
-    start: int
-    length: int
+    start: float
+    length: float
     whole: bool
 
 
@@ -186,5 +186,5 @@ def _side(levels: Array, length: int, rounded: float) -> Optional[_Side]:
         return None
     if first < tolerance and last > length - tolerance:
         return _Side(0, length, True)
-    begin, end = max(0, round(first)), min(length, round(last))
+    begin, end = max(0.0, float(first)), min(float(length), float(last))
     return _Side(begin, end - begin, False) if end > begin else None

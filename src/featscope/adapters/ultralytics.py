@@ -27,12 +27,12 @@ from featscope.adapters.detector import (
     need_checkpoint,
     no_candidates,
     refuse_unused,
-    to_original,
     versions,
 )
 from featscope.adapters.ultralytics_geometry import centre_crop_geometry, letterbox_geometry
 from featscope.adapters.ultralytics_reading import read_file, reading_of_file
 from featscope.adapters.weights import load_checkpoint, read_torch_file
+from featscope.arrays.frames import to_original
 from featscope.capturing.layers import modules_of
 from featscope.errors import BadOptionError, CaptureError
 from featscope.explain.candidates import CandidateLevel, Candidates
@@ -103,11 +103,12 @@ class UltralyticsDetector(Detector):
             batch = self._transforms.transforms[-1](batch)  # Normalize
         padded = (int(batch.shape[-2]), int(batch.shape[-1]))
         geometries = [self._geometry(item.inputs, padded) for item in items]
+        pictures = [picture.repeat(3, -1) if self._grey else picture for picture in fitted]
         output = self.model(batch.to(next(self.model.parameters()).dtype))
         if self._task in _WITHOUT_BOXES:
             return [
-                Detected(msgspec.structs.replace(item.sample, geometry=geometry))
-                for item, geometry in zip(items, geometries)
+                Detected(msgspec.structs.replace(item.sample, geometry=geometry), picture=picture)
+                for item, geometry, picture in zip(items, geometries, pictures)
             ]
         decoded, raw = _parts(output)
         with torch.no_grad():
@@ -116,7 +117,7 @@ class UltralyticsDetector(Detector):
         for index, (geometry, item, rows) in enumerate(zip(geometries, items, kept)):
             sample = msgspec.structs.replace(item.sample, geometry=geometry, predictions=self._boxes(rows, geometry))
             levels = Candidates(self._levels(raw, decoded, index, geometry), self._form) if candidates else None
-            found.append(Detected(sample, levels))
+            found.append(Detected(sample, levels, picture=pictures[index]))
         return found
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
+from featscope.arrays.frames import whole
 from featscope.records import Geometry, Size
 
 
@@ -37,10 +38,8 @@ def is_letterbox(geometry: Geometry, target: Size, stride: int) -> bool:
 def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
     """How a classifier sees an image: its shorter side resized to `shortest`, then the middle of it.
 
-    >>> centre_crop_geometry((480, 640), 224, (224, 224)).crop
-    (0, 79, 480, 482)
-
-    The crop's edges fall between pixels of the original: they are rounded to whole ones.
+    >>> [round(side, 2) for side in centre_crop_geometry((480, 640), 224, (224, 224)).crop]
+    [0, 79.46, 480, 481.07]
     """
     height, width = original
     resized = (
@@ -48,14 +47,14 @@ def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
         if height <= width
         else (max(1, int(shortest * height / width)), shortest)
     )
-    starts = [round((whole - part) / 2) for whole, part in zip(resized, size)]  # as torchvision's CenterCrop
+    starts = [round((length - part) / 2) for length, part in zip(resized, size)]  # as torchvision's CenterCrop
     edges = [
-        (round(start * side / whole), round((start + part) * side / whole))
-        for start, part, whole, side in zip(starts, size, resized, original)
+        (start * side / length, (start + part) * side / length)
+        for start, part, length, side in zip(starts, size, resized, original)
     ]
     (top, bottom), (left, right) = edges
-    whole = (top, left, bottom - top, right - left) == (0, 0, height, width)
-    return Geometry(original, size, size, crop=None if whole else (top, left, bottom - top, right - left))
+    crop = (whole(top), whole(left), whole(bottom - top), whole(right - left))
+    return Geometry(original, size, size, crop=None if crop == (0, 0, height, width) else crop)
 
 
 def classifier_geometry(transforms: object, original: Size, padded: Size) -> Optional[Geometry]:
@@ -75,10 +74,9 @@ def view_geometry(letterbox: Geometry, scale: float, flip: str, padded: Size) ->
     """A view of a letterboxed input: all of it flipped, then scaled, then padded at the right and the bottom.
 
     >>> whole = letterbox_geometry((640, 320), (640, 384), (640, 640))
-    >>> view_geometry(whole, 0.83, "horizontal", (544, 320))
-    Geometry(original=(640, 320), resized=(531, 266), padded=(544, 320), offset=(0, 26), flip='horizontal', crop=None)
-
-    The edges of the image fall between pixels of the view: they are rounded to whole ones.
+    >>> view = view_geometry(whole, 0.83, "horizontal", (544, 320))
+    >>> [round(side, 2) for side in (*view.resized, *view.offset)]
+    [531, 265, 0, 26.5]
     """
     height, width = letterbox.padded
     top, left = letterbox.offset
@@ -87,10 +85,5 @@ def view_geometry(letterbox: Geometry, scale: float, flip: str, padded: Size) ->
     elif flip == "vertical":
         top = height - top - letterbox.resized[0]
     y, x = int(height * scale) / height, int(width * scale) / width
-    edges = (
-        (round(top * y), round((top + letterbox.resized[0]) * y)),
-        (round(left * x), round((left + letterbox.resized[1]) * x)),
-    )
-    (above, below), (before, behind) = edges
-    resized = (max(1, below - above), max(1, behind - before))
-    return Geometry(letterbox.original, resized, padded, (above, before), flip)
+    resized = (whole(letterbox.resized[0] * y), whole(letterbox.resized[1] * x))
+    return Geometry(letterbox.original, resized, padded, (whole(top * y), whole(left * x)), flip)

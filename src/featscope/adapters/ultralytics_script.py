@@ -20,7 +20,7 @@ from featscope.adapters.ultralytics_samples import Owner, feeder
 from featscope.capturing.calls import ModelCall, stack
 from featscope.capturing.inputs import Images, Known, find_images, picture_of
 from featscope.capturing.layers import modules_of
-from featscope.records import Boxes, Geometry, Picture, Sample
+from featscope.records import Boxes, Geometry, Sample
 
 _FORWARD = "_predict_once"  # the network's own: once a call, with augment=True once a view
 _VIEWS = "_predict_augment"
@@ -134,11 +134,14 @@ class UltralyticsCompanion:
 
     def _complete(self, fed: _Fed) -> Known:
         """The samples of a batch that is over."""
-        samples, pictures = fed.samples, []
+        samples = fed.samples
         if fed.boxes:
             samples = [replace(sample, predictions=boxes) for sample, boxes in zip(samples, fed.boxes)]
-        if self._pictures:
-            pictures = [_picture(image, sample.geometry) for image, sample in zip(fed.images.each, samples)]
+        # A file is compared with the input even where nobody keeps that.
+        pictures = [
+            picture_of(image) if self._pictures or sample.path else None
+            for image, sample in zip(fed.images.each, samples)
+        ]
         return Known(samples, pictures)
 
 
@@ -187,14 +190,6 @@ def _boxes_of(found: Found, geometry: Optional[Geometry]) -> Optional[Boxes]:
     data = data.detach().float().cpu().numpy() if isinstance(data, torch.Tensor) else data
     form, numbers = ("cxcywha", 5) if turned is not None else ("xyxy", 4)
     return boxes_on_original(form, data[:, :numbers], data[:, -2], data[:, -1])
-
-
-def _picture(image: torch.Tensor, geometry: Optional[Geometry]) -> Optional[Picture]:
-    """The image inside of an input."""
-    if geometry is not None:
-        (top, left), (height, width) = geometry.offset, geometry.resized
-        image = image[:, top : top + height, left : left + width]
-    return picture_of(image)
 
 
 def _frame_of(name: str) -> Optional[FrameType]:

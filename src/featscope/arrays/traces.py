@@ -9,7 +9,7 @@ follows PyTorch is `featscope.capturing.following`.
 from __future__ import annotations
 
 from itertools import zip_longest
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ NaN where an element stands for no place (a class token)."""
 Shape = Tuple[int, ...]
 Planes = Dict[str, Plane]
 
+_EVEN = 0.01  # how much the distances of a row's cells may differ, in distances
 _MOST_SPOTS = 3  # an attention has two, those of its queries and of its keys
 
 
@@ -58,6 +59,11 @@ class Trace(NamedTuple):
     def known(self) -> bool:
         """Whether anything is known of it."""
         return self.sample is not None or bool(self.spots)
+
+    def all_planes(self) -> List[Plane]:
+        """The coordinates of all kinds."""
+        planes = [plane for spot in self.spots for plane in spot.planes.values()]
+        return planes if self.sample is None else [self.sample, *planes]
 
 
 def trace_of_images(
@@ -174,7 +180,7 @@ def joined(traces: Sequence[Trace], shape: Shape, axis: int) -> Trace:
             if all(_same_planes(there[0].planes, spot.planes) for spot in there):
                 spots.append(there[0])
                 continue
-        elif len(there) > 1:
+        elif len(there) > 1 and not _one_row(column, traces, axis):
             column = [
                 spot and Spot({**spot.planes, "part": _part(spot, number, len(column))}, spot.coarsest)
                 for number, spot in enumerate(column)
@@ -187,6 +193,22 @@ def joined(traces: Sequence[Trace], shape: Shape, axis: int) -> Trace:
                 planes[name] = plane
         spots.append(Spot(planes, min(spot.coarsest for spot in there)))
     return Trace(shape, sample, _alive(spots), _lost(traces))
+
+
+def _one_row(column: Sequence[Optional[Spot]], traces: Sequence[Trace], axis: int) -> bool:
+    """Whether pieces of maps are together one row of evenly spaced cells: a map that was cut and rolled."""
+    for name in ("row", "column"):
+        planes = [spot.planes.get(name) if spot is not None else None for spot in column]
+        there = [plane for plane in planes if plane is not None]
+        if not any(plane.shape[axis] > 1 for plane in there):
+            continue
+        sides = [trace.shape[axis] for trace in traces]
+        if len(there) < len(planes) or any(p.size != side or p.shape[axis] != side for p, side in zip(there, sides)):
+            return False  # tokens, or a piece that lies nowhere
+        values = np.sort(np.concatenate([plane.ravel() for plane in there]))
+        steps = np.diff(values)
+        return bool((steps > 0).all() and np.ptp(steps) < _EVEN * steps.min())
+    return False
 
 
 def _part(spot: Spot, number: int, count: int) -> Plane:
@@ -411,16 +433,25 @@ def resampled(trace: Trace, shape: Shape, axes: Sequence[int], corners: bool = F
     Copies of the nearest cell are spread over the room that the cell had.
     """
 
+    where = {}
+    for axis in axes:
+        have, want = trace.shape[axis], shape[axis]
+        if have != want:
+            index = np.arange(want, dtype=np.float64)
+            where[axis] = index * (have - 1) / max(want - 1, 1) if corners else (index + 0.5) * have / want - 0.5
+    return sampled(trace, shape, where)
+
+
+def sampled(trace: Trace, shape: Shape, where: Mapping[int, NDArray[np.floating]]) -> Trace:
+    """Cells that lie at fractions of cells of what was given. where: axis -> one place for each cell of the output."""
+
     def change(plane: Plane) -> Optional[Plane]:
-        for axis in axes:
-            have, want = plane.shape[axis], shape[axis]
-            if have > 1 and have != want:
-                index = np.arange(want, dtype=np.float64)
-                where = index * (have - 1) / max(want - 1, 1) if corners else (index + 0.5) * have / want - 0.5
-                plane = _at(plane, axis, where)
+        for axis, places in where.items():
+            if plane.shape[axis] > 1:
+                plane = _at(plane, axis, places)
         return plane
 
-    return coarser(move(_without_sequences(trace, axes), shape, change))._replace(attention=False)
+    return coarser(move(_without_sequences(trace, list(where)), shape, change))._replace(attention=False)
 
 
 def multiplied(one: Trace, other: Trace, shape: Shape) -> Trace:

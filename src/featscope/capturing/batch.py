@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featscope.arrays.readings import MapPart
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.inputs import Known
 from featscope.capturing.ledger import Entry
 from featscope.capturing.proof import Laid
-from featscope.capturing.readings import MapPart
 from featscope.capturing.speakers import Node
 from featscope.capturing.thin import thin
 from featscope.capturing.transfer import Ready, Transfer
-from featscope.records import CapturedMap, Policy, Size, assumed_place
+from featscope.records import CapturedMap, Policy, Size, assumed_place, is_map
 from featscope.store.files import safe_name
 
 
@@ -108,7 +108,7 @@ class Batch:
         axes, tensor = laid.part.axes, laid.tensor
         # Regions of interest and queries are no rows of the batch: they are kept all.
         some = len(rows) < size and axes[:1] == ("sample",) and len(tensor) == size
-        thinned = thin(tensor, policy, rows if some else None, layer, channels="row" in axes)
+        thinned = thin(tensor, policy, rows if some else None, layer, channels=is_map(axes))
         array, ready = copy(thinned.tensor, thinned.owned)
         waits = [ready]
         channels: Optional[NDArray[np.generic]] = None
@@ -132,7 +132,7 @@ class Batch:
             level = self._levels[folder]
             self._levels[folder] += 1
             place = piece.part.place
-            if place is None and self.input_size is not None and "row" in piece.part.axes:
+            if place is None and self.input_size is not None and is_map(piece.part.axes):
                 place = assumed_place(self.input_size, (piece.array.shape[-2], piece.array.shape[-1]))
             captured = CapturedMap(
                 layer=layer,

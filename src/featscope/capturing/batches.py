@@ -10,6 +10,7 @@ from typing import Callable, DefaultDict, List, Optional, Sequence
 import torch
 from msgspec.structs import replace
 
+from featscope.arrays.agreement import Thumbnail
 from featscope.capturing.batch import Batch
 from featscope.capturing.calls import Methods, ModelCall, call_of, in_warm_up, is_running
 from featscope.capturing.handover import Handover
@@ -18,6 +19,7 @@ from featscope.capturing.ledger import Ledger
 from featscope.capturing.proof import Proof
 from featscope.capturing.remarks import Remarks, first_line
 from featscope.capturing.speakers import Speakers
+from featscope.capturing.verifying import Verifier
 from featscope.errors import CaptureError, FeatscopeError
 from featscope.records import Picture, Sample
 
@@ -50,6 +52,7 @@ class Batches:
         self.by_hand: Optional[Batch] = None
         self._companion, self._ledger, self._handover, self._remarks = companion, ledger, handover, remarks
         self._proof = proof
+        self._verifier = Verifier(remarks)
         self._local = threading.local()
         self._threads: List[ThreadCalls] = []
         self._lock = threading.RLock()
@@ -84,7 +87,7 @@ class Batches:
         batch = self.by_hand = thread.last = Batch(number=number)
         batch.block = block
         if samples:
-            batch.entry = self._ledger.enter(samples, number)
+            self._enter_samples(batch, samples)
 
     def end_by_hand(self) -> None:
         """The batch that was begun by hand is over."""
@@ -98,6 +101,7 @@ class Batches:
         for thread in self._threads:
             self.finish(thread)
             self.describe_by_name(thread.last)
+        self._verifier.close()
 
     # By calls
 
@@ -187,7 +191,11 @@ class Batches:
         batch.known = self._ask(lambda companion: companion.before(call))
         if batch.known is not None and batch.entry is None:
             with self._lock:
-                batch.entry = self._ledger.enter(batch.known.samples, batch.number)
+                self._enter_samples(batch, batch.known.samples)
+
+    def _enter_samples(self, batch: Batch, samples: Sequence[Sample]) -> None:
+        entry = batch.entry = self._ledger.enter(samples, batch.number)
+        self._verifier.expect([entry.samples[row] for row in entry.rows])
 
     def _ask(self, question: Callable[[Companion], Optional[Known]]) -> Optional[Known]:
         """What the companion says; one that fails is replaced, as the user's model goes on."""
@@ -247,8 +255,17 @@ class Batches:
 
     # Samples
 
-    def describe(self, batch: Batch, samples: Sequence[Sample], pictures: Sequence[Optional[Picture]]) -> None:
-        """Say what a batch's samples were, in its order; what the policy leaves out is left out."""
+    def describe(
+        self,
+        batch: Batch,
+        samples: Sequence[Sample],
+        pictures: Sequence[Optional[Picture]],
+        originals: Sequence[Optional[Thumbnail]] = (),
+    ) -> None:
+        """Say what a batch's samples were, in its order; what the policy leaves out is left out.
+
+        pictures: the inputs as the network saw them. originals: of images that are no files.
+        """
         batch.described = True
         with self._lock:
             if batch.entry is None:
@@ -258,7 +275,10 @@ class Batches:
         for row in entry.rows:
             if row < len(samples):
                 picture = pictures[row] if row < len(pictures) else None
-                self._handover.put_sample(replace(samples[row], batch=entry.number), picture)
+                original = originals[row] if row < len(originals) else None
+                self._handover.put_sample(
+                    *self._verifier.verify(replace(samples[row], batch=entry.number), picture, original)
+                )
 
     def describe_by_name(self, batch: Batch) -> None:
         """Nobody described a batch: what its companion knows, or who began it, is better than nothing."""
@@ -267,7 +287,7 @@ class Batches:
             later = known.later
             if later is not None and batch.wanted:
                 known = self._ask(lambda _companion: later()) or known
-            self.describe(batch, known.samples, known.pictures)
+            self.describe(batch, known.samples, known.pictures, known.originals)
         for view in batch.views:
             self.describe_by_name(view)
 

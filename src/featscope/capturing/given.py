@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import Dict, Mapping, Optional, Tuple, TypeVar
+from typing import Dict, Mapping, Optional, Protocol, Tuple, TypeVar
 
 import numpy as np
-import torch
 
-from featscope.capturing.readings import MapPart, Reading
+from featscope.arrays.readings import MapPart, Reading
 from featscope.errors import BadOptionError
 
 _NAMES = {"N": "sample", "C": "channel", "H": "row", "W": "column", "T": "time"}
@@ -18,11 +17,19 @@ _Said = TypeVar("_Said")
 _GRID = re.compile(r"(\d+)x(\d+)(?:\+(\d+))?")
 
 
+class Shaped(Protocol):
+    """A tensor of PyTorch or an array."""
+
+    @property
+    def shape(self) -> Tuple[int, ...]:
+        """Its sides."""
+
+
 class GivenReadings:
     """What was said of layers: `--axes 'layers.*=NHWC'`, `--grid 'blocks.*=16x24+5'`.
 
-    >>> given, tensor = GivenReadings({"layers.*": "NHWC"}), torch.zeros(1, 8, 6, 32)
-    >>> [tuple(map_.shape) for _, map_ in given.reading("layers.0", "", tensor).apply(tensor)]
+    >>> given, tensor = GivenReadings({"layers.*": "NHWC"}), np.zeros((1, 8, 6, 32))
+    >>> [map_.shape for _, map_ in given.reading("layers.0", "", tensor).apply(tensor)]
     [(1, 32, 8, 6)]
 
     axes: glob of layers -> a letter for each axis (N sample, C channel, H row, W column, T time), or rows x columns of
@@ -47,7 +54,7 @@ class GivenReadings:
                     f"'{pattern}=16x24+1' (rows x columns, and one class token before them)"
                 )
 
-    def checked(self, layer: str, field: str, tensor: torch.Tensor, proved: Reading) -> Reading:
+    def checked(self, layer: str, field: str, tensor: Shaped, proved: Reading) -> Reading:
         """How a tensor is read: as proved, else as given. Raises `BadOptionError` where the two disagree."""
         given = self.reading(layer, field, tensor)
         if given is None:
@@ -63,7 +70,7 @@ class GivenReadings:
             )
         return proved
 
-    def reading(self, layer: str, field: str, tensor: torch.Tensor) -> Optional[Reading]:
+    def reading(self, layer: str, field: str, tensor: Shaped) -> Optional[Reading]:
         """What was said of a tensor; None where nothing was."""
         letters = _matching(self._letters, layer, field)
         if letters is not None:

@@ -8,6 +8,7 @@ from typing import Callable, Iterator, NamedTuple, Optional, Protocol, Sequence,
 import numpy as np
 import torch
 
+from featscope.arrays.agreement import Thumbnail
 from featscope.capturing.calls import ModelCall
 from featscope.records import Geometry, Picture, Sample, Size
 
@@ -145,15 +146,18 @@ def picture_of(image: torch.Tensor) -> Optional[Picture]:
 class Known(NamedTuple):
     """What is known of a batch's samples, in their order, and their pictures where they are at hand.
 
-    A sample without an id is numbered. forward: a method of the model that this call runs once for each view of its
-    images, where it does: each of its calls after the first is a batch of its own, of which the companion is asked
-    again. later: what is known when the batch is over and nobody else has described it.
+    A sample without an id is numbered. pictures: the inputs as the network saw them, with their padding, before
+    normalisation. originals: the images, made small, where they are no files. forward: a method of the model that
+    this call runs once for each view of its images, where it does: each of its calls after the first is a batch of
+    its own, of which the companion is asked again. later: what is known when the batch is over and nobody else has
+    described it.
     """
 
     samples: Sequence[Sample]
     pictures: Sequence[Optional[Picture]] = ()
     forward: str = ""
     later: Optional[Callable[[], Known]] = None
+    originals: Sequence[Optional[Thumbnail]] = ()
 
 
 class Companion(Protocol):

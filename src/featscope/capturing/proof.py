@@ -14,11 +14,12 @@ from typing import DefaultDict, Dict, List, NamedTuple, Optional, Sequence, Tupl
 import torch
 from torch.overrides import _get_current_function_mode
 
+from featscope.arrays.readings import MapPart, Reading, read, unknown
 from featscope.capturing.calls import recomputing, unwatch, watch
 from featscope.capturing.following import Follower, HiddenKernels
 from featscope.capturing.given import GivenReadings
 from featscope.capturing.inputs import Images
-from featscope.capturing.readings import MapPart, Reading, read, unknown
+from featscope.capturing.laying import maps_of
 
 Named = Tuple[str, torch.Tensor]
 _Key = Tuple[str, int, int]
@@ -128,7 +129,7 @@ class Proof:
             reading = self._given.checked(layer, field, tensor, self._read(forward, (layer, call, index), tensor))
             if not reading.is_map:
                 self.no_maps.setdefault(f"{layer}:{field}" if field else layer, reading.why)
-            for part, laid in reading.apply(tensor):
+            for part, laid in maps_of(reading, tensor):
                 name = ".".join(one for one in (field, part.name) if one)
                 found.append(Laid(name, laid, part))
         return found

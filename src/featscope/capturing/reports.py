@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from featscope.records import Place
+from featscope.arrays.readings import Reading
+from featscope.records import Place, Size, assumed_place
 
 
 class TensorReport(NamedTuple):
@@ -22,6 +23,16 @@ class TensorReport(NamedTuple):
     def strides(self) -> List[Tuple[float, float]]:
         """Pixels of the input from cell to cell, (y, x), of each map."""
         return [place.stride for _, place in self.grids]
+
+
+def tensor_report(reading: Reading, input_size: Size) -> TensorReport:
+    """What is said of a tensor that is read so."""
+    grids = []
+    for part in reading.parts:
+        if not part.name:
+            rows, columns = part.form[-2:]
+            grids.append(((rows, columns), part.place or assumed_place(input_size, (rows, columns))))
+    return TensorReport(reading.shape, reading.axes, tuple(grids), reading.why)
 
 
 @dataclass

@@ -162,7 +162,9 @@ class Capture:
     def describe(self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[Picture]]] = None) -> None:
         """Say which samples the batch held that the model ran on last.
 
-        pictures: each sample's input, (H, W, 3) uint8 RGB. Samples in the order of the batch; they keep the ids
+        pictures: each sample's input as the network saw it, (H, W, 3) uint8 RGB, before normalisation and with its
+        padding: where a sample names its file, both are compared, and `Sample.agreement` says how well they agree.
+        Samples in the order of the batch; they keep the ids
         that they were begun with. Those that the policy leaves out are left out.
         """
         with self._remarks.reporting():

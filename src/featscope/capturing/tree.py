@@ -7,15 +7,14 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 import torch
 from torch import nn
 
+from featscope.arrays.readings import read
 from featscope.capturing.calls import unwatch, watch
 from featscope.capturing.flatten import flatten
 from featscope.capturing.following import Followed
 from featscope.capturing.given import GivenReadings
 from featscope.capturing.layers import modules_of
 from featscope.capturing.names import field_names
-from featscope.capturing.readings import read
-from featscope.capturing.reports import LayerReport, ModelReport, TensorReport
-from featscope.records import Size, assumed_place
+from featscope.capturing.reports import LayerReport, ModelReport, TensorReport, tensor_report
 
 
 def report(model: nn.Module, run: Callable[[], object], axes: Optional[Mapping[str, str]] = None) -> ModelReport:
@@ -82,10 +81,4 @@ class _LayerCall:
             return TensorReport((), (), (), "it is a nested tensor")
         reading = read(self._followed.follower.trace(tensor))
         reading = self._given.checked(self._layer.name, field, tensor, reading)
-        size: Size = self._followed.input_size or (1, 1)
-        grids = []
-        for part in reading.parts:
-            if not part.name:
-                rows, columns = part.form[-2:]
-                grids.append(((rows, columns), part.place or assumed_place(size, (rows, columns))))
-        return TensorReport(tuple(tensor.shape), reading.axes, tuple(grids), reading.why)
+        return tensor_report(reading, self._followed.input_size or (1, 1))

@@ -10,6 +10,7 @@ import typer
 
 from featscope.cli import models
 from featscope.errors import BadOptionError, FeatscopeError, unknown_name
+from featscope.records import Picture
 
 if TYPE_CHECKING:
     from featscope.explain.explanation import Explanation
@@ -165,11 +166,17 @@ class _Explaining:
         self.errors: List[str] = []
         self.remarks: List[str] = []
         self.results: List[Any] = []
+        from featscope.capturing.remarks import Remarks
+        from featscope.capturing.verifying import Verifier
+
+        self._verifier = Verifier(Remarks())
 
     def explain(self, name: str, path: Path) -> None:
         """Explain one image by every method, and draw."""
+        from featscope.capturing.verifying import inside
         from featscope.explain.cam import METHODS
         from featscope.explain.drawing import draw_explanation
+        from featscope.explain.explanation import verified
         from featscope.explain.faithfulness import measure
         from featscope.explain.gradients import explain_by_gradient
         from featscope.explain.masking import explain_by_masking
@@ -195,11 +202,16 @@ class _Explaining:
                     self.batch_size,
                     on_error=self.errors.append,
                 )
-        found = [self._placed(explanation) for explanation in found]
-        if found:  # all of one image
-            image = original_image(found[0].sample, lambda: item.picture, self.errors, self.remarks)
-            for explanation in found:
-                draw_explanation(explanation, image, self.output, self.detector.info.classes)
+
+        def seen() -> Optional[Picture]:
+            return None if item.picture is None else inside(item.picture, placed[0][0].sample.geometry)
+
+        placed = [verified(self._placed(explanation), item.picture, self._verifier) for explanation in found]
+        found = [explanation for explanation, _ in placed]
+        for explanation, ground in placed:
+            if ground is None:
+                ground = original_image(explanation.sample, seen, self.errors, self.remarks)
+            draw_explanation(explanation, ground, self.output, self.detector.info.classes)
         if any(explanation.target.number < 0 for explanation in found):
             score = found[0].target.score
             self.remarks.append(f"{name} has no such detection: its best raw score, {score:.3g}, was explained")

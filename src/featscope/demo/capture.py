@@ -45,7 +45,7 @@ def capture_demo(output: Path, images: Sequence[Tuple[str, Path, Optional[Scene]
                 predictions=_rotated(_on_image(found, image, resized)),
                 truth=None if scene is None else Boxes("cxcywha", scene.boxes.tolist(), scene.labels.tolist()),
             )
-            session.describe([sample], [padded[: resized[0], : resized[1]]])
+            session.describe([sample], [padded])
 
 
 def evaluate(scenes: int, done: Callable[[], None] = lambda: None) -> List[Tuple[str, float]]:

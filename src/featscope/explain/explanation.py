@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional, Tuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.arrays.frames import reframed
+from featscope.capturing.verifying import Verifier
 from featscope.explain.candidates import Target
-from featscope.records import Geometry, Place, Sample, assumed_place
+from featscope.records import Geometry, Picture, Place, Sample, assumed_place
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,24 @@ class Explanation:
         """How the image lies in the input; where that is not known it fills it."""
         height, width = self.heat.shape
         return self.sample.geometry or Geometry((height, width), (height, width), (height, width))
+
+
+def verified(
+    explanation: Explanation, picture: Optional[Picture], verifier: Verifier
+) -> Tuple[Explanation, Optional[Picture]]:
+    """An explanation where the pixels say that its image lies, its box too; and what it is to be drawn over.
+
+    picture: what the network saw. It is what is drawn over where it agrees with the image file in no known way;
+    otherwise None, for the file.
+    """
+    claimed = explanation.sample.geometry
+    sample = verifier.verify(explanation.sample, picture).sample
+    geometry, ground = sample.geometry, None
+    if geometry is None and picture is not None and sample.agreement is not None:
+        size = (picture.shape[0], picture.shape[1])
+        geometry, ground = Geometry(size, size, size), picture
+    target = explanation.target
+    if claimed is not None and geometry is not None and geometry != claimed:
+        target = target._replace(box=reframed(np.array([target.box]), claimed, geometry)[0].tolist())
+    sample = msgspec.structs.replace(sample, geometry=geometry)
+    return replace(explanation, sample=sample, target=target), ground

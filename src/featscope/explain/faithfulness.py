@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812 (the name every PyTorch user knows)
 
 from featscope.arrays.boxes import convex_overlap, corners_of
+from featscope.arrays.frames import to_input
 from featscope.explain.explanation import Explanation
 from featscope.explain.masking import ImageMask, scores_of
 from featscope.explain.targets import Explainable
-from featscope.records import Geometry
 
 SHARES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Shares of the image that are deleted or inserted, most important first. Objects are small: on an even scale the
@@ -46,7 +46,10 @@ class Faithfulness:
 def inside_box(explanation: Explanation) -> NDArray[np.float64]:
     """The share of each cell that lies in the box, (h, w), by the exact overlap of polygons."""
     geometry = explanation.geometry
-    corners = to_input(corners_of(explanation.target.form, [explanation.target.box])[0], geometry)
+    corners = corners_of(explanation.target.form, [explanation.target.box])
+    corners = to_input(corners.reshape(1, 8), geometry).reshape(4, 2)
+    if geometry.flip in ("horizontal", "vertical"):
+        corners = corners[::-1]  # `convex_overlap` wants both to turn alike
     rows, columns = explanation.heat.shape
     high, wide = explanation.stride or (geometry.padded[0] / rows, geometry.padded[1] / columns)
     share = np.zeros((rows, columns))
@@ -59,12 +62,6 @@ def inside_box(explanation: Explanation) -> NDArray[np.float64]:
         covered = convex_overlap(np.broadcast_to(corners, cells.shape), cells) / (wide * high)
         share[first[1] : last[1], first[0] : last[0]] = covered.reshape(y.shape)
     return share
-
-
-def to_input(points: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float64]:
-    """Points (..., 2) as x, y in pixels of the original -> of the input."""
-    scale = [geometry.resized[1] / geometry.original[1], geometry.resized[0] / geometry.original[0]]
-    return np.asarray(points * scale + geometry.offset[::-1])
 
 
 def measure(

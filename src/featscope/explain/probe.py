@@ -10,9 +10,10 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from torch.utils.hooks import RemovableHandle
 
+from featscope.arrays.readings import Reading, read
 from featscope.capturing.following import Followed
 from featscope.capturing.layers import select
-from featscope.capturing.readings import Reading, read
+from featscope.capturing.laying import maps_of
 from featscope.errors import CaptureError
 from featscope.records import Place
 
@@ -96,7 +97,7 @@ class Probe:
         """One image's maps (C, H, W) of tensors like `kept`: tokens laid out, of several levels one after another."""
         found: List[Optional[Tensor]] = []
         for kept, tensor, reading in zip(self.kept, tensors, self._readings):
-            laid = reading.apply(kept if tensor is None else tensor) if reading.is_map else []
+            laid = maps_of(reading, kept if tensor is None else tensor) if reading.is_map else []
             maps = [map_ for part, map_ in laid if part.axes == _MAP]
             found += [None if tensor is None or row >= len(one) else one[row].detach().float() for one in maps]
         return found

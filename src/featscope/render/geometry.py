@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featscope.arrays.frames import in_whole_pixels
 from featscope.arrays.normalise import INF_INDEX
 from featscope.errors import BadImageError
 from featscope.records import Geometry, Size, assumed_place
@@ -64,8 +65,9 @@ def place(
     box: Box = (0.0, 0.0, float(columns), float(rows))
     target, crop = size, None
     if geometry is not None:
+        geometry = in_whole_pixels(geometry)
         box = cells_of_image((rows, columns), geometry, stride, first)
-        crop = geometry.crop
+        crop = (*map(round, geometry.crop),) if geometry.crop else None
         target = (crop[2], crop[3]) if crop else geometry.original
         # Where a layer has no cell for the first or last pixels, its border cells go on.
         before = [max(0, int(np.ceil(-start - 1e-6))) for start in (box[1], box[0])]

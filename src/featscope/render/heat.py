@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from featscope.arrays.frames import in_whole_pixels
 from featscope.arrays.normalise import Quantised, bounds, quantise
 from featscope.arrays.reduce import reduce
 from featscope.errors import BadArrayError, BadImageError, unknown_name
@@ -187,7 +188,7 @@ def _over_image(
     else:
         blended = Image.blend(ground, coloured, style.alpha)
     if geometry is not None and geometry.crop:  # the network did not see what lies outside
-        top, left, height, width = geometry.crop
+        top, left, height, width = map(round, in_whole_pixels(geometry).crop or ())
         part = (left, top, left + width, top + height)
         ground = ground.copy()
         ground.paste(blended.crop(part), part[:2])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featscope.arrays.frames import in_whole_pixels
 from featscope.errors import BadImageError, FeatscopeError, UnknownReadingError
 from featscope.records import Geometry, Picture, Sample
 from featscope.render.geometry import refuse_huge
@@ -62,6 +63,22 @@ def original_image(
     return picture
 
 
+def lies_in_input(sample: Sample) -> bool:
+    """Whether nobody knows how the image lies in the input, but the run keeps all of that: it is drawn itself."""
+    return sample.geometry is None and sample.agreement is not None and bool(sample.input)
+
+
+def input_image(run: Path, sample: Sample, errors: List[str]) -> Tuple[Optional[NDArray[np.uint8]], Optional[Geometry]]:
+    """The whole input of such a sample, in place of the image, and how it lies in itself; what is wrong to `errors`."""
+    try:
+        picture = read_image(inside(run, sample.input))
+    except FeatscopeError as error:
+        errors.append(str(error))
+        return None, None
+    size = (picture.shape[0], picture.shape[1])
+    return picture, Geometry(size, size, size)
+
+
 def _in_its_place(
     seen: Callable[[], Optional[Picture]], geometry: Geometry, errors: List[str]
 ) -> Optional[NDArray[np.uint8]]:
@@ -76,17 +93,18 @@ def _in_its_place(
 def unfed(picture: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
     """The original image, as far as the input (without padding) holds it: flip, resize, crop undone."""
     refuse_huge(geometry.original)
+    geometry = in_whole_pixels(geometry)
     if geometry.flip in ("horizontal", "diagonal"):
         picture = picture[:, ::-1]
     if geometry.flip in ("vertical", "diagonal"):
         picture = picture[::-1]
-    height, width = geometry.crop[2:] if geometry.crop else geometry.original
+    height, width = map(round, geometry.crop[2:] if geometry.crop else geometry.original)
     resized = np.asarray(
         Image.fromarray(np.ascontiguousarray(picture)).resize((width, height), Image.Resampling.BILINEAR)
     )
     if not geometry.crop:
         return resized
     canvas = np.zeros((*geometry.original, 3), np.uint8)
-    top, left = geometry.crop[:2]
+    top, left = map(round, geometry.crop[:2])
     canvas[top : top + height, left : left + width] = resized
     return canvas

@@ -17,7 +17,7 @@ from featscope.errors import BadOptionError, BadRunError, unknown_name
 from featscope.records import Boxes, Geometry, Sample
 from featscope.render.colour import palette
 from featscope.render.heat import STYLES, HeatStyle, draw_heat
-from featscope.render.images import sample_image
+from featscope.render.images import input_image, lies_in_input, sample_image
 from featscope.render.jobs import (
     Bounds,
     Executor,
@@ -158,7 +158,9 @@ class HeatPlan:
         """Draw one image's map into a folder."""
         options, sample = self.options, feature_map.sample
         limits = self.shared.get(range_key(feature_map.file, options.style.range))
-        placed = options.image is not None or (sample is not None and sample.geometry is not None)
+        placed = options.image is not None or (
+            sample is not None and (sample.geometry is not None or lies_in_input(sample))
+        )
         source = options.image or (Path(sample.path) if sample is not None else None)
         place = feature_map.file.place("assumed" if options.style.stretched else options.place)
         state = _state(source) if placed else ""
@@ -169,10 +171,12 @@ class HeatPlan:
             return
         image, geometry = self._image(feature_map, outcome)
         boxes: List[Tuple[Boxes, Optional[str]]] = []
-        if sample is not None and geometry is not None and options.truth and sample.truth is not None:
-            boxes.append((sample.truth, "white"))
-        if sample is not None and geometry is not None and options.predictions and sample.predictions is not None:
-            boxes.append((sample.predictions, None))
+        if sample is not None and geometry is not None:
+            frame = "input" if sample.geometry is None else "original"
+            if options.truth and sample.truth is not None and sample.truth.frame == frame:
+                boxes.append((sample.truth, "white"))
+            if options.predictions and sample.predictions is not None and sample.predictions.frame == frame:
+                boxes.append((sample.predictions, None))
         record = feature_map.file.record
         if record is not None and record.reduced and options.style.reduce not in ("mean", record.reduced):
             outcome.remarks.append(
@@ -215,6 +219,11 @@ class HeatPlan:
             return image, geometry if fits else None
         if sample is not None and geometry is not None and (options.overlay or options.predictions):
             return sample_image(self.origin.folder, sample, outcome.errors, outcome.remarks), geometry
+        if sample is not None and lies_in_input(sample):
+            outcome.remarks.append(
+                "how some images lie in the input is not known, so their maps are drawn over what the network saw"
+            )
+            return input_image(self.origin.folder, sample, outcome.errors)
         return None, geometry
 
 

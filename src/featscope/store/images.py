@@ -34,8 +34,9 @@ READINGS = (
 )
 """The ways of reading that are known; see above."""
 
-_ORIENTATION, _EXTRA_SAMPLES, _UNASSOCIATED = 0x0112, 0x0152, 2
-_TURNS: Dict[int, Image.Transpose] = {
+ORIENTATION, _EXTRA_SAMPLES, _UNASSOCIATED = 0x0112, 0x0152, 2
+# What an orientation tag asks for.
+TURNS: Dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -84,7 +85,7 @@ def read_image(path: Path, reading: str = "") -> NDArray[np.uint8]:
             _refuse_ambiguous(path, file)
         elif library == "cv2":
             _refuse_unmeasured(path, file, "exif" in options)
-        elif library == "ultralytics" and file.format == "TIFF" and _any_tag(file) in _TURNS:
+        elif library == "ultralytics" and file.format == "TIFF" and _any_tag(file) in TURNS:
             raise UnknownReadingError(f"{path} is a turned TIFF, which versions of Pillow read in different ways")
         # Every reader turns a TIFF while it decodes it, whatever it was asked.
         tag = 1
@@ -95,7 +96,7 @@ def read_image(path: Path, reading: str = "") -> NDArray[np.uint8]:
         picture = _as_cv2(file, "grey" in options) if library == "cv2" else _as_pillow(file, library)
         if "grey" in options:
             picture = picture.convert("L").convert("RGB")
-        turn = _TURNS.get(tag)
+        turn = TURNS.get(tag)
         return np.asarray(picture if turn is None else picture.transpose(turn))
 
 
@@ -122,7 +123,7 @@ def _refuse_ambiguous(path: Path, file: Image.Image) -> None:
     """Raise `UnknownReadingError` for a file that one reader takes otherwise than another."""
     tag = _any_tag(file)
     what = ""
-    if tag in _TURNS:
+    if tag in TURNS:
         what = f"is turned by its orientation tag ({tag})"
     elif file.mode not in _ALIKE.get(str(file.format), ()):
         what = f"is a {file.format} of the mode {file.mode}"
@@ -141,9 +142,9 @@ def _refuse_unmeasured(path: Path, file: Image.Image, turned: bool) -> None:
         what = f"has {_frames(file)} frames"
     elif file.format == "TIFF" and _alpha_of_tiff(file) not in (None, _UNASSOCIATED):
         what = "has colours that were multiplied by its alpha"
-    elif turned and file.format == "WEBP" and _any_tag(file) in _TURNS:
+    elif turned and file.format == "WEBP" and _any_tag(file) in TURNS:
         what = f"is a WebP turned by its orientation tag ({_any_tag(file)}), which OpenCV heeds from version 5 on"
-    elif turned and file.format == "JPEG" and not _starts_with_exif(file) and _exif_tag(file) in _TURNS:
+    elif turned and file.format == "JPEG" and not _starts_with_exif(file) and _exif_tag(file) in TURNS:
         what = f"has its orientation tag ({_exif_tag(file)}) behind other data, where OpenCV finds it from version 5 on"
     if what:
         raise UnknownReadingError(f"{path} {what}: it is not known how OpenCV read it")
@@ -170,12 +171,12 @@ def _exif_tag(file: Image.Image) -> int:
     file.load()  # a PNG may have it behind its pixels
     exif = Image.Exif()
     exif.load(file.info.get("exif") or b"")
-    return int(exif.get(_ORIENTATION) or 1)
+    return int(exif.get(ORIENTATION) or 1)
 
 
 def _any_tag(file: Image.Image) -> int:
     """The orientation as Pillow finds it, also in XMP."""
-    return int(file.getexif().get(_ORIENTATION) or 1)
+    return int(file.getexif().get(ORIENTATION) or 1)
 
 
 # What they make of it

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featscope.arrays.packed import unpack
 from featscope.errors import BadArrayError
-from featscope.records import MapRecord, MeasuredPlace, Place, Sample
+from featscope.records import MapRecord, MeasuredPlace, Place, Sample, is_map
 from featscope.store.files import inside, read_npy, read_npy_shape, scales_beside
 
 
@@ -55,7 +55,7 @@ class MapFile:
     @property
     def is_map(self) -> bool:
         """Whether it has rows and columns of the image; of a file that was made by hand this is taken for granted."""
-        return self.record is None or not self.record.axes or "row" in self.record.axes
+        return self.record is None or not self.record.axes or is_map(self.record.axes)
 
     def load(self) -> NDArray[np.generic]:
         """The array as a batch of feature maps (N, C, H, W), or of films and volumes (N, C, T, H, W).

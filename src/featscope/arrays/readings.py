@@ -1,15 +1,16 @@
-"""How a layer's tensor is read: which of its axes is what, and as which maps it is stored."""
+"""How a layer's tensor is read: which of its axes is what, and as which maps it is stored. NumPy only."""
 
 from __future__ import annotations
 
 from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from featscope.arrays.traces import Plane, Spot, Trace
 from featscope.records import Place
+
+Array = NDArray[np.generic]
 
 _EVEN = 0.3
 """How far a cell may lie from an even distance to its neighbours, in distances."""
@@ -50,23 +51,33 @@ class Reading(NamedTuple):
         """Whether rows and columns of the image are known in it."""
         return bool(self.parts)
 
-    def apply(self, tensor: torch.Tensor) -> List[Tuple[MapPart, torch.Tensor]]:
-        """The maps of a tensor; itself where it is none."""
+    @property
+    def whole(self) -> MapPart:
+        """The tensor as it is."""
+        return MapPart("", self.axes, ())
+
+    def apply(self, array: Array) -> List[Tuple[MapPart, Array]]:
+        """The maps of an array; itself where it is none. Of tensors: `featscope.capturing.laying`.
+
+        >>> from featscope.arrays.traces import trace_of_images
+        >>> reading = read(trace_of_images((1, 4, 6, 3), rows=1, columns=2))
+        >>> [map_.shape for _, map_ in reading.apply(np.zeros((1, 4, 6, 3)))]
+        [(1, 3, 4, 6)]
+        """
         if not self.parts:
-            return [(MapPart("", self.axes, ()), tensor)]
+            return [(self.whole, array)]
         if self.heads is not None:
-            tensor = tensor.float().mean(self.heads) if not tensor.is_floating_point() else tensor.mean(self.heads)
-        laid = tensor.permute(self.front)
-        found = []
+            array = array.mean(self.heads, dtype=array.dtype if array.dtype.kind == "f" else np.float32)
+        laid = array.transpose(self.front)
+        found: List[Tuple[MapPart, Array]] = []
         for part in self.parts:
             if part.order is None:
                 found.append((part, laid.reshape(part.form)))
                 continue
             # places x channels -> the places in their order -> channels in front of rows and columns
             flat = laid.reshape(-1, part.form[1])
-            order = torch.from_numpy(part.order).to(tensor.device)
-            rows = flat.index_select(0, order).reshape(part.form[0], *part.form[2:], part.form[1])
-            found.append((part, rows if part.name else rows.movedim(-1, 1)))
+            rows = flat[part.order].reshape(part.form[0], *part.form[2:], part.form[1])
+            found.append((part, rows if part.name else np.moveaxis(rows, -1, 1)))
         return found
 
 

@@ -1,0 +1,98 @@
+"""Follows the places of tensors' elements through an ONNX graph, from its images, operator by operator.
+
+What `featscope.capturing.following` is for PyTorch. Nothing is guessed from a shape or a name.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from featscope.adapters import onnx_making, onnx_moving  # noqa: F401 (the rules are there once these are loaded)
+from featscope.adapters.onnx_graph import Graph
+from featscope.adapters.onnx_operations import Operation, UnfollowedError, rule_of
+from featscope.arrays.readings import Reading, read, unknown
+from featscope.arrays.traces import Trace, trace_of_images
+
+
+class Followed:
+    """How the tensors of a graph are to be read, for one size of its input.
+
+    image, axes: the input that takes the images, and what its axes are (NCHW, NHWC, CHW or HWC). feed: what the graph
+    is given. A graph that cannot be run so leaves everything unknown.
+    """
+
+    def __init__(self, model: onnx.ModelProto, image: str, axes: str, feed: Mapping[str, NDArray[np.generic]]) -> None:
+        self._readings: Dict[str, Reading] = {}
+        self._traces: Dict[str, Trace] = {}
+        self._failed = ""
+        try:
+            graph = Graph(model, image, feed)
+        except Exception as error:  # noqa: BLE001 (ONNX Runtime's have no common base; without a proof nothing is wrong)
+            self._failed = f"the graph cannot be followed: {(str(error).splitlines() or [''])[0][:200]}"
+            return
+        sample = axes.index("N") if "N" in axes else None
+        self._traces[image] = trace_of_images(feed[image].shape, axes.index("H"), axes.index("W"), sample)
+        for node in graph.nodes:
+            self._follow(graph, node)
+
+    def reading(self, name: str, shape: Tuple[int, ...]) -> Reading:
+        """How a tensor of the graph is to be read, which has this shape."""
+        trace = self._traces.get(name)
+        if trace is None:
+            return unknown(shape, self._failed or "nothing that featscope can follow leads from the images to it")
+        if name not in self._readings:
+            self._readings[name] = read(trace)
+        found = self._readings[name]
+        if found.shape == shape:
+            return found
+        return unknown(shape, found.why if trace.lost else "it had another form when the graph was followed")
+
+    def _follow(self, graph: Graph, node: onnx.NodeProto) -> None:
+        before = {name: self._traces[name] for name in node.input if name in self._traces}
+        sized = next((graph.sized_by_image[name] for name in node.output if name in graph.sized_by_image), "")
+        if not before and not sized:
+            return
+        lost = next((trace.lost for trace in before.values() if trace.lost), "")
+        found: List[Optional[Trace]] = []
+        if sized:
+            lost = lost or sized
+        elif any(trace.known for trace in before.values()):
+            found, lost = _ruled(graph, node, before, lost)
+        for place, name in enumerate(node.output):
+            trace = found[place] if place < len(found) else None
+            if name:
+                self._traces[name] = trace or Trace(graph.facts.shapes.get(name, ()), lost=lost)
+
+
+def _ruled(
+    graph: Graph, node: onnx.NodeProto, before: Mapping[str, Trace], lost: str
+) -> Tuple[List[Optional[Trace]], str]:
+    """What a node makes of the traces that it is given; none, and the operator's name, where that cannot be said."""
+    kind = f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+    rule = rule_of(node)
+    if rule is None:
+        return [], lost or kind
+    try:
+        found = rule(Operation(node, graph.opset, graph.facts, before))
+    except UnfollowedError as why:
+        return [], lost or (f"{kind} ({why})" if str(why) else kind)
+    except Exception as error:  # noqa: BLE001 (whatever we fail to understand, the tensor is stored as it is)
+        return [], lost or f"{kind} ({type(error).__name__}: {error})"
+    made = found if isinstance(found, list) else [found]
+    right = [
+        trace if trace is not None and _fits(trace, graph.facts.shapes.get(name)) else None
+        for name, trace in zip(node.output, made)
+    ]
+    return right, lost or kind
+
+
+def _fits(trace: Trace, shape: Optional[Tuple[int, ...]]) -> bool:
+    """Whether a trace is one of a tensor of this shape."""
+    return trace.shape == shape and all(
+        plane.ndim == len(shape) and all(side in (1, whole) for side, whole in zip(plane.shape, shape))
+        for plane in trace.all_planes()
+    )
