@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from featscope.measuring.detections import measure_detections, on_input
+from featscope.measuring.detections import measure_detections
 from featscope.records import Boxes, CapturedMap, Geometry, Place, RunInfo, Sample, Source
 from featscope.store.reader import open_run
 from featscope.store.writer import RunWriter
@@ -15,7 +15,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def write(folder, random, kind="sigmoid", anchors=1, count=12, geometry=None, dtype=np.float32):
+def write(folder, random, kind="sigmoid", anchors=1, count=12, geometry=None, dtype=np.float32, frame="original"):
     """A run of four images with detections, whose scores stand in the maps of `head`."""
     geometry = geometry or Geometry((128, 160), (128, 160), (128, 160))
     writer = RunWriter(folder, RunInfo(model="Toy", classes=["a", "b", "c"]))
@@ -38,9 +38,17 @@ def write(folder, random, kind="sigmoid", anchors=1, count=12, geometry=None, dt
             labels.append(label)
             scores.append(float(score))
             sources.append([Source("cell", 0, 0, row, column, anchor)])
-        found = Boxes("xyxy", boxes, labels, scores)
+        found = Boxes("xyxy", boxes, labels, scores, frame)
         name = f"image[{batch}]"
-        writer.put_sample(Sample(name, batch=batch, geometry=geometry, predictions=found, sources=sources))
+        writer.put_sample(
+            Sample(
+                name,
+                batch=batch,
+                geometry=geometry if frame == "original" else None,
+                predictions=found,
+                sources=sources,
+            )
+        )
         for layer, field, array in (
             ("neck", "", random.normal(size=(1, 64, 16, 20))),
             ("head", "cls_scores", logits),
@@ -110,6 +118,6 @@ def test_a_run_without_sources_has_nothing_to_measure(run):
     assert measure_detections(open_run(run)) == []
 
 
-def test_a_point_of_the_original_on_the_input():
-    geometry = Geometry((100, 100), (50, 50), (64, 64), offset=(7, 3), flip="diagonal", crop=(0, 0, 100, 100))
-    assert on_input(10.0, 20.0, geometry) == (50 - 5 + 7, 50 - 10 + 3)
+def test_boxes_of_an_image_of_no_known_geometry_lie_in_the_input(tmp_path, random):
+    places = measure_detections(write(tmp_path / "run", random, frame="input"))
+    assert [place.offset == pytest.approx(OFFSET, abs=0.05) for place in places] == [True] * 3

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featscope.arrays.boxes import corners_of
+from featscope.arrays.frames import axes_of
 from featscope.errors import FeatscopeError
 from featscope.measuring.estimate import estimate
-from featscope.records import Geometry, MapRecord, MeasuredPlace, Sample, Source
+from featscope.records import MapRecord, MeasuredPlace, Sample, Source
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 
@@ -80,32 +81,18 @@ def detections_of(samples: Iterable[Sample]) -> Iterator[Found]:
     """The detections that have one source cell and lie inside of their image: one at its edge is cut off."""
     for number, sample in enumerate(samples):
         boxes, geometry = sample.predictions, sample.geometry
-        if boxes is None or geometry is None or not boxes.scores:
+        if boxes is None or not boxes.boxes or not boxes.scores or (geometry is None and boxes.frame != "input"):
             continue
-        height, width = geometry.original
-        for corners, label, score, sources in zip(
-            corners_of(boxes.form, boxes.boxes), boxes.labels, boxes.scores, sample.sources
-        ):
+        height, width = geometry.original if geometry is not None and boxes.frame != "input" else (np.inf, np.inf)
+        every = corners_of(boxes.form, boxes.boxes)
+        for corners, label, score, sources in zip(every, boxes.labels, boxes.scores, sample.sources):
             inside = corners.min() > 0.5 and corners[:, 0].max() < width - 0.5 and corners[:, 1].max() < height - 0.5
             if len(sources) == 1 and sources[0].kind == "cell" and inside:
                 x, y = corners.min(0) / 2 + corners.max(0) / 2
-                centre = on_input(float(y), float(x), geometry)
-                yield Found(number, sample.batch, sample.id, sources[0], label, score, centre)
-
-
-def on_input(y: float, x: float, geometry: Geometry) -> Tuple[float, float]:
-    """A point of the original image on the network's input.
-
-    >>> on_input(4.0, 2.0, Geometry((8, 8), (4, 4), (8, 4), offset=(2, 0), flip="horizontal"))
-    (4.0, 3.0)
-    """
-    top, left, height, width = geometry.crop or (0, 0, *geometry.original)
-    y, x = (y - top) * geometry.resized[0] / height, (x - left) * geometry.resized[1] / width
-    if geometry.flip in ("vertical", "diagonal"):
-        y = geometry.resized[0] - y
-    if geometry.flip in ("horizontal", "diagonal"):
-        x = geometry.resized[1] - x
-    return y + geometry.offset[0], x + geometry.offset[1]
+                if geometry is not None and boxes.frame != "input":
+                    rows, columns = axes_of(geometry)
+                    y, x = rows.to_input(y), columns.to_input(x)
+                yield Found(number, sample.batch, sample.id, sources[0], label, score, (float(y), float(x)))
 
 
 def _heads(run: Run, found: Sequence[Found]) -> List[_Proof]:
