@@ -170,7 +170,7 @@ def test_what_is_put_beside_a_sequence_lies_nowhere():
 
     image = torch.rand(2, 3, 8, 12)
     output, reading = followed(with_room, image)
-    parts = {part.name: cells for part, cells in reading.apply(output)}
+    parts = {part.name: cells for part, cells in maps_of(reading, output)}
     assert torch.equal(parts[""], 2 * image)
     assert set(parts) == {"", "prefix_tokens"}
 
