@@ -117,7 +117,7 @@ def compare_axes(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis
     deviations = float(ours.std()), float(theirs.std())
     if min(deviations) < FLAT:
         # What the input shows beside the place that is said for the image is no part of a flat one.
-        elsewhere = float(_structure(seen.grey).std())
+        elsewhere = float(_steps_beside(seen, rows, columns).max(initial=0.0))
         return Comparison(0.0, flat=max(*deviations, elsewhere) < 4 * FLAT)
     ours /= deviations[0]
     theirs /= deviations[1]
@@ -134,18 +134,21 @@ def compare_axes(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis
 
 def alone(seen: Thumbnail, geometry: Geometry) -> bool:
     """Whether an input shows nothing beside the place of the image, but padding: a mosaic shows other images."""
-    rows, columns = axes_of(geometry)
+    steps = _steps_beside(seen, *axes_of(geometry))
+    return len(steps) < _LEAST_BESIDE or float((steps > _STEP).mean()) < _BUSY
+
+
+def _steps_beside(seen: Thumbnail, rows: Axis, columns: Axis) -> NDArray[np.float32]:
+    """How far neighbouring pixels differ that lie beside the place of the image and its edge."""
     beside = np.ones(
         (min(seen.grey.shape[0], seen.size[0] // seen.step), min(seen.grey.shape[1], seen.size[1] // seen.step)), bool
     )
     (top, bottom), (left, right) = (_covered(axis, seen, number) for number, axis in enumerate((rows, columns)))
     beside[max(0, top - 2) : bottom + 2, max(0, left - 2) : right + 2] = False
     beside = beside[:-1, :-1]
-    if beside.sum() < _LEAST_BESIDE:
-        return True
     grey = seen.grey[: beside.shape[0] + 1, : beside.shape[1] + 1]
     steps = np.maximum(np.abs(np.diff(grey, axis=0)[:, :-1]), np.abs(np.diff(grey, axis=1)[:-1]))
-    return float((steps[beside] > _STEP).mean()) < _BUSY
+    return np.asarray(steps[beside], np.float32)
 
 
 def _covered(axis: Axis, seen: Thumbnail, number: int) -> Tuple[int, int]:
