@@ -170,7 +170,7 @@ def test_what_is_put_beside_a_sequence_lies_nowhere():
 
     image = torch.rand(2, 3, 8, 12)
     output, reading = followed(with_room, image)
-    parts = {part.name: cells for part, cells in reading.apply(output)}
+    parts = {part.name: cells for part, cells in maps_of(reading, output)}
     assert torch.equal(parts[""], 2 * image)
     assert set(parts) == {"", "prefix_tokens"}
 
@@ -185,6 +185,18 @@ def test_a_gate_that_was_pooled_to_another_size_moves_no_cell():
     _, reading = followed(gated, torch.rand(1, 3, HEIGHT, WIDTH))
     assert reading.parts[0].place.stride == (6.0, 5.0)
     assert reading.parts[0].place.first == (3.0, 2.5)
+
+
+def test_a_map_counts_more_than_one_that_was_resized_to_it():
+    """Libra's pyramid adds a map that was pooled from 10 columns to 3 to one whose 3 columns lie 16 pixels apart."""
+
+    def balanced(x):
+        fine, coarse = F.avg_pool2d(x, 4), F.conv2d(x, ones(), stride=16, padding=1)
+        return coarse + F.adaptive_max_pool2d(fine[:, :2], coarse.shape[2:])
+
+    _, reading = followed(balanced, torch.rand(1, 3, HEIGHT, WIDTH))
+    assert reading.parts[0].place.stride == (16.0, 16.0)
+    assert reading.parts[0].place.first == (0.5, 0.5)
 
 
 def test_attention_belongs_to_its_queries_and_shows_its_keys():

@@ -23,6 +23,9 @@ Shape = Tuple[int, ...]
 Planes = Dict[str, Plane]
 
 _EVEN = 0.01  # how much the distances of a row's cells may differ, in distances
+_STRETCHED = 0.02
+"""Of the distance between cells: less than this is no other distance."""
+
 _MOST_SPOTS = 3  # an attention has two, those of its queries and of its keys
 
 
@@ -339,15 +342,25 @@ def _add(spots: List[Spot], spot: Spot) -> None:
     for index, other in enumerate(spots):
         others = set(other.axes())
         if axes <= others or others <= axes:
-            if axes == others and spot.coarsest == other.coarsest:
-                spots[index] = _middle(other, spot)
-            elif axes == others:
-                spots[index] = min(other, spot, key=lambda one: one.coarsest)
+            if axes == others:
+                spots[index] = _finer(other, spot)
             else:  # one of them is the same all along an axis of the other: a gate, a row's mean
                 wide, narrow = (other, spot) if axes < others else (spot, other)
                 spots[index] = Spot({**narrow.planes, **wide.planes}, wide.coarsest)
             return
     spots.append(spot)
+
+
+def _finer(one: Spot, other: Spot) -> Spot:
+    """Of two ways to the same cells the finer one. Of equally fine ones that which was not stretched in between: its
+    cells are still as far apart as the widest on its way; else the middle of both.
+    """
+    if one.coarsest != other.coarsest:
+        return min(one, other, key=lambda spot: spot.coarsest)
+    stretched = [max(abs(step - spot.coarsest) for step in _distances(spot)) for spot in (one, other)]
+    if abs(stretched[0] - stretched[1]) > _STRETCHED * one.coarsest:
+        return one if stretched[0] < stretched[1] else other
+    return _middle(one, other)
 
 
 def _middle(one: Spot, other: Spot) -> Spot:
@@ -484,7 +497,11 @@ def coarser(trace: Trace) -> Trace:
 
 def _distance(spot: Spot) -> float:
     """The wider distance between its cells, along rows or columns."""
-    return max(distance(spot.planes.get(name)) for name in ("row", "column"))
+    return max(_distances(spot))
+
+
+def _distances(spot: Spot) -> Tuple[float, float]:
+    return distance(spot.planes.get("row")), distance(spot.planes.get("column"))
 
 
 def distance(plane: Optional[Plane]) -> float:
