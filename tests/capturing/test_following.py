@@ -244,6 +244,10 @@ NO_MAPS = {
     "classes": (lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1) @ torch.ones(3, 30), "stand for no place"),
     "frequencies": (lambda x: torch.fft.rfft2(x).real, "cannot follow aten._fft_r2c"),
     "noise": (lambda x: torch.rand(1, 3, 6, 5), "nothing that featscope can follow"),
+    "places far apart in one": (
+        lambda x: F.avg_pool2d(x, 4).flatten(2).view(1, 3, 4, 30).amax(2),
+        "or for places far apart",
+    ),
     "mixed tokens": (lambda x: F.linear(x.flatten(2), torch.ones(30, HEIGHT * WIDTH)), "stand for no place"),
 }
 

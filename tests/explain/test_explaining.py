@@ -1,5 +1,6 @@
 """Explanations of the built-in detector: each map lies on its own box, by every method that says so."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from featscope.adapters.opening import open_detector
 from featscope.demo.scenes import draw_scene
 from featscope.errors import BadOptionError, CaptureError, UnknownNameError
-from featscope.explain.faithfulness import inside_box, measure, size_of, table
+from featscope.explain.faithfulness import _by_importance, inside_box, measure, size_of, table
 from featscope.explain.gradients import explain_by_gradient
 from featscope.explain.masking import explain_by_masking, random_masks, scores_of
 from featscope.explain.targets import Choice
+from featscope.records import Place
 
 
 @lru_cache(maxsize=None)
@@ -195,3 +197,22 @@ def test_the_share_of_a_box_in_each_cell_is_exact(detector, item):
     area = share.sum() * found.stride[0] * found.stride[1]
     assert area == pytest.approx(width * height * scale * scale, rel=0.01)
     assert share.max() <= 1 + 1e-9
+    # The cells that it covers lie, by their recorded place, around the middle of the box.
+    y, x = (
+        float((share.sum(1 - axis) * (found.first[axis] + found.stride[axis] * np.arange(share.shape[axis]))).sum())
+        / share.sum()
+        for axis in (0, 1)
+    )
+    middle = np.array(found.target.box[:2]) * scale
+    assert (x, y) == pytest.approx(tuple(middle), abs=0.1)
+
+
+def test_the_most_important_pixels_lie_where_the_strongest_cell_lies(detector, item):
+    (found,) = explain_by_gradient(detector, item, "neck", ["hirescam"], Choice(top=1))
+    heat = np.zeros((20, 30), np.float32)
+    heat[10, 12] = 1.0
+    for first in ((0.5, 0.5), (4.0, 4.0), (7.0, 2.0)):
+        moved = replace(found, heat=heat, place=Place((8.0, 8.0), first, "operators"))
+        mask = _by_importance(moved, (160, 240))[1].numpy()  # some of the pixels
+        y, x = (float(places.mean() + 0.5) for places in np.nonzero(mask))
+        assert (y, x) == pytest.approx((first[0] + 80, first[1] + 96), abs=1.0)

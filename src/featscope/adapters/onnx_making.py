@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featscope.adapters.onnx_operations import Operation, Traces, UnfollowedError, normal, rule_for
-from featscope.arrays import traces
+from featscope.arrays import cells, traces
 from featscope.arrays.traces import Trace
 
 # What works element by element
@@ -37,7 +37,7 @@ def _normed(op: Operation) -> Traces:
     "Mod Mul Or PRelu Pow Sub Sum Where Xor"
 )
 def _element_by_element(op: Operation) -> Traces:
-    return traces.merged(op.tensors, op.shape)
+    return cells.merged(op.tensors, op.shape)
 
 
 @rule_for("Softmax LogSoftmax Hardmax")
@@ -70,7 +70,7 @@ def _reduced(op: Operation) -> Traces:
         if not given and op.integer("noop_with_empty_axes", 0):
             return op.first
         axes = normal(given, rank) if given else list(range(rank))
-    return traces.reshape(traces.contracted(op.first, axes), op.shape)
+    return traces.reshape(cells.contracted(op.first, axes), op.shape)
 
 
 _FACTORS = {"QLinearMatMul": (0, 3)}
@@ -81,7 +81,7 @@ def _product(op: Operation) -> Traces:
     left, right = (op.given(place) for place in _FACTORS.get(op.kind, (0, 1)))
     if len(left.shape) < 2 or len(right.shape) < 2:
         raise UnfollowedError("")
-    return traces.multiplied(left, right, op.shape)
+    return cells.multiplied(left, right, op.shape)
 
 
 @rule_for("Gemm")
@@ -91,7 +91,7 @@ def _gemm(op: Operation) -> Traces:
         left = _turned(left)
     if op.integer("transB", 0):
         right = _turned(right)
-    return traces.merged([traces.multiplied(left, right, op.shape), op.given(2)], op.shape)
+    return cells.merged([cells.multiplied(left, right, op.shape), op.given(2)], op.shape)
 
 
 def _turned(trace: Trace) -> Trace:
@@ -106,13 +106,13 @@ def _einsum(op: Operation) -> Traces:
         raise UnfollowedError("")
     made = []
     for term, trace in zip(terms, op.tensors):
-        summed = traces.contracted(trace, [term.index(letter) for letter in term if letter not in to])
+        summed = cells.contracted(trace, [term.index(letter) for letter in term if letter not in to])
         kept = [letter for letter in to if letter in term]
         order = [term.index(letter) for letter in kept] + [term.index(x) for x in term if x not in to]
         turned = traces.move(summed, tuple(summed.shape[a] for a in order), lambda plane, o=order: plane.transpose(o))  # type: ignore[misc]
         form = tuple(trace.shape[term.index(letter)] if letter in term else 1 for letter in to)
         made.append(traces.reshape(turned, form))
-    return traces.merged(made, op.shape)._replace(attention=False)
+    return cells.merged(made, op.shape)._replace(attention=False)
 
 
 # What makes cells of cells
@@ -124,15 +124,15 @@ _WEIGHTS = {"QLinearConv": 3}
 def _convolution(op: Operation) -> Traces:
     weight = op.given(_WEIGHTS.get(op.kind, 1)).shape
     kernel = op.integers("kernel_shape") or list(weight[2:])
-    summed = traces.contracted(op.first, [1])
+    summed = cells.contracted(op.first, [1])
     if op.kind == "ConvTranspose":
-        return traces.spread(summed, op.shape, *_spread(op, kernel))
-    return traces.windowed(summed, op.shape, *_window(op, kernel))
+        return cells.spread(summed, op.shape, *_spread(op, kernel))
+    return cells.windowed(summed, op.shape, *_window(op, kernel))
 
 
 @rule_for("AveragePool LpPool MaxPool")
 def _pool(op: Operation) -> Traces:
-    found = traces.windowed(op.first, op.shape, *_window(op, op.integers("kernel_shape")))
+    found = cells.windowed(op.first, op.shape, *_window(op, op.integers("kernel_shape")))
     return [found, found]
 
 
@@ -173,7 +173,7 @@ def _spread(op: Operation, kernel: List[int]) -> _Window:
 
 @rule_for("GlobalAveragePool GlobalLpPool GlobalMaxPool")
 def _global_pool(op: Operation) -> Traces:
-    return traces.pooled_to(op.first, op.shape, range(2, len(op.shape)))
+    return cells.pooled_to(op.first, op.shape, range(2, len(op.shape)))
 
 
 @rule_for("GridSample")
@@ -181,7 +181,7 @@ def _grid_sample(op: Operation) -> Traces:
     """What is sampled lies where the grid's own elements lie: (N, rows, columns, 2) -> (N, C, rows, columns)."""
     if len(op.shape) != 4:
         raise UnfollowedError("")
-    grid = traces.contracted(op.given(1), [3])
+    grid = cells.contracted(op.given(1), [3])
     return traces.move(grid, op.shape, lambda plane: plane.transpose(0, 3, 1, 2))
 
 
@@ -199,7 +199,7 @@ def _resize(op: Operation) -> Traces:
             continue
         places = _places(op, have, want, scale)
         where[axis] = _nearest(op, places, have, want) if op.text("mode", "nearest") == "nearest" else places
-    return traces.sampled(op.first, op.shape, where)
+    return cells.sampled(op.first, op.shape, where)
 
 
 def _scale(op: Operation, axis: int, have: int, want: int) -> float:

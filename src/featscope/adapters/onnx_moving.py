@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featscope.adapters.onnx_operations import Operation, Traces, UnfollowedError, normal, rule_for
-from featscope.arrays import traces
+from featscope.arrays import cells, traces
 from featscope.arrays.traces import Plane, Trace
 
 
@@ -64,7 +64,7 @@ def _slice(op: Operation) -> Traces:
             plane = taken(plane, axis, index)
         return plane
 
-    return traces.coarser(traces.move(op.first, op.shape, change))
+    return cells.coarser(traces.move(op.first, op.shape, change))
 
 
 @rule_for("Split")
@@ -159,10 +159,10 @@ def _top(op: Operation) -> Traces:
 
 @rule_for("DepthToSpace")
 def _depth_to_space(op: Operation) -> Traces:
-    return traces.resampled(traces.contracted(op.first, [1]), op.shape, [2, 3])
+    return cells.resampled(cells.contracted(op.first, [1]), op.shape, [2, 3])
 
 
 @rule_for("SpaceToDepth")
 def _space_to_depth(op: Operation) -> Traces:
     by = op.integer("blocksize", 1)
-    return traces.windowed(op.first, op.shape, [2, 3], [by] * 2, [by] * 2, [0] * 2, [1] * 2)
+    return cells.windowed(op.first, op.shape, [2, 3], [by] * 2, [by] * 2, [0] * 2, [1] * 2)

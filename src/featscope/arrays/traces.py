@@ -1,15 +1,15 @@
 """Which place of the input each element of a tensor stands for, followed from operator to operator.
 
 A trace has the form of its tensor, but holds places in place of values: moving, cutting and joining a tensor moves,
-cuts and joins its trace, and a convolution gives the middle of what its kernel covers. So the axes of a tensor and
-the places of its cells are not guessed from its shape: they are what the network made of them. NumPy only; who
-follows PyTorch is `featscope.capturing.following`.
+cuts and joins its trace; what makes new cells of them is in `featscope.arrays.cells`. So the axes of a tensor and the
+places of its cells are not guessed from its shape: they are what the network made of them. NumPy only; who follows
+PyTorch is `featscope.capturing.following`.
 """
 
 from __future__ import annotations
 
 from itertools import zip_longest
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,6 @@ Shape = Tuple[int, ...]
 Planes = Dict[str, Plane]
 
 _EVEN = 0.01  # how much the distances of a row's cells may differ, in distances
-_STRETCHED = 0.02
-"""Of the distance between cells: less than this is no other distance."""
-
-_MOST_SPOTS = 3  # an attention has two, those of its queries and of its keys
 
 
 class Spot(NamedTuple):
@@ -90,14 +86,11 @@ def _along(shape: Sequence[int], axis: int) -> Plane:
     return np.arange(shape[axis], dtype=np.float64).reshape([-1 if a == axis else 1 for a in range(len(shape))])
 
 
-# Moving elements
-
-
 def move(trace: Trace, shape: Shape, change: Callable[[Plane], Optional[Plane]]) -> Trace:
     """A trace whose elements went elsewhere: `change` does to a plane what was done to the tensor."""
     sample = change(trace.sample) if trace.sample is not None else None
     spots = [Spot(_changed(spot.planes, change), spot.coarsest) for spot in trace.spots]
-    return Trace(shape, sample, _alive(spots), trace.lost, trace.attention)
+    return Trace(shape, sample, alive(spots), trace.lost, trace.attention)
 
 
 def _changed(planes: Planes, change: Callable[[Plane], Optional[Plane]]) -> Planes:
@@ -105,7 +98,8 @@ def _changed(planes: Planes, change: Callable[[Plane], Optional[Plane]]) -> Plan
     return {name: plane for name, plane in found.items() if plane is not None}
 
 
-def _alive(spots: Sequence[Spot]) -> Tuple[Spot, ...]:
+def alive(spots: Sequence[Spot]) -> Tuple[Spot, ...]:
+    """Without those of which no row and no column is left."""
     return tuple(spot for spot in spots if "row" in spot.planes or "column" in spot.planes)
 
 
@@ -150,12 +144,13 @@ def narrowed(plane: Plane, axes: Sequence[int]) -> Plane:
     for axis in axes:
         if plane.shape[axis] > 1:
             first = plane.take([0], axis)
-            if _same(np.broadcast_to(first, plane.shape), plane):
+            if same(np.broadcast_to(first, plane.shape), plane):
                 plane = first
     return plane
 
 
-def _same(one: Plane, other: Plane) -> bool:
+def same(one: Plane, other: Plane) -> bool:
+    """Whether two planes are equal, and lie nowhere in the same cells."""
     return bool(((one == other) | (np.isnan(one) & np.isnan(other))).all())
 
 
@@ -195,7 +190,7 @@ def joined(traces: Sequence[Trace], shape: Shape, axis: int) -> Trace:
             if plane is not None:
                 planes[name] = plane
         spots.append(Spot(planes, min(spot.coarsest for spot in there)))
-    return Trace(shape, sample, _alive(spots), _lost(traces))
+    return Trace(shape, sample, alive(spots), lost_of(traces))
 
 
 def _one_row(column: Sequence[Optional[Spot]], traces: Sequence[Trace], axis: int) -> bool:
@@ -222,7 +217,7 @@ def _part(spot: Spot, number: int, count: int) -> Plane:
 
 def _same_planes(one: Planes, other: Planes) -> bool:
     return one.keys() == other.keys() and all(
-        one[name].shape == other[name].shape and _same(one[name], other[name]) for name in one
+        one[name].shape == other[name].shape and same(one[name], other[name]) for name in one
     )
 
 
@@ -231,7 +226,7 @@ def _joined(planes: Sequence[Optional[Plane]], traces: Sequence[Trace], axis: in
     if not there:
         return None
     whole = len(there) == len(planes)
-    if whole and all(p.shape == there[0].shape and p.shape[axis] == 1 and _same(p, there[0]) for p in there):
+    if whole and all(p.shape == there[0].shape and p.shape[axis] == 1 and same(p, there[0]) for p in there):
         return there[0]
     form = list(np.broadcast_shapes(*(_without(plane.shape, axis) for plane in there)))
     pieces = []
@@ -255,7 +250,7 @@ def padded(trace: Trace, shape: Shape, pads: Sequence[Tuple[int, int]]) -> Trace
             if (before or after) and plane.shape[axis] > 1:
                 where = np.arange(-before, plane.shape[axis] + after, dtype=np.float64)
                 outside = (where < 0) | (where > plane.shape[axis] - 1)
-                plane = _at(plane, axis, where)
+                plane = at_fractions(plane, axis, where)
                 if axis in sequences:
                     plane[(slice(None),) * axis + (outside,)] = np.nan
         return plane
@@ -263,13 +258,13 @@ def padded(trace: Trace, shape: Shape, pads: Sequence[Tuple[int, int]]) -> Trace
     sample = lengthened(trace.sample) if trace.sample is not None else None
     spots = []
     for spot in trace.spots:
-        sequences = _sequences(spot)
+        sequences = sequences_of(spot)
         planes = {name: lengthened(plane, sequences) for name, plane in spot.planes.items()}
         spots.append(Spot(planes, spot.coarsest))
     return Trace(shape, sample, tuple(spots), trace.lost, trace.attention)
 
 
-def _at(plane: Plane, axis: int, where: NDArray[np.floating]) -> Plane:
+def at_fractions(plane: Plane, axis: int, where: NDArray[np.floating]) -> Plane:
     """A plane at fractions of cells along an axis: between two in proportion, and beyond the ends straight on."""
     last = plane.shape[axis] - 1
     low = np.clip(np.floor(where), 0, max(last - 1, 0)).astype(np.int64)
@@ -281,236 +276,12 @@ def _at(plane: Plane, axis: int, where: NDArray[np.floating]) -> Plane:
     return np.where(np.broadcast_to(exact, moved.shape), start, moved)
 
 
-# Operators that make cells of cells
-
-
-def contracted(trace: Trace, axes: Sequence[int]) -> Trace:
-    """A sum, mean or product over axes, which stay with length 1.
-
-    What is left of a place is the middle of what was summed. A place that changes along no other axis is gone: the
-    mean of a whole image lies nowhere.
-    """
-    shape = tuple(1 if axis in axes else side for axis, side in enumerate(trace.shape))
-
-    def change(plane: Plane) -> Optional[Plane]:
-        over = tuple(axis for axis in axes if plane.shape[axis] > 1)
-        if not over:
-            return plane
-        plane = narrowed(_mean(plane, over), range(plane.ndim))
-        return plane if plane.size > 1 else None
-
-    return coarser(move(trace, shape, change))._replace(attention=False)
-
-
-def _mean(plane: Plane, axes: Tuple[int, ...]) -> Plane:
-    real = ~np.isnan(plane)
-    count = real.sum(axes, keepdims=True)
-    total = np.where(real, plane, 0).sum(axes, keepdims=True)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def merged(traces: Sequence[Trace], shape: Shape) -> Trace:
-    """What is worked out of several tensors, element by element; shapes are matched from the last axis on.
-
-    Where they stand for different places, the finer one counts; of equally fine ones the middle does, as long as they
-    are neighbours.
-    """
-    traces = [_broadcast(trace, len(shape)) for trace in traces if trace.known]
-    sample: Optional[Plane] = None
-    spots: List[Spot] = []
-    for trace in traces:
-        if trace.sample is not None and (sample is None or trace.sample.size > sample.size):
-            sample = trace.sample
-        for spot in trace.spots:
-            _add(spots, spot)
-    return Trace(shape, sample, _alive(spots[:_MOST_SPOTS]), _lost(traces), any(trace.attention for trace in traces))
-
-
-def _lost(traces: Sequence[Trace]) -> str:
+def lost_of(traces: Sequence[Trace]) -> str:
+    """The first operator behind which one of them was lost."""
     return next((trace.lost for trace in traces if trace.lost), "")
 
 
-def _broadcast(trace: Trace, rank: int) -> Trace:
-    more = rank - len(trace.shape)
-    if more <= 0:
-        return trace
-    return move(trace, (1,) * more + trace.shape, lambda plane: plane.reshape((1,) * more + plane.shape))
-
-
-def _add(spots: List[Spot], spot: Spot) -> None:
-    axes = set(spot.axes())
-    for index, other in enumerate(spots):
-        others = set(other.axes())
-        if axes <= others or others <= axes:
-            if axes == others:
-                spots[index] = _finer(other, spot)
-            else:  # one of them is the same all along an axis of the other: a gate, a row's mean
-                wide, narrow = (other, spot) if axes < others else (spot, other)
-                spots[index] = Spot({**narrow.planes, **wide.planes}, wide.coarsest)
-            return
-    spots.append(spot)
-
-
-def _finer(one: Spot, other: Spot) -> Spot:
-    """Of two ways to the same cells the finer one. Of equally fine ones that which was not stretched in between: its
-    cells are still as far apart as the widest on its way; else the middle of both.
-    """
-    if one.coarsest != other.coarsest:
-        return min(one, other, key=lambda spot: spot.coarsest)
-    stretched = [max(abs(step - spot.coarsest) for step in _distances(spot)) for spot in (one, other)]
-    if abs(stretched[0] - stretched[1]) > _STRETCHED * one.coarsest:
-        return one if stretched[0] < stretched[1] else other
-    return _middle(one, other)
-
-
-def _middle(one: Spot, other: Spot) -> Spot:
-    planes = {**other.planes, **one.planes}
-    for name in one.planes.keys() & other.planes.keys():
-        ours, theirs = one.planes[name], other.planes[name]
-        if name == "part" or (ours.shape == theirs.shape and _same(ours, theirs)):
-            continue
-        apart = np.abs(ours - theirs)
-        if np.isfinite(apart).any() and float(np.nanmax(apart)) > 1.5 * one.coarsest:
-            del planes[name]  # two places at once
-        else:
-            both = (ours + theirs) / 2
-            planes[name] = np.where(np.isnan(both), np.where(np.isnan(ours), theirs, ours), both)
-    return Spot(planes, one.coarsest)
-
-
-def windowed(
-    trace: Trace,
-    shape: Shape,
-    axes: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> Trace:
-    """A convolution or a pool: each cell is the middle of what its kernel covers. axes: those that the kernel slides
-    along, one number of each list for each.
-    """
-
-    def change(plane: Plane) -> Optional[Plane]:
-        for axis, width, step, pad, gap in zip(axes, kernel, stride, padding, dilation):
-            if plane.shape[axis] > 1:
-                middle = np.arange(shape[axis]) * step - pad + gap * (width - 1) / 2
-                plane = _at(plane, axis, middle)
-        return plane
-
-    wide = [axis for axis, width in zip(axes, kernel) if width > 1]
-    return coarser(move(_without_sequences(trace, wide), shape, change))._replace(attention=False)
-
-
-def _without_sequences(trace: Trace, axes: Sequence[int]) -> Trace:
-    """Without the places that are tokens in a row along one of the axes: its neighbours lie anywhere."""
-    spots = [spot for spot in trace.spots if not set(_sequences(spot)) & set(axes)]
-    return trace._replace(spots=tuple(spots))
-
-
-def _sequences(spot: Spot) -> List[int]:
+def sequences_of(spot: Spot) -> List[int]:
     """The axes along which both rows and columns change: tokens stand in a row there."""
     ways = [spot.planes[name] for name in ("row", "column") if name in spot.planes]
     return [axis for axis in spot.axes() if sum(plane.shape[axis] > 1 for plane in ways) > 1]
-
-
-def spread(
-    trace: Trace,
-    shape: Shape,
-    axes: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> Trace:
-    """A transposed convolution: each cell lies between those that reach it."""
-
-    def change(plane: Plane) -> Optional[Plane]:
-        for axis, width, step, pad, gap in zip(axes, kernel, stride, padding, dilation):
-            if plane.shape[axis] > 1:
-                plane = _at(plane, axis, (np.arange(shape[axis]) + pad - gap * (width - 1) / 2) / step)
-        return plane
-
-    return move(_without_sequences(trace, axes), shape, change)._replace(attention=False)
-
-
-def pooled_to(trace: Trace, shape: Shape, axes: Sequence[int]) -> Trace:
-    """A pool to a given size; one to a single cell lies nowhere."""
-
-    def change(plane: Plane) -> Optional[Plane]:
-        for axis in axes:
-            have, want = plane.shape[axis], shape[axis]
-            if have > 1 and want == 1:
-                return None
-            if have > 1:
-                index = np.arange(want)
-                first, last = index * have // want, -(-(index + 1) * have // want) - 1
-                plane = _at(plane, axis, ((first + last) / 2).astype(np.float64))
-        return plane
-
-    fewer = max((trace.shape[axis] / shape[axis] for axis in axes), default=1.0)
-    given = _without_sequences(trace, axes)
-    # Where windows overlap, their middles are nearer to one another than the cells that share the map between them.
-    wider = [spot._replace(coarsest=max(spot.coarsest, fewer * _distance(spot))) for spot in given.spots]
-    return coarser(move(given._replace(spots=tuple(wider)), shape, change))._replace(attention=False)
-
-
-def resampled(trace: Trace, shape: Shape, axes: Sequence[int], corners: bool = False) -> Trace:
-    """An interpolation to another size. corners: the outermost cells keep their places (`align_corners`).
-
-    Copies of the nearest cell are spread over the room that the cell had.
-    """
-
-    where = {}
-    for axis in axes:
-        have, want = trace.shape[axis], shape[axis]
-        if have != want:
-            index = np.arange(want, dtype=np.float64)
-            where[axis] = index * (have - 1) / max(want - 1, 1) if corners else (index + 0.5) * have / want - 0.5
-    return sampled(trace, shape, where)
-
-
-def sampled(trace: Trace, shape: Shape, where: Mapping[int, NDArray[np.floating]]) -> Trace:
-    """Cells that lie at fractions of cells of what was given. where: axis -> one place for each cell of the output."""
-
-    def change(plane: Plane) -> Optional[Plane]:
-        for axis, places in where.items():
-            if plane.shape[axis] > 1:
-                plane = _at(plane, axis, places)
-        return plane
-
-    return coarser(move(_without_sequences(trace, list(where)), shape, change))._replace(attention=False)
-
-
-def multiplied(one: Trace, other: Trace, shape: Shape) -> Trace:
-    """A matrix product (..., i, k) x (..., k, j): what is summed over k has no place any more."""
-    left = contracted(one, [len(one.shape) - 1])
-    right = contracted(other, [len(other.shape) - 2])
-    return merged([left, right], shape)._replace(attention=False)
-
-
-def coarser(trace: Trace) -> Trace:
-    """The trace, with the distance between its cells counted in."""
-    spots = [spot._replace(coarsest=max(spot.coarsest, _distance(spot))) for spot in trace.spots]
-    return trace._replace(spots=tuple(spots))
-
-
-def _distance(spot: Spot) -> float:
-    """The wider distance between its cells, along rows or columns."""
-    return max(_distances(spot))
-
-
-def _distances(spot: Spot) -> Tuple[float, float]:
-    return distance(spot.planes.get("row")), distance(spot.planes.get("column"))
-
-
-def distance(plane: Optional[Plane]) -> float:
-    """Pixels between neighbouring cells, 0 where there are none."""
-    if plane is None or plane.size < 2:
-        return 0.0
-    axis = next(a for a in range(plane.ndim) if plane.shape[a] > 1)
-    steps = np.abs(
-        np.diff(plane[tuple(slice(None) if a == axis else slice(0, 1) for a in range(plane.ndim))], axis=axis)
-    )
-    steps = steps[steps > 0]
-    return float(np.median(steps)) if steps.size else 0.0

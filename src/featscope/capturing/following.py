@@ -16,7 +16,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from featscope.arrays.traces import Trace, contracted, trace_of_images, windowed
+from featscope.arrays.cells import contracted, windowed
+from featscope.arrays.traces import Trace, trace_of_images
 from featscope.capturing import rules_making, rules_moving  # noqa: F401 (the rules are there once these are loaded)
 from featscope.capturing.calls import recomputing, unwatch, watch
 from featscope.capturing.inputs import find_images

@@ -6,7 +6,7 @@ from typing import Sequence
 
 import numpy as np
 
-from featscope.arrays import traces
+from featscope.arrays import cells, traces
 from featscope.arrays.traces import Trace
 from featscope.capturing.operations import Operation, Traces, rule_for
 from featscope.capturing.rules_moving import array_of
@@ -18,7 +18,7 @@ def _element_by_element(op: Operation) -> Traces:
     tensors = op.tensors
     if len(tensors) == 1 and tensors[0].shape == op.shape:
         return tensors[0]
-    return traces.merged(tensors, op.shape)
+    return cells.merged(tensors, op.shape)
 
 
 rule_for(
@@ -67,7 +67,7 @@ def _sorted(op: Operation) -> Traces:
 @rule_for("glu")
 def _glu(op: Operation) -> Traces:
     axis = op.number("dim") % len(op.shape)
-    return traces.contracted(op.first, [axis])._replace(shape=op.shape)
+    return cells.contracted(op.first, [axis])._replace(shape=op.shape)
 
 
 # What sums
@@ -84,20 +84,20 @@ def _reduced(op: Operation) -> Traces:
     axes: Sequence[int] = range(rank)
     if op.has("dim") and op["dim"] is not None and op["dim"] != []:
         axes = [axis % rank for axis in op.numbers("dim")]
-    found = traces.reshape(traces.contracted(op.first, axes), op.shape)
+    found = traces.reshape(cells.contracted(op.first, axes), op.shape)
     return [found for _ in op.shapes]
 
 
 @rule_for("mm bmm matmul")
 def _product(op: Operation) -> Traces:
     left, right = op.given(0), op.given(1)
-    return traces.multiplied(left, right, op.shape)
+    return cells.multiplied(left, right, op.shape)
 
 
 @rule_for("addmm baddbmm addbmm")
 def _sum_and_product(op: Operation) -> Traces:
     left, right = op.given(1), op.given(2)
-    return traces.merged([traces.multiplied(left, right, op.shape), op.first], op.shape)
+    return cells.merged([cells.multiplied(left, right, op.shape), op.first], op.shape)
 
 
 @rule_for("addmv mv dot")
@@ -107,7 +107,7 @@ def _vector(op: Operation) -> Traces:
 
 @rule_for("linear")
 def _linear(op: Operation) -> Traces:
-    return traces.contracted(op.first, [len(op.first.shape) - 1])._replace(shape=op.shape)
+    return cells.contracted(op.first, [len(op.first.shape) - 1])._replace(shape=op.shape)
 
 
 @rule_for(
@@ -119,14 +119,14 @@ def _linear(op: Operation) -> Traces:
 def _attention(op: Operation) -> Traces:
     query, value = op.given(0), op.given(2)
     rank = len(op.shape)
-    own = traces.contracted(query, [rank - 1])
-    summed = traces.contracted(value, [rank - 2, rank - 1])
-    return [traces.merged([own, summed], op.shape)]
+    own = cells.contracted(query, [rank - 1])
+    summed = cells.contracted(value, [rank - 2, rank - 1])
+    return [cells.merged([own, summed], op.shape)]
 
 
 @rule_for("_native_multi_head_attention _transformer_encoder_layer_fwd")
 def _fast_attention(op: Operation) -> Traces:
-    return [traces.contracted(op.first, [len(op.first.shape) - 1])._replace(shape=op.shape)]
+    return [cells.contracted(op.first, [len(op.first.shape) - 1])._replace(shape=op.shape)]
 
 
 @rule_for("lstm gru rnn_tanh rnn_relu")
@@ -134,7 +134,7 @@ def _recurrent(op: Operation) -> Traces:
     first = op.first
     if len(first.shape) != len(op.shape):
         return None
-    return [traces.contracted(first, [len(first.shape) - 1])._replace(shape=op.shape)]
+    return [cells.contracted(first, [len(first.shape) - 1])._replace(shape=op.shape)]
 
 
 # What makes cells of cells
@@ -160,9 +160,9 @@ def _convolution(op: Operation) -> Traces:
         dilation = op.numbers("dilation", len(kernel))
     rank = len(given.shape)
     axes = list(range(rank - len(kernel), rank))
-    summed = traces.contracted(given, [axes[0] - 1])
+    summed = cells.contracted(given, [axes[0] - 1])
     transposed = "transpose" in op.name or (op.has("transposed") and bool(op["transposed"]))
-    make = traces.spread if transposed else traces.windowed
+    make = cells.spread if transposed else cells.windowed
     return make(summed, op.shape, axes, kernel, stride, padding, dilation)
 
 
@@ -178,7 +178,7 @@ def _pool(op: Operation) -> Traces:
     stride = op.numbers("stride", count) or kernel
     padding = op.numbers("padding", count)
     dilation = op.numbers("dilation", count) if op.has("dilation") else [1] * count
-    found = traces.windowed(op.first, op.shape, range(rank - count, rank), kernel, stride, padding, dilation)
+    found = cells.windowed(op.first, op.shape, range(rank - count, rank), kernel, stride, padding, dilation)
     return [found, found]
 
 
@@ -189,7 +189,7 @@ def _pool(op: Operation) -> Traces:
 def _adaptive_pool(op: Operation) -> Traces:
     rank = len(op.shape)
     count = int(op.name.split("pool")[1][0])
-    found = traces.pooled_to(op.first, op.shape, range(rank - count, rank))
+    found = cells.pooled_to(op.first, op.shape, range(rank - count, rank))
     return [found, found]
 
 
@@ -200,7 +200,7 @@ def _adaptive_pool(op: Operation) -> Traces:
 )
 def _upsample(op: Operation) -> Traces:
     corners = op.has("align_corners") and bool(op["align_corners"])
-    return traces.resampled(op.first, op.shape, range(2, len(op.shape)), corners)
+    return cells.resampled(op.first, op.shape, range(2, len(op.shape)), corners)
 
 
 @rule_for("im2col")
@@ -209,15 +209,15 @@ def _im2col(op: Operation) -> Traces:
     kernel, stride = op.numbers("kernel_size", 2), op.numbers("stride", 2)
     padding, dilation = op.numbers("padding", 2), op.numbers("dilation", 2)
     given = op.first
-    cells = tuple(
+    sides = tuple(
         (side + 2 * pad - gap * (width - 1) - 1) // step + 1
         for side, pad, gap, width, step in zip(given.shape[-2:], padding, dilation, kernel, stride)
     )
     rank = len(given.shape)
-    summed = traces.contracted(given, [rank - 3])
-    form = (*summed.shape[:-2], *cells)
-    found = traces.windowed(summed, form, [rank - 2, rank - 1], kernel, stride, padding, dilation)
-    return traces.reshape(found, (*form[:-2], cells[0] * cells[1]))._replace(shape=op.shape)
+    summed = cells.contracted(given, [rank - 3])
+    form = (*summed.shape[:-2], *sides)
+    found = cells.windowed(summed, form, [rank - 2, rank - 1], kernel, stride, padding, dilation)
+    return traces.reshape(found, (*form[:-2], sides[0] * sides[1]))._replace(shape=op.shape)
 
 
 @rule_for("col2im")
@@ -225,20 +225,20 @@ def _col2im(op: Operation) -> Traces:
     kernel, stride = op.numbers("kernel_size", 2), op.numbers("stride", 2)
     padding, dilation = op.numbers("padding", 2), op.numbers("dilation", 2)
     size = op.numbers("output_size")
-    cells = tuple(
+    sides = tuple(
         (side + 2 * pad - gap * (width - 1) - 1) // step + 1
         for side, pad, gap, width, step in zip(size, padding, dilation, kernel, stride)
     )
     rank = len(op.first.shape)
-    summed = traces.contracted(op.first, [rank - 2])
-    form = (*summed.shape[:-1], *cells)
-    return traces.spread(traces.reshape(summed, form), op.shape, [rank - 1, rank], kernel, stride, padding, dilation)
+    summed = cells.contracted(op.first, [rank - 2])
+    form = (*summed.shape[:-1], *sides)
+    return cells.spread(traces.reshape(summed, form), op.shape, [rank - 1, rank], kernel, stride, padding, dilation)
 
 
 @rule_for("grid_sampler grid_sampler_2d _grid_sampler_2d_cpu_fallback")
 def _grid_sample(op: Operation) -> Traces:
     """What is sampled lies where the grid's own elements lie: (N, rows, columns, 2) -> (N, C, rows, columns)."""
-    grid = traces.contracted(op.trace(op["grid"]), [3])
+    grid = cells.contracted(op.trace(op["grid"]), [3])
     return traces.move(grid, op.shape, lambda plane: plane.transpose(0, 3, 1, 2))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featscope.arrays import traces
+from featscope.arrays import cells, traces
 from featscope.arrays.traces import Plane, Trace
 from featscope.capturing.operations import Operation, Traces, rule_for
 
@@ -62,7 +62,7 @@ def _slice(op: Operation) -> Traces:
         end = int(start) + op.number("length")  # type: ignore[call-overload]
     if op.has("step"):
         step = op.number("step")
-    return traces.coarser(traces.move(op.first, op.shape, lambda plane: _cut(plane, axis, slice(start, end, step))))
+    return cells.coarser(traces.move(op.first, op.shape, lambda plane: _cut(plane, axis, slice(start, end, step))))
 
 
 def _cut(plane: Plane, axis: int, part: slice) -> Plane:
@@ -239,23 +239,23 @@ def _unfold(op: Operation) -> Traces:
 @rule_for("pixel_shuffle")
 def _pixel_shuffle(op: Operation) -> Traces:
     rank = len(op.shape)
-    return traces.resampled(traces.contracted(op.first, [rank - 3]), op.shape, [rank - 2, rank - 1])
+    return cells.resampled(cells.contracted(op.first, [rank - 3]), op.shape, [rank - 2, rank - 1])
 
 
 @rule_for("pixel_unshuffle")
 def _pixel_unshuffle(op: Operation) -> Traces:
     rank, by = len(op.shape), op.number("downscale_factor")
-    return traces.windowed(op.first, op.shape, [rank - 2, rank - 1], [by] * 2, [by] * 2, [0] * 2, [1] * 2)
+    return cells.windowed(op.first, op.shape, [rank - 2, rank - 1], [by] * 2, [by] * 2, [0] * 2, [1] * 2)
 
 
 @rule_for("channel_shuffle native_channel_shuffle")
 def _channel_shuffle(op: Operation) -> Traces:
-    return traces.contracted(op.first, [1])._replace(shape=op.shape)
+    return cells.contracted(op.first, [1])._replace(shape=op.shape)
 
 
 @rule_for("copy")
 def _copy(op: Operation) -> Traces:
-    return traces.merged([op.trace(op["src"])], op.shape)
+    return cells.merged([op.trace(op["src"])], op.shape)
 
 
 @rule_for("fill zero masked_fill")

@@ -52,6 +52,8 @@ def inside_box(explanation: Explanation) -> NDArray[np.float64]:
         corners = corners[::-1]  # `convex_overlap` wants both to turn alike
     rows, columns = explanation.heat.shape
     high, wide = explanation.stride or (geometry.padded[0] / rows, geometry.padded[1] / columns)
+    top, left = _corner(explanation, high, wide)
+    corners = corners - [left, top]  # from the first cell's corner
     share = np.zeros((rows, columns))
     first = np.floor(corners.min(0) / [wide, high]).astype(int).clip(0, [columns, rows])
     last = np.ceil(corners.max(0) / [wide, high]).astype(int).clip(0, [columns, rows])
@@ -102,6 +104,12 @@ def size_of(explanation: Explanation) -> str:
     return next(name for name, (low, high) in SIZES.items() if low <= area < high)
 
 
+def _corner(explanation: Explanation, high: float, wide: float) -> Tuple[float, float]:
+    """Where the first cell begins on the input, (y, x)."""
+    y, x = explanation.first or (high / 2, wide / 2)
+    return y - high / 2, x - wide / 2
+
+
 def _by_importance(explanation: Explanation, size: Tuple[int, int]) -> torch.Tensor:
     """Masks (steps, H, W): the share of the pixels with the highest values is 1."""
     rows, columns = explanation.heat.shape
@@ -109,6 +117,8 @@ def _by_importance(explanation: Explanation, size: Tuple[int, int]) -> torch.Ten
     heat = torch.from_numpy(explanation.heat)[None, None]
     # A cell is as wide as its stride: the map may be wider than the image.
     placed = F.interpolate(heat, (round(rows * high), round(columns * wide)), mode="bilinear", align_corners=False)
+    top, left = (round(start) for start in _corner(explanation, high, wide))
+    placed = F.pad(placed, (left, 0, top, 0))  # less than nothing cuts off
     placed = F.pad(placed, (0, max(0, size[1] - placed.shape[-1]), 0, max(0, size[0] - placed.shape[-2])))
     flat = placed[0, 0, : size[0], : size[1]].flatten()
     masks = torch.zeros(len(SHARES), len(flat))
