@@ -42,8 +42,9 @@ TARGET = 0.15  # cells
 SECONDS = 600
 
 INTRODUCTION = f"""How far behind `stride * i` cell i lies, in cells: as it is recorded, and by the centroid of its
-gradient at the input ({DRAWS} draws of the weights, {IMAGES} images, {CELLS} inner cells, rows and columns; the interval is twice
-the standard error). The last column is what it would be to draw every cell in the middle of its share of the pixels."""
+gradient at the input ({DRAWS} draws of the weights, {IMAGES} images, {CELLS} inner cells, rows and columns; the
+interval is twice the standard error). The last column: if every cell were drawn in the middle of its share of the
+pixels."""
 
 TORCHVISION = (
     "alexnet",

@@ -8,8 +8,8 @@ from typing import Dict, List, Sequence
 
 INTRODUCTION = """# Axes, cells and strides, against the models' own libraries
 
-Made by `tools/compare_layouts.py` and `tools/compare_places.py`. Every model has random weights and runs on two images of
-noise, at its own size (at most 384 pixels where it takes that), at one that is no square, and at one that no stride
+Made by `tools/compare_layouts.py` and `tools/compare_places.py`. Every model has random weights and runs on two images
+of noise, at its own size (at most 384 pixels where it takes that), at one that is no square, and at one that no stride
 divides. The oracle is its own library: timm's `forward_intermediates`, transformers' `feature_maps` and hidden states,
 the outputs of MMDetection's and torchvision's backbones, and of blocks what they give on the rows and columns that the
 model passes along. The layers that give an oracle's values, in whatever order, are found by these values, captured, and
