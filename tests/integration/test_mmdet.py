@@ -133,6 +133,6 @@ def test_a_head_that_is_listened_to_can_be_copied(mmdet_root):
         with torch.no_grad():
             detector.model.test_step(batch)
             assert outer.last.head is inner.last.head is head
-            assert len(candidates_of(inner.last, [None])[0].levels) == 3
+            assert len(candidates_of(inner.last, [None], [None])[0].levels) == 3
     assert type(head).predict_by_feat is method
     assert "predict_by_feat" not in vars(head)

@@ -277,7 +277,8 @@ def test_images_in_place_of_the_test_set(mmrotate_root, tmp_path):
 def test_layers_of_a_real_config(mmrotate_root):
     done = featscope("layers", mmrotate_root / ".mim/configs/s2anet/s2anet-le135_r50_fpn_1x_dota.py")
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert ["backbone", "ResNet", "1", "1", "x", "256", "x", "256", "x", "256", "4"] in rows
+    shape, axes = ["1", "x", "256", "x", "256", "x", "256"], ["sample,", "channel,", "row,", "column"]
+    assert ["backbone", "ResNet", "1", *shape, *axes, "4", "0.5", "(operators)"] in rows
     assert ["bbox_head_refine.0", "S2ARefineHead", "1", "cls_scores"] in [row[:4] for row in rows]
 
 
