@@ -26,6 +26,7 @@ from typing import Dict, List, NamedTuple, Tuple
 import numpy as np
 import torch
 from layouts import of_timm, of_torchvision
+from layouts.arbiter import centroid
 from layouts.cases import Size, Subject
 from layouts.judge import capture_layers, verdict_of
 from layouts.table import reason
@@ -39,6 +40,11 @@ DRAWS = 3  # of the weights
 LEAST_CELLS = 8  # of a map's side
 TARGET = 0.15  # cells
 SECONDS = 600
+
+INTRODUCTION = f"""How far behind `stride * i` cell i lies, in cells: as it is recorded, and by the centroid of its
+gradient at the input ({DRAWS} draws of the weights, {IMAGES} images, {CELLS} inner cells, rows and columns; the
+interval is twice the standard error). The last column: if every cell were drawn in the middle of its share of the
+pixels."""
 
 TORCHVISION = (
     "alexnet",
@@ -164,13 +170,7 @@ def centroids(images: torch.Tensor, values: torch.Tensor) -> List[Tuple[Size, Tu
     found = []
     for row, column in zip(inner[0], np.random.default_rng(0).permutation(inner[1])):
         score = (values[:, :, int(row), int(column)] * towards).sum()
-        (gradient,) = torch.autograd.grad(score, images, retain_graph=True)
-        weight = gradient.double().pow(2).sum(1)
-        total = weight.sum((1, 2))
-        ys, xs = (torch.arange(side, dtype=torch.float64) + 0.5 for side in weight.shape[1:])
-        y = (weight.sum(2) @ ys) / total
-        x = (weight.sum(1) @ xs) / total
-        found.append(((int(row), int(column)), (y.numpy(), x.numpy())))
+        found.append(((int(row), int(column)), centroid(score, images)))
     return found
 
 
@@ -202,6 +202,7 @@ def try_model(library: str, name: str) -> Dict[str, object]:
 
 def print_table(results: List[dict]) -> None:
     """A line a layer: places in cells behind `stride * i`, the mean of rows and columns."""
+    print(f"\n## Where cells lie, against the gradient\n\n{INTRODUCTION}\n")
     print("| model | layer | cells | stride | known by | recorded | gradient | difference | from half a cell |")
     print("|---|---|---|---|---|---|---|---|---|")
     sure = []

@@ -187,6 +187,18 @@ def test_a_gate_that_was_pooled_to_another_size_moves_no_cell():
     assert reading.parts[0].place.first == (3.0, 2.5)
 
 
+def test_a_map_counts_more_than_one_that_was_resized_to_it():
+    """Libra's pyramid adds a map that was pooled from 10 columns to 3 to one whose 3 columns lie 16 pixels apart."""
+
+    def balanced(x):
+        fine, coarse = F.avg_pool2d(x, 4), F.conv2d(x, ones(), stride=16, padding=1)
+        return coarse + F.adaptive_max_pool2d(fine[:, :2], coarse.shape[2:])
+
+    _, reading = followed(balanced, torch.rand(1, 3, HEIGHT, WIDTH))
+    assert reading.parts[0].place.stride == (16.0, 16.0)
+    assert reading.parts[0].place.first == (0.5, 0.5)
+
+
 def test_attention_belongs_to_its_queries_and_shows_its_keys():
     def attention(x):
         tokens = F.avg_pool2d(x, 8).flatten(2).transpose(1, 2)
@@ -232,6 +244,10 @@ NO_MAPS = {
     "classes": (lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1) @ torch.ones(3, 30), "stand for no place"),
     "frequencies": (lambda x: torch.fft.rfft2(x).real, "cannot follow aten._fft_r2c"),
     "noise": (lambda x: torch.rand(1, 3, 6, 5), "nothing that featscope can follow"),
+    "places far apart in one": (
+        lambda x: F.avg_pool2d(x, 4).flatten(2).view(1, 3, 4, 30).amax(2),
+        "or for places far apart",
+    ),
     "mixed tokens": (lambda x: F.linear(x.flatten(2), torch.ones(30, HEIGHT * WIDTH)), "stand for no place"),
 }
 

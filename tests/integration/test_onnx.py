@@ -589,7 +589,11 @@ def test_axes_are_followed(make):
     for name in ("somewhere", "wider"):
         assert "depends on the image" in found[name].why
     assert "no grid" in found["nonsense"].why
-    assert found["attention"].why == found["after"].why == "its elements stand for whole rows or columns"
+    assert (
+        found["attention"].why
+        == found["after"].why
+        == "its elements stand for whole rows or columns, or for places far apart"
+    )
 
 
 def test_no_stride_where_rows_and_columns_are_not_known(make, images, tmp_path):
@@ -601,7 +605,7 @@ def test_no_stride_where_rows_and_columns_are_not_known(make, images, tmp_path):
     strides = {name: record.stride for (name, _, _), (record, _) in maps(tmp_path / "run").items()}
     assert strides == {"y": (1, 1), "attention": None, "after": None}
     assert open_run(tmp_path / "run").info.readings == dict.fromkeys(
-        ["attention", "after"], "its elements stand for whole rows or columns"
+        ["attention", "after"], "its elements stand for whole rows or columns, or for places far apart"
     )
 
 

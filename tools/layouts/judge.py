@@ -14,9 +14,11 @@ import torch
 import featscope
 from featscope.capturing.tree import report
 from featscope.records import CapturedMap
+from layouts.arbiter import library_is_wrong
 from layouts.cases import Case, Oracle, Size, Subject, images_of, layers_that_give
 
 MAP = ("sample", "channel", "row", "column")
+OTHER_CELLS = "other cells"
 SAME = 1e-4  # of the largest value: two forwards may differ in their last bits
 BESIDE = 1.3  # a sequence has a few tokens beside those of the map
 LONGEST = 40  # of a list of axes or shapes in a remark
@@ -73,12 +75,13 @@ def _judge(subject: Subject, images: torch.Tensor, oracles: Sequence[Oracle], si
             layers = [["", *names] for names in layers]
         stored, reasons = capture_layers(subject, images, [name for names in layers for name in names])
     verdicts = []
-    for names, oracle in zip(layers, oracles):
+    for index, (names, oracle) in enumerate(zip(layers, oracles)):
         if not names:
             verdicts.append(Verdict(oracle.layer, "no layer"))
         for name in names:
             own = [one for one in stored if one[0].layer == name]
-            verdicts.append(verdict_of(name, own, oracle, reasons.get(name, "")))
+            verdict = verdict_of(name, own, oracle, reasons.get(name, ""))
+            verdicts.append(_heard(verdict, subject, images, index, oracle, own))
     remarks = [
         f"`{one.layer or '(model)'}` {one.kind}: {one.why}" for one in verdicts if one.kind != "right" and one.why
     ]
@@ -89,6 +92,21 @@ def _judge(subject: Subject, images: torch.Tensor, oracles: Sequence[Oracle], si
         Counter(one.stride for one in verdicts if one.stride),
         remarks,
     )
+
+
+def _heard(
+    verdict: Verdict, subject: Subject, images: torch.Tensor, index: int, oracle: Oracle, own: Sequence[Stored]
+) -> Verdict:
+    """What is wrong only if the library is right; the gradient says whether it is."""
+    if verdict.kind != "wrong" or not verdict.why.startswith(OTHER_CELLS):
+        return verdict
+    for captured, array in own:
+        laid = as_map(captured, array)
+        if laid is None or captured.place is None or laid.shape != tuple(oracle.values.shape):
+            continue
+        if library_is_wrong(subject, images, index, laid, captured.place):
+            return Verdict(verdict.layer, "library wrong", why="its gradients lie where featscope puts its cells")
+    return verdict
 
 
 def capture_layers(subject: Subject, images: torch.Tensor, layers: Sequence[str]) -> Tuple[List[Stored], dict]:
@@ -121,7 +139,7 @@ def verdict_of(layer: str, stored: Sequence[Stored], oracle: Oracle, reason: str
     if maps:
         captured, laid = min(maps, key=lambda one: abs(one[1].size - expected.size))
         axes = ", ".join(_axes(captured)) or "no axes"
-        kind = "other cells" if laid.shape == expected.shape else f"{_shape(laid)} for {_shape(expected)}"
+        kind = OTHER_CELLS if laid.shape == expected.shape else f"{_shape(laid)} for {_shape(expected)}"
         return Verdict(layer, "wrong", why=f"{kind} ({axes})"[: 3 * LONGEST])
     captured, array = own[0]
     return Verdict(layer, "refused", why=f"{_shape(array)} {reason or ', '.join(_axes(captured))}".strip())

@@ -16,6 +16,8 @@ from layouts.cases import Case, Family, Oracle, Size, Stride, Subject, evenly, i
 
 LARGE = 20e6  # numbers of a model, from which on it is made with fewer blocks where it can be
 BLOCKS = 3
+BORDER = 0.1  # of an image, that convolutions without a border lose
+HUGE = 120e6  # from which on it is left out where it cannot
 SMALL = "tiny|nano|atto|zepto|femto|small|xxs|xs|lite|micro|_m?0|_b0|_s0|_s$|_t$|050|26|18|14|10"
 MOST_CANDIDATES = 4
 
@@ -38,8 +40,17 @@ def _open(names: Sequence[str]) -> Case:
             sizes[name] = sum(one.numel() for one in timm.create_model(name).parameters())
     name = min(sizes, key=lambda one: sizes[one])
     with torch.device("meta"):
+        if sizes[name] > HUGE:
+            _with_fewer_blocks(name, sizes[name])
         own = tuple(timm.create_model(name).default_cfg["input_size"][1:])
     return Case(name, partial(make, name, sizes[name] > LARGE, own), usual_sizes(own))
+
+
+def _with_fewer_blocks(name: str, size: int) -> None:
+    try:
+        timm.create_model(name, depth=BLOCKS)
+    except TypeError:
+        raise ValueError(f"left out: its smallest has {size / 1e6:.0f} million numbers") from None
 
 
 def make(name: str, large: bool, own: Size, size: Size) -> Subject:
@@ -88,6 +99,6 @@ def _stride(values: torch.Tensor, images: torch.Tensor, reduction: Optional[floa
     if reduction is None or values.dim() != 4:
         return None
     sides = list(zip(images.shape[2:], values.shape[2:]))
-    if all(abs(side - cells * reduction) <= 2 * reduction for side, cells in sides):
+    if all(abs(side - cells * reduction) <= 2 * reduction + BORDER * side for side, cells in sides):
         return reduction, reduction
     return sides[0][0] / sides[0][1], sides[1][0] / sides[1][1]

@@ -60,7 +60,7 @@ DETECTORS = (
     "ssd300_vgg16",
     "ssdlite320_mobilenet_v3_large",
 )
-WHOLE = {"inception_v3": (299, 299), "maxvit_t": (224, 224)}
+WHOLE = {"inception_v3": (299, 299), "ssd300_vgg16": (300, 300), "ssdlite320_mobilenet_v3_large": (320, 320)}
 BLOCKS = 4  # of a transformer's encoder
 
 

@@ -25,8 +25,8 @@ from layouts.cases import (
 
 LAYERS = 4  # of an encoder
 SIZES = {"vitpose_backbone": (256, 192), "lw_detr_vit": (256, 256)}
-TOKENS = ("vit", "deit", "dinov2", "beit", "vit_mae", "ijepa")  # (N, class tokens + rows * columns, C)
-RESHAPED = ("swin", "swinv2", "hiera", "focalnet", "donut-swin", "maskformer-swin")
+TOKENS = ("vit", "deit", "dinov2", "beit", "ijepa")  # (N, class tokens + rows * columns, C)
+RESHAPED = ("swin", "swinv2", "hiera", "focalnet", "donut-swin")
 PLAIN = ("segformer", "pvt", "pvt_v2", "poolformer", "convnext", "cvt", "mobilevit", "levit", "glpn", "efficientformer")
 
 _Strides = Optional[List[Stride]]
@@ -86,7 +86,8 @@ def _model(kind: str, strides: _Strides, size: Size) -> Subject:
 def _hidden_states(model: nn.Module, kind: str, strides: _Strides, images: torch.Tensor) -> List[Oracle]:
     output = model(images, output_hidden_states=True)
     if kind in RESHAPED:
-        maps = list(output.reshaped_hidden_states)
+        last = kind == "hiera"  # whose channels are the last axis
+        maps = [states.permute(0, 3, 1, 2) if last else states for states in output.reshaped_hidden_states]
     elif kind in TOKENS:
         maps = [_on_the_grid(states, images, model.config.patch_size) for states in output.hidden_states]
     else:

@@ -6,16 +6,33 @@ import re
 from collections import Counter
 from typing import Dict, List, Sequence
 
-VERDICTS = ("right", "refused", "wrong", "missing", "no layer")
+INTRODUCTION = """# Axes, cells and strides, against the models' own libraries
+
+Made by `tools/compare_layouts.py` and `tools/compare_places.py`. Every model has random weights and runs on two images
+of noise, at its own size (at most 384 pixels where it takes that), at one that is no square, and at one that no stride
+divides. The oracle is its own library: timm's `forward_intermediates`, transformers' `feature_maps` and hidden states,
+the outputs of MMDetection's and torchvision's backbones, and of blocks what they give on the rows and columns that the
+model passes along. The layers that give an oracle's values, in whatever order, are found by these values, captured, and
+compared value for value, cell for cell.
+
+- right: stored as (N, C, H, W) with every value in the oracle's cell. stride right: as the library names it, or as the
+  number of cells grows with the image.
+- refused: stored as it is, said to be no map, with the reason.
+- wrong: drawn with other axes or cells. library wrong: the library puts the values in other cells than featscope, and
+  their gradients at the input lie where featscope puts them.
+- fixed size: the model takes no such size.
+"""
+VERDICTS = ("right", "refused", "wrong", "missing", "library wrong", "no layer")
 HEADS = {"own": "its own size", "non-square": "no square", "undivided": "no stride divides it"}
 MOST_REMARKS = 2
 
 
 def print_tables(results: Sequence[dict], kinds: Sequence[str]) -> None:
     """Print the summary and all lines."""
+    print(INTRODUCTION)
     libraries = list(dict.fromkeys(one["library"] for one in results))
-    print("| library | size | models | maps right | refused | wrong | stride right | unknown | wrong |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| library | size | models | maps right | refused | wrong | library wrong | stride right | unknown | wrong |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for library in libraries:
         for kind in kinds:
             print(_summary(library, kind, [one for one in results if one["library"] == library]))
@@ -34,7 +51,7 @@ def _summary(library: str, kind: str, results: List[dict]) -> str:
     wrong = counts["wrong"] + counts["missing"]
     return (
         f"| {library} | {HEADS[kind]} | {len(found)} | {counts['right']} | {counts['refused']} | {wrong} "
-        f"| {strides['right']} | {strides['unknown']} | {strides['wrong']} |"
+        f"| {counts['library wrong']} | {strides['right']} | {strides['unknown']} | {strides['wrong']} |"
     )
 
 

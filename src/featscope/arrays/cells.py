@@ -21,32 +21,46 @@ from featscope.arrays.traces import (
     sequences_of,
 )
 
+_NEIGHBOURS = 1.5  # how far apart they may lie, in distances between cells
+_STRETCHED = 0.02  # by how much of the distance between cells another distance differs from it
 _MOST_SPOTS = 3  # an attention has two, those of its queries and of its keys
 
 
 def contracted(trace: Trace, axes: Sequence[int]) -> Trace:
     """A sum, mean or product over axes, which stay with length 1.
 
-    What is left of a place is the middle of what was summed. A place that changes along no other axis is gone: the
-    mean of a whole image lies nowhere.
+    What is left of a place is the middle of what was summed, as long as that lies side by side. A place that changes
+    along no other axis is gone: the mean of a whole image lies nowhere.
     """
     shape = tuple(1 if axis in axes else side for axis, side in enumerate(trace.shape))
 
-    def change(plane: Plane) -> Optional[Plane]:
+    def change(plane: Plane, widest: float = np.inf) -> Optional[Plane]:
         over = tuple(axis for axis in axes if plane.shape[axis] > 1)
         if not over:
             return plane
-        plane = narrowed(_mean(plane, over), range(plane.ndim))
+        plane = narrowed(_mean(plane, over, widest), range(plane.ndim))
         return plane if plane.size > 1 else None
 
-    return coarser(move(trace, shape, change))._replace(attention=False)
+    sample = change(trace.sample) if trace.sample is not None else None
+    spots = []
+    for spot in trace.spots:
+        planes = {name: change(plane, spot.coarsest) for name, plane in spot.planes.items()}
+        spots.append(Spot({name: plane for name, plane in planes.items() if plane is not None}, spot.coarsest))
+    return coarser(Trace(shape, sample, alive(spots), trace.lost))
 
 
-def _mean(plane: Plane, axes: Tuple[int, ...]) -> Plane:
+def _mean(plane: Plane, axes: Tuple[int, ...], widest: float) -> Plane:
+    """The mean of the real numbers among those along axes; NaN where some are farther apart than neighbours."""
     real = ~np.isnan(plane)
     count = real.sum(axes, keepdims=True)
     total = np.where(real, plane, 0).sum(axes, keepdims=True)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    together = np.ones(count.shape, bool)
+    if np.isfinite(widest):
+        last = tuple(range(-len(axes), 0))
+        ordered = np.sort(np.moveaxis(plane, axes, last).reshape(*np.delete(plane.shape, axes), -1), -1)
+        gaps = np.diff(ordered, axis=-1)
+        together = ~(gaps > _NEIGHBOURS * widest).any(-1).reshape(count.shape)
+    return np.where((count > 0) & together, total / np.maximum(count, 1), np.nan)
 
 
 def merged(traces: Sequence[Trace], shape: Shape) -> Trace:
@@ -78,15 +92,25 @@ def _add(spots: List[Spot], spot: Spot) -> None:
     for index, other in enumerate(spots):
         others = set(other.axes())
         if axes <= others or others <= axes:
-            if axes == others and spot.coarsest == other.coarsest:
-                spots[index] = _middle(other, spot)
-            elif axes == others:
-                spots[index] = min(other, spot, key=lambda one: one.coarsest)
+            if axes == others:
+                spots[index] = _finer(other, spot)
             else:  # one of them is the same all along an axis of the other: a gate, a row's mean
                 wide, narrow = (other, spot) if axes < others else (spot, other)
                 spots[index] = Spot({**narrow.planes, **wide.planes}, wide.coarsest)
             return
     spots.append(spot)
+
+
+def _finer(one: Spot, other: Spot) -> Spot:
+    """Of two ways to the same cells the finer one. Of equally fine ones that which was not stretched in between: its
+    cells are still as far apart as the widest on its way; else the middle of both.
+    """
+    if one.coarsest != other.coarsest:
+        return min(one, other, key=lambda spot: spot.coarsest)
+    stretched = [max(abs(step - spot.coarsest) for step in _distances(spot)) for spot in (one, other)]
+    if abs(stretched[0] - stretched[1]) > _STRETCHED * one.coarsest:
+        return one if stretched[0] < stretched[1] else other
+    return _middle(one, other)
 
 
 def _middle(one: Spot, other: Spot) -> Spot:
@@ -96,7 +120,7 @@ def _middle(one: Spot, other: Spot) -> Spot:
         if name == "part" or (ours.shape == theirs.shape and same(ours, theirs)):
             continue
         apart = np.abs(ours - theirs)
-        if np.isfinite(apart).any() and float(np.nanmax(apart)) > 1.5 * one.coarsest:
+        if np.isfinite(apart).any() and float(np.nanmax(apart)) > _NEIGHBOURS * one.coarsest:
             del planes[name]  # two places at once
         else:
             both = (ours + theirs) / 2
@@ -217,7 +241,11 @@ def coarser(trace: Trace) -> Trace:
 
 def _distance(spot: Spot) -> float:
     """The wider distance between its cells, along rows or columns."""
-    return max(distance(spot.planes.get(name)) for name in ("row", "column"))
+    return max(_distances(spot))
+
+
+def _distances(spot: Spot) -> Tuple[float, float]:
+    return distance(spot.planes.get("row")), distance(spot.planes.get("column"))
 
 
 def distance(plane: Optional[Plane]) -> float:

@@ -116,7 +116,7 @@ def _why_no_map(trace: Trace) -> str:
     if trace.lost:
         return f"featscope cannot follow {trace.lost}, which it went through"
     if trace.spots:
-        return "its elements stand for whole rows or columns"
+        return "its elements stand for whole rows or columns, or for places far apart"
     if trace.known:
         return "its elements stand for no place of the image"
     return "nothing that featscope can follow leads from the images to it"
