@@ -162,6 +162,8 @@ def _stride(side: int, few: int, more: int) -> float:
     if more <= few:
         return float("nan")
     slope = STEP / (more - few)
+    if math.log2(slope).is_integer():
+        return slope
     return side / few if side % few == 0 and abs(side / few - slope) < 0.1 * slope else slope
 
 
