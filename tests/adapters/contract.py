@@ -70,6 +70,8 @@ class DetectorContract:
     traceable = True
     clipped = True
     softmax = False
+    #: Whether its last convolutions have no border, so that their cells do not fill the input.
+    drops_borders = False
     batch = 2
 
     @staticmethod
@@ -194,8 +196,9 @@ class DetectorContract:
                 assert found.record.axes == ["sample", "channel", "row", "column"]
                 assert found.record.place in ("operators", "assumed")
                 sides = zip(found.record.shape[2:], found.record.stride, found.record.first, sample.geometry.padded)
-                for cells, stride, first, pixels in sides:  # all cells lie in the input
+                for cells, stride, first, pixels in sides:  # all cells lie in the input, and fill it
                     assert 0 <= first <= stride * (cells - 1) + first <= pixels
+                    assert self.drops_borders or abs(cells * stride - pixels) < stride
         if self.traceable:
             assert all(all(s.sources) for s in opened.samples.values())
         if hasattr(detector.model, "modules"):

@@ -79,6 +79,7 @@ class TestFCOS(DetectorContract):
 
 class TestSSD(DetectorContract):
     softmax = True
+    drops_borders = True
 
     @staticmethod
     def open():
