@@ -242,8 +242,8 @@ NO_MAPS = {
     "a gate": (lambda x: x.mean((2, 3), keepdim=True).sigmoid(), "stand for no place"),
     "rows only": (lambda x: x.mean(3), "whole rows or columns"),
     "classes": (lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1) @ torch.ones(3, 30), "stand for no place"),
-    "frequencies": (lambda x: torch.fft.rfft2(x).real, "cannot follow aten._fft_r2c"),
-    "noise": (lambda x: torch.rand(1, 3, 6, 5), "nothing that featscope can follow"),
+    "frequencies": (lambda x: torch.fft.rfft2(x).real, "went through aten._fft_r2c, which featscope cannot follow"),
+    "noise": (lambda x: torch.rand(1, 3, 6, 5), "featscope found no way from the images to it"),
     "places far apart in one": (
         lambda x: F.avg_pool2d(x, 4).flatten(2).view(1, 3, 4, 30).amax(2),
         "or for places far apart",

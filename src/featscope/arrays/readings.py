@@ -100,7 +100,7 @@ def read(trace: Trace) -> Reading:
     reading = _separate(trace, spot) or _scattered(trace, spot)
     if reading is None:
         axes = _axes(trace, spot, known=False)
-        return Reading(trace.shape, axes, "its elements lie at places that form no grid")
+        return Reading(trace.shape, axes, "the places of its elements do not form a grid")
     if heads is not None:
         axes = (*reading.axes[:heads], "head", *reading.axes[heads:])
         return reading._replace(shape=whole, heads=heads, axes=axes)
@@ -114,12 +114,12 @@ def unknown(shape: Tuple[int, ...], why: str) -> Reading:
 
 def _why_no_map(trace: Trace) -> str:
     if trace.lost:
-        return f"featscope cannot follow {trace.lost}, which it went through"
+        return f"it went through {trace.lost}, which featscope cannot follow"
     if trace.spots:
         return "its elements stand for whole rows or columns, or for places far apart"
     if trace.known:
         return "its elements stand for no place of the image"
-    return "nothing that featscope can follow leads from the images to it"
+    return "featscope found no way from the images to it"
 
 
 def _varying(plane: Optional[Plane]) -> List[int]:

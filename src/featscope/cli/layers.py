@@ -98,10 +98,11 @@ def run(
         + (f"; {len(found.silent)} never run by themselves, as {found.silent[0]}" if found.silent else "")
     )
     for why, name in refused.items():
-        typer.echo(f"No map, as {name}: {why}")
-    if any("follow" in why for why in refused):
+        typer.echo(f"{name} is not a map of the image: {why}")
+    if refused:
         typer.echo(
-            "What is no map is stored as it is; say what it is: --axes 'layers.*=NHWC', --grid 'blocks.*=14x14+1'"
+            "Layers that are not maps are stored as they are. If you know their axes, say so: "
+            "--axes 'layers.*=NHWC', --grid 'blocks.*=14x14+1'"
         )
     typer.echo("Without --layers every top-level part is captured; globs work: --layers 'backbone.layer*'")
 
