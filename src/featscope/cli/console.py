@@ -96,4 +96,6 @@ def no_maps_remarks(folders: Sequence[str], readings: Mapping[str, str]) -> List
     names = list(dict.fromkeys(folders))
     some = ", ".join(names[:3]) + (f" and {len(names) - 3} more folders" if len(names) > 3 else "")
     why = "; ".join(f"{layer}: {text}" for layer, text in list(readings.items())[:3])
-    return [f"{len(folders)} arrays are not maps of the image and were not drawn: {some}" + (f" ({why})" if why else "")]
+    return [
+        f"{len(folders)} arrays are not maps of the image and were not drawn: {some}" + (f" ({why})" if why else "")
+    ]
