@@ -194,3 +194,16 @@ class TestOneImageForMaps:
         outcome = run_jobs(maps, plan_heat(opened, maps, HeatOptions(image=photo, reading="cv2+exif")), run / "heat")
         assert outcome.errors == []
         assert pixels(run / "heat" / "neck.fpn" / "batch_0_layer_0_overlay.png").shape == (20, 30, 3)
+
+
+def test_what_is_no_map_of_the_image_is_not_drawn_and_is_named(tmp_path):
+    writer = RunWriter(tmp_path / "run", RunInfo())
+    array = np.ones((1, 3, 4, 4), np.float32)
+    for folder, axes in (("neck", ("sample", "channel", "row", "column")), ("queries", ("sample", *["unknown"] * 3))):
+        writer.put(CapturedMap(folder, "X", "", 0, 0, 0, [], folder, axes=axes), array)
+    writer.close()
+    opened = open_run(tmp_path / "run")
+    outcome = run_jobs(opened.maps, plan_heat(opened, opened.maps, HeatOptions()), tmp_path / "heat")
+    assert outcome.no_maps == ["queries"]
+    assert not outcome.errors
+    assert [path.parent.name for path in (tmp_path / "heat").rglob("*.png")] == ["neck"]
