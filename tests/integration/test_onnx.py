@@ -588,7 +588,7 @@ def test_axes_are_followed(make):
     assert {tuple(one) for one in places.values()} == {(whole,)}
     for name in ("somewhere", "wider"):
         assert "depends on the image" in found[name].why
-    assert "no grid" in found["nonsense"].why
+    assert "do not form a grid" in found["nonsense"].why
     assert (
         found["attention"].why
         == found["after"].why
