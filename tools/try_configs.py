@@ -2,7 +2,7 @@
 
     python tools/try_configs.py mmrotate mmdet > docs/configs.md
 
-Prints a table in Markdown. Images are fitted into 320 pixels, so that it takes minutes.
+Prints a page in Markdown. Images are fitted into 320 pixels, so that it takes half an hour.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -27,6 +28,33 @@ from featscope.explain.gradients import explain_by_gradient
 from featscope.explain.targets import Choice
 from featscope.store.reader import open_run
 
+INTRODUCTION = """# Every config family, tried
+
+One config of every family of MMRotate {mmrotate} and MMDetection {mmdet} (torch {torch}, on a CPU), with random
+weights, on an image fitted into 320 pixels: listed (`featscope layers`), captured, its detections traced to their
+sources, two of them explained at the neck by HiResCAM. Where the most ordinary config of a family does not run, up
+to two others are tried; all are named.
+
+- `layers`: that run in one forward. `folders`, `maps`: stored when every top-level part is captured.
+- `no map`: stored arrays that have no rows and columns of the image (queries, boxes of proposals, class tokens).
+  They are stored as they are and not drawn.
+- `place`: how it is known where the maps' cells lie. `geometry`: whether the image file, fitted by the recorded
+  geometry, is what the network saw, and their correlation.
+- A reason in place of numbers is why the config did not run here, mostly a package that is not installed
+  (mmpretrain, e2cnn, lap, ...) or an operation that MMCV does not have for a CPU; both are the framework's own.
+  Fast R-CNN needs a file of proposals, trackers need videos, SyncBN without a process group does not run on a CPU,
+  and in this release SSDHead lacks what its base class asks for.
+- Detections that mask scoring or a grid head change behind the box head have no source by value: 0 of 100. Heads
+  that are not known have their maps, and a reason.
+
+```
+python tools/try_configs.py mmrotate mmdet
+```"""
+
+COLUMNS = (
+    *("config", "layers", "folders", "maps", "no map", "place", "geometry"),
+    *("traced detections", "explained", "seconds"),
+)
 SIZE = (320, 320)
 LARGER = (800, 800)  # for heads whose kernels do not fit the smallest level
 SECONDS = 150
@@ -63,7 +91,7 @@ def small(config, size):
 
 
 def attempt(path, image, size):
-    """One row: layers, maps, detections with a source, explained boxes."""
+    """One row: layers, maps, what is known of them, detections with a source, explained boxes."""
     config = small(read_config(str(path)), size)
     if "test_dataloader" not in config or config.get("test_dataloader") is None:
         raise FeatscopeError("a config for training or for something else than images: it has no test_dataloader")
@@ -78,11 +106,11 @@ def attempt(path, image, size):
     with tempfile.TemporaryDirectory() as folder:
         made = capture_images(detector, [image], Path(folder) / "run", None)
         opened = open_run(Path(folder) / "run")
-        maps, folders = len(opened.maps), len(opened.folders())
+        folders, known = len(opened.folders()), what_is_known(opened)
         (sample,) = opened.samples.values()
     boxes = sample.predictions.boxes if sample.predictions else []
     if made.remarks or not detector.traceable:
-        return len(found.layers), folders, maps, (made.remarks or ["no boxes of a known kind"])[0][:110], ""
+        return len(found.layers), folders, *known, (made.remarks or ["no boxes of a known kind"])[0][:110], ""
     ties, lost = sum(len(s) > 1 for s in sample.sources), sum(not s for s in sample.sources)
     traced = f"{len(boxes) - lost} of {len(boxes)}" + (f", {ties} ties" if ties else "")
     try:
@@ -92,7 +120,20 @@ def attempt(path, image, size):
         explained = str(len(heats))
     except FeatscopeError as error:
         explained = reason(error)
-    return len(found.layers), folders, maps, traced, explained
+    return len(found.layers), folders, *known, traced, explained
+
+
+def what_is_known(run):
+    """Four cells: the maps, the arrays that are none, how the maps' places are known, whether the geometry is true."""
+    maps = [file for file in run.maps if file.is_map]
+    places = Counter(file.place().known for file in maps)
+    (sample,) = run.samples.values()
+    geometry = ""
+    if sample.agreement is not None:
+        by = sample.agreement.correlation
+        geometry = sample.agreement.verdict + (f" {by:.2f}" if by is not None else "")
+    counted = ", ".join(how if len(places) == 1 else f"{n} {how}" for how, n in places.most_common())
+    return len(maps), len(run.maps) - len(maps), counted, geometry
 
 
 def reason(error):
@@ -116,7 +157,7 @@ def one_row(path, image):
                 break
         finally:
             signal.alarm(0)
-    return f"{why} | | | | ", False
+    return f"{why} | | | | | | | ", False
 
 
 def main(packages):
@@ -128,9 +169,10 @@ def main(packages):
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "scene.png"
         Image.fromarray(draw_scene(3).image).save(image)
+        versions = {name: importlib.import_module(name).__version__ for name in ("mmrotate", "mmdet", "torch")}
+        print(INTRODUCTION.format_map(versions))
         for package in packages:
-            print(f"\n## {package}\n\n| config | layers | folders | maps | traced detections | explained | seconds |")
-            print("|---|---|---|---|---|---|---|", flush=True)
+            print(f"\n## {package}\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
             good = tried = 0
             for root, paths in families(package):
                 tried += 1
