@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from featscope.measuring.detections import measure_detections
-from featscope.records import Boxes, CapturedMap, Geometry, Place, RunInfo, Sample, Source
+from featscope.measuring.detections import keep_places_of_heads, measure_detections
+from featscope.records import Boxes, CapturedMap, Geometry, MeasuredPlace, Place, RunInfo, Sample, Source
+from featscope.store.places import write_places
 from featscope.store.reader import open_run
 from featscope.store.writer import RunWriter
 
@@ -86,6 +87,30 @@ def test_the_offset_of_a_head_is_found_and_of_no_other_layer(tmp_path, random, k
         assert place.refused == ""
         assert place.offset == pytest.approx(OFFSET, abs=0.05)
         assert (place.count, place.by, place.stride) == (48, "detections", (8, 8))
+
+
+def test_what_is_narrow_enough_is_kept_at_the_end_of_a_capture(tmp_path, random):
+    run = write(tmp_path / "run", random)
+    run.places["neck", "", 0] = MeasuredPlace("neck", "", 0, (8, 8), (0.1, 0.1), (0.1, 0.1), 9, "gradient")
+    write_places(tmp_path / "run", run.info.started, list(run.places.values()))
+    keep_places_of_heads(tmp_path / "run")
+    kept = open_run(tmp_path / "run").places
+    assert set(kept) == {
+        ("neck", "", 0),
+        ("head", "cls_scores", 0),
+        ("head", "objectness", 0),
+        ("head", "bbox_preds", 0),
+    }
+    assert kept["head", "cls_scores", 0].offset == pytest.approx(OFFSET, abs=0.05)
+
+
+@pytest.mark.parametrize("samples", [0, 1])
+def test_nothing_is_written_where_nothing_is_kept(tmp_path, random, samples):
+    write(tmp_path / "run", random, count=2)
+    keep_places_of_heads(tmp_path / "run", samples)
+    keep_places_of_heads(tmp_path / "no run")
+    assert not (tmp_path / "run" / "places.json").exists()
+    assert not (tmp_path / "no run").exists()
 
 
 def test_half_precision_is_enough(tmp_path, random):

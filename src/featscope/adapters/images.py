@@ -14,6 +14,7 @@ from featscope.adapters.detector import Detected, Detector, Item
 from featscope.capturing.estimate import Footprint
 from featscope.capturing.ledger import Ledger
 from featscope.errors import BadImageError, BadOptionError
+from featscope.measuring.detections import keep_places_of_heads
 from featscope.records import Policy, Sample, Written
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -89,6 +90,7 @@ def capture_images(
             session.end_batch()
         if len(failed) == len(images):
             raise BadImageError(f"no image could be read; {failed[0]}")
+    keep_places_of_heads(output)
     remarks = [f"sources were not found: {why}" for why in sorted(untraced)]
     return Captured(session.written, failed, [*detector.remarks, *session.remarks, *remarks])
 

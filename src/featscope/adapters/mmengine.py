@@ -30,6 +30,7 @@ from featscope.capturing.policy import make_policy
 from featscope.capturing.session import Capture
 from featscope.capturing.start import capture
 from featscope.errors import FeatscopeError, OutputError
+from featscope.measuring.detections import keep_places_of_heads
 from featscope.records import Policy, RunInfo, Written
 from featscope.store.writer import info_name, read_info
 
@@ -147,6 +148,8 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         info = read_info(folder, info_name(runner.rank)) if (folder / info_name(runner.rank)).exists() else None
         if info is None or not info.finished:
             runner.logger.error(f"featscope: the run in {folder} is unfinished")
+        else:
+            keep_places_of_heads(folder)
         runner.logger.info(f"featscope: {self.written}")
 
     after_val_epoch = after_test_epoch

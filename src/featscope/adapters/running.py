@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 
 from featscope.adapters.detector import features_only
 from featscope.errors import FeatscopeError
+from featscope.measuring.detections import keep_places_of_heads
 from featscope.records import Written
 from featscope.store.writer import info_name, run_is_there
 
@@ -70,6 +71,8 @@ class ScriptCapture:
             session.close(failed=not finished)
             self.written = session.written
             self.failures, self.remarks = list(session.failures), list(session.remarks)
+            if finished:
+                keep_places_of_heads(self.output)
 
     def _watch(self, _torch: ModuleType) -> None:
         """Look at every module that is called from outside of all others, until it is the one."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import DefaultDict, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import DefaultDict, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +17,8 @@ from featscope.errors import FeatscopeError
 from featscope.measuring.estimate import estimate
 from featscope.records import MapRecord, MeasuredPlace, Sample, Source
 from featscope.store.maps import MapFile
-from featscope.store.reader import Run
+from featscope.store.places import write_places
+from featscope.store.reader import Run, open_run
 
 Array = NDArray[np.float64]
 
@@ -42,16 +46,33 @@ class _Proof(NamedTuple):
     stride: Tuple[float, float]
 
 
-def measure_detections(run: Run) -> List[MeasuredPlace]:
+def keep_places_of_heads(folder: Path, samples: int = 100) -> None:
+    """Measure the heads of a run that has just been captured, by its first samples, and keep what is narrow enough.
+
+    >>> keep_places_of_heads(Path("runs/s2anet"))                           # doctest: +SKIP
+
+    Nothing is written where there is nothing to keep: no detections, none with one source cell, too few. What is wrong
+    with the run ends nothing here; `featscope check` names it. Several ranks that end one after the other each measure
+    what is there by then.
+    """
+    with suppress(FeatscopeError):
+        run = open_run(folder)
+        found = measure_detections(run, samples)
+        kept = {(place.layer, place.field, place.level): place for place in found if not place.refused}
+        if kept and run.info is not None:
+            write_places(folder, run.info.started, list({**run.places, **kept}.values()))
+
+
+def measure_detections(run: Run, samples: Optional[int] = None) -> List[MeasuredPlace]:
     """The places of the maps of a run's heads, from its own detections; nothing runs.
 
     >>> measure_detections(open_run("runs/s2anet"))[0].offset               # doctest: +SKIP
     (0.1, 0.08)
 
     A layer is a head where the scores of the detections stand in its maps, at their source cells: then a cell looks at
-    the middle of the boxes that it makes.
+    the middle of the boxes that it makes. samples: look at so many of them only.
     """
-    found = list(detections_of(run.samples.values()))
+    found = list(detections_of(islice(run.samples.values(), samples)))
     places = []
     for level in sorted({one.source.level for one in found}):
         own = [one for one in found if one.source.level == level]
@@ -127,7 +148,7 @@ def _heads(run: Run, found: Sequence[Found]) -> List[_Proof]:
 
 def _matches(files: Sequence[MapFile], found: Sequence[Found], anchors: int) -> Iterator[List[Tuple[str, int]]]:
     """For each detection of an image the (field, first channel) of scores among which its own stands."""
-    arrays: Dict[str, Array] = {}
+    arrays: Dict[str, NDArray[np.generic]] = {}
     tolerance = 2e-5
     for map_file in files:
         record = map_file.record
@@ -140,12 +161,12 @@ def _matches(files: Sequence[MapFile], found: Sequence[Found], anchors: int) -> 
         except FeatscopeError:  # `featscope check` names it
             continue
         if row is not None and row < len(array):
-            arrays[record.field] = array[row].astype(np.float64)
+            arrays[record.field] = array[row]
             tolerance = max(tolerance, 2e-5 if record.dtype.endswith(("f4", "f8")) else 5e-3)
     for one in found:
         row, column = one.source.row, one.source.column
         cells = {
-            field: array[:, row, column]
+            field: array[:, row, column].astype(np.float64)
             for field, array in arrays.items()
             if row < array.shape[1] and column < array.shape[2]
         }

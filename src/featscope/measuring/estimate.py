@@ -43,12 +43,15 @@ def estimate(offsets: NDArray[np.float64], images: NDArray[np.int64]) -> Estimat
         return Estimate((0.0, 0.0), (0.0, 0.0), 0, "nothing was seen of it")
     middle = _midmean(offsets)
     random = np.random.default_rng(0)
-    groups = [np.flatnonzero(images == number) for number in np.unique(images)]
+    _, group_of = np.unique(images, return_inverse=True)
+    by_group, sizes = np.argsort(group_of, kind="stable"), np.bincount(group_of)
+    starts = np.cumsum(sizes) - sizes
     middles = np.empty((_RESAMPLES, 2))
     for row in middles:
-        chosen = [groups[index] for index in random.integers(0, len(groups), len(groups))]
-        again = [random.choice(group, len(group)) for group in chosen]
-        row[:] = _midmean(offsets[np.concatenate(again)])
+        chosen = random.integers(0, len(sizes), len(sizes))
+        again = np.repeat(chosen, sizes[chosen])
+        drawn = starts[again] + (random.random(len(again)) * sizes[again]).astype(np.int64)
+        row[:] = _midmean(offsets[by_group[drawn]])
     low, high = np.percentile(middles, [2.5, 97.5], axis=0)
     half = np.maximum(high - middle, middle - low)
     found = Estimate(_pair(middle), _pair(half), count)
