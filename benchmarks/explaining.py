@@ -16,9 +16,8 @@ from benchmarks.measure import Row, alternate, faster
 from featscope.adapters.opening import open_detector
 from featscope.arrays.reduce import reduce
 from featscope.demo.scenes import draw_scene
-from featscope.explain.gradients import explain_by_gradient
-from featscope.explain.masking import explain_by_masking
-from featscope.explain.targets import Choice
+from featscope.explaining.explainer import explain_item
+from featscope.explaining.targets import Choice
 
 BOXES = 20
 MASKS = 1000
@@ -77,15 +76,15 @@ def _peak(code: str) -> int:
 def _twenty_boxes() -> Iterator[Row]:
     for name, detector, image, layer in _detectors():
         item = detector.prepare(image, "image")
-        found = explain_by_gradient(detector, item, layer, ["grad-cam"], Choice(top=BOXES), on_error=lambda text: None)
+        found = explain_item(detector, item, layer, ["grad-cam"], Choice(top=BOXES), on_error=lambda text: None)
         numbers = [explanation.target.number for explanation in found]
 
         def together(item=item, detector=detector, layer=layer, numbers=numbers) -> None:
-            explain_by_gradient(detector, item, layer, ["grad-cam"], Choice(numbers=numbers))
+            explain_item(detector, item, layer, ["grad-cam"], Choice(numbers=numbers))
 
         def one_by_one(item=item, detector=detector, layer=layer, numbers=numbers) -> None:
             for number in numbers:
-                explain_by_gradient(detector, item, layer, ["grad-cam"], Choice(numbers=[number]))
+                explain_item(detector, item, layer, ["grad-cam"], Choice(numbers=[number]))
 
         times = _in_turns({"ours": together, "peer": one_by_one})
         work = f"Grad-CAM of {len(numbers)} boxes at `{layer}` of {name}, against single calls"
@@ -137,7 +136,7 @@ def _d_rise() -> Iterator[Row]:
                 detector.detect([item] * batch)
 
     def ours() -> None:
-        explain_by_masking(detector, item, "", "d-rise", Choice(top=5), masks=MASKS, batch_size=batch)
+        explain_item(detector, item, "", ["d-rise"], Choice(top=5), masks=MASKS, batch_size=batch)
 
     times = _in_turns({"peer": forwards, "ours": ours})
     more = times["ours"] / times["peer"] - 1

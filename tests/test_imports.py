@@ -16,7 +16,7 @@ LAYERS = [
     {"arrays"},
     {"store"},
     {"render", "capturing"},
-    {"explain"},
+    {"explaining"},
     {"measuring"},
     {"demo", "scale"},
     {"adapters"},

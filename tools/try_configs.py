@@ -24,8 +24,8 @@ from featscope.adapters.images import capture_images
 from featscope.adapters.mmdet import MMDetector, build_model, read_config, run_info
 from featscope.demo.scenes import draw_scene
 from featscope.errors import FeatscopeError
-from featscope.explain.gradients import explain_by_gradient
-from featscope.explain.targets import Choice
+from featscope.explaining.explainer import explain_item
+from featscope.explaining.targets import Choice
 from featscope.store.reader import open_run
 
 INTRODUCTION = """# Every config family, tried
@@ -114,7 +114,7 @@ def attempt(path, image, size):
     ties, lost = sum(len(s) > 1 for s in sample.sources), sum(not s for s in sample.sources)
     traced = f"{len(boxes) - lost} of {len(boxes)}" + (f", {ties} ties" if ties else "")
     try:
-        heats = explain_by_gradient(
+        heats = explain_item(
             detector, detector.prepare(image, "noise"), detector.layer_to_explain, ["hirescam"], Choice(top=2)
         )
         explained = str(len(heats))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, List
 
 if TYPE_CHECKING:
     from featscope.adapters.capture import capture
+    from featscope.adapters.explain import explain
     from featscope.arrays.reduce import reduce
     from featscope.capturing.listener import tap
     from featscope.capturing.memory import MemorySink
@@ -35,6 +36,7 @@ _HOMES = {
     "check_run": "store.check",
     "draw_heat": "render.heat",
     "draw_mosaic": "render.mosaic",
+    "explain": "adapters.explain",
     "open_run": "store.reader",
     "reduce": "arrays.reduce",
     "tap": "capturing.listener",
@@ -49,6 +51,7 @@ __all__ = [
     "check_run",
     "draw_heat",
     "draw_mosaic",
+    "explain",
     "open_run",
     "reduce",
     "tap",

@@ -5,7 +5,7 @@ They are plain values: no torch, no framework, no open file.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
 import msgspec
 import numpy as np
@@ -123,7 +123,8 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     >>> Source("cell", index=1043, level=0, row=8, column=19)
     Source(kind='cell', index=1043, level=0, row=8, column=19, anchor=0)
 
-    kind: 'cell' of a level, 'query' of a decoder, or 'roi' (the proposal of a two-stage detector).
+    kind: 'cell' of a level, 'query' of a decoder, 'roi' (the proposal of a two-stage detector), or 'image' where no
+    detection is meant but a number that a user's own function makes of the whole output.
     index: its place among those of its level. row, column, anchor: of a cell.
     """
 
@@ -136,8 +137,9 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         """Raise `ValueError`, which a decoder reports as its own, for what no detector has."""
-        if self.kind not in ("cell", "query", "roi"):
-            raise ValueError(f"a source of the kind {self.kind!r} is unknown; known are 'cell', 'query' and 'roi'")
+        if self.kind not in ("cell", "query", "roi", "image"):
+            known = "'cell', 'query', 'roi' and 'image'"
+            raise ValueError(f"a source of the kind {self.kind!r} is unknown; known are {known}")
         _check_counts(self.index, self.level, self.row, self.column, self.anchor)
 
 
@@ -313,6 +315,23 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     images: List[str] = []
 
 
+class Opened(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a detector was opened, beside its name and its weights: what it takes to open it alike.
+
+    >>> Opened(input_size=(640, 640), score_threshold=0.3)
+    Opened(input_size=(640, 640), preprocess='', score_threshold=0.3, config_options={}, inputs={}, seed=0)
+
+    As in `featscope.adapters.detector.Opening`. Whether a checkpoint is trusted is asked each time.
+    """
+
+    input_size: Optional[Size] = None
+    preprocess: str = ""
+    score_threshold: Optional[float] = None
+    config_options: Dict[str, Any] = {}
+    inputs: Dict[str, str] = {}
+    seed: int = 0
+
+
 class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a run is about (run.json). `finished` is '' until all is written.
 
@@ -320,7 +339,8 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     parameters: how many numbers the model has, which tells models of one class apart. names: layer ->
     the name given to its folder. ranks: processes that write the run; each but the first has a
     rank-<n>.json of its own. left_out: what was asked for and could not be stored -> why. readings: layer, or
-    layer:field, whose tensors are no maps of the image -> why.
+    layer:field, whose tensors are no maps of the image -> why. opened: how the detector was opened; None where a
+    user's own script did that.
     """
 
     format: int = 1
@@ -339,6 +359,7 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     finished: str = ""
     left_out: Dict[str, str] = {}
     readings: Dict[str, str] = {}
+    opened: Optional[Opened] = None
 
 
 def _at_once() -> None:

@@ -1,6 +1,7 @@
 """`featscope explain` as a user types it, on the built-in detector."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -57,6 +58,121 @@ def test_a_run_is_explained(place, capsys):
     heat = np.load(picture.with_suffix(".npy"), allow_pickle=False)
     assert heat.dtype == np.float32
     assert heat.max() > 0
+
+
+def test_a_run_is_opened_as_it_was(place, capsys, tmp_path):
+    """With the detector's own threshold box 30 would not exist, or be another one."""
+    run = tmp_path / "run"
+    call(capsys, "capture", "demo", "-i", place / "harbour.png", "-o", run, "-l", "neck", "--score-threshold", 0.02)
+    assert json.loads((run / "run.json").read_text())["opened"] == {"score_threshold": 0.02}
+    (sample,) = [json.loads(line) for line in (run / "samples-00000.jsonl").read_text().splitlines()]
+    last = len(sample["predictions"]["boxes"]) - 1
+    assert sample["predictions"]["scores"][last] < 0.3
+    code, out, err = call(capsys, "explain", run, "--box", last)
+    assert code == 0, err
+    (picture,) = (run / "explain" / "harbour").glob(f"box_{last}_*.png")
+    score = sample["predictions"]["scores"][last]
+    assert read_text(picture)["box"].split()[2] == f"{score:.4f}"
+    code, out, err = call(capsys, "explain", run, "--box", last, "--score-threshold", 0.3)
+    assert code == 1
+    assert f"box {last} of harbour was recorded as" in err
+
+
+def test_a_box_that_differs_from_the_recorded_one_is_an_error(place, capsys):
+    """Another model at the place of the run's: its box 1 is not the run's."""
+    code, out, err = call(capsys, "explain", place / "run", "random", "--box", 1, "-o", place / "other")
+    assert code == 1
+    assert "box 1 of harbour was recorded as" in err
+    assert "capture again" in err
+    assert not (place / "other").exists()
+
+
+def test_the_demos_own_run_is_explained(capsys, tmp_path, place):
+    assert call(capsys, "demo", "-i", place / "harbour.png", "-o", tmp_path / "demo")[0] == 0
+    code, out, err = call(capsys, "explain", tmp_path / "demo" / "run", "--box", 1, "-l", "bbox_head_refine.0")
+    assert code == 0, err
+    assert "1 maps of 1 boxes" in out
+
+
+OWN = """
+import numpy as np, torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        act = nn.ReLU()
+        self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), act)
+        self.deep = nn.Sequential(nn.Conv2d(6, 8, 3, 2, 1), act)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.deep(self.stem(x)).mean((2, 3)))
+
+def make():
+    return Net()
+
+def score(output):
+    return output[1].exp()
+
+def both(output):
+    return output
+
+def detect(pictures):
+    return [([[500, 150, 560, 250]], [float(p[150:250, 500:560].mean()) / 255], [0]) for p in pictures]
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "my_own_net.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "my_own_net"
+    sys.modules.pop("my_own_net", None)
+
+
+def test_a_function_of_ones_own_models_output(own, place, capsys, tmp_path):
+    code, out, err = call(
+        capsys, "explain", f"{own}:make", "random", "-i", place / "harbour.png", "--input-size", 64, "-l", "stem",
+        "--target", f"{own}:score", "-m", "hirescam", "-m", "ablation-cam", "-o", tmp_path / "why",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "2 maps of 1 targets" in out
+    heat = np.load(tmp_path / "why" / "harbour" / "target_target_hirescam_stem_level_0.npy")
+    assert heat.shape == (32, 32)
+
+
+def test_a_function_that_detects(own, place, capsys, tmp_path):
+    code, out, err = call(
+        capsys, "explain", "--predict", f"{own}:detect", "-i", place / "harbour.png", "--masks", 40,
+        "-o", tmp_path / "why",
+    )  # fmt: skip
+    assert code == 0, err
+    heat = np.load(tmp_path / "why" / "harbour" / "box_0_0_d-rise.npy")
+    assert heat.shape == draw_scene(3).image.shape[:2]
+    assert heat[150:250, 500:560].mean() > 2 * heat.mean()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{own}:make", "random", "-l", "stem"], "--target module:function"),
+        (["{own}:make", "random", "--target", "{own}:score"], "type -l layer4"),
+        (["{own}:make", "random", "-l", "stem", "--target", "{own}:both"], "a tensor (3,)"),
+        (["{own}:make", "random", "-l", "stem", "--target", "{own}:none"], "has no attribute 'none'"),
+        (["{own}:make", "random", "-l", "stem", "--target", "score"], "names no function"),
+        (["--predict", "{own}:both"], "it must give the detections of each"),
+        (["--predict", "{own}:detect", "-m", "layercam"], "layercam is a map of a layer"),
+        (["demo", "--predict", "{own}:detect"], "two detectors"),
+        ([], "name a run or a model"),
+    ],
+)
+def test_bad_input_about_ones_own_is_one_clear_line(own, place, capsys, arguments, words):
+    code, _, err = call(capsys, "explain", *(a.format(own=own) for a in arguments), "-i", place / "harbour.png")
+    assert code == 1
+    assert words in err
+    assert "Traceback" not in err
 
 
 def test_the_picture_is_bright_where_the_map_is_and_the_image_elsewhere(place, capsys, tmp_path):

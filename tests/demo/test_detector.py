@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from featscope.demo.capture import evaluate
 from featscope.demo.detector import S2ANetMini, prepare, refine_boxes
+from featscope.demo.evaluation import evaluate
 from featscope.demo.metrics import average_precision
 
 

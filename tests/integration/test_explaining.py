@@ -10,10 +10,9 @@ from adapters.contract import DetectorContract
 
 from featscope.adapters.images import detect_and_trace
 from featscope.adapters.opening import open_detector
-from featscope.explain.faithfulness import inside_box, measure, table
-from featscope.explain.gradients import explain_by_gradient
-from featscope.explain.masking import explain_by_masking
-from featscope.explain.targets import Choice
+from featscope.explaining.explainer import explain_item
+from featscope.explaining.faithfulness import inside_box, measure, table
+from featscope.explaining.targets import Choice
 
 from .conftest import PROJECT, SHARED
 
@@ -101,7 +100,7 @@ def test_detections_resolve_to_a_source(make, images):
 def test_the_map_of_a_ship_lies_on_it_and_not_on_its_neighbour():
     detector = s2anet()
     item = detector.prepare(AERIAL / "dota_devkit" / "images" / "P0706.png", "P0706")
-    found = explain_by_gradient(detector, item, "neck", ["layercam"], Choice(label="ship", top=8))
+    found = explain_item(detector, item, "neck", ["layercam"], Choice(label="ship", top=8))
     assert len(found) == 8
     for explanation in found:
         assert detector.info.classes[explanation.target.label] == "ship"
@@ -118,7 +117,7 @@ def test_yolox_sees_what_it_names():
     detector = yolox()
     path = images_of(NATURAL / "coco_val")[0]
     item = detector.prepare(path, "room")
-    found = explain_by_gradient(detector, item, "neck", ["layercam", "eigen-cam"], Choice(top=4))
+    found = explain_item(detector, item, "neck", ["layercam", "eigen-cam"], Choice(top=4))
     rows = {row[0]: row for row in table(list(measure(detector, item, found))) if row[1] == "all"}
     assert rows["layercam"][3] == 1.0, "every strongest cell lies in its box"
     assert rows["layercam"][4] > 2 * rows["eigen-cam"][4], "energy in the box"
@@ -129,7 +128,7 @@ def test_d_rise_of_rotated_boxes():
     """The built-in detector is quick; S2ANet itself with few masks: what is not the ship may be hidden."""
     detector = s2anet()
     item = detector.prepare(AERIAL / "dota_devkit" / "images" / "P0706.png", "P0706")
-    (found,) = explain_by_masking(detector, item, "", "d-rise", Choice(label="ship", top=1), masks=24, batch_size=4)
+    (found,) = explain_item(detector, item, "", ["d-rise"], Choice(label="ship", top=1), masks=24, batch_size=4)
     share = inside_box(found)
     assert (found.heat * share).sum() / share.sum() > 2 * found.heat.mean()
 
@@ -138,7 +137,7 @@ def test_one_side_of_a_rotated_box():
     detector = s2anet()
     item = detector.prepare(AERIAL / "dota_devkit" / "images" / "P0706.png", "P0706")
     for side in ("x", "angle"):
-        (found,) = explain_by_gradient(detector, item, "neck", ["layercam"], Choice(label="ship", top=1), side)
+        (found,) = explain_item(detector, item, "neck", ["layercam"], Choice(label="ship", top=1), side)
         assert found.side == side
         share = inside_box(found)
         assert (found.heat * share).sum() / share.sum() > 10 * found.heat.mean()
@@ -147,7 +146,7 @@ def test_one_side_of_a_rotated_box():
 def test_the_region_of_a_two_stage_detector():
     detector = faster_rcnn()
     item = detector.prepare(images_of(NATURAL / "coco_val")[0], "room")
-    (found,) = explain_by_gradient(detector, item, "neck", ["hirescam"], Choice(top=1), on_error=print) or [None]
+    (found,) = explain_item(detector, item, "neck", ["hirescam"], Choice(top=1), on_error=print) or [None]
     if found is not None:
         assert found.target.source.kind == "roi"
 

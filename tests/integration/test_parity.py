@@ -6,8 +6,8 @@ import torch
 
 from featscope.adapters.opening import open_detector
 from featscope.demo.scenes import draw_scene
-from featscope.explain.gradients import explain_by_gradient
-from featscope.explain.targets import Choice
+from featscope.explaining.explainer import explain_item
+from featscope.explaining.targets import Choice
 
 PEERS = {
     "grad-cam": "GradCAM",
@@ -25,7 +25,7 @@ def test_the_same_as_grad_cam(method, layer):
     peers = pytest.importorskip("pytorch_grad_cam")
     detector = open_detector("demo")
     item = detector.prepare(draw_scene(3).image[100:400, 100:420], "scene")
-    (ours,) = explain_by_gradient(detector, item, layer, [method], Choice(top=1))
+    (ours,) = explain_item(detector, item, layer, [method], Choice(top=1))
     source, label = ours.target.source, ours.target.label
 
     def logit(scores):

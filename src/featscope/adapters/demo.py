@@ -23,7 +23,7 @@ from featscope.adapters.weights import load_checkpoint
 from featscope.arrays.frames import to_original
 from featscope.demo.detector import S2ANetMini, prepare, suppress
 from featscope.demo.scenes import CLASSES
-from featscope.explain.candidates import CandidateLevel, Candidates
+from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry, Picture, RunInfo
 
 _SCORE = 0.3

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from featscope.capturing.listener import LayerInput
     from featscope.capturing.protocol import CaptureSession
     from featscope.capturing.reports import ModelReport
-    from featscope.explain.candidates import Candidates
+    from featscope.explaining.candidates import Candidates
 
 RANDOM = "random"
 """In place of a checkpoint: the weights the model starts with."""
@@ -147,7 +147,7 @@ def no_candidates(detector: Detector) -> CaptureError:
     """The error of a detector whose raw outputs are not known."""
     return CaptureError(
         f"{detector.info.model} has no raw boxes and scores that featscope knows: its maps can be captured, "
-        "single detections cannot be traced or explained"
+        "single detections cannot be traced or explained; explain a number of its output: --target module:function"
     )
 
 

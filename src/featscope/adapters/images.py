@@ -15,7 +15,7 @@ from featscope.capturing.estimate import Footprint
 from featscope.capturing.ledger import Ledger
 from featscope.errors import BadImageError, BadOptionError
 from featscope.measuring.detections import keep_places_of_heads
-from featscope.records import Policy, Sample, Written
+from featscope.records import Boxes, Policy, Sample, Written
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -64,14 +64,16 @@ def capture_images(
     batch_size: int = 1,
     provenance: bool = True,
     done: Callable[[], None] = lambda: None,
+    truth: Optional[Mapping[Path, Boxes]] = None,
     **options: Any,
 ) -> Captured:
     """Run a detector on images and capture.
 
-    provenance: find the source of each detection, where the detector's raw outputs are known. options:
-    names, policy, resume and on_error of `featscope.capture`.
+    provenance: find the source of each detection, where the detector's raw outputs are known. truth: of images of
+    which it is known. options: names, policy, resume and on_error of `featscope.capture`.
     """
     failed: List[str] = []
+    known = {str(path.absolute()): boxes for path, boxes in (truth or {}).items()}
     untraced: Set[str] = set()
     info = msgspec.structs.replace(detector.info, command=list(sys.argv))
     with detector.capture(layers, output, info=info, dataset_size=len(images), **options) as session:
@@ -86,7 +88,9 @@ def capture_images(
                     found = detect_and_trace(detector, items) if provenance else detector.detect(items)
                 untraced.update(one.untraced for one in found if one.untraced)
                 pictures = [one.picture if one.picture is not None else item.picture for one, item in zip(found, items)]
-                session.describe([one.sample for one in found], pictures)
+                true = [known.get(item.sample.path) for item in items]
+                described = [msgspec.structs.replace(one.sample, truth=boxes) for one, boxes in zip(found, true)]
+                session.describe(described, pictures)
             session.end_batch()
         if len(failed) == len(images):
             raise BadImageError(f"no image could be read; {failed[0]}")
@@ -99,7 +103,7 @@ def detect_and_trace(detector: Detector, items: Sequence[Item]) -> List[Detected
     """Detect, and find the source of each detection in the raw outputs of the same forward."""
     if not detector.traceable:
         return detector.detect(items)
-    from featscope.explain.provenance import find_sources
+    from featscope.explaining.provenance import find_sources
 
     found = detector.detect(items, candidates=True)
     return [

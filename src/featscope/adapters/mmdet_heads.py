@@ -16,7 +16,7 @@ from torch import nn
 from featscope.arrays.frames import reframed
 from featscope.capturing.layers import modules_of
 from featscope.errors import CaptureError
-from featscope.explain.candidates import CandidateLevel, Candidates
+from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry
 
 

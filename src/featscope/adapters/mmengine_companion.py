@@ -29,8 +29,8 @@ from featscope.adapters.mmengine_samples import (
 )
 from featscope.capturing.calls import Methods, ModelCall
 from featscope.capturing.inputs import Known, PlainImages
-from featscope.explain.candidates import Candidates
-from featscope.explain.provenance import find_sources
+from featscope.explaining.candidates import Candidates
+from featscope.explaining.provenance import find_sources
 from featscope.records import Geometry, Picture, Sample, Size
 
 

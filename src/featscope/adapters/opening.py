@@ -8,8 +8,11 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any, Callable, Dict, Tuple
 
+import msgspec
+
 from featscope.adapters.detector import Detector, Opening
 from featscope.errors import BadOptionError, MissingPackageError, unknown_name
+from featscope.records import Opened
 
 ADAPTERS: Dict[str, Tuple[str, str]] = {
     "demo": ("featscope.adapters.demo", "the built-in detector"),
@@ -41,7 +44,9 @@ def open_detector(name: str, checkpoint: str = "", **options: Any) -> Detector:
     adapter, target = split_name(name)
     opening = Opening(target, checkpoint, **options)
     try:
-        return _find(adapter)(opening)
+        detector = _find(adapter)(opening)
+        detector.info = msgspec.structs.replace(detector.info, opened=_recorded(opening))
+        return detector
     except ImportError as error:
         missing = str(getattr(error, "name", None) or "").split(".")[0]
         if isinstance(error, MissingPackageError) or missing in ("", "featscope"):
@@ -50,6 +55,14 @@ def open_detector(name: str, checkpoint: str = "", **options: Any) -> Detector:
             f"{name} needs the package {missing!r}, which is not installed here ({error}); "
             f"featscope runs in the detector's own environment: pip install {missing}"
         ) from None
+
+
+def _recorded(opening: Opening) -> Opened:
+    """What a run says of how its detector was opened."""
+    options = msgspec.json.decode(msgspec.json.encode(opening.config_options, enc_hook=str))
+    return Opened(
+        opening.input_size, opening.preprocess, opening.score_threshold, options, dict(opening.inputs), opening.seed
+    )
 
 
 def split_name(name: str) -> Tuple[str, str]:

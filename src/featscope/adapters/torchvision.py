@@ -30,7 +30,7 @@ from featscope.adapters.torchvision_script import input_picture
 from featscope.adapters.weights import load_checkpoint, read_weights
 from featscope.arrays.frames import to_original
 from featscope.errors import unknown_name
-from featscope.explain.candidates import CandidateLevel, Candidates
+from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry, Picture, RunInfo, Size
 
 _TRACEABLE = (detection.faster_rcnn.FasterRCNN, detection.retinanet.RetinaNet, detection.fcos.FCOS, detection.ssd.SSD)

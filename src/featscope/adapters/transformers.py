@@ -28,7 +28,7 @@ from featscope.capturing.layers import parameters_of, select
 from featscope.capturing.listener import LayerInput
 from featscope.capturing.remarks import first_line
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError
-from featscope.explain.candidates import CandidateLevel, Candidates
+from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Picture, RunInfo, Size
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from featscope.adapters.weights import load_checkpoint, read_torch_file
 from featscope.arrays.frames import to_original
 from featscope.capturing.layers import modules_of
 from featscope.errors import BadOptionError, CaptureError
-from featscope.explain.candidates import CandidateLevel, Candidates
+from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry, Picture, RunInfo, Size
 
 _SCORE = 0.25  # Ultralytics' own thresholds for prediction

@@ -108,7 +108,14 @@ def run(
         finish(f"{made.written}; draw them: featscope heat {output}", made.failed + _unfinished(output), made.remarks)
         return
     detector = models.open_named(
-        model, checkpoint, input_size, preprocess, score_threshold, trust_checkpoint, cfg_options, inputs
+        model,
+        checkpoint,
+        size=input_size,
+        preprocess=preprocess,
+        threshold=score_threshold,
+        trusted=trust_checkpoint,
+        config=cfg_options,
+        inputs=inputs,
     )
     from featscope.adapters.images import capture_images, estimate_run, named_images
 

@@ -39,7 +39,7 @@ def run(
 
 def _evaluate(scenes: int) -> None:
     from featscope.cli.console import closing, progress
-    from featscope.demo.capture import evaluate
+    from featscope.demo.evaluation import evaluate
 
     with progress("scenes", scenes) as done:
         results = evaluate(scenes, done)
@@ -53,10 +53,12 @@ def _draw(output: Path, images: List[Path]) -> None:
     import numpy as np
     from PIL import Image
 
+    from featscope.adapters.images import capture_images, list_images
+    from featscope.adapters.opening import open_detector
     from featscope.cli.console import finish, progress
-    from featscope.demo.capture import DEMO_SEEDS, READING, capture_demo
     from featscope.demo.page import write_page
-    from featscope.demo.scenes import draw_scene
+    from featscope.demo.scenes import DEMO_SEEDS, draw_scene
+    from featscope.records import Boxes
     from featscope.render.boxes import draw_boxes
     from featscope.render.heat import HeatStyle
     from featscope.render.jobs import Outcome, run_jobs
@@ -69,17 +71,16 @@ def _draw(output: Path, images: List[Path]) -> None:
     runs = output / "run"
     if runs.exists():
         raise BadOptionError(f"{runs} exists already; type -o with another folder, or remove it: rm -r {output}")
-    inputs = []
-    for path in images:
-        read_image(path, READING)
-        inputs.append((path.stem, path, None))
+    found = list_images(images)
+    truth = {}
     if not images:
         make_folder(output / "scenes")
         for seed in DEMO_SEEDS:
             scene, path = draw_scene(seed), output / "scenes" / f"scene_{seed}.png"
             write_atomic(path, encode_rgb(scene.image))
-            inputs.append((path.stem, path, scene))  # type: ignore[arg-type]
-    capture_demo(runs, inputs)
+            truth[path] = Boxes("cxcywha", scene.boxes.tolist(), scene.labels.tolist())
+    found = found or list(truth)
+    made = capture_images(open_detector("demo"), found, runs, None, truth=truth)
     run_opened = open_run(runs)
     maps = run_opened.maps
     scores = [m for m in maps if m.record is not None and m.record.field == "cls_scores"]
@@ -102,8 +103,8 @@ def _draw(output: Path, images: List[Path]) -> None:
         write_atomic(drawn[-1], encode_rgb(np.asarray(picture)))
     page = write_page(output, run_opened, drawn)
     finish(
-        f"{len(maps)} maps of {len(inputs)} images and {outcome.pictures} pictures, "
+        f"{len(maps)} maps of {len(run_opened.samples)} images and {outcome.pictures} pictures, "
         f"{size_text(outcome.bytes)}, in {output}; open {page}",
-        outcome.errors,
-        outcome.remarks,
+        [*made.failed, *outcome.errors],
+        [*made.remarks, *outcome.remarks],
     )

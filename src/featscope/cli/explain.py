@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import typer
 
 from featscope.cli import models
 from featscope.errors import BadOptionError, FeatscopeError, unknown_name
-from featscope.records import Picture
 
 if TYPE_CHECKING:
-    from featscope.explain.explanation import Explanation
-    from featscope.records import MeasuredPlace
+    from featscope.explaining.faithfulness import Faithfulness
+    from featscope.records import MeasuredPlace, Sample
     from featscope.store.places import Key
-
-_EVERY = "all"
 
 
 def run(
-    source: str = typer.Argument(..., metavar="RUN|MODEL", help="A run, or a model as `featscope capture` takes it."),
+    source: str = typer.Argument(
+        "", metavar="RUN|MODEL", help="A run, or a model as `featscope capture` takes it; not needed with --predict."
+    ),
     checkpoint: str = typer.Argument("", metavar="[CHECKPOINT]", help=models.CHECKPOINT),
     images: Optional[List[Path]] = typer.Option(
         None, "--images", "-i", help="An image or a folder of images, with MODEL."
@@ -31,18 +29,22 @@ def run(
     ),
     show: bool = typer.Option(False, "--list", help="Only list a run's detections, and which raw output gave each."),
     layer: str = typer.Option("", "--layer", "-l", help="Explain at this layer; several, as levels of one, by comma."),
-    method: Optional[List[str]] = typer.Option(
-        None,
-        "--method",
-        "-m",
-        help="layercam (the default), grad-cam, grad-cam++, hirescam, xgrad-cam, odam, eigen-cam, "
-        "ablation-cam, score-cam, d-rise, or all that work by gradient.",
-    ),
+    method: Optional[List[str]] = typer.Option(None, "--method", "-m", help=models.methods_help()),
     top: int = typer.Option(5, min=1, help="Explain so many detections of an image, best first."),
     label: str = typer.Option("", "--class", metavar="NAME", help="Only detections of this class."),
     box: Optional[List[int]] = typer.Option(None, "--box", min=0, help="Only this detection, by its number in --list."),
     side: str = typer.Option(
         "", help="Explain this number of the box: left, top, right, bottom; x, y, width, height, angle."
+    ),
+    target: str = typer.Option(
+        "",
+        metavar="MODULE:FUNCTION",
+        help="Explain what this function makes of the model's output for an image: one number.",
+    ),
+    predict: str = typer.Option(
+        "",
+        metavar="MODULE:FUNCTION",
+        help="In place of MODEL: a function from pictures (N, H, W, 3) to (boxes, scores, labels) of each; for d-rise.",
     ),
     sample: str = typer.Option("", "--sample", metavar="GLOB", help="Only images of a run whose id matches."),
     masks: int = typer.Option(1000, min=1, help="Random masks of d-rise."),
@@ -51,12 +53,15 @@ def run(
         False, "--faithfulness", help="Measure the maps: pointing game, energy in the box, deletion, insertion."
     ),
     input_size: str = models.input_size,
+    preprocess: str = models.preprocess,
     inputs: Optional[List[str]] = models.inputs,
     score_threshold: Optional[float] = models.score_threshold,
     cfg_options: Optional[List[str]] = models.cfg_options,
     trust_checkpoint: bool = models.trust_checkpoint,
 ) -> None:
     """Draw what made single detections, or list where they come from.
+
+    A run's model is opened as it was for the capture, and must find the recorded boxes again.
 
     \b
     Examples:
@@ -67,183 +72,152 @@ def run(
       featscope explain demo -i harbour.png -o why --side angle
       featscope explain torchvision:fasterrcnn_resnet50_fpn weights.pth -i photo.jpg -o why -m d-rise
       featscope explain s2anet.py s2anet.pth -i photos/ -o why -m all --faithfulness
+    \b
+    A detector of your own:
+      featscope explain my.package:make_model weights.pth -i photo.jpg -l neck --target my.package:score
+      featscope explain --predict my.package:detect -i photo.jpg -m d-rise
     """
-    run_folder = Path(source) if (Path(source) / "run.json").is_file() else None
+    run_folder = Path(source) if source and (Path(source) / "run.json").is_file() else None
     if show:
         _list(source, run_folder, sample)
         return
     from featscope.cli.console import finish, progress
-    from featscope.explain.cam import METHODS
-    from featscope.explain.masking import MASKING
-    from featscope.explain.targets import Choice
+    from featscope.explaining.explainer import Explainer
+    from featscope.explaining.methods import WITHOUT_LAYER
+    from featscope.explaining.targets import Choice
     from featscope.store.places import levels_of
 
-    methods = [m for name in method or ["layercam"] for m in (METHODS if name == _EVERY else [name])]
-    for name in methods:
-        if name not in METHODS and name not in MASKING:
-            raise unknown_name("method", name, [*METHODS, *MASKING, _EVERY], "featscope explain --help")
-    if side and any(name in MASKING or name == "eigen-cam" for name in methods):
-        raise BadOptionError(
-            f"--side needs gradients of the box: leave out {', '.join(m for m in methods if m in MASKING)}"
-        )
-    measured: Mapping[Key, MeasuredPlace] = {}
-    if run_folder is not None:
+    options: Dict[str, Any] = {
+        "size": input_size,
+        "preprocess": preprocess,
+        "threshold": score_threshold,
+        "trusted": trust_checkpoint,
+        "config": cfg_options,
+        "inputs": inputs,
+    }
+    work = _opened(source, checkpoint, run_folder, sample, images, predict, options)
+    output = output or (run_folder / "explain" if run_folder is not None else Path("featscope-explain"))
+    detector = _aimed(work.detector, target, bool(predict))
+    layer = layer or detector.layer_to_explain
+    explainer = Explainer(
+        detector,
+        layer,
+        method or ([WITHOUT_LAYER] if predict else ()),
+        Choice(None if box else top, label, box or ()),
+        side,
+        levels_of(work.places, layer),
+        masks=masks,
+        batch_size=batch_size,
+    )
+    maps, boxes, errors = 0, 0, []
+    results: List[Faithfulness] = []
+    with progress("images", len(work.images)) as done:
+        for one, path in work.images:
+            try:
+                item = work.detector.prepare(path, one.id)
+                choice = explainer.choice._replace(recorded=one if run_folder is not None else None)
+                found = explainer.explain(item, choice)
+            except FeatscopeError as error:
+                errors.append(str(error))
+                continue
+            finally:
+                done()
+            for explanation in found:
+                explanation.save(output)
+            if any(explanation.target.number < 0 for explanation in found):
+                score = found[0].target.score
+                explainer.remarks.append(
+                    f"{one.id} has no such detection: its best raw score, {score:.3g}, was explained"
+                )
+            maps += len(found)
+            boxes += len({explanation.target.number for explanation in found})
+            if faithfulness:
+                from featscope.explaining.faithfulness import measure
+
+                results += measure(detector, item, found, batch_size)
+    if faithfulness:
+        _tell_faithfulness(results, output)
+    text = f"{maps} maps of {boxes} {'targets' if target else 'boxes'} in {len(work.images)} images, in {output}"
+    finish(text, [*errors, *explainer.errors], explainer.remarks)
+
+
+class _Work(NamedTuple):
+    """What is explained: a detector, the images, and where its cells were measured to look."""
+
+    detector: Any
+    images: List[Tuple[Sample, Path]]
+    places: Mapping[Key, MeasuredPlace]
+
+
+def _opened(
+    source: str,
+    checkpoint: str,
+    folder: Optional[Path],
+    glob: str,
+    images: Optional[List[Path]],
+    predict: str,
+    options: Dict[str, Any],
+) -> _Work:
+    if folder is not None:
+        from featscope.adapters.reopening import images_of_run, reopen
         from featscope.store.reader import open_run
 
-        opened = open_run(run_folder)
-        source, checkpoint, named = models.of_run(
-            opened, checkpoint, sample, "name the model: featscope explain MODEL -i photo.jpg"
-        )
-        measured = opened.places
-        output = output or run_folder / "explain"
-    else:
-        from featscope.adapters.images import named_images
-        from featscope.adapters.opening import split_name
+        opened = open_run(folder)
+        named = images_of_run(opened, glob)
+        instead = "name the model: featscope explain MODEL -i photo.jpg"
+        detector = reopen(opened, checkpoint, instead, **models.opening(**options))
+        return _Work(detector, named, opened.places)
+    from featscope.adapters.images import named_images
+    from featscope.adapters.opening import split_name
+    from featscope.records import Sample
 
+    if not source and not predict:
+        raise BadOptionError("name a run or a model: featscope explain RUN, or featscope explain MODEL -i photo.jpg")
+    if source:
         split_name(source)
-        named = named_images(models.images_of(images))
-        output = output or Path("featscope-explain")
-    if not named:
-        raise BadOptionError(f"no image to explain: name one, featscope explain {source} -i photo.jpg")
-    detector = models.open_named(
-        source,
-        checkpoint,
-        input_size,
-        threshold=score_threshold,
-        trusted=trust_checkpoint,
-        config=cfg_options,
-        inputs=inputs,
-    )
-    if not detector.traceable:
+    files = [(Sample(name, str(path)), path) for name, path in named_images(models.images_of(images))]
+    if not files:
+        raise BadOptionError(f"no image to explain: name one, featscope explain {source or '...'} -i photo.jpg")
+    if predict:
+        if source:
+            raise BadOptionError(f"{source} and --predict are two detectors; leave one of them out")
+        from featscope.explaining.own import OwnPredict
+
+        return _Work(OwnPredict(models.function_named(predict, "--predict")), files, {})
+    return _Work(models.open_named(source, checkpoint, **options), files, {})
+
+
+def _aimed(detector: Any, target: str, predicts: bool) -> Any:
+    """The detector, or what a function makes of its output."""
+    if target:
+        from featscope.explaining.own import OwnTarget
+
+        return OwnTarget(detector, models.function_named(target, "--target"))
+    if not predicts and not detector.traceable:
         from featscope.adapters.detector import no_candidates
 
         raise no_candidates(detector)
-    layer = layer or detector.layer_to_explain
-    work = _Explaining(
-        detector,
-        layer,
-        methods,
-        Choice(None if box else top, label, box or ()),
-        side,
-        masks,
-        batch_size,
-        faithfulness,
-        output,
-        levels_of(measured, layer),
-    )
-    with progress("images", len(named)) as done:
-        for name, path in named:
-            try:
-                work.explain(name, path)
-            except FeatscopeError as error:
-                work.errors.append(str(error))
-            done()
-    if faithfulness:
-        work.tell_faithfulness()
-    finish(f"{work.maps} maps of {work.boxes} boxes in {len(named)} images, in {output}", work.errors, work.remarks)
+    return detector
 
 
-class _Explaining:
-    """Explains image after image, and counts."""
+def _tell_faithfulness(results: List[Faithfulness], output: Path) -> None:
+    """Print the table; write it and its curves."""
+    from rich.console import Console
+    from rich.table import Table
 
-    def __init__(
-        self,
-        detector: Any,
-        layer: str,
-        methods: Sequence[str],
-        choice: Any,
-        side: str,
-        masks: int,
-        batch_size: int,
-        faithfulness: bool,
-        output: Path,
-        places: Mapping[int, MeasuredPlace],
-    ) -> None:
-        self.detector, self.layer, self.methods, self.choice, self.side = detector, layer, methods, choice, side
-        self.masks, self.batch_size, self.faithfulness, self.output = masks, batch_size, faithfulness, output
-        self.places = places
-        self.maps = self.boxes = 0
-        self.errors: List[str] = []
-        self.remarks: List[str] = []
-        self.results: List[Any] = []
-        from featscope.capturing.remarks import Remarks
-        from featscope.capturing.verifying import Verifier
+    from featscope.explaining.drawing import write_faithfulness
+    from featscope.explaining.faithfulness import table
 
-        self._verifier = Verifier(Remarks())
-
-    def explain(self, name: str, path: Path) -> None:
-        """Explain one image by every method, and draw."""
-        from featscope.capturing.verifying import inside
-        from featscope.explain.cam import METHODS
-        from featscope.explain.drawing import draw_explanation
-        from featscope.explain.explanation import verified
-        from featscope.explain.faithfulness import measure
-        from featscope.explain.gradients import explain_by_gradient
-        from featscope.explain.masking import explain_by_masking
-        from featscope.render.images import original_image
-
-        item = self.detector.prepare(path, name)
-        by_gradient = [method for method in self.methods if method in METHODS]
-        found = []
-        if by_gradient:
-            found += explain_by_gradient(
-                self.detector, item, self.layer, by_gradient, self.choice, self.side, self.errors.append
-            )
-        for method in self.methods:
-            if method not in METHODS:
-                layer = "" if method == "d-rise" else self.layer
-                found += explain_by_masking(
-                    self.detector,
-                    item,
-                    layer,
-                    method,
-                    self.choice,
-                    self.masks,
-                    self.batch_size,
-                    on_error=self.errors.append,
-                )
-
-        def seen() -> Optional[Picture]:
-            return None if item.picture is None else inside(item.picture, placed[0][0].sample.geometry)
-
-        placed = [verified(self._placed(explanation), item.picture, self._verifier) for explanation in found]
-        found = [explanation for explanation, _ in placed]
-        for explanation, ground in placed:
-            if ground is None:
-                ground = original_image(explanation.sample, seen, self.errors, self.remarks)
-            draw_explanation(explanation, ground, self.output, self.detector.info.classes)
-        if any(explanation.target.number < 0 for explanation in found):
-            score = found[0].target.score
-            self.remarks.append(f"{name} has no such detection: its best raw score, {score:.3g}, was explained")
-        self.maps += len(found)
-        self.boxes += len({explanation.target.number for explanation in found})
-        if self.faithfulness:
-            self.results += measure(self.detector, item, found, self.batch_size)
-
-    def _placed(self, explanation: Explanation) -> Explanation:
-        """The explanation with the place that was measured of its layer, where one was."""
-        measured = self.places.get(explanation.level) if explanation.layer else None
-        place = measured.at(explanation.stride) if measured is not None else None
-        return explanation if place is None else replace(explanation, place=place)
-
-    def tell_faithfulness(self) -> None:
-        """Print the table; write it and its curves."""
-        from rich.console import Console
-        from rich.table import Table
-
-        from featscope.explain.drawing import write_faithfulness
-        from featscope.explain.faithfulness import table
-
-        rows = table(self.results)
-        shown = Table(box=None, pad_edge=False, header_style="bold")
-        headings = ("method", "size", "boxes", "pointing", "energy in box", "deletion", "insertion")
-        for heading in headings:
-            shown.add_column(heading, justify="left" if heading in headings[:2] else "right", no_wrap=True)
-        for method, size, count, *values in rows:
-            shown.add_row(method, size, str(count), *(f"{value:.3f}" for value in values))
-        Console(width=120 if not Console().is_terminal else None).print(shown)
-        typer.echo("pointing, energy, insertion: more is better; deletion: less is better")
-        write_faithfulness(self.results, rows, self.output)
+    rows = table(results)
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    headings = ("method", "size", "boxes", "pointing", "energy in box", "deletion", "insertion")
+    for heading in headings:
+        shown.add_column(heading, justify="left" if heading in headings[:2] else "right", no_wrap=True)
+    for method, size, count, *values in rows:
+        shown.add_row(method, size, str(count), *(f"{value:.3f}" for value in values))
+    Console(width=120 if not Console().is_terminal else None).print(shown)
+    typer.echo("pointing, energy, insertion: more is better; deletion: less is better")
+    write_faithfulness(results, rows, output)
 
 
 def _list(source: str, folder: Optional[Path], glob: str) -> None:

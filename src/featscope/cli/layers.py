@@ -56,8 +56,8 @@ def run(
     detector = models.open_named(
         model,
         "" if own else RANDOM,
-        input_size,
-        preprocess,
+        size=input_size,
+        preprocess=preprocess,
         trusted=trust_checkpoint,
         config=cfg_options,
         inputs=inputs,

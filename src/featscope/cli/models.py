@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import typer
 
 from featscope.errors import BadOptionError
-
-if TYPE_CHECKING:
-    from featscope.store.reader import Run
 
 MODEL = "A config (.py) of MMDetection or MMRotate, ADAPTER:NAME, module.path:factory, a .onnx file, or 'demo'."
 CHECKPOINT = "Its weights, or 'random'. Not needed where the model has its own."
@@ -56,48 +53,57 @@ cfg_options = typer.Option(
 )
 
 
-def open_named(
-    model: str,
-    checkpoint: str,
+def opening(
     size: str = "",
     preprocess: str = "",
     threshold: Optional[float] = None,
     trusted: bool = False,
     config: Optional[List[str]] = None,
     inputs: Optional[List[str]] = None,
-) -> Any:
-    """The detector that a user named."""
+) -> Dict[str, Any]:
+    """What a user typed of how to open a detector, as fields of `featscope.adapters.detector.Opening`."""
+    return {
+        "input_size": parse_size(size),
+        "preprocess": preprocess,
+        "score_threshold": threshold,
+        "trusted": trusted,
+        "config_options": config_options(config or []),
+        "inputs": pairs(inputs or [], "--input"),
+    }
+
+
+def open_named(model: str, checkpoint: str, **options: Any) -> Any:
+    """The detector that a user named; options: of `opening`."""
     from featscope.adapters.opening import open_detector
 
-    return open_detector(
-        model,
-        checkpoint,
-        trusted=trusted,
-        input_size=parse_size(size),
-        preprocess=preprocess,
-        score_threshold=threshold,
-        config_options=config_options(config or []),
-        inputs=pairs(inputs or [], "--input"),
-    )
+    return open_detector(model, checkpoint, **opening(**options))
 
 
-def of_run(run: Run, checkpoint: str, glob: str, instead: str) -> Tuple[str, str, List[Tuple[str, Path]]]:
-    """The model, the weights and the images of a run, by their ids.
+def function_named(text: str, option: str) -> Any:
+    """The function that a user named as module.path:function."""
+    import sys
+    from importlib import import_module
 
-    glob: of ids; '' for all. instead: what to type where the run does not say which model it is of.
-    """
-    from fnmatch import fnmatchcase
+    module, colon, name = text.partition(":")
+    if not (module and colon and name):
+        raise BadOptionError(f"{text!r} names no function; type {option} module.path:function")
+    sys.path.insert(0, "")  # as `python -m` does: the user's own module lies where the user is
+    try:
+        function = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise BadOptionError(f"{text!r} cannot be loaded: {error}; type {option} module.path:function") from None
+    if not callable(function):
+        raise BadOptionError(
+            f"{text!r} is a {type(function).__name__}, no function; type {option} module.path:function"
+        )
+    return function
 
-    from featscope.errors import unknown_name
 
-    info = run.info
-    if info is None or not info.config:
-        raise BadOptionError(f"{run.folder} does not say which model it is of; {instead}")
-    found = [(s.id, Path(s.path)) for s in run.samples.values() if not glob or fnmatchcase(s.id, glob)]
-    if not found:
-        raise unknown_name("sample", glob, run.samples, f"featscope list {run.folder}")
-    own = info.checkpoint in ("", "built-in")
-    return info.config, checkpoint or ("" if own else info.checkpoint), found
+def methods_help() -> str:
+    """What `featscope explain --help` says of its methods."""
+    from featscope.explaining.methods import help_text
+
+    return help_text()
 
 
 def parse_size(text: str) -> Optional[Tuple[int, int]]:

@@ -121,20 +121,19 @@ def _open(
 ) -> Tuple[Any, List[Tuple[str, Path]]]:
     """The detector of a run, and the images to measure on."""
     from featscope.adapters.images import named_images
+    from featscope.adapters.reopening import images_of_run, reopen
 
-    source, checkpoint, named = models.of_run(
-        run, checkpoint, "", "capture it by name (featscope capture MODEL), or measure nothing but its heads"
-    )
+    named = [(sample.id, path) for sample, path in images_of_run(run) if path.is_file()]
     if images:
         named = named_images(models.images_of(images))
-    named = [(name, path) for name, path in named if path.is_file()]
     if not named:
         raise BadOptionError(
             f"the images of {run.folder} are gone; name others: featscope place {run.folder} -i photos"
         )
-    detector = models.open_named(source, checkpoint, **options)
+    instead = "capture it by name (featscope capture MODEL), or measure nothing but its heads"
+    detector = reopen(run, checkpoint, instead, **models.opening(**options))
     if not hasattr(detector.model, "named_modules"):
-        raise BadOptionError(f"{source} runs without PyTorch, so there is no gradient to measure by")
+        raise BadOptionError(f"{detector.info.model} runs without PyTorch, so there is no gradient to measure by")
     return detector, named
 
 

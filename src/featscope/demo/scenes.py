@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+DEMO_SEEDS = (3, 15, 22)
+"""Scenes of `featscope demo`: a harbour, an airport and a car park."""
 CLASSES = ("ship", "plane", "vehicle")
 WIDTH, HEIGHT = 640, 464
 _SS = 2  # drawn at twice the size, then reduced: antialiased edges

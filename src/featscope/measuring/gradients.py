@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from featscope.errors import CaptureError, FeatscopeError
-from featscope.explain.targets import Explainable
+from featscope.explaining.targets import Explainable
 from featscope.measuring.estimate import LIMIT, Estimate, estimate
 from featscope.measuring.live import Live, LiveMap, live
 from featscope.records import MeasuredPlace, Size

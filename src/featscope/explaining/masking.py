@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -15,12 +15,9 @@ from torch.utils.hooks import RemovableHandle
 
 from featscope.arrays.boxes import paired_iou
 from featscope.errors import CaptureError
-from featscope.explain.candidates import Candidates, Target, as_array
-from featscope.explain.explanation import Explanation
-from featscope.explain.gradients import OnError, finish, reported
-from featscope.explain.probe import Probe
-from featscope.explain.targets import Choice, Explainable
-from featscope.records import Place
+from featscope.explaining.candidates import Candidates, Target, as_array
+from featscope.explaining.probe import ChannelAxis, Probe
+from featscope.explaining.targets import Explainable
 
 Tensor = torch.Tensor
 Done = Callable[[], None]
@@ -40,6 +37,8 @@ def scores_of(candidates: Candidates, targets: Sequence[Target]) -> NDArray[np.f
     """
     labels = torch.tensor([target.label for target in targets])
     scores = torch.cat([level.scores.detach()[:, labels] for level in candidates.levels])
+    if not len(scores):
+        return np.zeros(len(targets))
     best = scores.topk(min(_LIKELY, len(scores)), 0)
     boxes = torch.cat([level.boxes.detach() for level in candidates.levels])
     chosen = as_array(boxes[best.indices] if boxes.dim() == 2 else boxes[best.indices, labels])
@@ -132,71 +131,64 @@ def _find_entrance(detector: Explainable, item: Any) -> Tuple[Tuple[int, int], n
 # Methods
 
 
-def explain_by_masking(
-    detector: Explainable,
-    item: Any,
-    layer: str,
-    method: str,
-    choice: Choice = Choice(),  # noqa: B008 (a constant)
-    masks: int = 1000,
-    batch_size: int = 4,
-    seed: int = 0,
-    done: Done = lambda: None,
-    on_error: Optional[OnError] = None,
-) -> List[Explanation]:
-    """Explain detections of one image by hiding; all detections share the forwards.
+@dataclass(frozen=True)
+class Trial:
+    """What a method by hiding works on: one image, what was detected in it, and what a layer gave.
 
-    >>> explain_by_masking(detector, item, "", "d-rise", Choice(top=3), masks=1000)    # doctest: +SKIP
-    [Explanation(...), Explanation(...), Explanation(...)]
-
-    method: 'd-rise' (random masks over the image, no layer), 'score-cam' (the image under each channel of
-    the layer) or 'ablation-cam' (the layer without each of its channels). done: called after each forward.
-    on_error: as by gradient. Memory is that of `batch_size` images.
+    candidates: of the whole image. targets: the detections to explain. probe: the layer, as it was in that forward;
+    None where no method asks for one. masks: random ones. batch_size: images of one forward, the memory that it takes.
+    done: called after each forward.
     """
-    probe = None if method == "d-rise" else Probe(detector.model, layer, gradients=False)
-    with torch.no_grad(), probe or nullcontext():
-        found = detector.detect([item], candidates=True)[0]
-    targets = choice.of(found, detector.info.classes)
-    if probe is None:
-        heats, level = _d_rise(detector, item, targets, masks, batch_size, seed, done), 0
-        maps = [(heat, level) for heat in heats]
-        places: Sequence[Optional[Place]] = [None]
-    else:
-        probe.check()
-        activations = [a for a in probe.maps(probe.kept, 0) if a is not None]
-        if method == "score-cam":
-            weigh = _score_weights(detector, item, batch_size, done)
-        else:
-            count = len(activations)
-            weigh = _ablation_weights(detector, item, layer, found.candidates, count, batch_size, done)
-        places = probe.places
-        maps = _weighted_channels(activations, targets, found.candidates, weigh)
-    explanations = []
-    for target, (heat, level) in zip(targets, maps):
-        with reported(on_error):
-            explanations.append(finish(heat, found.sample, target, method, layer, level, place=places[level]))
-    return explanations
+
+    detector: Explainable
+    item: Any
+    candidates: Candidates
+    targets: Sequence[Target]
+    probe: Optional[Probe] = None
+    masks: int = 1000
+    batch_size: int = 4
+    seed: int = 0
+    done: Done = lambda: None
+
+    @property
+    def layer(self) -> Probe:
+        """The layer of a method that needs one."""
+        if self.probe is None:
+            raise CaptureError("this method needs a layer; name one: -l neck")
+        return self.probe
 
 
-def _d_rise(
-    detector: Explainable, item: Any, targets: Sequence[Target], count: int, batch_size: int, seed: int, done: Done
-) -> List[Tensor]:
+class Weighed(NamedTuple):
+    """The map of one target, (h, w), and the level of the layer that it is of; None of a map over the image."""
+
+    heat: Tensor
+    level: Optional[int]
+
+
+Hide = Callable[[Trial], List[Weighed]]
+"""A method by hiding: a map for each target."""
+
+
+def d_rise(trial: Trial) -> List[Weighed]:
     """Each target's mean of random masks, weighted by how much of it was still found under them (Petsiuk, 2021)."""
-    hidden = ImageMask(detector, item)
-    generator = torch.Generator().manual_seed(seed)
-    total = torch.zeros(len(targets), *hidden.size)
-    weight = torch.zeros(len(targets), 1, 1)
+    hidden = ImageMask(trial.detector, trial.item)
+    generator = torch.Generator().manual_seed(trial.seed)
+    total = torch.zeros(len(trial.targets), *hidden.size)
+    weight = torch.zeros(len(trial.targets), 1, 1)
     seen = torch.zeros(hidden.size)
-    for size in _sizes(count, batch_size):
+    for size in _sizes(trial.masks, trial.batch_size):
         masks = random_masks(size, hidden.size, generator)
-        found = hidden.detect(item, masks)
-        scores = torch.from_numpy(np.stack([scores_of(one.candidates, targets) for one in found])).float()
+        scores = torch.from_numpy(_scores_under(hidden, trial, masks)).float()
+        if bool((scores < 0).any()):
+            raise CaptureError(
+                f"the target gave a negative number, {float(scores.min()):.3g}: d-rise weighs by what is left of it; "
+                "give a probability"
+            )
         total += torch.tensordot(scores.T, masks, 1)
         weight += scores.sum(0)[:, None, None]
         seen += masks.sum(0)
-        done()
     # Less what the masks show anyhow: without it, the middle of the image would shine.
-    return list(total / weight.clamp(min=1e-12) - seen / count)
+    return [Weighed(heat, None) for heat in total / weight.clamp(min=1e-12) - seen / trial.masks]
 
 
 def random_masks(count: int, size: Tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -210,85 +202,79 @@ def random_masks(count: int, size: Tuple[int, int], generator: torch.Generator) 
     return torch.stack([one[0, y : y + size[0], x : x + size[1]] for one, (y, x) in zip(stretched, shifts)])
 
 
-Weigh = Callable[[int, Tensor, Sequence[Target]], NDArray[np.float64]]
-"""Level, its activation and the targets on it -> weights (channels, targets)."""
+def score_cam(trial: Trial) -> List[Weighed]:
+    """Channels weighted by the score of the image under them alone (Wang et al., 2020)."""
+    hidden = ImageMask(trial.detector, trial.item)
+
+    def weigh(_level: int, activation: Tensor, own: Trial) -> NDArray[np.float64]:
+        low, high = activation.amin((1, 2), keepdim=True), activation.amax((1, 2), keepdim=True)
+        channels = (activation - low) / (high - low).clamp(min=1e-12)
+        return np.concatenate([_scores_under(hidden, own, masks) for masks in torch.split(channels, own.batch_size)])
+
+    return _weighted_channels(trial, weigh)
 
 
-def _weighted_channels(
-    activations: Sequence[Tensor], targets: Sequence[Target], candidates: Candidates, weigh: Weigh
-) -> List[Tuple[Tensor, int]]:
-    """Each target's map and its level: the channels of its own level, by their weights."""
-    levels = [_own_level(activations, candidates, target) for target in targets]
+def ablation_cam(trial: Trial) -> List[Weighed]:
+    """Channels weighted by the share of the score that is lost without them (Desai and Ramaswamy, 2020)."""
+
+    def weigh(level: int, activation: Tensor, own: Trial) -> NDArray[np.float64]:
+        place = own.layer.channel_of(level)
+        before = scores_of(own.candidates, own.targets)
+        scores = []
+        for channels in torch.split(torch.arange(len(activation)), own.batch_size if place.sample is not None else 1):
+            with torch.no_grad(), own.layer.changing(partial(_without, place, channels)):
+                found = own.detector.detect([own.item] * len(channels), candidates=True)
+            scores += [scores_of(one.candidates, own.targets) for one in found]
+            own.done()
+        return np.asarray((before - np.stack(scores)) / np.maximum(np.abs(before), 1e-12))
+
+    return _weighted_channels(trial, weigh)
+
+
+Weigh = Callable[[int, Tensor, Trial], NDArray[np.float64]]
+"""Level, its activation and the trial with the targets on it -> weights (channels, targets)."""
+
+
+def _weighted_channels(trial: Trial, weigh: Weigh) -> List[Weighed]:
+    """Each target's map: the channels of its own level of the layer, by their weights."""
+    activations = {level: map_ for level, map_ in enumerate(trial.layer.maps(trial.layer.kept, 0)) if map_ is not None}
+    levels = [_own_level(activations, trial.candidates, target) for target in trial.targets]
     heats: Dict[int, Tensor] = {}
     for level in sorted(set(levels)):
+        activation = activations[level]
         chosen = [place for place, own in enumerate(levels) if own == level]
-        weights = torch.from_numpy(weigh(level, activations[level], [targets[place] for place in chosen]))
+        own = replace(trial, targets=[trial.targets[place] for place in chosen])
+        weights = torch.from_numpy(weigh(level, activation, own)).to(activation)
         for column, place in enumerate(chosen):
-            heats[place] = torch.einsum("c,chw->hw", weights[:, column].to(activations[level]), activations[level])
-    return [(heats[place], level) for place, level in enumerate(levels)]
+            heats[place] = torch.einsum("c,chw->hw", weights[:, column], activation)
+    return [Weighed(heats[place], level) for place, level in enumerate(levels)]
 
 
-def _score_weights(detector: Explainable, item: Any, batch_size: int, done: Done) -> Weigh:
-    """Channels weighted by the score of the image under them alone (Wang et al., 2020)."""
-    hidden = ImageMask(detector, item)
-
-    def weigh(_level: int, activation: Tensor, targets: Sequence[Target]) -> NDArray[np.float64]:
-        low, high = activation.amin((1, 2), keepdim=True), activation.amax((1, 2), keepdim=True)
-        scores = []
-        for masks in torch.split((activation - low) / (high - low).clamp(min=1e-12), batch_size):
-            scores += [scores_of(one.candidates, targets) for one in hidden.detect(item, masks)]
-            done()
-        return np.stack(scores)
-
-    return weigh
+def _scores_under(hidden: ImageMask, trial: Trial, masks: Tensor) -> NDArray[np.float64]:
+    """How much of each target is left under each of some masks, (masks, targets)."""
+    found = hidden.detect(trial.item, masks)
+    trial.done()
+    return np.stack([scores_of(one.candidates, trial.targets) for one in found])
 
 
-def _ablation_weights(
-    detector: Explainable, item: Any, layer: str, candidates: Candidates, count: int, batch_size: int, done: Done
-) -> Weigh:
-    """Channels weighted by the share of the score that is lost without them (Desai and Ramaswamy, 2020).
-
-    count: of the layer's levels.
-    """
-
-    def weigh(level: int, activation: Tensor, targets: Sequence[Target]) -> NDArray[np.float64]:
-        before = scores_of(candidates, targets)
-        scores = []
-        for channels in torch.split(torch.arange(len(activation)), batch_size):
-            change = partial(_without, level, channels, iter(range(count)))
-            with torch.no_grad(), Probe(detector.model, layer, change=change):
-                found = detector.detect([item] * len(channels), candidates=True)
-            scores += [scores_of(one.candidates, targets) for one in found]
-            done()
-        return np.asarray((before - np.stack(scores)) / np.maximum(before, 1e-12))
-
-    return weigh
-
-
-def _without(level: int, channels: Tensor, counter: Iterator[int], value: Tensor) -> Tensor:
-    """The maps of a batch, of which each lacks one channel; maps of other levels stay whole."""
-    if next(counter) != level:
+def _without(place: ChannelAxis, channels: Tensor, number: int, value: Tensor) -> Tensor:
+    """What a layer gives for a batch, of which each image lacks one channel; its other tensors stay whole."""
+    if number != place.tensor:
         return value
     changed = value.clone()
-    changed[torch.arange(len(channels)), channels] = 0
+    for row, channel in enumerate(channels.tolist()):
+        part = changed if place.sample is None else changed.select(place.sample, row).unsqueeze(place.sample)
+        part.select(place.axis, channel).zero_()
     return changed
 
 
-def _own_level(activations: Sequence[Tensor], candidates: Candidates, target: Target) -> int:
-    """The layer's level that a target lives on: the one of its source's size, else the finest."""
+def _own_level(activations: Mapping[int, Tensor], candidates: Candidates, target: Target) -> int:
+    """The layer's level that a target lives on: the one of its source's size, else the first."""
     grid = candidates.levels[target.source.level].grid
-    sizes = [tuple(activation.shape[-2:]) for activation in activations]
-    return sizes.index(grid[:2]) if grid is not None and grid[:2] in sizes else 0
+    same = [level for level, map_ in activations.items() if grid is not None and grid[:2] == tuple(map_.shape[-2:])]
+    return same[0] if same else min(activations)
 
 
 def _sizes(count: int, size: int) -> Iterator[int]:
     for start in range(0, count, size):
         yield min(size, count - start)
-
-
-MASKING: Dict[str, str] = {
-    "d-rise": "random masks over the image; needs no layer",
-    "score-cam": "the image under each channel",
-    "ablation-cam": "the layer without each channel",
-}
-"""Method -> what is hidden."""

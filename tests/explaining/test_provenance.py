@@ -5,9 +5,9 @@ import torch
 
 from featscope.adapters.detector import Detected
 from featscope.errors import CaptureError
-from featscope.explain.candidates import CandidateLevel, Candidates
-from featscope.explain.provenance import find_sources
-from featscope.explain.targets import Choice
+from featscope.explaining.candidates import CandidateLevel, Candidates
+from featscope.explaining.provenance import find_sources
+from featscope.explaining.targets import Choice
 from featscope.records import Boxes, Sample, Source
 
 
@@ -65,7 +65,7 @@ def test_a_box_for_every_class():
 def test_detections_without_a_source_are_no_missing_detections():
     candidates = Candidates([level([[0.5], [0.4], [0.3], [0.1]], BOXES)], "xyxy")
     changed = Sample("a", predictions=Boxes("xyxy", [BOXES[0]], [0], [0.45]))  # as by mask scoring
-    with pytest.raises(CaptureError, match="1 detections of a cannot be explained"):
+    with pytest.raises(CaptureError, match="source of box 0 of a was not found"):
         Choice().of(Detected(changed, candidates), ["ship"])
     nothing = Sample("a", predictions=Boxes("xyxy", [], [], []))
     (best,) = Choice().of(Detected(nothing, candidates), ["ship"])

@@ -1,11 +1,11 @@
 """Class activation maps: from what a layer gave and the gradient of a score to a heat map.
 
-To add a method, write a function of (activation, gradient), both (C, H, W), and add its row to `METHODS`.
+The table of all methods is `featscope.explaining.methods.METHODS`.
 """
 
 from __future__ import annotations
 
-from typing import Callable, Dict, NamedTuple
+from typing import Callable
 
 import torch
 from torch.nn import functional as F  # noqa: N812 (the name every PyTorch user knows)
@@ -13,6 +13,9 @@ from torch.nn import functional as F  # noqa: N812 (the name every PyTorch user 
 from featscope.arrays.reduce import reduce
 
 Tensor = torch.Tensor
+
+Cam = Callable[[Tensor, Tensor], Tensor]
+"""Activation and gradient, (C, H, W) each -> a map (H, W)."""
 
 
 def _weighted(weights: Tensor, activation: Tensor) -> Tensor:
@@ -66,21 +69,3 @@ def eigen_cam(activation: Tensor, _gradient: Tensor) -> Tensor:
     It asks for no score: all boxes of an image have the same map.
     """
     return torch.from_numpy(reduce(activation.cpu().numpy(), "pc1"))
-
-
-class Method(NamedTuple):
-    """How a map is made, and whether of gradients."""
-
-    compute: Callable[[Tensor, Tensor], Tensor]
-    needs_gradient: bool = True
-
-
-METHODS: Dict[str, Method] = {
-    "grad-cam": Method(grad_cam),
-    "grad-cam++": Method(grad_cam_plus_plus),
-    "hirescam": Method(hires_cam),
-    "layercam": Method(layer_cam),
-    "xgrad-cam": Method(x_grad_cam),
-    "odam": Method(odam),
-    "eigen-cam": Method(eigen_cam, needs_gradient=False),
-}

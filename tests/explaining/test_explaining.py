@@ -10,10 +10,10 @@ import torch
 from featscope.adapters.opening import open_detector
 from featscope.demo.scenes import draw_scene
 from featscope.errors import BadOptionError, CaptureError, UnknownNameError
-from featscope.explain.faithfulness import _by_importance, inside_box, measure, size_of, table
-from featscope.explain.gradients import explain_by_gradient
-from featscope.explain.masking import explain_by_masking, random_masks, scores_of
-from featscope.explain.targets import Choice
+from featscope.explaining.explainer import explain_item
+from featscope.explaining.faithfulness import _by_importance, inside_box, measure, size_of, table
+from featscope.explaining.masking import random_masks, scores_of
+from featscope.explaining.targets import Choice
 from featscope.records import Place
 
 
@@ -38,7 +38,7 @@ def energy(explanation):
 
 @pytest.mark.parametrize("method", ["hirescam", "layercam", "odam"])
 def test_the_map_of_a_box_lies_on_its_object(detector, item, method):
-    found = explain_by_gradient(detector, item, "neck", [method], Choice(top=6))
+    found = explain_item(detector, item, "neck", [method], Choice(top=6))
     assert len(found) == 6
     for explanation in found:
         # This detector was trained on cells' middles, half a cell beside the place that its operators give; there
@@ -53,7 +53,7 @@ def test_the_map_of_a_box_lies_on_its_object(detector, item, method):
 
 def test_gradients_are_those_of_a_plain_backward(detector, item):
     """The same from a forward of our own, with a graph from the image on and one backward."""
-    (explanation,) = explain_by_gradient(detector, item, "neck", ["grad-cam"], Choice(numbers=[2]))
+    (explanation,) = explain_item(detector, item, "neck", ["grad-cam"], Choice(numbers=[2]))
     source, kept = explanation.target.source, []
     model = detector.model
     handle = model.neck.register_forward_hook(
@@ -72,30 +72,30 @@ def test_gradients_are_those_of_a_plain_backward(detector, item):
 
 def test_one_side_of_a_box(detector, item):
     found = {
-        side: explain_by_gradient(detector, item, "neck", ["hirescam"], Choice(numbers=[5]), side)[0].heat
+        side: explain_item(detector, item, "neck", ["hirescam"], Choice(numbers=[5]), side)[0].heat
         for side in ("", "width", "angle")
     }
     assert not np.allclose(found["width"] / found["width"].max(), found["angle"] / found["angle"].max(), atol=0.05)
     with pytest.raises(UnknownNameError, match="'width'"):
-        explain_by_gradient(detector, item, "neck", ["hirescam"], Choice(top=1), "widht")
+        explain_item(detector, item, "neck", ["hirescam"], Choice(top=1), "widht")
 
 
 def test_classes_and_numbers_choose(detector, item):
-    planes = explain_by_gradient(detector, item, "neck", ["layercam"], Choice(label="plane", top=2))
+    planes = explain_item(detector, item, "neck", ["layercam"], Choice(label="plane", top=2))
     assert [detector.info.classes[e.target.label] for e in planes] == ["plane", "plane"]
-    (one,) = explain_by_gradient(detector, item, "neck", ["layercam"], Choice(numbers=[4]))
+    (one,) = explain_item(detector, item, "neck", ["layercam"], Choice(numbers=[4]))
     assert one.target.number == 4
     with pytest.raises(UnknownNameError, match="'plane'"):
-        explain_by_gradient(detector, item, "neck", ["layercam"], Choice(label="plain"))
+        explain_item(detector, item, "neck", ["layercam"], Choice(label="plain"))
     with pytest.raises(BadOptionError, match="no box 900"):
-        explain_by_gradient(detector, item, "neck", ["layercam"], Choice(numbers=[900]))
+        explain_item(detector, item, "neck", ["layercam"], Choice(numbers=[900]))
 
 
 def test_an_image_with_nothing_in_it_is_explained_by_its_best_raw_score(detector):
     grey = detector.prepare(np.full((300, 300, 3), 110, np.uint8), "grey")
     with torch.no_grad():
         assert not detector.detect([grey])[0].sample.predictions.boxes
-    (found,) = explain_by_gradient(detector, grey, "neck", ["layercam"], Choice(top=5), on_error=lambda text: None)
+    (found,) = explain_item(detector, grey, "neck", ["layercam"], Choice(top=5), on_error=lambda text: None)
     assert found.target.number == -1
     with torch.no_grad():
         levels = detector.detect([grey], candidates=True)[0].candidates.levels
@@ -104,13 +104,13 @@ def test_an_image_with_nothing_in_it_is_explained_by_its_best_raw_score(detector
 
 def test_what_cannot_be_explained_is_an_error(detector, item):
     with pytest.raises(UnknownNameError, match="'neck'"):
-        explain_by_gradient(detector, item, "nekc")
+        explain_item(detector, item, "nekc")
     with pytest.raises(UnknownNameError, match="'grad-cam'"):
-        explain_by_gradient(detector, item, "neck", ["gradcam"])
+        explain_item(detector, item, "neck", ["gradcam"])
     with pytest.raises(CaptureError, match="does not depend|has no gradient"):
-        explain_by_gradient(detector, item, "bbox_head_refine.0.retina_reg", ["grad-cam"], Choice(top=1))
+        explain_item(detector, item, "bbox_head_refine.0.retina_reg", ["grad-cam"], Choice(top=1))
     errors = []
-    found = explain_by_gradient(
+    found = explain_item(
         detector, item, "bbox_head_refine.0.retina_reg", ["grad-cam"], Choice(top=3), on_error=errors.append
     )
     assert not found
@@ -122,12 +122,12 @@ def test_half_precision(detector, item):
     model.model.bfloat16()
     inner = model.model.raw
     model.model.raw = lambda inputs: tuple([t.float() for t in part] for part in inner(inputs.bfloat16()))
-    found = explain_by_gradient(model, item, "neck", ["layercam"], Choice(top=2))
+    found = explain_item(model, item, "neck", ["layercam"], Choice(top=2))
     assert all(e.heat.dtype == np.float32 and e.heat.max() > 0 for e in found)
 
 
 def test_d_rise_finds_the_objects(detector, item):
-    found = explain_by_masking(detector, item, "", "d-rise", Choice(label="plane", top=2), masks=60, batch_size=4)
+    found = explain_item(detector, item, "", ["d-rise"], Choice(label="plane", top=2), masks=60, batch_size=4)
     for explanation in found:
         assert explanation.heat.shape == item.inputs.shape[:2]
         centre = inside_box(explanation) > 0.5
@@ -136,7 +136,7 @@ def test_d_rise_finds_the_objects(detector, item):
 
 @pytest.mark.parametrize("method", ["score-cam", "ablation-cam"])
 def test_channels_are_weighed_by_what_they_do(detector, item, method):
-    (found,) = explain_by_masking(detector, item, "neck", method, Choice(top=1), batch_size=8)
+    (found,) = explain_item(detector, item, "neck", [method], Choice(top=1), batch_size=8)
     assert found.heat.max() > 0
     if method == "ablation-cam":  # one weight by hand
         with torch.no_grad():
@@ -152,13 +152,13 @@ def test_channels_are_weighed_by_what_they_do(detector, item, method):
             after = scores_of(detector.detect([item], candidates=True)[0].candidates, [found.target])[0]
             handle.remove()
         assert before > 0
-        from featscope.explain import masking
+        from featscope.explaining import masking
 
         weights = []
         original = masking.torch.einsum
         masking.torch.einsum = lambda how, w, a: weights.append(w) or original(how, w, a)
         try:
-            explain_by_masking(detector, item, "neck", method, Choice(top=1), batch_size=8)
+            explain_item(detector, item, "neck", [method], Choice(top=1), batch_size=8)
         finally:
             masking.torch.einsum = original
         assert float(weights[-1][5]) == pytest.approx((before - after) / before, abs=1e-5)
@@ -172,7 +172,7 @@ def test_random_masks_show_half_of_the_image_anywhere():
 
 
 def test_faithfulness_tells_a_good_map_from_a_bad_one(detector, item):
-    (good,) = explain_by_gradient(detector, item, "neck", ["hirescam"], Choice(top=1))
+    (good,) = explain_item(detector, item, "neck", ["hirescam"], Choice(top=1))
     from dataclasses import replace
 
     bad = replace(good, method="bad", heat=np.ascontiguousarray(good.heat[::-1, ::-1]))
@@ -193,7 +193,7 @@ def test_faithfulness_tells_a_good_map_from_a_bad_one(detector, item):
 
 
 def test_the_share_of_a_box_in_each_cell_is_exact(detector, item):
-    (found,) = explain_by_gradient(detector, item, "neck", ["hirescam"], Choice(top=1))
+    (found,) = explain_item(detector, item, "neck", ["hirescam"], Choice(top=1))
     share = inside_box(found)
     scale = found.geometry.resized[0] / found.geometry.original[0]
     width, height = found.target.box[2:4]
@@ -211,7 +211,7 @@ def test_the_share_of_a_box_in_each_cell_is_exact(detector, item):
 
 
 def test_the_most_important_pixels_lie_where_the_strongest_cell_lies(detector, item):
-    (found,) = explain_by_gradient(detector, item, "neck", ["hirescam"], Choice(top=1))
+    (found,) = explain_item(detector, item, "neck", ["hirescam"], Choice(top=1))
     heat = np.zeros((20, 30), np.float32)
     heat[10, 12] = 1.0
     for first in ((0.5, 0.5), (4.0, 4.0), (7.0, 2.0)):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Optional, Tuple
+from pathlib import Path
+from typing import Optional, Tuple, Union
 
 import msgspec
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from featscope.arrays.frames import reframed
 from featscope.capturing.verifying import Verifier
-from featscope.explain.candidates import Target
-from featscope.records import Geometry, Picture, Place, Sample, assumed_place
+from featscope.explaining.candidates import Target
+from featscope.records import Boxes, Geometry, Picture, Place, Sample, assumed_place
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,15 @@ class Explanation:
 
     heat: (h, w) float32, at the layer's own size, nothing below zero. level: which of the layer's maps
     it is of. side: '' for the score. sample: the image, with its geometry. place: where the cells lie on the input;
-    None where that is not known: then they share its pixels.
+    None where that is not known: then they share its pixels. label: the class by its name. image: what it is drawn
+    over; None where there is no picture.
+
+    >>> explanation = featscope.explain("demo", "harbour.png", target=0)[0]     # doctest: +SKIP
+    >>> explanation.heat.shape, explanation.label                               # doctest: +SKIP
+    ((64, 64), 'ship')
+    >>> explanation.draw()                                                      # (H, W, 3)  # doctest: +SKIP
+    >>> explanation.save("why")                                                 # doctest: +SKIP
+    PosixPath('why/harbour/box_0_ship_layercam_neck_level_0.png')
     """
 
     sample: Sample
@@ -32,6 +41,20 @@ class Explanation:
     side: str
     heat: NDArray[np.float32]
     place: Optional[Place] = None
+    label: str = ""
+    image: Optional[Picture] = None
+
+    def draw(self) -> Picture:
+        """It, over its image with its box, as (H, W, 3) RGB."""
+        from featscope.explaining.drawing import picture_of
+
+        return picture_of(self)
+
+    def save(self, folder: Union[str, Path]) -> Path:
+        """Write the picture, and the values beside it as .npy, (h, w) float32; returns the picture's file."""
+        from featscope.explaining.drawing import write_explanation
+
+        return write_explanation(self, Path(folder))
 
     @property
     def stride(self) -> Optional[Tuple[float, float]]:
@@ -51,6 +74,12 @@ class Explanation:
         if self.place is not None or geometry is None:
             return self.place
         return assumed_place(geometry.padded, (self.heat.shape[0], self.heat.shape[1]))
+
+    @property
+    def box(self) -> Boxes:
+        """Its box, as a record."""
+        target = self.target
+        return Boxes(target.form, [target.box], [target.label], [target.score])
 
     @property
     def geometry(self) -> Geometry:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from featscope.errors import CaptureError
-from featscope.records import Boxes, Source
+from featscope.records import Source
 
 
 @dataclass
@@ -19,9 +19,9 @@ class CandidateLevel:
 
     logits: (n, classes), what the scores are made of, with its gradient where the forward had one.
     scores: (n, classes), as the detector itself computes them. boxes: (n, 4 or 5), or one box a class,
-    (n, classes, 4 or 5), in pixels of the original image, with gradient too. kind: 'cell', 'query' or
-    'roi'. grid: (rows, columns, anchors) of a level's cells; candidates count anchors first, then
-    columns, then rows.
+    (n, classes, 4 or 5), in pixels of the original image, with gradient too. kind: 'cell', 'query',
+    'roi', or 'image' of a number that is no detection's. grid: (rows, columns, anchors) of a level's
+    cells; candidates count anchors first, then columns, then rows.
 
     Levels are apart, so that the gradient of a candidate runs through its own level only.
     """
@@ -56,7 +56,10 @@ class CandidateLevel:
 
 
 class Target(NamedTuple):
-    """One detection to explain. number: its place among the image's detections; -1 for a best raw score."""
+    """One detection to explain, or what a user's own function makes of the model's output (`source.kind` 'image').
+
+    number: its place among the image's detections; -1 for a best raw score.
+    """
 
     source: Source
     label: int
@@ -64,6 +67,13 @@ class Target(NamedTuple):
     box: List[float]
     form: str
     number: int
+
+    @property
+    def words(self) -> str:
+        """It, in an error."""
+        if self.source.kind == "image":
+            return "the target"
+        return f"box {self.number}" if self.number >= 0 else "the best raw score"
 
 
 @dataclass
@@ -100,16 +110,6 @@ class Candidates:
         level = self.levels[number]
         box = level.box(index, found).detach().double().tolist()
         return Target(level.source(index, number), found, score, box, self.form, -1)
-
-
-def targets_of(predictions: Boxes, sources: Sequence[Sequence[Source]]) -> List[Target]:
-    """The detections of an image as targets; the first source speaks for a tie. Those without are left out."""
-    scores = predictions.scores or [0.0] * len(predictions.boxes)
-    return [
-        Target(found[0], label, score, box, predictions.form, number)
-        for number, (box, label, score, found) in enumerate(zip(predictions.boxes, predictions.labels, scores, sources))
-        if found
-    ]
 
 
 def as_array(tensor: torch.Tensor) -> NDArray[np.float64]:

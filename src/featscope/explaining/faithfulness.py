@@ -12,9 +12,9 @@ from torch.nn import functional as F  # noqa: N812 (the name every PyTorch user 
 
 from featscope.arrays.boxes import convex_overlap, corners_of
 from featscope.arrays.frames import to_input
-from featscope.explain.explanation import Explanation
-from featscope.explain.masking import ImageMask, scores_of
-from featscope.explain.targets import Explainable
+from featscope.explaining.explanation import Explanation
+from featscope.explaining.masking import ImageMask, scores_of
+from featscope.explaining.targets import Explainable
 
 SHARES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Shares of the image that are deleted or inserted, most important first. Objects are small: on an even scale the

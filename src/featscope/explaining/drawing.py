@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import numpy as np
+from PIL import Image
 
-from featscope.explain.explanation import Explanation
-from featscope.explain.faithfulness import SHARES, Faithfulness
-from featscope.records import Boxes, Picture
+from featscope.explaining.explanation import Explanation
+from featscope.explaining.faithfulness import SHARES, Faithfulness
+from featscope.records import Picture
 from featscope.render.curves import Panel, draw_curves
 from featscope.render.heat import HeatStyle, draw_heat
 from featscope.store.files import make_folder, npy_header, safe_name, write_atomic
@@ -19,21 +20,37 @@ from featscope.store.files import make_folder, npy_header, safe_name, write_atom
 STYLE = HeatStyle(reduce="channel:0", alpha=0.65, fade=True)
 
 
-def draw_explanation(explanation: Explanation, image: Optional[Picture], folder: Path, classes: Sequence[str]) -> Path:
+def picture_of(explanation: Explanation) -> Picture:
+    """The map over its image with its box, (H, W, 3) RGB."""
+    return np.asarray(Image.open(io.BytesIO(_drawn(explanation))).convert("RGB"))
+
+
+def write_explanation(explanation: Explanation, folder: Path) -> Path:
     """Draw a map over its image with its box, and keep its values beside it; returns the picture's file.
 
-    image: the original, as the detector read it (`featscope.render.images.original_image`); without it the map is
-    drawn alone. The files are FOLDER/<sample>/<box>_<class>_<method>_<layer>.png and .npy, (h, w) float32.
+    The files are FOLDER/<sample>/<box>_<class>_<method>_<layer>.png and .npy, (h, w) float32.
     """
-    target, sample = explanation.target, explanation.sample
-    name = classes[target.label] if target.label < len(classes) else str(target.label)
-    number = f"box_{target.number}" if target.number >= 0 else "best_raw_score"
     layer = f"_{explanation.layer}_level_{explanation.level}" if explanation.layer else ""
     side = f"_{explanation.side}" if explanation.side else ""
-    stem = safe_name(f"{number}_{name}_{explanation.method}{layer}{side}")
-    place = folder / safe_name(sample.id)
+    stem = safe_name(f"{_number(explanation)}_{explanation.label}_{explanation.method}{layer}{side}")
+    place = folder / safe_name(explanation.sample.id)
     make_folder(place)
-    source = target.source
+    write_atomic(place / f"{stem}.png", _drawn(explanation))
+    write_atomic(place / f"{stem}.npy", npy_header(explanation.heat) + explanation.heat.tobytes())
+    return place / f"{stem}.png"
+
+
+def _number(explanation: Explanation) -> str:
+    target = explanation.target
+    if target.source.kind == "image":
+        return "target"
+    return f"box_{target.number}" if target.number >= 0 else "best_raw_score"
+
+
+def _drawn(explanation: Explanation) -> bytes:
+    target, sample, source = explanation.target, explanation.sample, explanation.target.source
+    of_all = source.kind == "image"  # it has no box
+    numbers = "" if of_all else " " + " ".join(f"{value:.2f}" for value in target.box)
     text = {
         "sample": sample.id,
         "layer": explanation.layer,
@@ -41,26 +58,24 @@ def draw_explanation(explanation: Explanation, image: Optional[Picture], folder:
         "method": explanation.method,
         "place": explanation.place.known if explanation.place is not None else "assumed",
         "explains": explanation.side or "score",
-        "box": f"{number} {name} {target.score:.4f} " + " ".join(f"{value:.2f}" for value in target.box),
+        "box": f"{_number(explanation)} {explanation.label} {target.score:.4f}{numbers}",
         "source": f"{source.kind} {source.index} of level {source.level}, row {source.row}, column {source.column}",
     }
-    picture = draw_heat(
+    # Where the image lies in the input is not known for every detector; then the map has no place for boxes.
+    boxes = [] if of_all or sample.geometry is None else [(explanation.box, None)]
+    return draw_heat(
         explanation.heat[None],
         STYLE,
-        image=image,
+        image=explanation.image,
         geometry=explanation.geometry,
         stride=explanation.stride,
         first=explanation.first,
         value_range=(0.0, float(explanation.heat.max())),
-        # Where the image lies in the input is not known for every detector; then the map has no place for boxes.
-        boxes=[(Boxes(target.form, [target.box], [target.label], [target.score]), None)] if sample.geometry else [],
-        classes=classes,
+        boxes=boxes,
+        classes=[*[""] * target.label, explanation.label],
         min_score=0.0,
         text={key: value for key, value in text.items() if value},
-    )
-    write_atomic(place / f"{stem}.png", picture.png)
-    write_atomic(place / f"{stem}.npy", npy_header(explanation.heat) + explanation.heat.tobytes())
-    return place / f"{stem}.png"
+    ).png
 
 
 def write_faithfulness(results: Sequence[Faithfulness], rows: Sequence[Tuple[object, ...]], folder: Path) -> None:

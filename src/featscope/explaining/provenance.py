@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featscope.arrays.boxes import rotated_corners
-from featscope.explain.candidates import Candidates, as_array
+from featscope.explaining.candidates import Candidates, as_array
 from featscope.records import Boxes, Source
 
 _SAME_SCORE = 4e-6

@@ -1,0 +1,160 @@
+"""`featscope.explain`: one call for a model of one's own, a detector by name, or a run."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from torch import nn
+
+from featscope.adapters.detector import no_candidates
+from featscope.adapters.opening import open_detector
+from featscope.adapters.reopening import images_of_run, reopen
+from featscope.errors import BadOptionError, CaptureError
+from featscope.explaining.explainer import Explainer
+from featscope.explaining.explanation import Explanation
+from featscope.explaining.methods import DEFAULT, WITHOUT_LAYER
+from featscope.explaining.own import OwnPredict, OwnTarget, PlainModel, Predict, TargetOf
+from featscope.explaining.targets import Choice, Explainable
+from featscope.records import MeasuredPlace, Picture, Sample
+from featscope.store.places import levels_of
+from featscope.store.reader import open_run
+
+Target = Union[None, int, Sequence[int], str, TargetOf]
+
+
+def explain(
+    model: Any = None,
+    image: Any = None,
+    target: Target = None,
+    layer: str = "",
+    method: Union[str, Sequence[str]] = (),
+    *,
+    top: int = 5,
+    side: str = "",
+    predict: Optional[Predict] = None,
+    picture: Optional[Picture] = None,
+    masks: int = 1000,
+    batch_size: int = 4,
+    checkpoint: str = "",
+    **opening: Any,
+) -> List[Explanation]:
+    """Explain what a model finds in an image: which features, at a layer, speak for it.
+
+    A model of your own, and the number of its output that you ask about:
+
+    >>> found = featscope.explain(model, tensor, target=lambda output: output[281], layer="layer4")   # doctest: +SKIP
+    >>> found[0].heat.shape, found[0].save("why")                                                     # doctest: +SKIP
+    ((7, 7), PosixPath('why/image/target_target_layercam_layer4_level_0.png'))
+
+    A detector by name, a run, or a function that detects:
+
+    >>> featscope.explain("demo", "harbour.png", target="ship", method=["odam", "d-rise"])            # doctest: +SKIP
+    >>> featscope.explain("runs/s2anet", "P0706", target=12, layer="neck")                            # doctest: +SKIP
+    >>> featscope.explain(image=photo, method="d-rise", predict=my_detector, target=0)                # doctest: +SKIP
+
+    model: a `torch.nn.Module`; a `Detector` or the name of one, as `featscope capture` takes it; or a run's folder.
+    image: what the module takes, a tensor (3, H, W) or (1, 3, H, W); a file; for a run the id of a sample. target: a
+    function of the module's output for one image that gives one number; of a detector the numbers of detections, the
+    name of a class, or None for the `top` best. layer: where, by its name; a detector proposes one. method: one or
+    several of `featscope.explaining.methods.METHODS`, or 'all'; by default layercam, or d-rise with `predict`. side:
+    'left', 'width', 'angle', ... explains that number of a box. predict: a function from pictures (N, H, W, 3) of
+    uint8 to (boxes, scores, labels) of each. picture: (H, W, 3), what to draw over in place of the input. masks,
+    batch_size: of the methods by hiding. checkpoint, opening: of a detector by name, as of
+    `featscope.adapters.opening.open_detector`.
+
+    What fails with one box is a warning, and the others are returned. Raises `CaptureError` where nothing can be
+    explained, `UnknownNameError` for a layer, method or class, `BadOptionError` for what does not go together.
+    """
+    methods = [method] if isinstance(method, str) else list(method)
+    methods = methods or [DEFAULT if predict is None else WITHOUT_LAYER]
+    subject = _subject(model, image, target, predict, picture, checkpoint, opening)
+    layer = layer or subject.detector.layer_to_explain
+    explainer = Explainer(
+        subject.detector,
+        layer,
+        methods,
+        _choice(target, top, subject.recorded),
+        side,
+        levels_of(subject.places, layer),
+        masks=masks,
+        batch_size=batch_size if subject.batches else 1,
+    )
+    found = explainer.explain(subject.item)
+    if not found and explainer.errors:
+        raise CaptureError(explainer.errors[0])
+    for text in dict.fromkeys([*explainer.errors, *explainer.remarks]):
+        warnings.warn(f"featscope: {text}", RuntimeWarning, stacklevel=2)
+    return found
+
+
+class _Subject(NamedTuple):
+    """What is explained, and of which image. batches: whether several images run in one forward."""
+
+    detector: Explainable
+    item: Any
+    recorded: Optional[Sample] = None
+    places: Mapping[Any, MeasuredPlace] = {}
+    batches: bool = True
+
+
+def _subject(
+    model: Any,
+    image: Any,
+    target: Target,
+    predict: Optional[Predict],
+    picture: Optional[Picture],
+    checkpoint: str,
+    opening: Mapping[str, Any],
+) -> _Subject:
+    if predict is not None:
+        if model is not None:
+            raise BadOptionError("a model and a function that predicts are two detectors; give one of them")
+        own = OwnPredict(predict)
+        return _Subject(own, own.prepare(*_named(image)))
+    if isinstance(model, nn.Module):
+        if not callable(target):
+            raise BadOptionError(
+                f"say which number of what {type(model).__name__} gives is to be explained: "
+                "target=lambda output: output[281]"
+            )
+        plain = PlainModel(model)
+        item = plain.prepare(image, picture=picture)
+        return _Subject(OwnTarget(plain, target), item, batches=hasattr(item.inputs, "shape"))
+    if isinstance(model, (str, Path)) and (Path(model) / "run.json").is_file():
+        run = open_run(model)
+        samples = images_of_run(run, str(image or ""))
+        if len(samples) > 1:
+            names = ", ".join(repr(sample.id) for sample, _ in samples[:5])
+            raise BadOptionError(f"{model} holds {len(samples)} samples; name one: image={names}")
+        (sample, path), detector = samples[0], reopen(run, checkpoint, **opening)
+        return _Subject(_aimed(detector, target), detector.prepare(path, sample.id), sample, run.places)
+    if model is None or image is None:
+        raise BadOptionError("name a model and an image: featscope.explain(model, image, target)")
+    detector = open_detector(str(model), checkpoint, **opening) if isinstance(model, (str, Path)) else model
+    return _Subject(_aimed(detector, target), detector.prepare(*_named(image)))
+
+
+def _named(image: Any) -> Tuple[Any, str]:
+    """An image and its id."""
+    path = Path(image) if isinstance(image, (str, Path)) else image
+    return path, path.stem if isinstance(path, Path) else "image"
+
+
+def _aimed(detector: Any, target: Target) -> Explainable:
+    """A detector whose detections are explained, or a function of its output."""
+    if callable(target):
+        return OwnTarget(detector, target)
+    if not detector.traceable:
+        raise no_candidates(detector)
+    explainable: Explainable = detector
+    return explainable
+
+
+def _choice(target: Target, top: int, recorded: Optional[Sample]) -> Choice:
+    if target is None or callable(target):
+        return Choice(top, recorded=recorded)
+    if isinstance(target, str):
+        return Choice(top, target, recorded=recorded)
+    return Choice(None, numbers=[target] if isinstance(target, int) else list(target), recorded=recorded)

@@ -1,0 +1,51 @@
+"""A run's own detector, opened again as it was when the run was captured."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from featscope.adapters.detector import Detector
+from featscope.adapters.opening import open_detector
+from featscope.errors import BadOptionError, unknown_name
+from featscope.records import Opened, Sample
+from featscope.store.reader import Run
+
+
+def reopen(run: Run, checkpoint: str = "", instead: str = "", **changes: Any) -> Detector:
+    """The detector of a run, with the options that its `run.json` records.
+
+    >>> reopen(open_run("runs/s2anet")).info.model                              # doctest: +SKIP
+    'S2ANet'
+
+    checkpoint: where the weights lie by now. changes: what a user says otherwise, fields of
+    `featscope.adapters.detector.Opening`; those that are empty change nothing. instead: what to type where the run
+    does not say which model it is of. Raises `BadOptionError` then.
+    """
+    info = run.info
+    if info is None or not info.config:
+        raise BadOptionError(f"{run.folder} does not say which model it is of; {instead or 'name the model'}")
+    opened = info.opened or Opened()
+    options: Dict[str, Any] = {
+        "input_size": opened.input_size,
+        "preprocess": opened.preprocess,
+        "score_threshold": opened.score_threshold,
+        "config_options": opened.config_options,
+        "inputs": opened.inputs,
+        "seed": opened.seed,
+    }
+    options.update({name: value for name, value in changes.items() if value not in (None, "", {}, False)})
+    own = "" if info.checkpoint in ("", "built-in") else info.checkpoint
+    return open_detector(info.config, checkpoint or own, **options)
+
+
+def images_of_run(run: Run, glob: str = "") -> List[Tuple[Sample, Path]]:
+    """The samples of a run whose ids match, with their image files.
+
+    Raises `UnknownNameError` where none matches.
+    """
+    found = [(s, Path(s.path)) for s in run.samples.values() if not glob or s.id == glob or fnmatchcase(s.id, glob)]
+    if not found:
+        raise unknown_name("sample", glob, run.samples, f"featscope list {run.folder}")
+    return found

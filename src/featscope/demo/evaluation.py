@@ -1,0 +1,39 @@
+"""How well the built-in detector detects, on fresh scenes."""
+
+from __future__ import annotations
+
+from typing import Callable, List, Tuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featscope.demo.detector import Detections, S2ANetMini, prepare
+from featscope.demo.metrics import average_precision
+from featscope.demo.scenes import CLASSES, draw_scene
+
+EVALUATION_SEED = 500_000
+"""First scene of the evaluation: far from the demo's and from the training's."""
+
+
+def evaluate(scenes: int, done: Callable[[], None] = lambda: None) -> List[Tuple[str, float]]:
+    """Average precision at IoU 0.5 of every class on fresh scenes."""
+    model = S2ANetMini.trained()
+    truth, found = [], []
+    for seed in range(EVALUATION_SEED, EVALUATION_SEED + scenes):
+        scene = draw_scene(seed)
+        padded, resized = prepare(scene.image)
+        found.append(_on_image(model.predict(_as_batch(padded))[0], scene.image, resized))
+        truth.append(scene)
+        done()
+    return [(name, average_precision(found, truth, label)) for label, name in enumerate(CLASSES)]
+
+
+def _as_batch(picture: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float()
+
+
+def _on_image(found: Detections, image: NDArray[np.uint8], resized: Tuple[int, int]) -> Detections:
+    scale = image.shape[1] / resized[1]
+    factors = np.array([scale, scale, scale, scale, 1.0], np.float32)
+    return Detections(found.boxes * factors, found.scores, found.labels)

@@ -1,0 +1,215 @@
+"""Explains the detections of one image, by any of the methods, at a layer of the network."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any, Callable, List, Mapping, Optional, Sequence
+
+import torch
+
+from featscope.capturing.remarks import Remarks, first_line
+from featscope.capturing.verifying import Verifier, inside
+from featscope.errors import BadOptionError, CaptureError, FeatscopeError
+from featscope.explaining.candidates import Target
+from featscope.explaining.explanation import Explanation, verified
+from featscope.explaining.gradients import pulled
+from featscope.explaining.masking import Trial
+from featscope.explaining.methods import DEFAULT, METHODS, methods_named, refuse_side
+from featscope.explaining.probe import Probe
+from featscope.explaining.targets import Choice, Explainable, OnError, reported
+from featscope.records import MeasuredPlace, Picture, Sample
+from featscope.render.images import original_image
+
+
+class Explainer:
+    """Explains detections of image after image.
+
+    >>> explainer = Explainer(open_detector("demo"), "neck", ["odam"], Choice(top=3))         # doctest: +SKIP
+    >>> explainer.explain(explainer.detector.prepare(Path("harbour.png"), "harbour"))         # doctest: +SKIP
+    [Explanation(...), Explanation(...), Explanation(...)]
+
+    layer: where; '' for the one that the detector proposes. methods: of `featscope.explaining.methods.METHODS`. choice:
+    which detections. side: explain this number of the box ('left', 'angle', ...) in place of its score. places:
+    where the cells of the layer's levels were measured to look. errors, remarks: what went wrong with single boxes
+    or pictures, and what should be known; they grow with each image.
+    Other options as of `explain_item`. Raises `UnknownNameError` for a method, and `BadOptionError` where a side is
+    asked of a method without gradients.
+    """
+
+    def __init__(
+        self,
+        detector: Explainable,
+        layer: str = "",
+        methods: Sequence[str] = (DEFAULT,),
+        choice: Choice = Choice(),  # noqa: B008 (a constant)
+        side: str = "",
+        places: Optional[Mapping[int, MeasuredPlace]] = None,
+        **options: Any,
+    ) -> None:
+        self.detector, self.layer = detector, layer or detector.layer_to_explain
+        self.methods, self.choice, self.side = methods_named(methods), choice, side
+        refuse_side(self.methods, side)
+        _need_layer(self.methods, self.layer)
+        self.errors: List[str] = []
+        self.remarks: List[str] = []
+        self._places, self._options = places or {}, options
+        self._verifier = Verifier(Remarks())
+
+    def explain(self, item: Any, choice: Optional[Choice] = None) -> List[Explanation]:
+        """The explanations of one image that `Detector.prepare` gave; choice: in place of the explainer's own.
+
+        Each holds the picture that it is drawn over. Raises where nothing of the image can be explained; what fails
+        with one box or method only goes to `errors`.
+        """
+        found = explain_item(
+            self.detector,
+            item,
+            self.layer,
+            self.methods,
+            choice or self.choice,
+            self.side,
+            on_error=self.errors.append,
+            **self._options,
+        )
+        return [self._over_its_image(self._placed(explanation), item.picture) for explanation in found]
+
+    def _placed(self, explanation: Explanation) -> Explanation:
+        """The explanation with the place that was measured of its layer, where one was."""
+        measured = self._places.get(explanation.level) if explanation.layer else None
+        place = measured.at(explanation.stride) if measured is not None else None
+        return explanation if place is None else replace(explanation, place=place)
+
+    def _over_its_image(self, explanation: Explanation, picture: Optional[Picture]) -> Explanation:
+        def seen() -> Optional[Picture]:
+            return None if picture is None else inside(picture, explanation.sample.geometry)
+
+        explanation, ground = verified(explanation, picture, self._verifier)
+        if ground is None:
+            ground = original_image(explanation.sample, seen, self.errors, self.remarks)
+        return replace(explanation, image=ground)
+
+
+def explain_item(
+    detector: Explainable,
+    item: Any,
+    layer: str = "",
+    methods: Sequence[str] = (DEFAULT,),
+    choice: Choice = Choice(),  # noqa: B008 (a constant)
+    side: str = "",
+    *,
+    masks: int = 1000,
+    batch_size: int = 4,
+    seed: int = 0,
+    done: Callable[[], None] = lambda: None,
+    on_error: Optional[OnError] = None,
+) -> List[Explanation]:
+    """Explain detections of one image at a layer: one forward for all boxes, and more for methods by hiding.
+
+    >>> detector = open_detector("demo")                                       # doctest: +SKIP
+    >>> item = detector.prepare(Path("harbour.png"), "harbour")                # doctest: +SKIP
+    >>> explain_item(detector, item, "neck", ["odam"], Choice(top=3))          # doctest: +SKIP
+    [Explanation(...), Explanation(...), Explanation(...)]
+
+    layer, methods, choice, side: as of `Explainer`. masks: random ones of d-rise, drawn from `seed`. batch_size:
+    images of one forward of a method by hiding, the memory that it takes. done: called after each of these forwards.
+    on_error: takes the message where one box cannot be explained, and the others go on.
+    Of a layer with several levels the one that the score depends on most is shown. Raises `CaptureError` where the
+    layer has no part in a score, or nothing in it speaks for the box.
+    """
+    names = methods_named(methods)
+    refuse_side(names, side)
+    layer = layer or detector.layer_to_explain
+    _need_layer(names, layer)
+    # A method by values asks for the gradient too: it says at which level a target lives.
+    with_gradients = any(METHODS[name].by != "hiding" for name in names)
+    at_layer = any(METHODS[name].layer for name in names)
+    probe = Probe(detector.model, layer, with_gradients) if at_layer else None
+    try:
+        with torch.set_grad_enabled(with_gradients), probe or nullcontext():
+            found = detector.detect([item], candidates=True)[0]
+    except RuntimeError as error:
+        if isinstance(error, FeatscopeError) or not with_gradients:
+            raise
+        raise CaptureError(
+            f"the model does not run with gradients ({first_line(error)}); -m d-rise needs none"
+        ) from error
+    if probe is not None:
+        probe.check()
+    targets = choice.of(found, detector.info.classes, on_error)
+    trial = Trial(detector, item, found.candidates, targets, probe, masks, batch_size, seed, done)
+    made: List[Explanation] = []
+    by_map = [name for name in names if METHODS[name].by != "hiding"]
+    if by_map and probe is not None:
+        made += _by_map(trial, probe, found.sample, by_map, layer, side, on_error)
+    for name in names:
+        if METHODS[name].by == "hiding":
+            with reported(on_error):
+                for target, (heat, level) in zip(targets, METHODS[name].hide(trial)):
+                    with reported(on_error):
+                        made.append(_finished(trial, found.sample, target, name, layer, level, heat))
+    return made
+
+
+def _need_layer(names: Sequence[str], layer: str) -> None:
+    needing = [name for name in names if METHODS[name].layer]
+    if needing and not layer:
+        raise BadOptionError(
+            f"{needing[0]} is a map of a layer, and none was named; type -l layer4 (layer='layer4' in Python); "
+            "see them: featscope layers MODEL"
+        )
+
+
+def _by_map(
+    trial: Trial,
+    probe: Probe,
+    sample: Sample,
+    names: Sequence[str],
+    layer: str,
+    side: str,
+    on_error: Optional[OnError],
+) -> List[Explanation]:
+    """Of each target the maps of methods that need its gradient at the layer, or the layer's values alone."""
+    made = []
+    for target in trial.targets:
+        with reported(on_error):
+            here = pulled(probe, trial.candidates, target, side, layer, sample.id)
+            for name in names:
+                with reported(on_error):
+                    heat = METHODS[name].compute(here.activation, here.gradient)
+                    made.append(_finished(trial, sample, target, name, layer, here.level, heat, side))
+    return made
+
+
+def _finished(
+    trial: Trial,
+    sample: Sample,
+    target: Target,
+    method: str,
+    layer: str,
+    level: Optional[int],
+    heat: torch.Tensor,
+    side: str = "",
+) -> Explanation:
+    """What speaks for a target; a map with nothing in it is an error, not a flat picture."""
+    heat = heat.relu() if METHODS[method].by != "values" else heat - heat.min()
+    if not bool(torch.isfinite(heat).all()):
+        raise CaptureError(f"{method} of {target.words} of {sample.id} at {layer!r} is not finite: use float32 weights")
+    if not float(heat.max()) > 0:
+        raise CaptureError(
+            f"{method} finds nothing at {layer!r} that speaks for {target.words} of {sample.id}: all is zero or "
+            "against it; try another method (layercam, odam), or another layer"
+        )
+    place = trial.layer.places[level] if level is not None else None
+    classes = trial.detector.info.classes
+    return Explanation(
+        sample=sample,
+        target=target,
+        method=method,
+        layer="" if level is None else layer,
+        level=level or 0,
+        side=side,
+        heat=heat.cpu().numpy().astype("float32"),
+        place=place,
+        label=classes[target.label] if target.label < len(classes) else str(target.label),
+    )

@@ -1,0 +1,152 @@
+"""Which detections of an image are explained."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Protocol, Sequence
+
+import numpy as np
+
+from featscope.arrays.boxes import paired_iou
+from featscope.arrays.frames import reframed
+from featscope.errors import BadOptionError, CaptureError, unknown_name
+from featscope.explaining.candidates import Candidates, Target
+from featscope.explaining.provenance import find_sources
+from featscope.records import Boxes, RunInfo, Sample
+
+SIDES = {"xyxy": ("left", "top", "right", "bottom"), "cxcywha": ("x", "y", "width", "height", "angle")}
+"""What can be explained of a box beside its score, by the form of boxes."""
+
+
+OnError = Callable[[str], None]
+"""Takes the message where one box cannot be explained, and the others go on."""
+
+_SAME_OVERLAP = 0.9
+_SAME_SCORE = 0.02
+"""How far a box that was detected again, on another device or in another batch, may be from the recorded one."""
+
+
+class Explainable(Protocol):
+    """What an explanation needs of a detector: an adapter's is one (`featscope.adapters.detector.Detector`).
+
+    layer_to_explain: where nothing else is asked for.
+    """
+
+    model: Any
+    info: RunInfo
+    layer_to_explain: str
+
+    def detect(self, items: Sequence[Any], candidates: bool = False) -> Sequence[Any]:
+        """Samples with their predictions, and their candidates."""
+
+
+class Choice(NamedTuple):
+    """Which detections: the `top` best, of a class, or by their numbers; all without any of these.
+
+    recorded: the sample of a run whose detections are meant. The model must find them again.
+    """
+
+    top: Optional[int] = None
+    label: str = ""
+    numbers: Sequence[int] = ()
+    recorded: Optional[Sample] = None
+
+    def of(self, found: Any, classes: Sequence[str], on_error: Optional[OnError] = None) -> List[Target]:
+        """The targets among what was detected in an image, best first; where there is none, its best raw score.
+
+        Raises `UnknownNameError` for a class, `BadOptionError` for a number that does not exist, and `CaptureError`
+        for a box without a source, or one that is not the recorded one.
+        """
+        sample: Sample = found.sample
+        candidates: Optional[Candidates] = found.candidates
+        if candidates is None:
+            raise CaptureError(f"nothing can be explained in {sample.id}: {found.untraced}")
+        if candidates.levels and candidates.levels[0].kind == "image":
+            own = candidates.levels[0]
+            return [Target(own.source(0, 0), 0, float(own.scores), own.boxes[0].tolist(), candidates.form, 0)]
+        wanted = self._class(classes, candidates)
+        there = sample.predictions
+        meant = there if self.recorded is None or self.recorded.predictions is None else self.recorded.predictions
+        numbers = self._numbers(sample.id, meant, wanted)
+        if there is None or not numbers:
+            return [candidates.best(wanted)]
+        sources = sample.sources or find_sources(candidates, there)
+        targets: List[Target] = []
+        for number in numbers:
+            with reported(on_error):
+                place = self._place_of(number, sample, there, classes)
+                if not sources[place]:
+                    raise CaptureError(
+                        f"the source of box {number} of {sample.id} was not found, so it cannot be explained: "
+                        "something behind the box head changes its score or box"
+                    )
+                label, box, score = there.labels[place], there.boxes[place], there.scores[place]
+                targets.append(Target(sources[place][0], label, score, box, there.form, number))
+        return targets
+
+    def _place_of(self, number: int, sample: Sample, there: Boxes, classes: Sequence[str]) -> int:
+        """Where a detection stands among those that the model finds now; raises where it is not the recorded one."""
+        recorded = self.recorded
+        if recorded is None or recorded.predictions is None:
+            return number
+        meant = recorded.predictions
+        label, score = meant.labels[number], meant.scores[number] if meant.scores else 0.0
+        here = [place for place, other in enumerate(there.labels) if other == label]
+        scores = np.array([there.scores[place] for place in here])
+        if here and meant.form == there.form:
+            # The record's boxes lie where the pixels say that the image lies, the model's where its framework says.
+            box = reframed(np.array([meant.boxes[number]]), recorded.geometry, sample.geometry)
+            boxes = np.array([there.boxes[place] for place in here])
+            overlap = paired_iou(meant.form, np.broadcast_to(box, boxes.shape), boxes)
+            best = int((overlap - np.abs(scores - score)).argmax())
+            if overlap[best] >= _SAME_OVERLAP and abs(scores[best] - score) <= _SAME_SCORE:
+                return here[best]
+        name = classes[label] if label < len(classes) else str(label)
+        found = f"{len(here)} of that class, scores {scores.min():.3f} to {scores.max():.3f}" if here else "none of it"
+        raise CaptureError(
+            f"box {number} of {sample.id} was recorded as {name} with score {score:.3f}; as the model was opened now "
+            f"it finds {found}, and not this one; open it as it was captured (weights, --input-size, --cfg-options, "
+            "--score-threshold), or capture again with --batch-size 1"
+        )
+
+    def _numbers(self, name: str, meant: Optional[Boxes], wanted: Optional[int]) -> List[int]:
+        """The numbers of the detections that are asked for, the best first."""
+        count = len(meant.boxes) if meant is not None else 0
+        for number in self.numbers:
+            if not count:
+                raise BadOptionError(f"{name} has no detections, so there is no box {number}; leave out --box")
+            if not 0 <= number < count:
+                raise BadOptionError(f"{name} has boxes 0 to {count - 1}, no box {number}")
+        if self.numbers or meant is None:
+            return list(dict.fromkeys(self.numbers))
+        some = [number for number, label in enumerate(meant.labels) if wanted is None or label == wanted]
+        return sorted(some, key=lambda number: -(meant.scores[number] if meant.scores else 0.0))[: self.top]
+
+    def _class(self, classes: Sequence[str], candidates: Candidates) -> Optional[int]:
+        if not self.label:
+            return None
+        if self.label in classes:
+            return list(classes).index(self.label)
+        count = max((level.scores.shape[1] for level in candidates.levels), default=0)
+        if self.label.isdigit() and int(self.label) < count:
+            return int(self.label)
+        raise unknown_name("class", self.label, list(classes) or [str(n) for n in range(count)], "the model's own list")
+
+
+@contextmanager
+def reported(on_error: Optional[OnError]) -> Iterator[None]:
+    """Hand the error of one box to `on_error`, if there is one."""
+    try:
+        yield
+    except CaptureError as error:
+        if on_error is None:
+            raise
+        on_error(str(error))
+
+
+def side_index(side: str, form: str) -> int:
+    """The place of a side among the numbers of a box."""
+    known = SIDES.get(form, ())
+    if side not in known:
+        raise unknown_name("side", side, known, f"boxes of this detector have {', '.join(known) or 'none by name'}")
+    return known.index(side)
