@@ -140,7 +140,7 @@ def _measure(subject: Subject) -> List[Measured]:
     for oracle in chosen:
         plain = oracle._replace(values=oracle.values.detach())
         for captured, array in stored:
-            if captured.layer == oracle.layer and verdict_of("", [(captured, array)], plain).kind == "right":
+            if captured.layer == oracle.layer and verdict_of("", [(captured, array)], plain, SIZE).kind == "right":
                 found.append(_place(images, oracle.values, captured))
                 break
     return found

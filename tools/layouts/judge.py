@@ -80,7 +80,7 @@ def _judge(subject: Subject, images: torch.Tensor, oracles: Sequence[Oracle], si
             verdicts.append(Verdict(oracle.layer, "no layer"))
         for name in names:
             own = [one for one in stored if one[0].layer == name]
-            verdict = verdict_of(name, own, oracle, reasons.get(name, ""))
+            verdict = verdict_of(name, own, oracle, size, reasons.get(name, ""))
             verdicts.append(_heard(verdict, subject, images, index, oracle, own))
     remarks = [
         f"`{one.layer or '(model)'}` {one.kind}: {one.why}" for one in verdicts if one.kind != "right" and one.why
@@ -98,11 +98,17 @@ def _heard(
     verdict: Verdict, subject: Subject, images: torch.Tensor, index: int, oracle: Oracle, own: Sequence[Stored]
 ) -> Verdict:
     """What is wrong only if the library is right; the gradient says whether it is."""
-    if verdict.kind != "wrong" or not verdict.why.startswith(OTHER_CELLS):
+    if verdict.kind != "wrong":
         return verdict
+    width = getattr(subject.model, "num_features", None)
     for captured, array in own:
         laid = as_map(captured, array)
-        if laid is None or captured.place is None or laid.shape != tuple(oracle.values.shape):
+        if laid is None or captured.place is None:
+            continue
+        if laid.size == oracle.values.numel() and laid.shape[1] == width != oracle.values.shape[1]:
+            why = f"it lays {width} channels out as {oracle.values.shape[1]}, on a grid that the tokens do not fill"
+            return Verdict(verdict.layer, "library wrong", why=why)
+        if laid.shape != tuple(oracle.values.shape):
             continue
         if library_is_wrong(subject, images, index, laid, captured.place):
             return Verdict(verdict.layer, "library wrong", why="its gradients lie where featscope puts its cells")
@@ -124,7 +130,7 @@ def capture_layers(subject: Subject, images: torch.Tensor, layers: Sequence[str]
     return sink.stored, reasons
 
 
-def verdict_of(layer: str, stored: Sequence[Stored], oracle: Oracle, reason: str = "") -> Verdict:
+def verdict_of(layer: str, stored: Sequence[Stored], oracle: Oracle, size: Size, reason: str = "") -> Verdict:
     """Right where one of the stored maps is the oracle's, value for value and cell for cell."""
     expected = oracle.values.float().numpy()
     own = [one for one in stored if one[1].size >= expected.size] or list(stored)
@@ -135,7 +141,7 @@ def verdict_of(layer: str, stored: Sequence[Stored], oracle: Oracle, reason: str
     maps = [(captured, laid) for captured, array in own for laid in [as_map(captured, array)] if laid is not None]
     for captured, laid in maps:
         if laid.shape == expected.shape and _same(laid, expected):
-            return Verdict(layer, "right", *_stride(captured, oracle))
+            return Verdict(layer, "right", *_stride(captured, oracle, size))
     if maps:
         captured, laid = min(maps, key=lambda one: abs(one[1].size - expected.size))
         axes = ", ".join(_axes(captured)) or "no axes"
@@ -166,7 +172,7 @@ def _same(first: np.ndarray, second: np.ndarray) -> bool:
     return bool(np.allclose(first, second, rtol=0, atol=SAME * scale, equal_nan=True))
 
 
-def _stride(captured: CapturedMap, oracle: Oracle) -> Tuple[str, str]:
+def _stride(captured: CapturedMap, oracle: Oracle, size: Size) -> Tuple[str, str]:
     place = getattr(captured, "place", None)
     stride = captured.stride if captured.stride is not None else getattr(place, "stride", None)
     if oracle.stride is None:
@@ -175,6 +181,8 @@ def _stride(captured: CapturedMap, oracle: Oracle) -> Tuple[str, str]:
         return "unknown", ""
     if all(abs(side - true) <= 0.01 * true for side, true in zip(stride, oracle.stride)):
         return "right", ""
+    if any(true * (cells - 1) >= side for true, cells, side in zip(oracle.stride, oracle.values.shape[2:], size)):
+        return "unknown", ""  # the model stretches its maps: with the named stride cells would lie outside of the image
     return "wrong", f"stride {_sides(stride)} for {_sides(oracle.stride)}"
 
 

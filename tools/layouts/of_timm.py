@@ -99,6 +99,8 @@ def _stride(values: torch.Tensor, images: torch.Tensor, reduction: Optional[floa
     if reduction is None or values.dim() != 4:
         return None
     sides = list(zip(images.shape[2:], values.shape[2:]))
+    if all(side % cells and side // cells == reduction for side, cells in sides):
+        return None  # worked out from the number of cells, rounded down to whole pixels
     if all(abs(side - cells * reduction) <= 2 * reduction + BORDER * side for side, cells in sides):
         return reduction, reduction
     return sides[0][0] / sides[0][1], sides[1][0] / sides[1][1]

@@ -72,7 +72,11 @@ class Explainer:
             on_error=self.errors.append,
             **self._options,
         )
-        return [self._over_its_image(self._placed(explanation), item.picture) for explanation in found]
+        found = [self._placed(explanation) for explanation in found]
+        own = getattr(item, "original", None)
+        if own is not None:
+            return [replace(explanation, image=own) for explanation in found]
+        return [self._over_its_image(explanation, item.picture) for explanation in found]
 
     def _placed(self, explanation: Explanation) -> Explanation:
         """The explanation with the place that was measured of its layer, where one was."""

@@ -32,11 +32,14 @@ Predict = Callable[[NDArray[np.uint8]], Sequence[Found]]
 
 
 class OwnItem(NamedTuple):
-    """An image as a model takes it: a batch of one. picture: to draw over."""
+    """An image as a model takes it: a batch of one. picture: what the network sees. original: the user's own picture
+    of the image, to draw over.
+    """
 
     sample: Sample
     inputs: Any
     picture: Optional[Picture] = None
+    original: Optional[Picture] = None
 
 
 class OwnDetected(NamedTuple):
@@ -66,14 +69,12 @@ class PlainModel:
         size = images.size if images is not None else None
         if images is not None and images.number != 1:
             raise BadOptionError(f"explain one image at a time; this input holds {images.number}")
-        if picture is None and images is not None and images.each:
-            picture = picture_of(images.each[0])
-        if size is None and picture is not None:
-            size = (picture.shape[0], picture.shape[1])
-        if picture is not None and size is not None:
+        seen = picture_of(images.each[0]) if images is not None and images.each else None
+        if picture is not None:
             original = (picture.shape[0], picture.shape[1])  # fitted into the input as a whole
-            return OwnItem(Sample(name, geometry=Geometry(original, size, size)), image, picture)
-        return OwnItem(Sample(name, geometry=None if size is None else Geometry(size, size, size)), image, picture)
+            size = size or original
+            return OwnItem(Sample(name, geometry=Geometry(original, size, size)), image, seen, picture)
+        return OwnItem(Sample(name, geometry=None if size is None else Geometry(size, size, size)), image, seen)
 
     def detect(self, items: Sequence[Any], candidates: bool = False) -> Sequence[Any]:
         """Run the model on a batch."""
