@@ -37,7 +37,7 @@ python tools/try_detectors.py ultralytics torchvision transformers timm > docs/d
 ```"""
 
 SIZE = (320, 320)
-LARGER = (640, 640)  # for windows that do not fit the smaller one
+LARGER = ((640, 640), (560, 560), (768, 768))  # for windows and positions that do not fit the smaller one
 
 NAMES = {
     "ultralytics": """
@@ -79,6 +79,13 @@ PROCESSORS = {
 """Of kinds that the library itself knows no image processor for: that of their published models."""
 
 
+CONFIGS = {
+    "lw_detr": {"projector_scale_factors": [1.0]},
+    "pp_doclayout_v2": {"class_order": [0, 1], "class_thresholds": [0.5, 0.5]},
+}
+"""What a config does not have by itself, though no model runs without it: as published models have it."""
+
+
 def names_of(framework):
     """What is tried of a framework, as it stands behind its name and a colon."""
     detectors = {
@@ -108,8 +115,8 @@ def make(framework, name, size):
     transformers = importlib.import_module("transformers")
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / name
-        config = transformers.AutoConfig.for_model(name)
-        kind = classes_of_transformers(*DETECTING, *OTHER).get(name)
+        config = transformers.AutoConfig.for_model(name, **CONFIGS.get(name, {}))
+        kind = classes_of_transformers(*OTHER, *DETECTING).get(name)
         config.architectures = [kind] if kind else None
         config.save_pretrained(folder)
         if name in PROCESSORS:
@@ -131,7 +138,7 @@ def main(frameworks):
             head_of_table(framework, "model")
             every = names_of(framework)
             good = sum(
-                tried(name, functools.partial(make, framework, name), image, (SIZE, LARGER, None), lambda error: True)
+                tried(name, functools.partial(make, framework, name), image, (SIZE, *LARGER, None), lambda error: True)
                 for name in every
             )
             print(f"\n{good} of {len(every)}.", flush=True)

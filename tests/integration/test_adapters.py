@@ -303,7 +303,7 @@ class TestTorchvisionBackbone(DetectorContract):
 
 def test_a_model_of_torchvision_for_segmentation_is_not_downloaded(monkeypatch):
     torchvision = pytest.importorskip("torchvision")
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_: pytest.fail("it downloads"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("it downloads"))
     detector = open_detector("torchvision:lraspp_mobilenet_v3_large", "random")
     item = detector.prepare(np.full((300, 420, 3), 99, np.uint8), "grey")
     assert item.inputs.shape == (3, 520, 520)

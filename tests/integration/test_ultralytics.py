@@ -487,9 +487,12 @@ def test_a_classifier_sees_a_square():
 
 def test_a_model_that_is_not_what_its_head_says_is_refused_in_one_line(tmp_path):
     """YOLO-World with the head of a plain YOLO: nobody gives its layers the words that they ask for."""
-    config = ultralytics.nn.tasks.yaml_model_load("yolov8n-world.yaml")
+    from ultralytics.nn import tasks
+    from ultralytics.utils import YAML
+
+    config = tasks.yaml_model_load("yolov8n-world.yaml")
     config["head"][-1] = [config["head"][-1][0], 1, "Detect", ["nc"]]
-    ultralytics.utils.YAML.save(tmp_path / "mine.yaml", {k: v for k, v in config.items() if k != "yaml_file"})
+    YAML.save(tmp_path / "mine.yaml", {k: v for k, v in config.items() if k != "yaml_file"})
     with pytest.raises(CaptureError, match="no DetectionModel can be made of .*mine.yaml: TypeError: .*'guide'"):
         open_detector(f"ultralytics:{tmp_path / 'mine.yaml'}", "random")
 
