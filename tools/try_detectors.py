@@ -30,7 +30,11 @@ fitted into {size} pixels where the model takes that, otherwise into its own siz
   as the framework keeps.
 - A model that finds no boxes has its maps, and nothing to trace or to explain. A reason in place of numbers is why it
   did not run, or why its boxes have no sources.
-- transformers: `config.json` as the class makes it, in full size, with the image processor of its kind.
+- transformers: `config.json` as the class makes it, in full size, with the image processor of its kind, and what no
+  model runs without. Of PP-OCR three do not run on that. OmDet-Turbo takes words in a form of its own. Models that
+  are asked by text are asked two words that mean nothing, and have their maps.
+- YOLOE gets words at random: without any, its scores do not depend on the image.
+- Ties are boxes that several candidates gave with the same score: YOLOS starts with queries that are all alike.
 
 ```
 python tools/try_detectors.py ultralytics torchvision transformers timm > docs/detectors.md
@@ -80,6 +84,7 @@ PROCESSORS = {
 
 
 CONFIGS = {
+    "beit": {"out_indices": [3, 5, 7, 11]},
     "lw_detr": {"projector_scale_factors": [1.0]},
     "pp_doclayout_v2": {"class_order": [0, 1], "class_thresholds": [0.5, 0.5]},
 }

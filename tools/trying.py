@@ -79,7 +79,7 @@ def cells_of(detector, image):
         opened = open_run(Path(folder) / "run")
         folders, known = len(opened.folders()), what_is_known(opened)
         (sample,) = opened.samples.values()
-    remark = in_one_line(made.remarks[0])[:110] if made.remarks else ""
+    remark = in_one_line(made.remarks[0])[:150] if made.remarks else ""
     listed = (len(found.layers), folders, *known)
     if sample.predictions is None:
         return *listed, remark or "finds no boxes", ""
