@@ -5,28 +5,16 @@
 Prints a page in Markdown. Images are fitted into 320 pixels, so that it takes half an hour.
 """
 
-import contextlib
-import gc
+import functools
 import importlib
-import io
-import re
-import signal
 import sys
-import tempfile
-import time
-import warnings
-from collections import Counter
 from pathlib import Path
 
 import torch
+from trying import head_of_table, scene, tried
 
-from featscope.adapters.images import capture_images
 from featscope.adapters.mmdet import MMDetector, build_model, read_config, run_info
-from featscope.demo.scenes import draw_scene
 from featscope.errors import FeatscopeError
-from featscope.explaining.explainer import explain_item
-from featscope.explaining.targets import Choice
-from featscope.store.reader import open_run
 
 INTRODUCTION = """# Every config family, tried
 
@@ -51,13 +39,8 @@ to two others are tried; all are named.
 python tools/try_configs.py mmrotate mmdet
 ```"""
 
-COLUMNS = (
-    *("config", "layers", "folders", "maps", "no map", "place", "geometry"),
-    *("traced detections", "explained", "seconds"),
-)
 SIZE = (320, 320)
 LARGER = (800, 800)  # for heads whose kernels do not fit the smallest level
-SECONDS = 150
 TRIES = 3  # configs of a family, until one runs
 PREFERRED = ("r50_fpn", "r50", "tiny", "nano", "_s_", "r18")
 
@@ -90,101 +73,36 @@ def small(config, size):
     return config
 
 
-def attempt(path, image, size):
-    """One row: layers, maps, what is known of them, detections with a source, explained boxes."""
+def make(path, size):
+    """The detector of a config, with random weights."""
     config = small(read_config(str(path)), size)
     if "test_dataloader" not in config or config.get("test_dataloader") is None:
         raise FeatscopeError("a config for training or for something else than images: it has no test_dataloader")
     torch.manual_seed(0)
     model = build_model(config)
-    detector = MMDetector(model, run_info(config, model, "random"), config)
     for test in (getattr(model, "test_cfg", None), getattr(getattr(model, "roi_head", None), "test_cfg", None)):
         if isinstance(test, dict) and "score_thr" in test:
             test["score_thr"] = min(test["score_thr"], 0.01)
-    with torch.no_grad():
-        found = detector.report(detector.prepare(image, "noise"))
-    with tempfile.TemporaryDirectory() as folder:
-        made = capture_images(detector, [image], Path(folder) / "run", None)
-        opened = open_run(Path(folder) / "run")
-        folders, known = len(opened.folders()), what_is_known(opened)
-        (sample,) = opened.samples.values()
-    boxes = sample.predictions.boxes if sample.predictions else []
-    if made.remarks or not detector.traceable:
-        return len(found.layers), folders, *known, (made.remarks or ["no boxes of a known kind"])[0][:110], ""
-    ties, lost = sum(len(s) > 1 for s in sample.sources), sum(not s for s in sample.sources)
-    traced = f"{len(boxes) - lost} of {len(boxes)}" + (f", {ties} ties" if ties else "")
-    try:
-        heats = explain_item(
-            detector, detector.prepare(image, "noise"), detector.layer_to_explain, ["hirescam"], Choice(top=2)
-        )
-        explained = str(len(heats))
-    except FeatscopeError as error:
-        explained = reason(error)
-    return len(found.layers), folders, *known, traced, explained
-
-
-def what_is_known(run):
-    """Four cells: the maps, the arrays that are none, how the maps' places are known, whether the geometry is true."""
-    maps = [file for file in run.maps if file.is_map]
-    places = Counter(file.place().known for file in maps)
-    (sample,) = run.samples.values()
-    geometry = ""
-    if sample.agreement is not None:
-        by = sample.agreement.correlation
-        geometry = sample.agreement.verdict + (f" {by:.2f}" if by is not None else "")
-    counted = ", ".join(how if len(places) == 1 else f"{n} {how}" for how, n in places.most_common())
-    return len(maps), len(run.maps) - len(maps), counted, geometry
-
-
-def reason(error):
-    """Why a config could not be tried, in one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = re.sub(r", the current sys.path is.*", "", text)
-    text = re.sub(r"(?:/[\w.+-]+)+/([\w.+-]+)", r"\1", text)  # paths of this machine are nobody's business
-    return f"{type(error).__name__}: {text[:150]}".replace("|", "/")
-
-
-def one_row(path, image):
-    """The cells of a config, and whether it runs."""
-    for size in (SIZE, LARGER):
-        signal.alarm(SECONDS)
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                return " | ".join(map(str, attempt(path, image, size))), True
-        except Exception as error:  # noqa: BLE001 (the table names it)
-            why = reason(error)
-            if "smaller than kernel" not in why:
-                break
-        finally:
-            signal.alarm(0)
-    return f"{why} | | | | | | | ", False
+    return MMDetector(model, run_info(config, model, "random"), config)
 
 
 def main(packages):
     """Print a table for each package."""
-    from PIL import Image
-
-    warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(TimeoutError(f"longer than {SECONDS} s")))
-    with tempfile.TemporaryDirectory() as folder:
-        image = Path(folder) / "scene.png"
-        Image.fromarray(draw_scene(3).image).save(image)
+    with scene() as image:
         versions = {name: importlib.import_module(name).__version__ for name in ("mmrotate", "mmdet", "torch")}
         print(INTRODUCTION.format_map(versions))
         for package in packages:
-            print(f"\n## {package}\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
-            good = tried = 0
+            head_of_table(package, "config")
+            good = number = 0
             for root, paths in families(package):
-                tried += 1
+                number += 1
                 for path in paths:
-                    start = time.perf_counter()
-                    cells, runs = one_row(path, image)
-                    print(f"| `{path.relative_to(root)}` | {cells} | {time.perf_counter() - start:.1f} |", flush=True)
-                    gc.collect()
-                    good += runs
-                    if runs:
+                    name = str(path.relative_to(root))
+                    make_it = functools.partial(make, path)
+                    if tried(name, make_it, image, (SIZE, LARGER), lambda e: "smaller than kernel" in str(e)):
+                        good += 1
                         break
-            print(f"\n{good} of {tried} families.", flush=True)
+            print(f"\n{good} of {number} families.", flush=True)
 
 
 if __name__ == "__main__":

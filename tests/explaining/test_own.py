@@ -41,7 +41,9 @@ def test_the_gradient_is_that_of_the_target(image):
 
 
 def test_it_can_be_looked_at_and_saved(image, tmp_path):
-    (found,) = featscope.explain(Net().eval(), image, target=lambda output: output[0].exp(), layer="stem", method="odam")
+    (found,) = featscope.explain(
+        Net().eval(), image, target=lambda output: output[0].exp(), layer="stem", method="odam"
+    )
     assert found.draw().shape == (32, 48, 3)
     path = found.save(tmp_path / "why")
     assert path.parent.parent == tmp_path / "why"

@@ -120,6 +120,39 @@ class TestYOLORotated(Ultralytics):
     target = "yolo11n-obb.yaml"
 
 
+class TestYOLOWorld(Ultralytics):
+    """Its scores are products with words, in the last part of each level."""
+
+    target = "yolov8s-world.yaml"
+
+    @classmethod
+    def open(cls):
+        detector = super().open()
+        for part in detector.model.model[-1].cv4:
+            torch.nn.init.constant_(part.bias, -2.0)
+            torch.nn.init.constant_(part.logit_scale, 2.0)
+        return detector
+
+    def logit_place(self, detector, source, label, image):
+        return detector.model.model[-1].cv4[source.level], 0, (image, label, source.row, source.column)
+
+
+class TestUltralyticsRTDETR(Ultralytics):
+    target = "yolov8n-rtdetr.yaml"
+    layers = ("model.4", "model.15")
+
+    @classmethod
+    def open(cls):
+        pytest.importorskip("ultralytics")
+        detector = open_detector(f"ultralytics:{cls.target}", "random", score_threshold=0.0, input_size=(320, 320))
+        spread(detector.model, scale=2.0)
+        return detector
+
+    def logit_place(self, detector, source, label, image):
+        assert source.kind == "query"
+        return detector.model.model[-1].dec_score_head[-1], 0, (image, source.index, label)
+
+
 class Transformers(DetectorContract):
     clipped = False
     layers = ("model.backbone", "model.encoder")
@@ -256,6 +289,29 @@ def test_tokens_lie_on_their_grid(tmp_path):
     away = np.abs(found[""][0] - position).sum(0)
     background = np.median(away)
     assert np.unravel_index(np.abs(away - background).argmax(), away.shape) == (1, 7)
+
+
+class TestTorchvisionBackbone(DetectorContract):
+    layers = ("layer1",)
+    traceable = False
+
+    @staticmethod
+    def open():
+        pytest.importorskip("torchvision")
+        return open_detector("torchvision:resnet18", "random", input_size=(96, 160))
+
+
+def test_a_model_of_torchvision_for_segmentation_is_not_downloaded(monkeypatch):
+    torchvision = pytest.importorskip("torchvision")
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("it downloads"))
+    detector = open_detector("torchvision:lraspp_mobilenet_v3_large", "random")
+    item = detector.prepare(np.full((300, 420, 3), 99, np.uint8), "grey")
+    assert item.inputs.shape == (3, 520, 520)
+    weights = torchvision.models.get_model_weights("lraspp_mobilenet_v3_large").DEFAULT
+    theirs = weights.transforms()(torch.full((3, 300, 420), 99, dtype=torch.uint8))
+    assert item.inputs[:, 0, 0].numpy() == pytest.approx(theirs[:, 0, 0].numpy(), abs=1e-5)
+    with pytest.raises(BadOptionError, match="it detects nothing"):
+        open_detector("torchvision:lraspp_mobilenet_v3_large", "random", score_threshold=0.1)
 
 
 class TestTimm(DetectorContract):

@@ -8,12 +8,13 @@ from featscope.adapters.images import capture_images
 from featscope.adapters.opening import open_detector
 from featscope.capturing.verifying import inside
 from featscope.errors import BadOptionError, CaptureError
-from featscope.records import Geometry
+from featscope.records import Geometry, RunInfo
 from featscope.store.check import check_run
 from featscope.store.reader import open_run
 
 transformers = pytest.importorskip("transformers", minversion="5")
 
+from featscope.adapters.transformers import TransformersDetector  # noqa: E402 (it imports transformers)
 from featscope.adapters.transformers_images import PIXELS, ProcessedImages  # noqa: E402 (it imports transformers)
 
 SMALL = {
@@ -367,3 +368,104 @@ def test_models_that_find_no_boxes_are_no_companions():
     for make in FINDS_NO_BOXES:  # what OWL-ViT finds has no classes of its own
         assert companion_of(make()[0], True) is None
     assert companion_of(torch.nn.Linear(2, 2), True) is None
+
+
+def dab_detr():
+    small = {name: value for name, value in SMALL.items() if name not in ("d_model", "num_queries")}
+    config = transformers.DabDetrConfig(
+        use_timm_backbone=False,
+        backbone=None,
+        backbone_config=backbone("stage4"),
+        hidden_size=32,
+        num_queries=20,
+        **small,
+    )
+    return transformers.DabDetrForObjectDetection(config)
+
+
+@pytest.mark.parametrize("processor", ["DetrImageProcessor", "ConditionalDetrImageProcessor", "RTDetrImageProcessor"])
+@pytest.mark.parametrize("model", [dab_detr, lambda: detr()[0]], ids=["sigmoid", "softmax"])
+def test_sources_are_found_by_whichever_processor_reads_the_boxes(tmp_path, image, model, processor):
+    """DAB-DETR read by DETR's processor: its scores are those of a softmax, and 20 of 20 sources were lost."""
+    torch.manual_seed(0)
+    model().save_pretrained(tmp_path / "folder")
+    getattr(transformers, processor)().save_pretrained(tmp_path / "folder")
+    detector = open_detector(f"transformers:{tmp_path / 'folder'}", score_threshold=0.0)
+    made = capture_images(detector, [image], tmp_path / "run", None)
+    assert not made.remarks
+    (sample,) = open_run(tmp_path / "run").samples.values()
+    assert len(sample.sources) >= 9
+    assert all(sample.sources)
+
+
+def test_what_gives_no_queries_has_its_maps_and_a_reason(tmp_path, image, monkeypatch):
+    detector = open_detector(f"transformers:{save(detr, tmp_path / 'folder')}", score_threshold=0.0)
+    run = detector.run
+    monkeypatch.setattr(
+        detector, "run", lambda fed: transformers.modeling_outputs.BaseModelOutput(run(fed).last_hidden_state)
+    )
+    made = capture_images(detector, [image], tmp_path / "run", None)
+    (sample,) = open_run(tmp_path / "run").samples.values()
+    assert sample.predictions is None
+    assert "gave last_hidden_state, and neither logits nor pred_boxes" in made.remarks[0]
+
+
+def test_boxes_of_more_numbers_are_not_traced_and_said(tmp_path, image, monkeypatch):
+    """PP-DocLayoutV4 gives quadrilaterals, of which its processor makes boxes."""
+    detector = open_detector(f"transformers:{save(detr, tmp_path / 'folder')}", score_threshold=0.0)
+    run, decode = detector.run, detector._decode
+
+    def run_with_ten(fed):
+        output = run(fed)
+        output["pred_boxes"] = output.pred_boxes.repeat(1, 1, 3)[..., :10]
+        return output
+
+    def decode_ten(output, *arguments, **named):
+        output["pred_boxes"] = output.pred_boxes[..., :4]
+        found = decode(output, *arguments, **named)
+        output["pred_boxes"] = output.pred_boxes.repeat(1, 1, 3)[..., :10]
+        return [{**one, "order": [1]} for one in found]
+
+    monkeypatch.setattr(detector, "run", run_with_ten)
+    monkeypatch.setattr(detector, "_decode", decode_ten)
+    made = capture_images(detector, [image], tmp_path / "run", None)
+    (sample,) = open_run(tmp_path / "run").samples.values()
+    assert sample.predictions.boxes
+    assert not sample.sources
+    assert "gave boxes of 10 numbers, and 4 are known" in made.remarks[0]
+
+
+def test_a_processor_of_other_models_is_refused_in_one_line(tmp_path, image, monkeypatch):
+    detector = open_detector(f"transformers:{save(detr, tmp_path / 'folder')}")
+
+    def decode(output, threshold, target_sizes):
+        return output.order_logits
+
+    monkeypatch.setattr(detector, "_decode", decode)
+    with pytest.raises(CaptureError, match="the image processor makes no boxes of what DetrFor.*AttributeError: "):
+        capture_images(detector, [image], tmp_path / "run", None)
+
+
+def test_a_config_of_which_no_model_can_be_made_is_refused_in_one_line(tmp_path):
+    model, processor = detr()
+    model.config.activation_function = "none_of_the_library"
+    model.config.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(CaptureError, match="no DetrForObjectDetection can be made as .*config.json describes it: "):
+        open_detector(f"transformers:{tmp_path}", "random")
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("DetrConfig", "model.backbone"), ("YolosConfig", "vit.embeddings"), ("Deimv2Config", "model.conv_encoder")],
+)
+def test_boxes_are_explained_at_what_first_makes_features(name, layer):
+    if not hasattr(transformers, name):
+        pytest.skip(f"transformers {transformers.__version__} has no {name}")
+    config = getattr(transformers, name)()
+    config.use_pretrained_backbone = False
+    with torch.device("meta"):
+        model = transformers.AutoModelForObjectDetection.from_config(config)
+    made = TransformersDetector(model, ProcessedImages(None), RunInfo(model=name), None, None, None)
+    assert made.layer_to_explain == layer
+    assert any(found == layer for found, _ in model.named_modules())

@@ -17,7 +17,7 @@ from featscope.records import Opened
 ADAPTERS: Dict[str, Tuple[str, str]] = {
     "demo": ("featscope.adapters.demo", "the built-in detector"),
     "mmdet": ("featscope.adapters.mmdet", "MMDetection, MMRotate: a config (.py)"),
-    "torchvision": ("featscope.adapters.torchvision", "a detector of torchvision.models.detection"),
+    "torchvision": ("featscope.adapters.torchvision", "a detector, classifier or segmenter of torchvision"),
     "ultralytics": ("featscope.adapters.ultralytics", "a model (.yaml) or weights (.pt) of Ultralytics"),
     "transformers": ("featscope.adapters.transformers", "a folder that save_pretrained wrote, of any model that sees"),
     "timm": ("featscope.adapters.timm", "a backbone of timm"),

@@ -1,4 +1,4 @@
-"""Detectors of torchvision; the resize and padding of their `GeneralizedRCNNTransform` are undone exactly."""
+"""torchvision: its detectors, whose own resize and padding are undone exactly, and the maps of all other models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import msgspec
 import torch
 import torchvision
-from torchvision.models import detection
+from torch import nn
+from torchvision.models import detection, segmentation
 from torchvision.ops import boxes as box_ops
 
 from featscope.adapters.detector import (
@@ -26,6 +27,8 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
+from featscope.adapters.preprocessing import Preprocessing
+from featscope.adapters.pytorch import PyTorchModel
 from featscope.adapters.torchvision_script import input_picture
 from featscope.adapters.weights import load_checkpoint, read_weights
 from featscope.arrays.frames import to_original
@@ -159,13 +162,21 @@ def _watched(model: Any) -> Iterator[_Seen]:
 
 
 def open_detector(opening: Opening) -> Detector:
-    """A detector of `torchvision.models.detection`, by the name of its function."""
-    refuse_unused(opening, preprocess="the model has its own", config_options="it has no config")
-    known = torchvision.models.list_models(module=detection)
-    if opening.target not in known:
-        raise unknown_name("torchvision detector", opening.target, known, "torchvision.models.list_models()")
+    """A model of torchvision by the name of its function; those that detect with their boxes."""
+    refuse_unused(opening, config_options="it has no config")
+    detectors = torchvision.models.list_models(module=detection)
+    others = [*torchvision.models.list_models(module=torchvision.models), *torchvision.models.list_models(segmentation)]
+    if opening.target not in (*detectors, *others):
+        raise unknown_name(
+            "torchvision model", opening.target, [*detectors, *others], "torchvision.models.list_models()"
+        )
     checkpoint = need_checkpoint(opening)
     torch.manual_seed(opening.seed)
+    return (_open_detector if opening.target in detectors else _open_other)(opening, checkpoint)
+
+
+def _open_detector(opening: Opening, checkpoint: str) -> TorchvisionDetector:
+    refuse_unused(opening, preprocess="the model has its own")
     options: Dict[str, Any] = {}
     if opening.input_size and "ssd" not in opening.target:
         options = {"min_size": min(opening.input_size), "max_size": max(opening.input_size)}
@@ -176,14 +187,29 @@ def open_detector(opening: Opening) -> Detector:
     load_checkpoint(model, checkpoint, opening.trusted)
     if opening.score_threshold is not None:
         getattr(model, "roi_heads", model).score_thresh = opening.score_threshold
-    info = RunInfo(
+    return TorchvisionDetector(model, _info(opening, model, checkpoint, options.get("num_classes")))
+
+
+def _open_other(opening: Opening, checkpoint: str) -> PyTorchModel:
+    """A classifier or a model for segmentation; images are stretched to the size that its published weights see."""
+    refuse_unused(opening, score_threshold="it detects nothing")
+    backbone = {"weights_backbone": None} if opening.target in torchvision.models.list_models(segmentation) else {}
+    model = torchvision.models.get_model(opening.target, weights=None, **backbone)
+    load_checkpoint(model, checkpoint, opening.trusted)
+    seen: Any = torchvision.models.get_model_weights(opening.target).DEFAULT.transforms()
+    (side,) = getattr(seen, "crop_size", seen.resize_size)
+    fit = Preprocessing(mean=tuple(seen.mean), std=tuple(seen.std)).changed(opening.preprocess)
+    return PyTorchModel(model, _info(opening, model, checkpoint), fit, opening.input_size or (side, side))
+
+
+def _info(opening: Opening, model: nn.Module, checkpoint: str, classes: Optional[int] = None) -> RunInfo:
+    return RunInfo(
         model=type(model).__name__,
         config=f"torchvision:{opening.target}",
         checkpoint=checkpoint,
-        classes=_class_names(opening.target, options.get("num_classes")),
+        classes=_class_names(opening.target, classes),
         versions=versions("torchvision"),
     )
-    return TorchvisionDetector(model, info)
 
 
 def _class_names(name: str, count: Optional[int]) -> List[str]:

@@ -22,7 +22,7 @@ from featscope.adapters.detector import (
 )
 from featscope.adapters.transformers_folder import inputs_of, open_folder, tokenizer_of
 from featscope.adapters.transformers_images import PIXELS, Placed, ProcessedImages
-from featscope.adapters.transformers_script import finds_boxes, scores_of
+from featscope.adapters.transformers_script import finds_boxes
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.layers import parameters_of, select
 from featscope.capturing.listener import LayerInput
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 
 _SCORE = 0.5  # transformers' own threshold
-_LAYERS = ("model.backbone", "vit.embeddings")
 _TEXT = "an object"
 _NOWHERE = "where an image lies in the input cannot be told from what its image processor makes: it has no geometry"
 
@@ -151,32 +150,65 @@ class TransformersDetector(TransformersModel):
     ) -> None:
         super().__init__(model, images, info, folder)
         self._decode, self._score = decode, _SCORE if score is None else score
-        names = [layer.name for layer in select(model, ["**"])]
-        self.layer_to_explain = next(name for name in (*_LAYERS, names[0]) if name in names)
+        self._softmax: Optional[bool] = None
+        # What comes first in a model is what makes features of the pixels, whatever it is called.
+        first = next(name for name, _ in model.base_model.named_children())
+        self.layer_to_explain = first if model.base_model is model else f"{model.base_model_prefix}.{first}"
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run the network and the processor's own postprocessing."""
         features = self.features(items)
         output = self.run(features)
-        if not (hasattr(output, "logits") and hasattr(output, "pred_boxes")):
-            raise CaptureError(f"{self.info.model} gave {', '.join(output)}, and neither logits nor pred_boxes")
         sizes = [item.inputs.size for item in items]
-        with torch.no_grad():
-            kept = self._decode(output, self._score, target_sizes=sizes)
+        queries = hasattr(output, "logits") and hasattr(output, "pred_boxes")
+        kept = self._found(output, self._score, sizes) if queries else [None] * len(items)
+        untraced = ""
+        if not queries:
+            untraced = f"{self.info.model} gave {', '.join(output)}, and neither logits nor pred_boxes"
+        elif output.pred_boxes.shape[-1] != 4:
+            untraced = f"{self.info.model} gave boxes of {output.pred_boxes.shape[-1]} numbers, and 4 are known"
+        elif candidates and self._softmax is None:
+            self._softmax = self._is_softmax(output, sizes)
         found = []
         for index, (item, rows, placed) in enumerate(zip(items, kept, self.places(items))):
-            values = {name: tensor.detach().float().cpu().numpy() for name, tensor in rows.items()}
-            predictions = boxes_on_original("xyxy", values["boxes"], values["scores"], values["labels"])
+            predictions = None
+            if rows is not None:
+                boxes, scores, labels = (rows[name].detach().float().cpu() for name in ("boxes", "scores", "labels"))
+                predictions = boxes_on_original("xyxy", boxes.numpy(), scores.numpy(), labels.numpy())
             sample = msgspec.structs.replace(item.sample, geometry=placed and placed.geometry, predictions=predictions)
-            raw = self._queries(output.logits[index], output.pred_boxes[index], sizes[index]) if candidates else None
-            found.append(Detected(sample, raw, picture=self._images.picture(features[PIXELS][index], placed)))
+            raw = self._queries(output, index, sizes[index]) if candidates and not untraced else None
+            picture = self._images.picture(features[PIXELS][index], placed)
+            found.append(Detected(sample, raw, untraced if candidates else "", picture))
         return found
 
-    def _queries(self, logits: torch.Tensor, boxes: torch.Tensor, original: Size) -> Candidates:
+    def _found(self, output: ModelOutput, threshold: float, sizes: Sequence[Size]) -> List[Features]:
+        """What the processor makes of an output. Raises `CaptureError` where the two do not belong together."""
+        try:
+            with torch.no_grad():
+                return self._decode(output, threshold, target_sizes=list(sizes))
+        except Exception as error:
+            raise CaptureError(
+                f"the image processor makes no boxes of what {self.info.model} gives: {first_line(error)}; put the "
+                "image processor that belongs to the model into its folder, by save_pretrained"
+            ) from error
+
+    def _is_softmax(self, output: ModelOutput, sizes: Sequence[Size]) -> bool:
+        """Whether the processor makes scores by a softmax, of which the last class is none, or by a sigmoid.
+
+        Models of one kind are read by processors of several. What this one does shows in the scores it gives to
+        logits that are all 1.
+        """
+        even = type(output)(**{**output, "logits": torch.ones_like(output.logits)})
+        scores = self._found(even, -1.0, sizes)[0]["scores"].float()
+        return not torch.allclose(scores, torch.ones_like(scores).sigmoid(), atol=1e-3)
+
+    def _queries(self, output: ModelOutput, index: int, original: Size) -> Candidates:
+        logits, boxes = output.logits[index], output.pred_boxes[index]
+        scores = logits.softmax(-1)[..., :-1] if self._softmax else logits.sigmoid()
         height, width = original
         corners = torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
         corners = corners * corners.new_tensor([width, height, width, height])
-        return Candidates([CandidateLevel(logits, scores_of(logits, self.model), corners, "query")], "xyxy")
+        return Candidates([CandidateLevel(logits, scores, corners, "query")], "xyxy")
 
 
 def _sampling_points(call: ModelCall) -> Optional[torch.Tensor]:

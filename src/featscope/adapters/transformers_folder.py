@@ -60,7 +60,12 @@ def open_folder(opening: Opening) -> Folder:
         torch.manual_seed(opening.seed)
         if checkpoint == RANDOM:
             # Attention that keeps its weights: asked for, they are captured; other kinds never have them.
-            model = kind._from_config(config, attn_implementation="eager")  # type: ignore[no-untyped-call, unused-ignore]
+            try:
+                model = kind._from_config(config, attn_implementation="eager")  # type: ignore[no-untyped-call, unused-ignore]
+            except Exception as error:
+                raise CaptureError(
+                    f"no {kind.__name__} can be made as {folder}/config.json describes it: {first_line(error)}"
+                ) from error
         else:
             model = _load(kind, config, checkpoint, folder, opening.trusted)
         processor, remarks = _processor(folder, config, opening.input_size)

@@ -34,13 +34,15 @@ from featscope.adapters.ultralytics_reading import read_file, reading_of_file
 from featscope.adapters.weights import load_checkpoint, read_torch_file
 from featscope.arrays.frames import to_original
 from featscope.capturing.layers import modules_of
-from featscope.errors import BadOptionError, CaptureError
+from featscope.capturing.remarks import first_line
+from featscope.errors import BadOptionError, CaptureError, FeatscopeError
 from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry, Picture, RunInfo, Size
 
 _SCORE = 0.25  # Ultralytics' own thresholds for prediction
 _OVERLAP = 0.7
 _WITHOUT_BOXES = ("classify", "semantic", "depth")
+_OWN = "capture it in your own script: featscope run -o RUN -- python SCRIPT"
 _STRETCHED = ("rtdetr", "depth")  # instead of a letterbox
 
 
@@ -63,7 +65,7 @@ class UltralyticsDetector(Detector):
     @property
     def traceable(self) -> bool:
         """Whether its raw outputs are known."""
-        return isinstance(self.model.model[-1], heads.Detect)
+        return isinstance(self.model.model[-1], (heads.Detect, heads.RTDETRDecoder))
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Read an image; it is fitted with the others of its batch."""
@@ -104,7 +106,7 @@ class UltralyticsDetector(Detector):
         padded = (int(batch.shape[-2]), int(batch.shape[-1]))
         geometries = [self._geometry(item.inputs, padded) for item in items]
         pictures = [picture.repeat(3, -1) if self._grey else picture for picture in fitted]
-        output = self.model(batch.to(next(self.model.parameters()).dtype))
+        output = self._run(batch.to(next(self.model.parameters()).dtype))
         if self._task in _WITHOUT_BOXES:
             return [
                 Detected(msgspec.structs.replace(item.sample, geometry=geometry), picture=picture)
@@ -119,6 +121,17 @@ class UltralyticsDetector(Detector):
             levels = Candidates(self._levels(raw, decoded, index, geometry), self._form) if candidates else None
             found.append(Detected(sample, levels, picture=pictures[index]))
         return found
+
+    def _run(self, batch: torch.Tensor) -> Any:
+        try:
+            return self.model(batch)
+        except FeatscopeError:
+            raise
+        except Exception as error:  # (a .pt file may hold anything)
+            raise CaptureError(
+                f"{self.info.model} does not run on images alone ({' x '.join(map(str, batch.shape))}): "
+                f"{first_line(error)}; {_OWN}"
+            ) from error
 
     @property
     def _form(self) -> str:
@@ -145,6 +158,11 @@ class UltralyticsDetector(Detector):
 
     def _levels(self, raw: Any, decoded: torch.Tensor, index: int, geometry: Geometry) -> List[CandidateLevel]:
         head = self.model.model[-1]
+        if isinstance(head, heads.RTDETRDecoder) and isinstance(raw, tuple):
+            boxes, logits = raw[0][-1][index], raw[1][-1][index]  # of the last layer of the decoder
+            height, width = geometry.padded
+            boxes = _corners(boxes) * boxes.new_tensor([width, height, width, height])
+            return [CandidateLevel(logits, logits.sigmoid(), _in_original(boxes, geometry), "query")]
         if not isinstance(head, heads.Detect) or not isinstance(raw, dict):
             raise no_candidates(self)
         raw = raw.get("one2one" if head.end2end else "one2many", raw)
@@ -154,10 +172,7 @@ class UltralyticsDetector(Detector):
             boxes = torch.cat([boxes, raw["angle"][index].T], 1)
         elif not head.end2end and not head.xyxy:
             boxes = torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
-        boxes = to_original(boxes, geometry)
-        if self._form == "xyxy":
-            height, width = geometry.original
-            boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+        boxes = to_original(boxes, geometry) if self._form == "cxcywha" else _in_original(boxes, geometry)
         logits = raw["scores"][index].T
         sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in raw["feats"]]
         counts = [height * width for height, width in sizes]
@@ -172,6 +187,13 @@ def _unseen(head: Any) -> Any:
     twin = copy.copy(head)
     twin._modules = {name: copy.deepcopy(part) if name == "dfl" else part for name, part in head._modules.items()}
     return twin
+
+
+def _in_original(boxes: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """Corners in the input -> in the original, and not beyond it."""
+    height, width = geometry.original
+    boxes = to_original(boxes, geometry)
+    return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
 
 
 def _parts(output: Any) -> Tuple[torch.Tensor, Any]:
@@ -214,8 +236,7 @@ def open_detector(opening: Opening) -> Detector:
         load_checkpoint(model, checkpoint, opening.trusted)
     if _channels_of(model) not in (1, 3):
         raise CaptureError(
-            f"{target} takes images of {_channels_of(model)} channels, and featscope reads grey and colour ones; "
-            "capture it in your own script: featscope run -o RUN -- python SCRIPT"
+            f"{target} takes images of {_channels_of(model)} channels, and featscope reads grey and colour ones; {_OWN}"
         )
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -277,5 +298,7 @@ def _make(target: str) -> nn.Module:
     LOGGER.setLevel("WARNING")  # a classifier prints its summary whether or not it is asked to
     try:
         return make(config, verbose=False)
+    except Exception as error:
+        raise CaptureError(f"no {name} can be made of {target}: {first_line(error)}; {_OWN}") from error
     finally:
         LOGGER.setLevel(level)
