@@ -93,6 +93,24 @@ def split_name(name: str) -> Tuple[str, str]:
     raise unknown_name("adapter or module", adapter, [*ADAPTERS, *_others()], "featscope layers --help")
 
 
+def import_named(text: str, form: str) -> Any:
+    """What a user names as `module.path:name` in a module of their own.
+
+    >>> import_named("math:tau", "module.path:name")
+    6.283185307179586
+
+    form: what to type, for the error. Raises `BadOptionError` for what cannot be imported.
+    """
+    module, _, name = text.partition(":")
+    if not (module and name):
+        raise BadOptionError(f"{text!r} names no function; type {form}")
+    sys.path.insert(0, "")  # as `python -m` does: the user's own module lies where the user is
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise BadOptionError(f"{text!r} cannot be loaded: {error}; type {form}") from None
+
+
 def _others() -> Dict[str, Any]:
     points: Any = entry_points()
     found = points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, ())

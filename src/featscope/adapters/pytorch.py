@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
@@ -24,6 +22,7 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
+from featscope.adapters.opening import import_named
 from featscope.adapters.preprocessing import Preprocessing
 from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.layers import modules_of, parameters_of
@@ -152,12 +151,8 @@ def _read_form(text: str) -> Tuple[str, str]:
 def open_detector(opening: Opening) -> Detector:
     """The model that `module.path:factory` makes, with a checkpoint's weights or those it comes with."""
     refuse_unused(opening, score_threshold="what it detects is not known", config_options="it has no config")
-    module, _, factory = opening.target.partition(":")
-    sys.path.insert(0, "")  # as `python -m` does: the user's own module lies where the user is
-    try:
-        make = getattr(import_module(module), factory)
-    except (ImportError, AttributeError) as error:
-        raise BadOptionError(f"{opening.target!r} cannot be loaded: {error}; type module.path:factory") from None
+    factory = opening.target.partition(":")[2]
+    make = import_named(opening.target, "module.path:factory")
     preprocessing, form = _read_form(opening.preprocess)
     torch.manual_seed(opening.seed)
     model = make()

@@ -81,21 +81,11 @@ def open_named(model: str, checkpoint: str, **options: Any) -> Any:
 
 def function_named(text: str, option: str) -> Any:
     """The function that a user named as module.path:function."""
-    import sys
-    from importlib import import_module
+    from featscope.adapters.opening import import_named
 
-    module, colon, name = text.partition(":")
-    if not (module and colon and name):
-        raise BadOptionError(f"{text!r} names no function; type {option} module.path:function")
-    sys.path.insert(0, "")  # as `python -m` does: the user's own module lies where the user is
-    try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise BadOptionError(f"{text!r} cannot be loaded: {error}; type {option} module.path:function") from None
+    function = import_named(text, f"{option} module.path:function")
     if not callable(function):
-        raise BadOptionError(
-            f"{text!r} is a {type(function).__name__}, no function; type {option} module.path:function"
-        )
+        raise BadOptionError(f"{text!r} is a {type(function).__name__}; type {option} module.path:function")
     return function
 
 
