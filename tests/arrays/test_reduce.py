@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from featscope.arrays.reduce import REDUCTIONS, reduce, top_channels
+from featscope.arrays.reduce import REDUCTIONS, as_floats, reduce, top_channels
 from featscope.errors import BadArrayError, BadOptionError, UnknownNameError
 
 MAP = np.array([[[1.0, -4.0], [0.0, 2.0]], [[3.0, 2.0], [0.0, -2.0]]], np.float32)
@@ -40,6 +40,22 @@ def test_the_first_component_is_bright_where_the_object_is(random):
         noise = 0.05 * np.random.default_rng(seed + 100).standard_normal((32, 16, 16))
         first = reduce(weights[:, None, None] * heat + noise, "pc1")
         assert first[4:8, 4:8].mean() > first[9:].mean()
+
+
+def test_every_component_is_bright_where_the_map_is_strong(random):
+    """The sign of a component is free: pca's three colours mean the same in every picture."""
+    for seed in range(10):
+        array = np.random.default_rng(seed).standard_normal((6, 9, 7))
+        strength = np.abs(array).mean(0)
+        for component in np.moveaxis(reduce(array, "pca"), -1, 0):
+            assert (component * (strength - strength.mean())).sum() > 0
+
+
+@pytest.mark.parametrize("dtype", ["i4", "u4", "i8", "u8", "f8"])
+def test_numbers_that_float32_does_not_hold(dtype):
+    near = np.array([[[2**24 + 1, 2**24]]], dtype)
+    assert np.diff(reduce(near, "mean")).tolist() == [[-1]]
+    assert np.diff(as_floats(near)).tolist() == [[[-1]]]
 
 
 def test_fewer_channels_than_components():
