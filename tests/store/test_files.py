@@ -65,7 +65,8 @@ def test_an_object_array_is_never_unpickled(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../up", "a/b", "..", ".", "", "con", "a\nb", "a\x00b", "x" * 300, " a", "a.", "a ", "...", "-", "%", "船" * 200]
+    "name",
+    ["../up", "a/b", "..", ".", "", "con", "a\nb", "a\x00b", "x" * 300, " a", "a.", "a ", "...", "-", "%", "船" * 200],
 )
 def test_safe_names_are_one_harmless_part(tmp_path, name):
     safe = safe_name(name)

@@ -229,8 +229,8 @@ class _Explaining:
     def tell_faithfulness(self) -> None:
         """Print the table; write it and its curves."""
         from rich.console import Console
-        from rich.table import Table
 
+        from featscope.cli.console import Table
         from featscope.explain.drawing import write_faithfulness
         from featscope.explain.faithfulness import table
 
@@ -251,9 +251,8 @@ def _list(source: str, folder: Optional[Path], glob: str) -> None:
     from fnmatch import fnmatchcase
 
     from rich.console import Console
-    from rich.table import Table
 
-    from featscope.cli.console import closing
+    from featscope.cli.console import Table, closing
     from featscope.store.reader import open_run
 
     if folder is None:

@@ -23,7 +23,7 @@ TEMPORARY = ".part"
 BINARY = getattr(os, "O_BINARY", 0)
 """Windows would change line ends otherwise."""
 
-_UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%]')
+_UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%\ud800-\udfff]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST_NAME = 200
 _WORTH_A_THREAD = 1 << 20  # bytes
@@ -45,6 +45,15 @@ def safe_name(name: str) -> str:
         tail = f"~{isal_zlib.crc32(name.encode()):08x}"
         text = text.encode()[: _LONGEST_NAME - len(tail)].decode(errors="ignore") + tail
     return text
+
+
+def well_formed(name: str) -> str:
+    """A file's name as text that can be written: its bytes may be of no encoding, which Python keeps as surrogates.
+
+    >>> well_formed(os.fsdecode(b"harbour \\xe4.png")) == "harbour \\\\udce4.png"
+    True
+    """
+    return name.encode(errors="backslashreplace").decode()
 
 
 def check_folder_name(name: str) -> str:
