@@ -33,7 +33,7 @@ def test_golden_pixels_over_an_image():
 
 def test_colours_are_those_of_the_map():
     np.testing.assert_array_equal(
-        pixels(draw_heat(MAP, HeatStyle(colormap="viridis")).png), palette("viridis")[[[0, 85], [170, 255]]]
+        pixels(draw_heat(MAP, HeatStyle(colormap="viridis")).png), palette("viridis")[np.array([[0, 85], [170, 255]])]
     )
 
 

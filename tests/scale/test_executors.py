@@ -114,8 +114,9 @@ def test_an_item_that_always_kills_is_named_and_the_rest_is_done():
     assert results == {i: i for i in range(20) if i != 3}
 
 
-def test_all_workers_work():
-    assert len({pid for _, pid in executor_named("processes:2")(work_items.where, range(20))}) == 2
+def test_all_workers_work(tmp_path):
+    items = [(tmp_path, number) for number in range(20)]
+    assert len({pid for _, pid in executor_named("processes:2")(work_items.where, items)}) == 2
 
 
 @pytest.mark.parametrize("name", ["threads", "processes:0", "processes:x", "dask", "dask://nowhere", "dask://h:p", ""])

@@ -90,6 +90,9 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
 
     Where standard error is no terminal, as in a log, nothing is drawn.
     """
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -100,7 +103,6 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not sys.stderr.isatty(),
     ) as bar:
         task = bar.add_task(label, total=total)
         yield lambda: bar.advance(task)

@@ -58,8 +58,8 @@ def draw_explanation(explanation: Explanation, image: Optional[Picture], folder:
         min_score=0.0,
         text={key: value for key, value in text.items() if value},
     )
-    write_atomic(place / f"{stem}.png", picture.png)
-    write_atomic(place / f"{stem}.npy", npy_header(explanation.heat) + explanation.heat.tobytes())
+    write_atomic(place / f"{stem}.png", picture.png, shared=True)
+    write_atomic(place / f"{stem}.npy", npy_header(explanation.heat) + explanation.heat.tobytes(), shared=True)
     return place / f"{stem}.png"
 
 
