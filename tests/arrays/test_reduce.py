@@ -85,6 +85,8 @@ def test_top_channels_are_the_strongest_in_order():
     array = np.stack([np.full((2, 2), v) for v in (1.0, -7.0, 3.0, 0.0)])
     assert top_channels(array, 3) == [1, 2, 0]
     assert top_channels(array, 99) == [1, 2, 0, 3]
+    array[1, 0, 0], array[3, 0, 0] = np.nan, -np.inf
+    assert top_channels(array, 99) == [3, 2, 0, 1], "one that is no number is the weakest"
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (2, 3, 4, 5), (1, 2, 3, 4, 5)])

@@ -62,6 +62,14 @@ def test_an_object_that_comes_twice_is_stored_twice():
     ]  # fmt: skip
 
 
+def test_what_lies_behind_a_property_has_its_public_name():
+    class Instances:
+        def __init__(self):
+            self._boxes, self.__dict__["_"] = X, Y
+
+    assert [f for f, _ in flatten({"found": Instances()})] == ["found.boxes", "found._"]
+
+
 def test_order_and_identity():
     tensors = [t for _, t in flatten({"b": Y, "a": [X]})]
     assert tensors[0] is Y

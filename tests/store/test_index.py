@@ -107,6 +107,7 @@ def test_an_id_that_comes_twice_is_that_of_its_own_batch(large):
     manifest.write_text(manifest.read_text().replace("P000007", "P000042"))
     found = open_run(large).select(layer="layer0", level=0, sample="P000042")
     assert [(m.record.batch, m.samples[0].batch) for m in found] == [(7, 7), (42, 42)]
+    assert open_run(large).samples["P000042"].batch == 42, "by its id alone it is the last of them"
 
 
 def test_a_folder_that_cannot_be_written_is_read_all_the_same(large, kept, monkeypatch):
