@@ -84,3 +84,11 @@ def test_detections_without_a_source_are_no_missing_detections():
     nothing = Sample("a", predictions=Boxes("xyxy", [], [], []))
     (best,) = Choice().of(Detected(nothing, candidates), ["ship"])
     assert (best.number, best.score) == (-1, 0.5)
+
+
+def test_the_best_detections_come_first():
+    scores = [[0.3], [0.9], [0.6], [0.1]]
+    candidates = Candidates([level(scores, BOXES)], "xyxy")
+    found = Boxes("xyxy", BOXES[:3], [0, 0, 0], [float(torch.tensor(s[0])) for s in scores[:3]])
+    chosen = Choice(top=2).of(Detected(Sample("a", predictions=found), candidates), ["ship"])
+    assert [target.number for target in chosen] == [1, 2]

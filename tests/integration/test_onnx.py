@@ -779,7 +779,6 @@ def test_weights_in_another_file(make, images, tmp_path):
         {"location": "m.bin", "offset": "-4"},
         {"location": "m.bin", "offset": "999999999999"},
         {"location": "m.bin", "offset": "x"},
-        {"location": "m.bin", "length": "-1"},
         {"location": "m.bin", "length": "9" * 30},
     ],
     ids=str,
