@@ -40,10 +40,11 @@ def hostile(tmp_path):
 
 @pytest.mark.parametrize("arguments", [
     ["list"], ["list", "--sample", "*"], ["list", "--sample", "no\x1b[2Jbody"], ["check"], ["heat", "--boxes"],
-    ["heat", "--only", "no\x1b[2Jfolder"], ["heat", "-o", "no\x1b[2J\x00folder"], ["render", "--titles"],
+    ["heat", "--only", "no\x1b[2Jfolder"], ["heat", "-o", "no\x1b[2Jfolder"], ["render", "--titles"],
     ["explain", "--list"], ["explain", "--class", "no\x1b[2Jclass"], ["place"],
 ])  # fmt: skip
-def test_no_name_steers_the_terminal(hostile, capfd, arguments):
+def test_no_name_steers_the_terminal(hostile, capfd, monkeypatch, arguments):
+    monkeypatch.chdir(hostile.parent)
     with pytest.raises(SystemExit):
         main([arguments[0], str(hostile), *arguments[1:]])
     out, err = capfd.readouterr()
