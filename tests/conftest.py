@@ -17,6 +17,36 @@ def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="kill, mutate and repeat as often as the design page says")
 
 
+OPTIONAL = {"torch", "safetensors", "distributed", "hypothesis", "ml_dtypes"}
+"""Packages that featscope, or a part of its tests, does without."""
+
+
+def _missing(error):
+    """The optional package that an error says is not installed, or None."""
+    while error is not None and not (isinstance(error, ImportError) and error.name):
+        error = error.__cause__ or error.__context__
+    name = error.name.partition(".")[0] if error is not None else None
+    return name if name in OPTIONAL else None
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector):
+    """A file of tests that needs a package that is not installed is skipped; the others run."""
+    report = (yield).get_result()
+    missing = _missing(report.call.excinfo.value) if report.failed and report.call.excinfo else None
+    if missing:
+        report.outcome, report.longrepr = "skipped", (str(collector.path), 0, f"Skipped: {missing} is not installed")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """So is a single test."""
+    report = (yield).get_result()
+    missing = _missing(call.excinfo.value) if report.failed and call.excinfo else None
+    if missing:
+        report.outcome, report.longrepr = "skipped", (str(item.path), 0, f"Skipped: {missing} is not installed")
+
+
 @pytest.fixture
 def times(pytestconfig):
     """How often a test that draws at random does so: times(reduced, full)."""

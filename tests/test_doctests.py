@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 
 import numpy as np
@@ -24,6 +25,8 @@ def test_docstrings(name):
         if ".adapters." not in name:
             raise
         pytest.skip(f"the adapter's framework is not installed: {error}")
+    if "torch" in inspect.getsource(module):
+        pytest.importorskip("torch")
     globals_ = dict(vars(module), np=np)
     failed, _ = doctest.testmod(module, globs=globals_, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert failed == 0

@@ -13,6 +13,8 @@ from featscope.errors import BadOptionError
 from featscope.store.check import check_run
 from featscope.store.reader import open_run
 
+pytest.importorskip("torch")
+
 SCRIPT = """
 import sys
 import torch
@@ -136,6 +138,7 @@ def test_a_module_runs_too(tmp_path):
     assert len(open_run(tmp_path / "run").maps) == 3
 
 
+@pytest.mark.slow
 def test_torchrun(tmp_path):
     """Two ranks of a script of its own: one run, each image once."""
     script = SCRIPT.replace(

@@ -18,6 +18,8 @@ def test_bounds(value_range, expected):
 def test_bounds_ignore_what_is_no_number():
     assert bounds(np.array([[np.nan, np.inf, 3.0, 1.0]]), "map") == (1.0, 3.0)
     assert bounds(np.array([[np.nan]]), "map") == (0.0, 0.0)
+    assert bounds(np.array([[np.nan, np.inf, -np.inf, 3.0, 1.0]]), "percentile:0:100") == (1.0, 3.0)
+    assert bounds(np.array([[np.nan]]), "percentile:0:100") == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("text", ["", "a:b", "1:0", "percentile:50:20", "percentile:0:200", "nan:1", "maps"])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from featscope.arrays.reduce import REDUCTIONS, reduce, top_channels
+from featscope.arrays.reduce import REDUCTIONS, as_floats, reduce, top_channels
 from featscope.errors import BadArrayError, BadOptionError, UnknownNameError
 
 MAP = np.array([[[1.0, -4.0], [0.0, 2.0]], [[3.0, 2.0], [0.0, -2.0]]], np.float32)
@@ -42,6 +42,22 @@ def test_the_first_component_is_bright_where_the_object_is(random):
         assert first[4:8, 4:8].mean() > first[9:].mean()
 
 
+def test_every_component_is_bright_where_the_map_is_strong(random):
+    """The sign of a component is free: pca's three colours mean the same in every picture."""
+    for seed in range(10):
+        array = np.random.default_rng(seed).standard_normal((6, 9, 7))
+        strength = np.abs(array).mean(0)
+        for component in np.moveaxis(reduce(array, "pca"), -1, 0):
+            assert (component * (strength - strength.mean())).sum() > 0
+
+
+@pytest.mark.parametrize("dtype", ["i4", "u4", "i8", "u8", "f8"])
+def test_numbers_that_float32_does_not_hold(dtype):
+    near = np.array([[[2**24 + 1, 2**24]]], dtype)
+    assert np.diff(reduce(near, "mean")).tolist() == [[-1]]
+    assert np.diff(as_floats(near)).tolist() == [[[-1]]]
+
+
 def test_fewer_channels_than_components():
     assert reduce(np.ones((1, 3, 3)), "pca").shape == (3, 3, 3)
 
@@ -69,6 +85,8 @@ def test_top_channels_are_the_strongest_in_order():
     array = np.stack([np.full((2, 2), v) for v in (1.0, -7.0, 3.0, 0.0)])
     assert top_channels(array, 3) == [1, 2, 0]
     assert top_channels(array, 99) == [1, 2, 0, 3]
+    array[1, 0, 0], array[3, 0, 0] = np.nan, -np.inf
+    assert top_channels(array, 99) == [3, 2, 0, 1], "one that is no number is the weakest"
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (2, 3, 4, 5), (1, 2, 3, 4, 5)])

@@ -24,6 +24,8 @@ class Output:
         ((X, Y), ["", ""]),
         ([X, Y], ["", ""]),
         (([X, Y], [X]), ["0", "0", "1"]),
+        ([[X, Y], [X]], ["", "", ""]),  # a list is levels, each of several tensors: as they come
+        ([(X, Y), {"deep": X}], ["", "", "deep"]),
         ({"a": X, "b": {"c": Y}}, ["a", "b.c"]),
         (OrderedDict(a=[X, Y]), ["a", "a"]),
         (Pair(X, [X, Y]), ["scores", "boxes", "boxes"]),
@@ -50,6 +52,22 @@ def test_an_object_that_holds_itself():
     loop = Loop()
     loop.me, loop.scores = loop, X
     assert [f for f, _ in flatten(loop)] == ["scores"]
+
+
+def test_an_object_that_comes_twice_is_stored_twice():
+    """Only what lies inside of itself is left out."""
+    shared = {"low": X, "high": [Y]}
+    assert [f for f, _ in flatten({"a": shared, "b": [shared, shared]})] == [
+        "a.low", "a.high", "b.low", "b.high", "b.low", "b.high"
+    ]  # fmt: skip
+
+
+def test_what_lies_behind_a_property_has_its_public_name():
+    class Instances:
+        def __init__(self):
+            self._boxes, self.__dict__["_"] = X, Y
+
+    assert [f for f, _ in flatten({"found": Instances()})] == ["found.boxes", "found._"]
 
 
 def test_order_and_identity():

@@ -49,6 +49,15 @@ class Nested(nn.Module):
         return first, second
 
 
+class Twice(nn.Module):
+    def forward(self, x):
+        if not len(x):
+            nothing, empty = x, x
+            return nothing, empty
+        scores, boxes = x, x
+        return scores, boxes
+
+
 def decorate(function):
     @functools.wraps(function)
     def wrapper(*args):
@@ -69,6 +78,7 @@ def test_names():
     assert field_names(Child(), 2) == ("cls_scores", "bbox_preds")
     assert field_names(Overridden(), 3) == ("x_0s", "x_1s", "x_2s")
     assert field_names(ByAttribute(), 3) == ("scores", "x", "2")
+    assert field_names(Twice(), 2) == ("scores", "boxes"), "the last return: those before are exceptions"
     assert field_names(Nested(), 2) == ("first", "second")
     assert field_names(Decorated(), 2) == ("low", "high")
 

@@ -40,8 +40,10 @@ def script(tmp_path):
     return tmp_path / "loop.py"
 
 
+@pytest.mark.slow
 def test_two_ranks_under_torchrun_give_the_files_of_one(script, tmp_path):
     """Five images: the sampler gives the sixth place to the first image again, and it is not stored twice."""
+    pytest.importorskip("torch")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     for name, launcher in (("one", []), ("two", torchrun)):
         command = [sys.executable, *launcher, str(script), str(tmp_path / name), "5"]

@@ -95,6 +95,7 @@ def _problems_of_a_killed_run(folder):
     return [p for p in featscope.check_run(folder).problems if not any(text in p for text in harmless)]
 
 
+@pytest.mark.slow
 def test_killed_at_random_instants(server, reference, tmp_path, times):
     random = np.random.default_rng(0)
     kills = times(6, 100)

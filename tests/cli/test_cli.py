@@ -185,6 +185,8 @@ def test_nan_and_constant_maps_are_said(featscope, tmp_path):
     ],
 )
 def test_bad_options_are_one_clear_line(featscope, folder, arguments, message):
+    if "demo" in arguments:
+        pytest.importorskip("torch")
     code, _, err = featscope(*[a.format(folder=folder) for a in arguments])
     assert code == 1
     assert "Traceback" not in err
@@ -226,6 +228,8 @@ def test_nothing_is_written_outside(featscope, folder, tmp_path):
 
 
 def test_the_demo_from_end_to_end(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("safetensors")
     command = [sys.executable, "-m", "featscope", "demo", "-o", str(tmp_path / "demo")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "87 maps of 3 images and 261 pictures" in done.stdout
@@ -239,6 +243,8 @@ def test_the_demo_from_end_to_end(tmp_path):
 
 
 def test_the_demo_on_an_image_of_ones_own(featscope, tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("safetensors")
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 200, 3), dtype=np.uint8)).save(tmp_path / "mine.jpg")
     code, out, _ = featscope("demo", "--image", tmp_path / "mine.jpg", "-o", tmp_path / "out")
     assert code == 0
@@ -247,6 +253,7 @@ def test_the_demo_on_an_image_of_ones_own(featscope, tmp_path):
 
 
 def test_layers_lists_fields_and_strides(featscope):
+    pytest.importorskip("torch")
     code, out, _ = featscope("layers", "demo")
     assert code == 0
     assert "cls_scores" in out

@@ -11,6 +11,8 @@ from featscope.cli import main
 from featscope.demo.scenes import draw_scene
 from featscope.render.png import read_text
 
+pytest.importorskip("torch")
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
@@ -189,6 +191,7 @@ def test_the_picture_is_bright_where_the_map_is_and_the_image_elsewhere(place, c
     assert changed.max() > 100
 
 
+@pytest.mark.slow
 def test_faithfulness_is_a_table_a_file_and_a_plot(place, capsys, tmp_path):
     code, out, _ = call(
         capsys, "explain", "demo", "-i", place / "harbour.png", "-o", tmp_path / "why", "--top", 1,

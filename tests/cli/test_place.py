@@ -15,6 +15,8 @@ from featscope.render.png import read_text
 from featscope.store.places import PLACES, write_places
 from featscope.store.reader import open_run
 
+pytest.importorskip("torch")
+
 
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory):

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from featscope.arrays.boxes import rotated_iou
 from featscope.demo.scenes import CLASSES, draw_scene
@@ -11,6 +12,7 @@ def test_a_seed_is_a_scene():
     assert (one.image != other.image).any()
 
 
+@pytest.mark.slow
 def test_scenes_hold_all_classes_at_all_angles_without_overlap():
     scenes = [draw_scene(seed) for seed in range(12)]
     labels = np.concatenate([scene.labels for scene in scenes])

@@ -26,6 +26,20 @@ def test_the_cell_is_named():
     assert found == [[Source("cell", 2, 0, row=1, column=0)], [Source("cell", 1, 1, row=0, column=1)]]
 
 
+def test_anchors_count_first_then_columns_then_rows():
+    level = CandidateLevel(torch.zeros(12, 1), torch.zeros(12, 1), torch.zeros(12, 4), "cell", (2, 3, 2))
+    assert level.source(7, 4) == Source("cell", 7, 4, row=1, column=0, anchor=1)
+    assert level.source(4, 0) == Source("cell", 4, 0, row=0, column=2, anchor=0)
+
+
+def test_the_best_raw_score_of_a_class_is_of_that_class():
+    candidates = Candidates([level([[0.5, 0.2], [0.9, 0.4], [0.1, 0.3], [0.1, 0.1]], BOXES)], "xyxy")
+    assert [(t.label, t.source.index, round(t.score, 2)) for t in map(candidates.best, (None, 0, 1))] == [
+        (0, 1, 0.9), (0, 1, 0.9), (1, 1, 0.4)
+    ]  # fmt: skip
+    assert candidates.best(1).box == BOXES[1]
+
+
 def test_a_score_alone_is_not_enough():
     candidates = Candidates([level([[0.5], [0.5], [0.5], [0.1]], BOXES)], "xyxy")
     assert find_sources(candidates, Boxes("xyxy", [BOXES[1]], [0], [0.5])) == [[Source("cell", 1, column=1)]]
@@ -70,3 +84,11 @@ def test_detections_without_a_source_are_no_missing_detections():
     nothing = Sample("a", predictions=Boxes("xyxy", [], [], []))
     (best,) = Choice().of(Detected(nothing, candidates), ["ship"])
     assert (best.number, best.score) == (-1, 0.5)
+
+
+def test_the_best_detections_come_first():
+    scores = [[0.3], [0.9], [0.6], [0.1]]
+    candidates = Candidates([level(scores, BOXES)], "xyxy")
+    found = Boxes("xyxy", BOXES[:3], [0, 0, 0], [float(torch.tensor(s[0])) for s in scores[:3]])
+    chosen = Choice(top=2).of(Detected(Sample("a", predictions=found), candidates), ["ship"])
+    assert [target.number for target in chosen] == [1, 2]

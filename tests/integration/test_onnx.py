@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -762,6 +763,56 @@ def test_weights_in_another_file(make, images, tmp_path):
     (folder / "m.bin").unlink()
     with pytest.raises(CaptureError, match="keeps its weights in another file, which cannot be read"):
         open_detector(f"onnx:{folder / 'm.onnx'}")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"location": "../secret.bin"},
+        {"location": "{outside}/secret.bin"},
+        {"location": "link.bin"},
+        {"location": "linked/secret.bin"},
+        {"location": "below/../../secret.bin"},
+        {"location": ""},
+        {"location": "."},
+        {"location": "pipe"},
+        {"location": "m.bin", "offset": "-4"},
+        {"location": "m.bin", "offset": "999999999999"},
+        {"location": "m.bin", "offset": "x"},
+        {"location": "m.bin", "length": "9" * 30},
+    ],
+    ids=str,
+)
+def test_weights_outside_of_its_folder_or_of_their_file_are_not_read(make, images, tmp_path, entries):
+    """A file of somebody else's cannot make others of the user's its weights, nor wait for ever for one."""
+    make(CONV, [value("x", FLOAT, [1, 3, HEIGHT, WIDTH])], ["y"], [kernel()])
+    folder = tmp_path / "apart"
+    (folder / "below").mkdir(parents=True)
+    model = onnx.load(str(tmp_path / "model.onnx"))
+    onnx.save(model, str(folder / "m.onnx"), save_as_external_data=True, location="m.bin", size_threshold=0)
+    (tmp_path / "secret.bin").write_bytes((folder / "m.bin").read_bytes())
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    (folder / "linked").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe")
+    model = onnx.load(str(folder / "m.onnx"), load_external_data=False)
+    (tensor,) = model.graph.initializer
+    del tensor.external_data[:]
+    for key, text in entries.items():
+        tensor.external_data.add(key=key, value=text.format(outside=tmp_path))
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    # Old versions of onnx read nothing beyond the file's end, and the graph lacks its numbers then.
+    elsewhere = "keeps its weights in another file, which cannot be read"
+    with pytest.raises(CaptureError, match=elsewhere if len(entries) == 1 else f"{elsewhere}|cannot be run"):
+        run_images(open_detector(f"onnx:{folder / 'm.onnx'}"), images[:1], tmp_path / "run")
+
+
+def test_weights_in_another_file_that_are_too_few(make, images, tmp_path):
+    make(CONV, [value("x", FLOAT, [1, 3, HEIGHT, WIDTH])], ["y"], [kernel()])
+    model = onnx.load(str(tmp_path / "model.onnx"))
+    onnx.save(model, str(tmp_path / "m.onnx"), save_as_external_data=True, location="m.bin", size_threshold=0)
+    os.truncate(tmp_path / "m.bin", 8)
+    with pytest.raises(CaptureError, match="cannot be read|cannot be run"):
+        run_images(open_detector(f"onnx:{tmp_path / 'm.onnx'}"), images[:1], tmp_path / "run")
 
 
 # Files of others

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from featscope.measuring.detections import keep_places_of_heads, measure_detections
+from featscope.measuring.detections import detections_of, keep_places_of_heads, measure_detections
 from featscope.records import Boxes, CapturedMap, Geometry, MeasuredPlace, Place, RunInfo, Sample, Source
 from featscope.store.places import write_places
 from featscope.store.reader import open_run
@@ -111,6 +111,14 @@ def test_nothing_is_written_where_nothing_is_kept(tmp_path, random, samples):
     keep_places_of_heads(tmp_path / "no run")
     assert not (tmp_path / "run" / "places.json").exists()
     assert not (tmp_path / "no run").exists()
+
+
+def test_boxes_that_the_edge_may_have_cut_off_are_passed_over():
+    inside, cut = [10.0, 10.0, 30.0, 20.0], [[0.2, 10, 30, 20], [10, 0.0, 30, 20], [10, 10, 39.8, 20], [10, 10, 30, 30]]
+    boxes = Boxes("xyxy", [inside, *cut], [0] * 5, [0.9] * 5)
+    sources = [[Source("cell", 0, 0, 1, 2)]] * 5
+    sample = Sample("a", geometry=Geometry((30, 40), (30, 40), (32, 40)), predictions=boxes, sources=sources)
+    assert [found.centre for found in detections_of([sample])] == [(15.0, 20.0)]
 
 
 def test_half_precision_is_enough(tmp_path, random):

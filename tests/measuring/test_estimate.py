@@ -1,6 +1,7 @@
 """Medians and their intervals."""
 
 import numpy as np
+import pytest
 
 from featscope.measuring.estimate import estimate
 
@@ -21,3 +22,10 @@ def test_few_cells_are_no_estimate(random):
 def test_it_is_the_same_every_time(random):
     offsets, images = random.normal(0, 0.2, (40, 2)), np.repeat(np.arange(4), 10)
     assert estimate(offsets, images) == estimate(offsets, images)
+
+
+def test_a_few_that_lie_anywhere_move_nothing(random):
+    """Boxes of another object, or cut off where nobody knows it: up to a quarter at each end is passed over."""
+    offsets = random.normal(0.3, 0.02, (200, 2))
+    offsets[:30] += 20
+    assert estimate(offsets, np.repeat(np.arange(4), 50)).offset == pytest.approx((0.3, 0.3), abs=0.02)

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from featscope.errors import BadImageError
 from featscope.records import Geometry, infer_stride
 from featscope.render.geometry import cells_of_image, place, place_indices
+from featscope.render.heat import draw_heat
+from featscope.render.images import unfed
 
 
 def feed(image, geometry):
@@ -82,6 +85,36 @@ def test_a_layer_that_dropped_the_last_pixels():
     geometry = Geometry((100, 100), (100, 100), (100, 100))
     assert cells_of_image((12, 12), geometry, (8.0, 8.0)) == (0.0, 0.0, 12.5, 12.5)
     assert place(np.full((12, 12), 9, np.uint8), (100, 100), geometry, (8.0, 8.0)).min() == 9
+
+
+def test_rows_and_columns_have_strides_of_their_own():
+    """A map that is finer along its columns: nothing of one axis is taken for the other."""
+    geometry = Geometry((60, 40), (60, 40), (64, 48), offset=(4, 6))
+    assert cells_of_image((8, 24), geometry, (8.0, 2.0)) == (3.0, 0.5, 23.0, 8.0)
+    assert cells_of_image((8, 24), geometry, (8.0, 2.0), first=(6.0, 0.5)) == (3.25, 0.25, 23.25, 7.75)
+
+
+def test_the_cells_at_the_edge_go_on_where_a_layer_has_no_more():
+    """Eight pixels a cell, before the first one and behind the last: none is drawn wider for it."""
+    geometry = Geometry((40, 40), (40, 40), (40, 40))
+    heat = np.arange(9, dtype=np.uint8).reshape(3, 3) + 1
+    placed = place(heat, (40, 40), geometry, (8.0, 8.0), smooth=False, first=(12.0, 12.0))
+    by_hand = np.pad(heat, 1, mode="edge").repeat(8, 0).repeat(8, 1)
+    np.testing.assert_array_equal(placed, by_hand)
+
+
+@pytest.mark.parametrize("draw", [
+    lambda size: draw_heat(np.zeros((1, 4, 4), np.float32), size=size),
+    lambda size: draw_heat(np.zeros((1, 4, 4), np.float32), geometry=Geometry(size, (4, 4), (4, 4))),
+    lambda size: unfed(np.zeros((4, 4, 3), np.uint8), Geometry(size, (4, 4), (4, 4))),
+])  # fmt: skip
+def test_a_picture_that_no_reader_would_open_is_refused_before_it_is_made(draw, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)  # of which Pillow reads twice as many
+    draw((20, 30))
+    with pytest.raises(BadImageError, match="a picture of 20 x 31 is larger than 600 pixels"):
+        draw((20, 31))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # Pillow's own way of saying: however large
+    draw((20, 31))
 
 
 def test_marks_are_never_blended():

@@ -7,7 +7,7 @@ from PIL import Image
 
 from featscope.errors import BadImageError, UnknownNameError
 from featscope.records import Boxes, Geometry
-from featscope.render.colour import NAN_COLOUR, palette
+from featscope.render.colour import CLASS_COLOURS, NAN_COLOUR, palette
 from featscope.render.heat import HeatStyle, draw_heat, style_named
 
 MAP = np.array([[[0.0, 1.0], [2.0, 3.0]]], np.float32)
@@ -33,7 +33,7 @@ def test_golden_pixels_over_an_image():
 
 def test_colours_are_those_of_the_map():
     np.testing.assert_array_equal(
-        pixels(draw_heat(MAP, HeatStyle(colormap="viridis")).png), palette("viridis")[[[0, 85], [170, 255]]]
+        pixels(draw_heat(MAP, HeatStyle(colormap="viridis")).png), palette("viridis")[np.array([[0, 85], [170, 255]])]
     )
 
 
@@ -95,6 +95,38 @@ def test_a_colour_bar_is_beside_the_map():
     assert bar[0] > 230
     assert bar[-1] < 30
     assert (np.diff(bar) <= 0).all()
+
+
+def test_a_constant_map_has_one_number_beside_it():
+    def numbers(feature_map):
+        """How many rows of text stand right of the bar."""
+        barred = pixels(draw_heat(feature_map, HeatStyle(colormap="gray", colorbar=True), size=(200, 200)).png)
+        rows = np.flatnonzero((barred[:, 222:] < 128).any((1, 2)))
+        return 1 + int((np.diff(rows) > 10).sum())
+
+    assert numbers(MAP) == 3
+    assert numbers(np.full((1, 4, 4), 7.0)) == 1
+
+
+def test_a_style_that_fades_is_no_stronger_than_its_alpha():
+    image = np.zeros((4, 4, 3), np.uint8)
+    ramp = np.tile(np.array([0.0, 0.05, 0.5, 1.0], np.float32), (4, 1))[None]
+    picture = pixels(draw_heat(ramp, HeatStyle(colormap="gray", alpha=0.4, fade=True), image=image).png)[0, :, 0]
+    assert picture[0] == 0
+    assert picture[1] <= 1, "what is low lets the image through"
+    assert abs(picture[3] - 0.4 * 255) <= 1
+
+
+def test_the_best_box_lies_above_the_others():
+    boxes = Boxes("xyxy", [[10, 10, 60, 60], [10, 10, 60, 90]], [0, 1], [0.9, 0.5])
+    drawn = {}
+    for order in ([0, 1], [1, 0]):
+        some = Boxes(
+            "xyxy", [boxes.boxes[i] for i in order], [boxes.labels[i] for i in order], [boxes.scores[i] for i in order]
+        )
+        picture = pixels(draw_heat(MAP, GRAY, size=(100, 100), boxes=[(some, None)]).png)
+        drawn[tuple(order)] = tuple(int(value) for value in picture[40, 10])
+    assert drawn[0, 1] == drawn[1, 0] == CLASS_COLOURS[0]
 
 
 def test_an_image_of_another_size_is_refused():

@@ -1,6 +1,7 @@
 """What lies under a map: the file, the input, or the whole input where nobody knows how the image lies in it."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -51,6 +52,14 @@ def test_a_crop_between_pixels_comes_back_where_it_was():
     assert back.shape == original.shape
     edge = int(np.argmax(back[20, 12:50, 0] > 100)) + 12
     assert abs(edge - 30) <= 1
+
+
+@pytest.mark.parametrize("flip", ["", "horizontal", "vertical", "diagonal"])
+def test_what_the_network_saw_mirrored_comes_back_as_it_was(flip):
+    original = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    seen = original[:, ::-1] if flip in ("horizontal", "diagonal") else original
+    seen = seen[::-1] if flip in ("vertical", "diagonal") else seen
+    np.testing.assert_array_equal(unfed(seen, Geometry((4, 6), (4, 6), (4, 6), flip=flip)), original)
 
 
 def test_an_old_run_without_agreement_is_drawn_as_before():

@@ -120,6 +120,18 @@ def test_maps_are_drawn_where_they_were_measured_to_look(run, tmp_path):
         drawn("wrong", place="mesured")
 
 
+def test_a_picture_is_drawn_again_when_its_place_was_measured(run):
+    def draw():
+        opened = open_run(run)
+        outcome = run_jobs(opened.maps, plan_heat(opened, opened.maps, HeatOptions(overlay=False)), run / "heat")
+        return outcome.pictures, outcome.skipped
+
+    assert draw() == (2, 0)
+    one = MeasuredPlace("neck", "", 0, (4.0, 4.0), (1.5, 0.5), (0.01, 0.01), 30, "detections")
+    write_places(run, open_run(run).info.started, [one])
+    assert draw() == (1, 1)
+
+
 class TestFilms:
     @pytest.fixture
     def folder(self, tmp_path, random):

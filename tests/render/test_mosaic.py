@@ -63,6 +63,13 @@ def test_numbers_and_titles_change_only_their_place(random):
     assert not changed[20:40, :].any()
 
 
+def test_a_tiles_number_is_that_of_its_channel():
+    alike = np.zeros((8, 40, 40))
+    numbered = {choice: pixels(draw_mosaic(alike, choice, "gray", numbers=True).png) for choice in ("0", "7", "7,0")}
+    assert (numbered["0"] != numbered["7"]).any()
+    np.testing.assert_array_equal(numbered["7,0"][:40, :40], numbered["7"])
+
+
 def test_a_single_channel():
     picture = draw_channel(MAP[1], "gray", (3.0, 5.0), scale=2)
     assert pixels(picture.png)[..., 0].tolist() == [[255, 255, 0, 0], [255, 255, 0, 0]]

@@ -1,5 +1,6 @@
 """Executors: the same results, whoever works, and whoever dies."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -114,8 +115,16 @@ def test_an_item_that_always_kills_is_named_and_the_rest_is_done():
     assert results == {i: i for i in range(20) if i != 3}
 
 
-def test_all_workers_work():
-    assert len({pid for _, pid in executor_named("processes:2")(work_items.where, range(20))}) == 2
+def test_all_workers_work(tmp_path):
+    items = [(tmp_path, number) for number in range(20)]
+    assert len({pid for _, pid in executor_named("processes:2")(work_items.where, items)}) == 2
+
+
+def test_where_no_process_is_forked_workers_are_started_anew(monkeypatch):
+    """As on Windows, and on macOS by default."""
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    monkeypatch.setitem(sys.modules, "multiprocessing.forkserver", None)
+    assert dict(executor_named("processes:2")(work_items.double, range(6))) == {i: 2 * i for i in range(6)}
 
 
 @pytest.mark.parametrize("name", ["threads", "processes:0", "processes:x", "dask", "dask://nowhere", "dask://h:p", ""])

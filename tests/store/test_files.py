@@ -65,11 +65,14 @@ def test_an_object_array_is_never_unpickled(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../up", "a/b", "..", ".", "", "con", "a\nb", "a\x00b", "x" * 300, " a", "-", "%", "船" * 200]
+    "name",
+    ["../up", "a/b", "..", ".", "", "con", "a\nb", "a\x00b", "x" * 300, " a", "a.", "a ", "...", "-", "%", "船" * 200],
 )
 def test_safe_names_are_one_harmless_part(tmp_path, name):
     safe = safe_name(name)
     assert safe == safe_name(name)
+    assert safe[0] not in " ."
+    assert safe[-1] not in " .", "Windows takes names without them for the same"
     path = tmp_path / safe
     path.write_text("x")
     assert path.parent == tmp_path
@@ -77,7 +80,7 @@ def test_safe_names_are_one_harmless_part(tmp_path, name):
 
 
 def test_safe_names_do_not_collide():
-    names = ["a/b", "a%2Fb", "a\\b", "x" * 300, "x" * 301, "..", "."]
+    names = ["a/b", "a%2Fb", "a", "a.", "a ", "a%2E", "a\\b", "x" * 300, "x" * 301, "..", "."]
     assert len({safe_name(n) for n in names}) == len(names)
 
 

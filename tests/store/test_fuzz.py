@@ -154,6 +154,31 @@ def test_a_header_that_claims_four_gigabytes(tmp_path):
     assert _peak(read) < _OVERHEAD
 
 
+@pytest.mark.parametrize("name", ["run.json", "manifest-00000.jsonl", "samples-00000.jsonl", "places.json"])
+@pytest.mark.parametrize(("opening", "ending"), [(b"[", b"]"), (b'{"more":', b"}")])
+@pytest.mark.parametrize("known", [False, True])
+def test_json_that_is_nested_without_end(run, name, opening, ending, known):
+    """A value in a value a hundred thousand times, also where nobody looks at it."""
+    deep = opening * 100_000 + b"1" + ending * 100_000
+    path = run / name
+    line = path.read_bytes().splitlines(keepends=True)[-1] if path.suffix == ".jsonl" else b"{}\n"
+    field = (
+        b'"samples":' if name.startswith("manifest") else b'"sources":' if name.startswith("samples") else b'"layers":'
+    )
+    whole = line[: line.rindex(b"}")].rstrip(b"\n") + (b"," if line != b"{}\n" else b"")
+    with open(path, "ab" if path.suffix == ".jsonl" else "wb") as file:
+        file.write(whole + (field if known else b'"unknown":') + deep + b"}\n")
+    try:
+        opened = open_run(run)
+    except FeatscopeError as error:
+        assert (name, "damaged" in str(error)) == ("run.json", True)  # noqa: PT017 (it may as well be passed over)
+        return
+    assert len(opened.maps) in (2, 3)
+    assert len(opened.problems) <= 1
+    assert all(name in str(problem) for problem in opened.problems)
+    check_run(run)
+
+
 def test_a_manifest_whose_records_lie(run):
     """Numbers that no array has: each is an error of the file, and the others are read."""
     lines = [json.loads(line) for line in (run / "manifest-00000.jsonl").read_text().splitlines()]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from featscope.errors import BadOptionError, FeatscopeError
-from featscope.records import CapturedMap, RunInfo, Sample
+from featscope.records import Boxes, CapturedMap, Geometry, RunInfo, Sample
 from featscope.render.jobs import run_jobs
-from featscope.render.plans import HeatOptions, plan_heat
+from featscope.render.plans import HeatOptions, MosaicOptions, plan_heat, plan_mosaics
 from featscope.store.check import check_run
-from featscope.store.files import check_folder_name, safe_name
+from featscope.store.files import check_folder_name, safe_name, well_formed
 from featscope.store.reader import open_run
 from featscope.store.writer import RunWriter
 
@@ -19,7 +19,15 @@ HOSTILE = [
     "../outside", "../../etc/passwd", "/absolute", "C:\\windows", "con", "NUL.txt", "lpt1", "x" * 300, "船" * 150,
     "new\nline", "nul\x00byte", "\u202eright to left", "船 一", "", ".", "..", ".hidden", "trailing.", "trailing ",
     "%2F", "a/b/../c", "\\\\server\\share", "~root", "$HOME", "-rf", "inputs", "tab\tname", "🛰", "e\u0301",
+    "\x1b[2J\x1b]0;title\x07", "[/bold][red]", ":ship:", "<script>alert(1)</script>", "'\" onload='alert(1)", "byte \udce4",
 ]  # fmt: skip
+
+
+def _plans(run):
+    """All that writes a name: into pictures, beside them, and into their text."""
+    boxed = HeatOptions(predictions=bool(run.samples), min_score=0.0)
+    titled = MosaicOptions(titles=True, numbers=True)
+    return {"heat": plan_heat(run, run.maps, boxed), "render": plan_mosaics(run, run.maps, titled)}
 
 
 def _around(folder):
@@ -38,12 +46,13 @@ def test_a_sample_of_any_name(tmp_path, name):
     writer.put_sample(Sample("other"))
     writer.put(CapturedMap("neck", "FPN", "", 0, 0, 0, [name, "other"], "neck.fpn"), np.zeros((2, 1, 2, 2), "f4"))
     writer.close()
-    run = open_run(folder)
+    run, name = open_run(folder), well_formed(name)
     assert run.samples[name].id == name
     assert run.maps[0].samples[0].id == name
     assert check_run(folder).problems == []
-    outcome = run_jobs(run.maps, plan_heat(run, run.maps, HeatOptions()), folder / "heat")
-    assert (outcome.pictures, outcome.errors) == (2, [])
+    for kind, plan in _plans(run).items():
+        outcome = run_jobs(run.maps, plan, folder / kind)
+        assert (outcome.pictures, outcome.errors) == (2, [])
     assert _around(folder) == before
 
 
@@ -56,11 +65,32 @@ def test_a_layer_of_any_name(tmp_path, name):
     writer = RunWriter(folder, RunInfo())
     writer.put(CapturedMap(name, "Cls", name, 0, 0, 0, [], safe_name(f"{name}.cls.{name}")), np.zeros((1, 1, 2, 2)))
     writer.close()
-    (stored,) = open_run(folder).maps
+    run, name = open_run(folder), well_formed(name)
+    (stored,) = run.maps
     assert (stored.record.layer, stored.record.field) == (name, name)
     assert stored.load().shape == (1, 1, 2, 2)
     assert folder in stored.path.resolve().parents
+    for kind, plan in _plans(run).items():
+        outcome = run_jobs(run.maps, plan, folder / kind)
+        assert (outcome.pictures, outcome.errors) == (1, [])
     assert _around(folder) == before
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_class_of_any_name(tmp_path, name):
+    """It is written beside its box, and into the run's own file."""
+    folder = tmp_path / "run"
+    writer = RunWriter(folder, RunInfo(classes=[name], command=["featscope", name]))
+    boxes = Boxes("xyxy", [[10, 90, 190, 190]], [0], [0.9])
+    geometry = Geometry((200, 200), (200, 200), (200, 200))
+    writer.put_sample(Sample("a", geometry=geometry, predictions=boxes), np.zeros((200, 200, 3), np.uint8))
+    writer.put(CapturedMap("neck", "FPN", "", 0, 0, 0, ["a"], "neck.fpn"), np.zeros((1, 1, 2, 2), "f4"))
+    writer.close()
+    run = open_run(folder)
+    assert run.info.classes == [well_formed(name)]
+    assert run.info.command == ["featscope", well_formed(name)]
+    outcome = run_jobs(run.maps, _plans(run)["heat"], folder / "heat")
+    assert (outcome.pictures, outcome.errors) == (2, [])
 
 
 @pytest.mark.parametrize("name", ["../outside", "/absolute", "a/b", "..", "", "nul\x00", "con", "x" * 300])

@@ -1,6 +1,7 @@
 """How files are read in each of the ways; that OpenCV and the frameworks do so is shown in integration/test_reading.py."""
 
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -72,6 +73,19 @@ def test_sixteen_bits(tmp_path, suffix):
         assert read_image(path, reading)[0].tolist() == [[value] * 3 for value in (0, 0, 1, 0x12, 0xFF)]
     for reading in ("pillow", "pillow+exif", "mmcv+exif"):
         assert read_image(path, reading)[0].tolist() == [[value] * 3 for value in (0, 200, 255, 255, 255)]
+
+
+def test_colours_that_were_multiplied_by_alpha_are_not_opencvs(tmp_path):
+    """A TIFF says of its alpha whether its colours hold it already; what OpenCV makes of that is not known."""
+    path = tmp_path / "x.tif"
+    Image.fromarray(np.dstack([PICTURE, np.full((2, 3), 51, np.uint8)])).save(path)
+    entry = "<HHIHH"  # extra samples, one short number: 2 not multiplied, 1 multiplied
+    path.write_bytes(
+        path.read_bytes().replace(struct.pack(entry, 338, 3, 1, 2, 0), struct.pack(entry, 338, 3, 1, 1, 0))
+    )
+    with pytest.raises(UnknownReadingError, match="multiplied by its alpha"):
+        read_image(path, "cv2")
+    assert read_image(path, "pillow").shape == PICTURE.shape
 
 
 def test_alpha_is_dropped_but_in_a_tiff_by_opencv(tmp_path):

@@ -1,6 +1,7 @@
 """The table over a run's lines: a cache that may vanish, grow old or be damaged."""
 
 import json
+import os
 import time
 import tracemalloc
 
@@ -72,7 +73,7 @@ def test_all_maps_come_in_natural_order(large):
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("change", ["grown", "touched", "damaged", "removed", "old"])
+@pytest.mark.parametrize("change", ["grown", "touched", "as long", "damaged", "removed", "old"])
 def test_the_table_is_made_anew(large, kept, change):
     assert len(open_run(large).maps) == 600
     manifest = large / "manifest-00000.jsonl"
@@ -82,14 +83,31 @@ def test_the_table_is_made_anew(large, kept, change):
             file.write(line + "\n")
     elif change == "touched":
         manifest.write_bytes(b"".join(manifest.read_bytes().splitlines(True)[1:]))
+    elif change == "as long":  # other lines in as many bytes: the file's time tells
+        state = manifest.stat()
+        manifest.write_bytes(manifest.read_bytes().replace(b'"layer":"layer1"', b'"layer":"other1"'))
+        os.utime(manifest, ns=(state.st_atime_ns, state.st_mtime_ns + 1_000_000))
     elif change == "damaged":
         (large / INDEX).write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
     elif change == "removed":
         (large / INDEX).unlink()
     else:
         (large / INDEX).write_bytes((large / INDEX).read_bytes()[:3000])
-    assert len(open_run(large).maps) == {"grown": 601, "touched": 599}.get(change, 600)
-    assert len(open_run(large).maps) == {"grown": 601, "touched": 599}.get(change, 600)
+    for _ in range(2):
+        run = open_run(large)
+        assert len(run.maps) == {"grown": 601, "touched": 599}.get(change, 600)
+        assert len(run.select(layer="other1")) == (300 if change == "as long" else 0)
+
+
+def test_an_id_that_comes_twice_is_that_of_its_own_batch(large):
+    """Runs from elsewhere may call two samples alike: each map has the sample of its batch."""
+    samples = large / "samples-00000.jsonl"
+    samples.write_text(samples.read_text().replace("P000007", "P000042"))
+    manifest = large / "manifest-00000.jsonl"
+    manifest.write_text(manifest.read_text().replace("P000007", "P000042"))
+    found = open_run(large).select(layer="layer0", level=0, sample="P000042")
+    assert [(m.record.batch, m.samples[0].batch) for m in found] == [(7, 7), (42, 42)]
+    assert open_run(large).samples["P000042"].batch == 42, "by its id alone it is the last of them"
 
 
 def test_a_folder_that_cannot_be_written_is_read_all_the_same(large, kept, monkeypatch):

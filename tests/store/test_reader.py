@@ -60,6 +60,17 @@ def test_damaged_lines_are_reported_and_the_rest_is_read(run):
     assert "leads out" in str(opened.problems[1])
 
 
+@pytest.mark.parametrize("kept", ["a whole record without its end", "half of one"])
+def test_a_last_line_without_its_end_is_not_read_yet(run, kept):
+    """It is still being written, or was cut off by a kill: no record, and nothing wrong."""
+    for name in ("manifest-00000.jsonl", "samples-00000.jsonl"):
+        text = (run / name).read_text().rstrip("\n")
+        (run / name).write_text(text if kept.startswith("a whole") else text[:-20])
+    opened = open_run(run)
+    assert [m.record.level for m in opened.maps] == [0]
+    assert (list(opened.samples), opened.problems) == ([], ())
+
+
 def test_a_damaged_run_json(run):
     (run / "run.json").write_text("{")
     with pytest.raises(BadRunError, match="damaged"):

@@ -13,7 +13,12 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx.external_data_helper import load_external_data_for_model
+from onnx.external_data_helper import (
+    ExternalDataInfo,
+    _get_all_tensors,
+    load_external_data_for_model,
+    uses_external_data,
+)
 from onnxruntime.capi.onnxruntime_pybind11_state import (
     Fail,
     InvalidArgument,
@@ -44,6 +49,7 @@ from featscope.capturing.protocol import CaptureSession
 from featscope.capturing.reports import LayerReport, ModelReport, tensor_report
 from featscope.errors import BadOptionError, CaptureError, unknown_name
 from featscope.records import Picture, RunInfo, Sink
+from featscope.store.files import inside
 
 _ERRORS = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeException)
 _WIDENED = ("bfloat16", "float8", "float4", "int4", "uint4", "int2", "uint2")  # NumPy has no such types
@@ -259,8 +265,13 @@ def _load(path: str) -> onnx.ModelProto:
         raise CaptureError(f"{path} is no ONNX file: {str(error)[:160]}") from None
     if not model.graph.node and not model.graph.output:
         raise CaptureError(f"{path} is no ONNX file: it holds no graph")
+    folder = Path(path).absolute().parent
     try:
-        load_external_data_for_model(model, str(Path(path).absolute().parent))
+        for tensor in filter(uses_external_data, _get_all_tensors(model)):
+            # Versions of onnx follow links out of the folder, and wait for ever for a pipe.
+            if not inside(folder, ExternalDataInfo(tensor).location).is_file():
+                raise FileNotFoundError(f"{ExternalDataInfo(tensor).location!r} is no file")
+        load_external_data_for_model(model, str(folder))
     except Exception as error:  # noqa: BLE001 (onnx has several, of no common base)
         raise CaptureError(
             f"{path} keeps its weights in another file, which cannot be read: {_first_line(error)}; put it beside"

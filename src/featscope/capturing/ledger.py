@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from featscope.errors import BadOptionError, BadRunError
 from featscope.records import Policy, Sample
+from featscope.store.files import well_formed
 
 
 class Entry(NamedTuple):
@@ -134,6 +135,7 @@ class Ledger:
         name = sample.id or (Path(sample.path).stem if sample.path else str(position * self._world_size + self._rank))
         if sample.view:
             name = f"{self._images[_image(sample)][0]}_view{sample.view}"
+        name = well_formed(name)  # as it comes back from a run that is resumed
         chosen = next(one for one in self._candidates(name, sample) if one not in self._ids)
         if chosen != name and not sample.view:
             self._say(name, chosen, sample)

@@ -141,10 +141,9 @@ def _tell(found: Estimate, output: Path) -> None:
     import shutil
 
     from rich.console import Console
-    from rich.table import Table
 
     from featscope.capturing.estimate import disk_rate, refuse_what_does_not_fit
-    from featscope.cli.console import closing
+    from featscope.cli.console import Table, closing
     from featscope.store.files import size_text
 
     existing = next(parent for parent in (output, *output.absolute().parents) if parent.is_dir())

@@ -5,31 +5,57 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, List, Mapping, Sequence
+from typing import Any, Callable, Iterator, List, Mapping, Sequence
 
 import typer
+from rich import table
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from featscope.store.files import size_text
 
 _SHOWN_ERRORS = 20
 
 
+def plain(text: str) -> str:
+    """Text that steers no terminal: names come from models, files and runs of others.
+
+    >>> plain("ship\\x1b[2J\\n")
+    'ship\\\\x1b[2J\\\\n'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class Table(table.Table):
+    """A table whose cells are text and nothing else: brackets in a name are no markup."""
+
+    def add_row(self, *cells: object, **style: Any) -> None:
+        """Add a row of text."""
+        super().add_row(*(Text(plain(str(cell))) for cell in cells), **style)
+
+
 def complain(message: str) -> None:
     """Print an error, as one paragraph, to standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(message)}")
+    _print_labelled("error:", "bold red", message)
 
 
 def remark(message: str) -> None:
     """Print what the user should know, though nothing failed, to standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]note:[/] {escape(message)}")
+    _print_labelled("note:", "yellow", message)
 
 
-def closing(message: str) -> None:
-    """Print the last line: what was written where."""
-    typer.echo(message)
+def _print_labelled(label: str, style: str, message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(Text.assemble((label, style), " ", plain(message)))
+
+
+def say(message: str) -> None:
+    """Print a line to standard output."""
+    typer.echo(plain(message))
+
+
+closing = say
+"""Print the last line: what was written where."""
 
 
 def finish(message: str, errors: Sequence[str], remarks: Sequence[str] = ()) -> None:
@@ -64,6 +90,9 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
 
     Where standard error is no terminal, as in a log, nothing is drawn.
     """
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -74,7 +103,6 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not sys.stderr.isatty(),
     ) as bar:
         task = bar.add_task(label, total=total)
         yield lambda: bar.advance(task)

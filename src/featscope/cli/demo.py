@@ -64,7 +64,7 @@ def _draw(output: Path, images: List[Path]) -> None:
     from featscope.render.jobs import Outcome, run_jobs
     from featscope.render.plans import HeatOptions, MosaicOptions, plan_heat, plan_mosaics
     from featscope.render.png import encode_rgb
-    from featscope.store.files import make_folder, size_text, write_atomic
+    from featscope.store.files import make_folder, safe_name, size_text, well_formed, write_atomic
     from featscope.store.images import read_image
     from featscope.store.reader import open_run
 
@@ -95,11 +95,12 @@ def _draw(output: Path, images: List[Path]) -> None:
         outcome.add(run_jobs(maps, mosaics, runs / "render", done))
     make_folder(output / "detections")
     drawn = []
+    files = {well_formed(str(path.absolute())): path for path in found}  # a name may be no text
     for sample in run_opened.samples.values():
-        picture = Image.fromarray(read_image(Path(sample.path), sample.reading))
+        picture = Image.fromarray(read_image(files[sample.path], sample.reading))
         if sample.predictions is not None and run_opened.info is not None:
             draw_boxes(picture, sample.predictions, run_opened.info.classes)
-        drawn.append(output / "detections" / f"{sample.id}.png")
+        drawn.append(output / "detections" / f"{safe_name(sample.id)}.png")
         write_atomic(drawn[-1], encode_rgb(np.asarray(picture)))
     page = write_page(output, run_opened, drawn)
     finish(

@@ -203,8 +203,8 @@ def _aimed(detector: Any, target: str, predicts: bool) -> Any:
 def _tell_faithfulness(results: List[Faithfulness], output: Path) -> None:
     """Print the table; write it and its curves."""
     from rich.console import Console
-    from rich.table import Table
 
+    from featscope.cli.console import Table
     from featscope.explaining.drawing import write_faithfulness
     from featscope.explaining.faithfulness import table
 
@@ -225,9 +225,8 @@ def _list(source: str, folder: Optional[Path], glob: str) -> None:
     from fnmatch import fnmatchcase
 
     from rich.console import Console
-    from rich.table import Table
 
-    from featscope.cli.console import closing
+    from featscope.cli.console import Table, closing
     from featscope.store.reader import open_run
 
     if folder is None:

@@ -44,12 +44,12 @@ def run(
     """
     import numpy as np
     from rich.console import Console
-    from rich.table import Table
 
     from featscope.adapters.detector import RANDOM
     from featscope.adapters.images import list_images, without_gradients
     from featscope.adapters.opening import split_name
     from featscope.capturing.reports import TensorReport
+    from featscope.cli.console import Table, say
 
     adapter, target = split_name(model)
     own = adapter == "onnx" or target.endswith(".pt")
@@ -92,19 +92,19 @@ def run(
     console = Console(width=200 if not Console().is_terminal else None)
     console.print(table)
     hidden = len(found.layers) - shown
-    typer.echo(
+    say(
         f"{shown} of {len(found.layers)} layers that run"
         + (f"; {hidden} more: --depth 9, or --below NAME" if hidden else "")
         + (f"; {len(found.silent)} never run by themselves, as {found.silent[0]}" if found.silent else "")
     )
     for why, name in refused.items():
-        typer.echo(f"{name} is not a map of the image: {why}")
+        say(f"{name} is not a map of the image: {why}")
     if refused:
-        typer.echo(
+        say(
             "Layers that are not maps are stored as they are. If you know their axes, say so: "
             "--axes 'layers.*=NHWC', --grid 'blocks.*=14x14+1'"
         )
-    typer.echo("Without --layers every top-level part is captured; globs work: --layers 'backbone.layer*'")
+    say("Without --layers every top-level part is captured; globs work: --layers 'backbone.layer*'")
 
 
 def _columns(tensor: TensorReport) -> List[str]:

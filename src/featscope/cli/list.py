@@ -22,7 +22,7 @@ def run(
       featscope list runs/s2anet --sample P0706
       featscope list runs/s2anet --layer neck --level 2 --sample 'P07*'
     """
-    from featscope.cli.console import finish
+    from featscope.cli.console import finish, say
     from featscope.store.reader import open_run
 
     opened = open_run(folder)
@@ -30,11 +30,11 @@ def run(
     if (layer, level, sample) == (None, None, None):
         folders = opened.folders()
         for name, count in folders.items():
-            typer.echo(f"{count:8}  {name}")
+            say(f"{count:8}  {name}")
         finish(f"{sum(folders.values())} maps in {len(folders)} folders, {len(opened.samples)} samples", problems)
         return
     found = opened.select(layer=layer, level=level, sample=sample)
     for map_file in found:
         shape = " x ".join(map(str, map_file.record.shape)) if map_file.record else ""
-        typer.echo(f"{map_file.path}  {shape}  {' '.join(s.id for s in map_file.samples)}")
+        say(f"{map_file.path}  {shape}  {' '.join(s.id for s in map_file.samples)}")
     finish(f"{len(found)} maps", problems)

@@ -171,7 +171,8 @@ def _by_gradient(
 def _tell(drawn: Dict[Key, Place], found: Dict[Key, MeasuredPlace]) -> None:
     """Print what was measured, beside where the maps were drawn before."""
     from rich.console import Console
-    from rich.table import Table
+
+    from featscope.cli.console import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("layer", "field", "level", "stride", "drawn at", "looks at (y, x, in cells)", "seen", ""):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from html import escape
 from pathlib import Path
 from typing import Iterable
@@ -43,14 +44,14 @@ def write_page(folder: Path, run: Run, images: Iterable[Path]) -> Path:
         parts.append("<p>The channels behind them</p>")
         parts.append(_row(folder, [run.folder / "render" / layer / f"{m.path.stem}.png" for m in maps], "maps"))
     page = folder / "index.html"
-    page.write_text("\n".join(parts) + "</html>\n", encoding="utf-8")
+    page.write_text("\n".join(parts) + "</html>\n", encoding="utf-8", errors="backslashreplace")
     return page
 
 
 def _row(folder: Path, pictures: Iterable[Path], kind: str) -> str:
     figures = []
     for picture in pictures:
-        link = quote(picture.relative_to(folder).as_posix())
+        link = quote(os.fsencode(picture.relative_to(folder).as_posix()))
         figures.append(
             f"<figure><a href='{link}'><img loading=lazy src='{link}' alt=''></a>"
             f"<figcaption>{escape(picture.stem)}</figcaption></figure>"

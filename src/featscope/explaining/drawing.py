@@ -35,8 +35,8 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
     stem = safe_name(f"{_number(explanation)}_{explanation.label}_{explanation.method}{layer}{side}")
     place = folder / safe_name(explanation.sample.id)
     make_folder(place)
-    write_atomic(place / f"{stem}.png", _drawn(explanation))
-    write_atomic(place / f"{stem}.npy", npy_header(explanation.heat) + explanation.heat.tobytes())
+    write_atomic(place / f"{stem}.png", _drawn(explanation), shared=True)
+    write_atomic(place / f"{stem}.npy", npy_header(explanation.heat) + explanation.heat.tobytes(), shared=True)
     return place / f"{stem}.png"
 
 

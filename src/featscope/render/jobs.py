@@ -269,7 +269,7 @@ def _draw_files(files: Sequence[MapFile], plan: Plan, output: Path) -> Outcome:
 
 def save(path: Path, png: bytes, outcome: Outcome) -> None:
     """Write a picture, and count it."""
-    write_atomic(path, png)
+    write_atomic(path, png, shared=True)
     outcome.pictures += 1
     outcome.bytes += len(png)
 

@@ -111,6 +111,7 @@ def _write_numbers(canvas: NDArray[np.uint8], corners: Sequence[Tuple[int, int]]
 
 def _with_title(canvas: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
     font = ImageFont.load_default(13)
+    title = " ".join(title.split("\n"))  # a name may hold an end of line, and a title has one line
     length = ImageDraw.Draw(Image.new("L", (1, 1))).textlength(title, font=font)
     header = Image.new("L", (max(canvas.shape[1], math.ceil(length) + 8), 20), _WHITE)
     draw = ImageDraw.Draw(header)

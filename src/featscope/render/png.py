@@ -84,7 +84,7 @@ def _text_chunk(key: str, value: str) -> bytes:
     try:
         return _chunk(b"tEXt", keyword + b"\0" + value.replace("\0", " ").encode("latin-1"))
     except UnicodeEncodeError:
-        body = value.replace("\0", " ").encode("utf-8", "replace")
+        body = value.replace("\0", " ").encode("utf-8", "backslashreplace")
         return _chunk(b"iTXt", keyword + b"\0\0\0\0\0" + body)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import secrets
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +24,7 @@ TEMPORARY = ".part"
 BINARY = getattr(os, "O_BINARY", 0)
 """Windows would change line ends otherwise."""
 
-_UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%]')
+_UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%\ud800-\udfff]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST_NAME = 200
 _WORTH_A_THREAD = 1 << 20  # bytes
@@ -45,6 +46,15 @@ def safe_name(name: str) -> str:
         tail = f"~{isal_zlib.crc32(name.encode()):08x}"
         text = text.encode()[: _LONGEST_NAME - len(tail)].decode(errors="ignore") + tail
     return text
+
+
+def well_formed(name: str) -> str:
+    """A file's name as text that can be written: its bytes may be of no encoding, which Python keeps as surrogates.
+
+    >>> well_formed(os.fsdecode(b"harbour \\xe4.png")) == "harbour \\\\udce4.png"
+    True
+    """
+    return name.encode(errors="backslashreplace").decode()
 
 
 def check_folder_name(name: str) -> str:
@@ -71,9 +81,9 @@ def inside(root: Path, relative: str) -> Path:
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[int]:
+def _whole_file(path: Path, shared: bool = False) -> Iterator[int]:
     """A descriptor under a temporary name that becomes `path` at the end of the block, or never."""
-    temporary = path.with_name(path.name + TEMPORARY)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}" if shared else path.name + TEMPORARY)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o666)
         try:
@@ -96,9 +106,12 @@ def write_all(descriptor: int, data: bytes | memoryview[int]) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, then rename it: readers see it whole or not at all."""
-    with _whole_file(path) as descriptor:
+def write_atomic(path: Path, data: bytes, shared: bool = False) -> None:
+    """Write a file under a temporary name, then rename it: readers see it whole or not at all.
+
+    shared: others may write the same file at the same time, as no lock keeps them away; the last one's stays.
+    """
+    with _whole_file(path, shared) as descriptor:
         write_all(descriptor, data)
 
 

@@ -22,7 +22,7 @@ from typing import Dict, FrozenSet, Iterator, Optional
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from featscope.errors import BadImageError, UnknownReadingError
 
@@ -102,18 +102,25 @@ def read_image(path: Path, reading: str = "") -> NDArray[np.uint8]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
+    # From memory: Pillow 13 turns a TIFF that it may map into memory twice.
+    with blaming(path), Image.open(io.BytesIO(path.read_bytes())) as file:
+        if file.format == "MPO":  # a JPEG with further pictures behind it, as phones make them
+            file.format = "JPEG"
+        yield file
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """A block that reads an image file: whatever goes wrong in it is a `BadImageError` that names the file."""
     try:
-        # From memory: Pillow 13 turns a TIFF that it may map into memory twice.
-        with Image.open(io.BytesIO(path.read_bytes())) as file:
-            if file.format == "MPO":  # a JPEG with further pictures behind it, as phones make them
-                file.format = "JPEG"
-            yield file
+        yield
     except BadImageError:
         raise
     except FileNotFoundError:
         raise BadImageError(f"the image {path} does not exist") from None
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise BadImageError(f"the image {path} cannot be read: {error}") from None
+    except Exception as error:  # noqa: BLE001 (what Pillow makes of a damaged file: each format has errors of its own)
+        fact = str(error) or type(error).__name__
+        raise BadImageError(f"the image {path} cannot be read: {fact}") from None
 
 
 # What is not known

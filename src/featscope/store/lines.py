@@ -6,18 +6,34 @@ import errno
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Iterator, Tuple, Type, TypeVar, Union
+from typing import Any, Iterator, Tuple, Type, TypeVar, Union
 
 import msgspec
 
 from featscope.errors import BadRunError, OutputError
 from featscope.records import MapRecord, Sample
-from featscope.store.files import BINARY, write_all
+from featscope.store.files import BINARY, well_formed, write_all
 
 Record = TypeVar("Record", MapRecord, Sample)
 
 DAMAGED_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for text that is no record."""
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """A record as JSON. Names that are no text, for which JSON has no form, are made so (`well_formed`)."""
+    try:
+        return msgspec.json.encode(record)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_well_formed(msgspec.to_builtins(record)))
+
+
+def _well_formed(value: Any) -> Any:
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, dict):
+        return {well_formed(key): _well_formed(one) for key, one in value.items()}
+    return [_well_formed(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 class LineFile:

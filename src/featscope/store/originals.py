@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import List
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from featscope.arrays.agreement import Thumbnail, thumbnail
-from featscope.errors import BadImageError
-from featscope.store.images import ORIENTATION, TURNS
+from featscope.store.images import ORIENTATION, TURNS, blaming
 
 _SIDEWAYS = [TURNS[number] for number in (5, 6, 7, 8)]
 
@@ -21,18 +20,13 @@ def read_small(path: Path, side: int) -> List[Thumbnail]:
 
     A JPEG is decoded at a half, a quarter or an eighth of its size. Raises `BadImageError`.
     """
-    try:
-        with Image.open(path) as file:
-            size = (file.height, file.width)
-            turn = TURNS.get(file.getexif().get(ORIENTATION, 1))
-            step = max(1, max(size) // side)
-            file.draft("RGB", (-(-file.width // step), -(-file.height // step)))  # of a JPEG; others stay as they are
-            drafted = max(1, round(size[0] / file.height), round(size[1] / file.width))
-            small = _rgb(file)
-    except FileNotFoundError:
-        raise BadImageError(f"the image {path} does not exist") from None
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise BadImageError(f"the image {path} cannot be read: {error}") from None
+    with blaming(path), Image.open(path) as file:
+        size = (file.height, file.width)
+        turn = TURNS.get(file.getexif().get(ORIENTATION, 1))
+        step = max(1, max(size) // side)
+        file.draft("RGB", (-(-file.width // step), -(-file.height // step)))  # of a JPEG; others stay as they are
+        drafted = max(1, round(size[0] / file.height), round(size[1] / file.width))
+        small = _rgb(file)
     pictures = [(small, size)]
     if turn is not None:
         pictures.append((small.transpose(turn), size[::-1] if turn in _SIDEWAYS else size))

@@ -58,7 +58,7 @@ def write_places(folder: Path, started: str, places: Sequence[MeasuredPlace]) ->
     (True, {})
     """
     text = msgspec.json.format(msgspec.json.encode(_File(1, started, list(places))), indent=2)
-    write_atomic(folder / PLACES, text + b"\n")
+    write_atomic(folder / PLACES, text + b"\n", shared=True)
 
 
 def levels_of(places: Mapping[Key, MeasuredPlace], layer: str) -> Dict[int, MeasuredPlace]:

@@ -19,7 +19,7 @@ from PIL import Image
 from featscope.errors import BadRunError, FeatscopeError
 from featscope.records import CapturedMap, MapRecord, RunInfo, Sample, Written
 from featscope.store.files import inside, make_folder, safe_name, scales_beside, write_atomic, write_npy
-from featscope.store.lines import DAMAGED_JSON, LineFile, Record, read_lines
+from featscope.store.lines import DAMAGED_JSON, LineFile, Record, encode, read_lines
 
 QUEUE_BYTES = 256 << 20
 """Most bytes that wait to be written; the forward waits when they are reached."""
@@ -221,7 +221,7 @@ class RunWriter:
             self._info = msgspec.structs.replace(self._info, finished=old.finished)
 
     def _save_info(self) -> None:
-        text = msgspec.json.format(msgspec.json.encode(self._info), indent=2)
+        text = msgspec.json.format(encode(self._info), indent=2)
         write_atomic(self._info_path, text + b"\n")
 
     def _write_map(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
@@ -261,7 +261,7 @@ class RunWriter:
             channels=[] if captured.channels is None else captured.channels.tolist(),
             scales_checksum=scales_checksum,
         )
-        self._manifest.append(msgspec.json.encode(record))
+        self._manifest.append(encode(record))
         self.maps_written += 1
         self.bytes_written += array.nbytes
 
@@ -274,7 +274,7 @@ class RunWriter:
             write_atomic(self.folder / path, jpeg.getvalue())
             sample = msgspec.structs.replace(sample, input=path)
             self._wrote(path)
-        self._samples.append(msgspec.json.encode(sample))
+        self._samples.append(encode(sample))
         self.samples_written += 1
 
     def _wrote(self, path: str) -> None:
