@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 from featscope.errors import BadImageError, UnknownNameError
 from featscope.records import Boxes, Geometry
 from featscope.render.colour import NAN_COLOUR, palette
-from featscope.render.heat import HeatStyle, draw_heat, style_named
+from featscope.render.heat import STYLES, HeatStyle, draw_heat, style_named
 
 MAP = np.array([[[0.0, 1.0], [2.0, 3.0]]], np.float32)
 GRAY = HeatStyle(colormap="gray")
@@ -154,3 +155,18 @@ class TestTheImageUnderAMapWithoutGeometry:
         else:
             with pytest.raises(BadImageError, match="cannot be of the whole"):
                 draw_heat(heat, image=picture)
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+@pytest.mark.parametrize("unit", [1e-42, 1e38, 1e300])
+@pytest.mark.parametrize("reduction", ["mean", "l2", "std", "pca"])
+def test_values_of_any_size_are_drawn_as_those_near_one(style, unit, reduction, random):
+    """But for the rounding of numbers that have few digits."""
+    array = random.integers(0, 64, (3, 5, 6)) / 64
+    small = array * unit if unit > 1e38 else (array * unit).astype(np.float32)
+    for value_range in ("map", "symmetric", "percentile:1:99"):
+        look = replace(STYLES[style], reduce=reduction, range=value_range, colorbar=True)
+        found, expected = draw_heat(small, look, size=(20, 24)), draw_heat(array, look, size=(20, 24))
+        assert (found.values.nan, found.values.inf) == (0, 0)
+        near = np.abs(found.values.indices.astype(int) - expected.values.indices)
+        assert near.max() <= (3 if unit < 1e-40 else 1), value_range

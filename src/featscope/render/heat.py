@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from featscope.arrays.frames import in_whole_pixels
-from featscope.arrays.normalise import Quantised, bounds, quantise
+from featscope.arrays.normalise import Quantised, bounds, quantise, scale_of
 from featscope.arrays.reduce import reduce
 from featscope.errors import BadArrayError, BadImageError, unknown_name
 from featscope.records import Boxes, Geometry, Size
@@ -115,7 +115,11 @@ def draw_heat(
     if style.resize != "indices":
         if not np.isfinite(heat).all():
             raise BadArrayError("this style blends values, and the map has NaN or infinity; use --style featscope")
-        heat = np.asarray(place(heat.astype(np.float32), size, geometry, stride, style.smooth, first))
+        # Pillow blends in single precision: what has no room in it is brought near one, and its range too.
+        exponent = scale_of(*bounds(heat, "map"))
+        heat = np.ldexp(heat, -exponent).astype(np.float32)
+        heat = np.asarray(place(heat, size, geometry, stride, style.smooth, first)).astype(np.float64)
+        heat = np.ldexp(heat, exponent)
     low, high = limits or bounds(heat, style.range)
     values = quantise(heat, low, high)
     marked = values.nan + values.inf > 0
@@ -200,7 +204,7 @@ def _with_colorbar(picture: Image.Image, style: HeatStyle, values: Quantised) ->
     """The picture with its scale at the right: ends and middle of the value range."""
     unit = max(10, round(max(picture.size) / 60))
     font = ImageFont.load_default(unit)
-    ticks = [values.low] if values.constant else [values.high, (values.high + values.low) / 2, values.low]
+    ticks = [values.low] if values.constant else [values.high, values.high / 2 + values.low / 2, values.low]
     texts = [f"{tick:.3g}" for tick in ticks]
     probe = ImageDraw.Draw(picture)
     room = max(int(probe.textlength(text, font=font)) for text in texts)
