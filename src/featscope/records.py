@@ -24,6 +24,9 @@ Picture = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 
+FORMAT = 1
+"""Of the files that say what a run is about. A version of featscope reads its own, and refuses another by name."""
+
 _LONGEST_SIDE = 1 << 20
 
 
@@ -327,7 +330,7 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     layer:field, whose tensors are no maps of the image -> why.
     """
 
-    format: int = 1
+    format: int = FORMAT
     model: str = ""
     config: str = ""
     checkpoint: str = ""

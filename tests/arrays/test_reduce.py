@@ -122,7 +122,10 @@ def test_large_small_and_offset_values_are_as_exact_as_in_double_precision(name,
     assert np.isfinite(found).all()
     found = found.astype(np.longdouble) / unit
     np.testing.assert_allclose(
-        np.abs(found) if how in ("pc1", "pca") else found, expected, rtol=0, atol=max(1e-5 * np.abs(expected).max(), 1e-12)
+        np.abs(found) if how in ("pc1", "pca") else found,
+        expected,
+        rtol=0,
+        atol=max(1e-5 * np.abs(expected).max(), 1e-12),
     )
 
 

@@ -1,4 +1,5 @@
 import io
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -170,3 +171,15 @@ def test_values_of_any_size_are_drawn_as_those_near_one(style, unit, reduction, 
         assert (found.values.nan, found.values.inf) == (0, 0)
         near = np.abs(found.values.indices.astype(int) - expected.values.indices)
         assert near.max() <= (3 if unit < 1e-40 else 1), value_range
+
+
+@pytest.mark.parametrize("size", [(1, 1 << 20), (1 << 20, 1), (100, 1 << 20), (1 << 20, 100)])
+@pytest.mark.parametrize("colorbar", [False, True])
+def test_a_picture_a_million_pixels_long_is_drawn_or_refused(size, colorbar):
+    """Letters that grow with it would take all memory."""
+    geometry = Geometry(size, (800, 800), (800, 800))
+    boxes = [(Boxes("xyxy", [[0.0, 0.0, 60.0, 60.0]], [0], [0.9]), None)]
+    style = HeatStyle(colorbar=colorbar)
+    refused = colorbar and size[0] == 1 << 20
+    with pytest.raises(BadImageError, match="larger than") if refused else nullcontext():
+        draw_heat(np.zeros((1, 8, 8)), style, geometry=geometry, stride=(100.0, 100.0), boxes=boxes)

@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from featscope.arrays.agreement import Thumbnail, thumbnail
 from featscope.errors import BadImageError
+from featscope.store.files import open_file
 from featscope.store.images import ORIENTATION, TURNS
 
 _SIDEWAYS = [TURNS[number] for number in (5, 6, 7, 8)]
@@ -22,7 +23,7 @@ def read_small(path: Path, side: int) -> List[Thumbnail]:
     A JPEG is decoded at a half, a quarter or an eighth of its size. Raises `BadImageError`.
     """
     try:
-        with Image.open(path) as file:
+        with open_file(path) as raw, Image.open(raw) as file:
             size = (file.height, file.width)
             turn = TURNS.get(file.getexif().get(ORIENTATION, 1))
             step = max(1, max(size) // side)
