@@ -14,16 +14,16 @@ import featscope.demo.detector  # noqa: F401
 from featscope.cli import main
 from featscope.store.reader import open_run
 
-SCRIPT = """
+SCRIPT = f"""
 import sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {str(Path(small_run.__file__).parent)!r})
 import small_run, torch
 torch.set_num_threads(1)
 network = small_run.model()
 with torch.no_grad():
     for number in range(small_run.BATCHES):
         network(torch.randn(1, 3, 48, 40, generator=torch.Generator().manual_seed(number)))
-""".format(tests=str(Path(small_run.__file__).parent))
+"""
 
 
 def command(arguments, log):

@@ -103,17 +103,22 @@ def _pool(workers: int) -> ProcessPoolExecutor:
         context.set_forkserver_preload(["featscope.render.plans"])
         from multiprocessing import forkserver  # not there on Windows
 
-        with _one_thread_each(), _without_interrupts():
+        with _environment_of_workers(), _without_interrupts():
             forkserver.ensure_running()
     return ProcessPoolExecutor(workers, context, _begin_work)
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """As many processes as cores are enough: threads of a BLAS in each would only wait for one another."""
-    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: "1" for name in names})
+def _environment_of_workers() -> Iterator[None]:
+    """As many processes as cores are enough: threads of a BLAS in each would only wait for one another.
+
+    Where the main process is stopped or killed Python tidies up after it, and need not say so.
+    """
+    wanted = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    said = os.environ.get("PYTHONWARNINGS")
+    wanted["PYTHONWARNINGS"] = ",".join([*([said] if said else []), "ignore:resource_tracker"])
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
