@@ -101,10 +101,12 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if server else "spawn")
     if server:
         context.set_forkserver_preload(["featscope.render.plans"])
-        from multiprocessing import forkserver  # not there on Windows
+        from multiprocessing import forkserver, resource_tracker  # not there on Windows
 
-        with _environment_of_workers(), _without_interrupts():
-            forkserver.ensure_running()
+        with _environment_of_workers():
+            resource_tracker.ensure_running()  # first, as it lets interrupts through again when it has started
+            with _without_interrupts():
+                forkserver.ensure_running()
     return ProcessPoolExecutor(workers, context, _begin_work)
 
 
