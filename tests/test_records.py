@@ -1,6 +1,7 @@
+import msgspec
 import pytest
 
-from featscope.records import infer_stride
+from featscope.records import MapRecord, infer_stride
 
 
 @pytest.mark.parametrize(
@@ -9,3 +10,13 @@ from featscope.records import infer_stride
 )
 def test_stride(padded, cells, stride):
     assert infer_stride(padded, cells) == stride
+
+
+@pytest.mark.parametrize("place", ['"stride":[0.0,8.0]', '"stride":[8.0,-1.0]', '"first":[1e300,0.0]'])
+def test_a_line_with_a_place_that_no_map_has_is_damaged(place):
+    line = (
+        '{"path":"n/batch_0_layer_0.npy","layer":"n","cls":"N","field":"","level":0,"call":0,"batch":0,"samples":[],'
+        f'"shape":[1,1,1,1],"dtype":"<f4","bytes":4,"checksum":0,{place}}}'
+    )
+    with pytest.raises(msgspec.ValidationError, match="no cell"):
+        msgspec.json.decode(line, type=MapRecord)

@@ -41,3 +41,38 @@ def where(item):
     while len(os.listdir(folder)) < 2 and time.monotonic() < deadline:
         time.sleep(0.005)
     return os.getpid()
+
+
+class FailsOn:
+    """A plan that draws no map of the files named: it ends their process, or raises what is not featscope's."""
+
+    def __init__(self, names, how):
+        self.names, self.how = names, how
+
+    def draw(self, feature_map, folder, outcome):
+        if feature_map.file.path.stem in self.names:
+            if self.how is None:
+                os.kill(os.getpid(), 9)
+            raise self.how
+        (folder / f"{feature_map.stem}.png").write_bytes(b"drawn")
+        outcome.pictures += 1
+
+    def values(self, feature_map):
+        if feature_map.file.path.stem in self.names:
+            if self.how is None:
+                os.kill(os.getpid(), 9)
+            raise self.how
+        return feature_map.array
+
+
+def sleep_for_ever(item):
+    Path(item).touch()
+    while True:
+        time.sleep(60)
+
+
+def parent_of_workers(folder, workers):
+    """A process whose workers never end by themselves."""
+    from featscope.scale.executors import executor_named
+
+    list(executor_named(f"processes:{workers}")(sleep_for_ever, [str(Path(folder, str(i))) for i in range(workers)]))

@@ -57,6 +57,16 @@ class MissingPackageError(FeatscopeError, ImportError):
     """A package that this needs is not installed."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's code says, short.
+
+    >>> first_line(ValueError("no channels")), first_line(MemoryError())
+    ('ValueError: no channels', 'MemoryError')
+    """
+    said = (str(error).strip().splitlines() or [""])[0][:200]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], list_with: str) -> UnknownNameError:
     """The error for a name that is not among the known ones.
 

@@ -24,6 +24,9 @@ Picture = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 
+FORMAT = 1
+"""Of the files that say what a run is about. A version of featscope reads its own, and refuses another by name."""
+
 _LONGEST_SIDE = 1 << 20
 
 
@@ -290,8 +293,12 @@ class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     scales_checksum: Optional[int] = None
 
     def __post_init__(self) -> None:
-        """Raise `ValueError`, which a decoder reports as its own, for numbers that count nothing."""
+        """Raise `ValueError`, which a decoder reports as its own, for numbers that count nothing and for no place."""
         _check_counts(self.batch, self.level)
+        if self.stride is not None and not all(0 < step <= _LONGEST_SIDE for step in self.stride):
+            raise ValueError(f"no cells lie {self.stride[0]} x {self.stride[1]} pixels apart")
+        if self.first is not None and not all(abs(pixels) <= _LONGEST_SIDE for pixels in self.first):
+            raise ValueError(f"no cell lies {self.first[0]} x {self.first[1]} pixels from the input's corner")
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -343,7 +350,7 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     user's own script did that.
     """
 
-    format: int = 1
+    format: int = FORMAT
     model: str = ""
     config: str = ""
     checkpoint: str = ""

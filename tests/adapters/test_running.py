@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from featscope.adapters.running import parse_command
+from featscope.cli import main
 from featscope.errors import BadOptionError
 from featscope.store.check import check_run
 from featscope.store.reader import open_run
@@ -249,3 +250,22 @@ def test_parts_that_are_called_by_themselves(tmp_path):
     assert "'stem' ran by itself" in done.stderr
     assert open_run(tmp_path / "run").folders() == {"head.conv2d": 1, "stem.conv2d": 1}
     assert any("lacks 'stem': it also ran by itself" in problem for problem in check_run(tmp_path / "run").problems)
+
+
+def test_a_disk_that_fills_up_is_said_and_the_script_goes_on(small_disk, tmp_path, capfd):
+    """Its results are its own; the run is unfinished, and the exit code says so."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time, torch\n"
+        "model = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 1))\n"
+        "for _ in range(100):\n"
+        "    model(torch.zeros(1, 3, 64, 64)); time.sleep(0.002)\n"
+        "print('its own end', flush=True)\n"
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "-o", str(small_disk / "run"), "--", str(script)])
+    out, said = capfd.readouterr()
+    said = " ".join(said.split())
+    assert (stop.value.code, out) == (1, "its own end\n")
+    assert "No space left on device" in said
+    assert f"{small_disk / 'run'} is unfinished; go on with it: --resume" in said

@@ -55,3 +55,21 @@ def test_float32_whose_sum_overflows_is_still_finite():
     result = quantise(np.array([[3e38, 3e38, 0.0]], np.float32), 0, 3e38)
     assert (result.nan, result.inf) == (0, 0)
     assert result.indices.tolist() == [[255, 255, 0]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("unit", [1e-42, 1e-30, 1.0, 1e30, 1.5e38, 1e-310, 1e300])
+def test_the_index_hangs_on_the_place_in_the_range_alone(unit, dtype):
+    heat = np.linspace(-unit, unit, 52).astype(dtype)[None]
+    if not np.isfinite(heat).all() or not heat.any():
+        pytest.skip("no such values in single precision")
+    expected = np.linspace(0, 255, 52)
+    for value_range in ("map", "symmetric", "percentile:0:100"):
+        found = quantise(heat, *bounds(heat, value_range)).indices.astype(float)
+        assert np.abs(found - expected).max() <= 0.51 + 255 * np.finfo(dtype).smallest_subnormal / unit, value_range
+
+
+def test_a_fixed_range_that_single_precision_does_not_hold():
+    heat = np.array([[-1e30, 0.0, 1e30]], np.float32)
+    assert quantise(heat, -1e300, 1e300).indices.tolist() == [[128, 128, 128]]
+    assert quantise(heat, 1e-320, 2e-320).indices.tolist() == [[0, 0, 255]]

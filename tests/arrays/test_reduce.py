@@ -93,3 +93,72 @@ def test_top_channels_are_the_strongest_in_order():
 def test_what_is_no_map_of_one_image(shape):
     with pytest.raises(BadArrayError, match=r"of a film \(C, T, H, W\) one step, array\[:, 0\]"):
         reduce(np.zeros(shape), "mean")
+
+
+_RANDOM = np.random.default_rng(0)
+_EXTREME = {
+    "float16": (_RANDOM.normal(size=(64, 5, 6)) * 6e4).clip(-65000, 65000).astype("f2"),
+    "largest": np.full((8, 4, 4), 3e38, "f4"),
+    "large": (_RANDOM.normal(size=(64, 5, 6)) * 1e38).astype("f4"),
+    "large negative": -(_RANDOM.random((8, 4, 4)) * 1e30).astype("f4"),
+    "large doubles": _RANDOM.normal(size=(8, 4, 4)) * 1e307,
+    "small": (_RANDOM.random((8, 4, 4)) * 1e-25).astype("f4"),
+    "denormal": (_RANDOM.random((8, 4, 4)) * 1e-42).astype("f4"),
+    "small doubles": _RANDOM.random((8, 4, 4)) * 1e-200,
+    "offset": (1e6 + _RANDOM.random((64, 5, 6))).astype("f4"),
+    "many alike": np.full((4096, 1, 1), 0.1, "f4"),
+    "wide integers": _RANDOM.integers(-(2**62), 2**62, (8, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(_EXTREME))
+@pytest.mark.parametrize("how", ["mean", "absmean", "max", "l2", "std", "pc1", "pca"])
+def test_large_small_and_offset_values_are_as_exact_as_in_double_precision(name, how):
+    array = _EXTREME[name]
+    wide = array.astype(np.longdouble)
+    unit = np.abs(wide).max()
+    wide /= unit
+    if how in ("pc1", "pca"):
+        flat = wide.reshape(len(wide), -1).astype(np.float64)
+        centred = flat - flat.mean(1, keepdims=True)
+        left, strength, _ = np.linalg.svd(centred, full_matrices=False)
+        expected = np.zeros((3, flat.shape[1]))
+        known = strength > 1e-12 * max(1.0, strength[0])
+        expected[: known[:3].sum()] = (left.T @ centred)[:3][known[:3]]
+        expected = np.abs(expected[0] if how == "pc1" else expected.T).reshape(
+            array.shape[1:] + ((3,) if how == "pca" else ())
+        )
+    else:
+        expected = {
+            "mean": lambda: wide.mean(0),
+            "absmean": lambda: np.abs(wide).mean(0),
+            "max": lambda: wide.max(0),
+            "l2": lambda: np.sqrt((wide * wide).sum(0)),
+            "std": lambda: wide.std(0),
+        }[how]()
+    found = reduce(array, how)
+    assert np.isfinite(found).all()
+    found = found.astype(np.longdouble) / unit
+    np.testing.assert_allclose(
+        np.abs(found) if how in ("pc1", "pca") else found,
+        expected,
+        rtol=0,
+        atol=max(1e-5 * np.abs(expected).max(), 1e-12),
+    )
+
+
+def test_a_length_that_no_double_holds_is_the_largest_one():
+    assert reduce(np.full((8, 1, 1), 1e308), "l2") == np.finfo(np.float64).max
+
+
+def test_what_is_infinite_stays_so_among_large_values():
+    array = np.full((2, 1, 3), 3e38, np.float32)
+    array[0, 0, 1], array[1, 0, 2] = np.inf, np.nan
+    assert np.isfinite(reduce(array, "l2")).tolist() == [[True, False, False]]
+    assert np.isnan(reduce(array, "l2")).tolist() == [[False, False, True]]
+
+
+def test_the_channel_of_the_largest_sum_where_sums_are_larger_than_single_precision():
+    array = np.full((3, 4, 4), 1e38, np.float32)
+    array[1] = 2e38
+    assert (reduce(array, "select_max") == array[1]).all()

@@ -191,3 +191,26 @@ def test_channels_of_films(film):
     for image in range(2):
         np.testing.assert_array_equal(made.tensor[image].numpy(), film[image, made.channels[image]].numpy())
     assert torch.equal(thin(film, Policy(channels="1,7")).tensor, film[:, [1, 7]])
+
+
+@pytest.mark.parametrize("how", ["mean", "absmean", "l2", "std", "select_max"])
+@pytest.mark.parametrize("unit", [1e-40, 1e-25, 1e30, 3e38])
+def test_large_and_small_values_are_reduced_as_those_near_one(how, unit):
+    """With what tells the CPU's short way from that of a device, and without."""
+    plain = torch.rand(2, 64, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
+    plain[0, 0, 0, 0] = 1
+    tensor = (plain * unit).float()
+    expected = thin(tensor.double() / unit, Policy(reduce=how)).tensor
+    found = thin(tensor, Policy(reduce=how)).tensor
+    assert found.isfinite().all()
+    step = 1.5e-45 / unit  # between the smallest numbers that there are
+    most = torch.finfo(torch.float32).max / unit
+    assert (found.double() / unit - expected.clamp(-most, most)).abs().max() <= 1e-5 * expected.abs().max() + step
+
+
+def test_what_is_infinite_stays_so_when_it_is_reduced():
+    tensor = torch.full((1, 2, 1, 3), 3e38)
+    tensor[0, 0, 0, 1], tensor[0, 1, 0, 2] = float("inf"), float("nan")
+    found = thin(tensor, Policy(reduce="l2")).tensor.flatten()
+    assert found.isinf().tolist() == [False, True, False]
+    assert found.isnan().tolist() == [False, False, True]

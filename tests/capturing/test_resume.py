@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -255,20 +254,86 @@ def test_a_full_disk_may_leave_the_model_running(small_disk):
     assert featscope.open_run(small_disk / "run").info.finished == ""
 
 
-def test_a_disk_that_is_full_in_the_first_batch_leaves_what_it_took(small_disk):
-    """The room for the rest is no longer a question then, and nothing is taken back."""
+@pytest.mark.parametrize("on_error", ["warn", "raise"])
+def test_a_disk_that_is_full_in_the_first_batch_is_refused_at_its_end(small_disk, on_error):
+    """With what the run would have taken and the policy that makes it fit; what was written is taken back."""
     wide = torch.nn.Sequential(*[torch.nn.Conv2d(3, 3, 1) for _ in range(3)])
     images = torch.zeros(1, 3, 420, 420)  # 2 MB a map
-    options = {"to": small_disk / "run", "on_error": "warn", "dataset_size": 100}
-    with warnings.catch_warnings(record=True) as warned, torch.no_grad(), featscope.capture(wide, **options) as session:
-        warnings.simplefilter("always")
+    options = {"to": small_disk / "run", "on_error": on_error, "dataset_size": 1}
+    refused = r"the run would take 6\.4 MB more and .* has [34]\.. MB free; the policy dtype='float16' makes it 3\.2 MB"
+    with pytest.warns(RuntimeWarning, match=refused) if on_error == "warn" else pytest.raises(
+        OutputError, match=refused
+    ), torch.no_grad(), featscope.capture(wide, **options) as session:
         session.start_batch(0, ["a"])
-        for layer in wide:
-            images = layer(images)
-            _let_it_write(session)
+        wide[0].register_forward_hook(lambda *_: _let_it_write(session))
+        wide[1].register_forward_hook(lambda *_: _let_it_write(session))
         wide(images)
-    assert len([w for w in warned if "stopped capturing" in str(w.message)]) == 1
+    assert not (small_disk / "run").exists()
+
+
+def test_a_disk_that_is_full_in_the_first_batch_where_nobody_knows_how_many_come(small_disk):
+    """What it took stays, readable."""
+    wide = torch.nn.Sequential(*[torch.nn.Conv2d(3, 3, 1) for _ in range(3)])
+    with pytest.raises(OutputError, match="No space left"), torch.no_grad(), featscope.capture(
+        wide, to=small_disk / "run"
+    ) as session:
+        wide[0].register_forward_hook(lambda *_: _let_it_write(session))
+        wide(torch.zeros(1, 3, 420, 420))
+        wide(torch.zeros(1, 3, 420, 420))
     assert len(featscope.open_run(small_disk / "run").maps) >= 1
+
+
+# Locks
+
+
+def test_a_capture_that_was_never_entered_locks_and_leaves_nothing(tmp_path):
+    model = small_run.model()
+    waiting = featscope.capture(model, to=tmp_path / "run")
+    assert list(tmp_path.glob("run/*")) == []
+    with torch.no_grad(), featscope.capture(model, to=tmp_path / "run"):
+        model(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(BadRunError, match="holds a run already"):
+        waiting.__enter__()
+    before = _content(tmp_path / "run")
+    featscope.capture(model, to=tmp_path / "run", resume=True)
+    assert _content(tmp_path / "run") == before
+
+
+def test_a_resume_that_was_never_entered_cuts_nothing_off(tmp_path):
+    model = small_run.model()
+    with pytest.raises(KeyError), torch.no_grad(), featscope.capture(model, to=tmp_path / "run"):
+        model(torch.zeros(1, 3, 8, 8))
+        raise KeyError
+    lines = (tmp_path / "run" / "manifest-00000.jsonl").read_bytes()
+    waiting = featscope.capture(model, to=tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "manifest-00000.jsonl").read_bytes() == lines
+    with torch.no_grad(), waiting:
+        model(torch.zeros(1, 3, 8, 8))
+    assert featscope.check_run(tmp_path / "run").problems == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_the_lock_ends_with_the_capture_though_a_forked_process_lives_on(tmp_path):
+    """As the workers of a data loader do."""
+    model, images = small_run.model(), torch.zeros(1, 3, 8, 8)
+    ends = os.pipe()
+    with torch.no_grad(), featscope.capture(model, to=tmp_path / "run"):
+        model(images)
+        child = os.fork()
+        if not child:
+            os.close(ends[1])
+            os.read(ends[0], 1)  # until the parent closes its end
+            os._exit(0)
+        with pytest.raises(BadRunError, match="another capture is writing"):
+            featscope.capture(model, to=tmp_path / "run", resume=True)
+    try:
+        with torch.no_grad(), featscope.capture(model, to=tmp_path / "run", resume=True):
+            model(images)
+    finally:
+        os.close(ends[1])
+        os.waitpid(child, 0)
+        os.close(ends[0])
+    assert featscope.check_run(tmp_path / "run").problems == []
 
 
 @pytest.mark.parametrize("which", ["array", "line"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featscope.errors import BadImageError
+from featscope.errors import BadImageError, BadOptionError
 from featscope.records import Geometry, infer_stride
 from featscope.render.geometry import cells_of_image, place, place_indices
 from featscope.render.heat import draw_heat
@@ -128,3 +128,20 @@ def test_marks_are_never_blended():
 
 def test_stride_explains_the_upper_levels():
     assert infer_stride(992, 8) == 128
+
+
+@pytest.mark.parametrize("stride", [(0.0, 8.0), (8.0, 0.0), (-8.0, 8.0), (float("nan"), 8.0), (float("inf"), 8.0)])
+def test_a_stride_that_is_none_is_an_error(stride):
+    with pytest.raises(BadOptionError, match="pixels apart; give a stride above 0"):
+        place(np.zeros((4, 4), np.uint8), (32, 32), Geometry((32, 32), (32, 32), (32, 32)), stride)
+
+
+def test_a_geometry_of_a_million_pixels_takes_no_memory():
+    """A small image, of which the record says that it lay in an input of a million pixels, or a million pixels in."""
+    million = 1 << 20
+    for geometry in (
+        Geometry((100, 100), (million, million), (million, million)),
+        Geometry((100, 100), (100, 100), (million, million), offset=(million, million)),
+    ):
+        with pytest.raises(BadImageError, match="larger than"):
+            place(np.zeros((8, 8), np.uint8), (100, 100), geometry, (1.0, 1.0))

@@ -1,4 +1,6 @@
 import io
+from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 from featscope.errors import BadImageError, UnknownNameError
 from featscope.records import Boxes, Geometry
 from featscope.render.colour import CLASS_COLOURS, NAN_COLOUR, palette
-from featscope.render.heat import HeatStyle, draw_heat, style_named
+from featscope.render.heat import STYLES, HeatStyle, draw_heat, style_named
 
 MAP = np.array([[[0.0, 1.0], [2.0, 3.0]]], np.float32)
 GRAY = HeatStyle(colormap="gray")
@@ -186,3 +188,30 @@ class TestTheImageUnderAMapWithoutGeometry:
         else:
             with pytest.raises(BadImageError, match="cannot be of the whole"):
                 draw_heat(heat, image=picture)
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+@pytest.mark.parametrize("unit", [1e-42, 1e38, 1e300])
+@pytest.mark.parametrize("reduction", ["mean", "l2", "std", "pca"])
+def test_values_of_any_size_are_drawn_as_those_near_one(style, unit, reduction, random):
+    """But for the rounding of numbers that have few digits."""
+    array = random.integers(0, 64, (3, 5, 6)) / 64
+    small = array * unit if unit > 1e38 else (array * unit).astype(np.float32)
+    for value_range in ("map", "symmetric", "percentile:1:99"):
+        look = replace(STYLES[style], reduce=reduction, range=value_range, colorbar=True)
+        found, expected = draw_heat(small, look, size=(20, 24)), draw_heat(array, look, size=(20, 24))
+        assert (found.values.nan, found.values.inf) == (0, 0)
+        near = np.abs(found.values.indices.astype(int) - expected.values.indices)
+        assert near.max() <= (3 if unit < 1e-40 else 1), value_range
+
+
+@pytest.mark.parametrize("size", [(1, 1 << 20), (1 << 20, 1), (100, 1 << 20), (1 << 20, 100)])
+@pytest.mark.parametrize("colorbar", [False, True])
+def test_a_picture_a_million_pixels_long_is_drawn_or_refused(size, colorbar):
+    """Letters that grow with it would take all memory."""
+    geometry = Geometry(size, (800, 800), (800, 800))
+    boxes = [(Boxes("xyxy", [[0.0, 0.0, 60.0, 60.0]], [0], [0.9]), None)]
+    style = HeatStyle(colorbar=colorbar)
+    refused = colorbar and size[0] == 1 << 20
+    with pytest.raises(BadImageError, match="larger than") if refused else nullcontext():
+        draw_heat(np.zeros((1, 8, 8)), style, geometry=geometry, stride=(100.0, 100.0), boxes=boxes)

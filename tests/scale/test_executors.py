@@ -14,7 +14,7 @@ from conftest import pixels
 
 from featscope.cli import main
 from featscope.errors import BadOptionError, UnknownNameError
-from featscope.render.jobs import run_jobs
+from featscope.render.jobs import run_jobs, serial, shared_bounds
 from featscope.render.plans import HeatOptions, plan_heat
 from featscope.scale.executors import executor_named
 from featscope.store.reader import open_run
@@ -198,3 +198,55 @@ def test_the_command_on_a_cluster(cluster, folder, capsys, monkeypatch):
         assert stop.value.code == 0
         assert expected in capsys.readouterr().out
     assert len(list((folder / "heat").rglob("*.png"))) == 40
+
+
+@pytest.mark.parametrize("how", [None, MemoryError(), OverflowError("too large"), ValueError("strange")], ids=repr)
+def test_a_file_that_nobody_can_draw_costs_itself_and_is_named(folder, tmp_path, how):
+    """Whatever it is that goes wrong, also the end of its process; several files are one item of work."""
+    run, plan = open_run(folder), work_items.FailsOn(["3", "11"], how)
+    executor = executor_named("processes:2") if how is None else serial
+    outcome = run_jobs(run.maps, plan, tmp_path / "out", executor=executor)
+    bad = {str(folder / name / f"{number}.npy") for name in "ab" for number in (3, 11)}
+    assert {path for path in bad if any(error.startswith(f"{path} ") for error in outcome.errors)} == bad
+    assert len(outcome.errors) == 4
+    assert {p.stem for p in (tmp_path / "out" / "a").iterdir()} == {str(i) for i in range(20)} - {"3", "11"}
+
+
+@pytest.mark.parametrize("how", [None, MemoryError()], ids=repr)
+def test_a_file_that_cannot_be_read_takes_no_other_out_of_the_shared_range(folder, how):
+    executor = executor_named("processes:2") if how is None else serial
+    run, plan = open_run(folder), work_items.FailsOn(["3"], how)
+    expected = [np.load(m.path) for m in run.maps if m.path.stem != "3"]
+    low, high = shared_bounds(run.maps, "run", plan.values, executor)["run"]
+    assert (low, high) == (np.min(expected), np.max(expected))
+
+
+def _children(folder):
+    """The processes whose environment says that they belong to a test."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            ours = process.name.isdecimal() and f"WORK_OF={folder}\0".encode() in (process / "environ").read_bytes()
+            if ours and (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="who is left over is read from /proc")
+@pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
+def test_workers_end_with_the_process_that_started_them(tmp_path, signal):
+    script = f"import work_items; work_items.parent_of_workers({str(tmp_path)!r}, 2)"
+    paths = os.pathsep.join([str(Path(work_items.__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths, "WORK_OF": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(_children(tmp_path)) > 2, "the workers work"
+    parent.send_signal(getattr(__import__("signal"), signal))
+    parent.wait()
+    while _children(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert _children(tmp_path) == []

@@ -1,10 +1,20 @@
 import os
+import socket
+import struct
 
 import numpy as np
 import pytest
 
 from featscope.errors import BadArrayError, BadOptionError, OutputError
-from featscope.store.files import check_folder_name, inside, read_npy, safe_name, write_atomic
+from featscope.store.files import (
+    check_folder_name,
+    inside,
+    read_npy,
+    read_npy_shape,
+    refuse_shared,
+    safe_name,
+    write_atomic,
+)
 
 
 @pytest.mark.parametrize(
@@ -104,3 +114,79 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(OutputError, match="taken"):
         write_atomic(tmp_path / "taken", b"x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["taken"]
+
+
+def _fifo(path):
+    os.mkfifo(path)
+
+
+def _socket(path):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(os.path.relpath(path))  # the whole path may be too long for an address
+
+
+def _device(path):
+    os.symlink("/dev/zero", path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are none of these here")
+@pytest.mark.parametrize("make", [_fifo, _socket, _device])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "a.npy")
+    for read in (read_npy, read_npy_shape):
+        with pytest.raises(BadArrayError, match="a.npy cannot be read: it is no file but a folder, a FIFO, a socket"):
+            read(tmp_path / "a.npy")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are none here")
+def test_a_fifo_in_the_place_of_a_temporary_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png.part")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_atomic(tmp_path / "a.png", b"x")
+
+
+def _npy(text, data=b""):
+    text = text.encode() + b" " * 20 + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775808, 2, 0, 1)}",
+        "{'descr': '<f4', 'fortran_order': True, 'shape': (0, 9223372036854775808)}",
+        "{'descr': '|S0', 'fortran_order': False, 'shape': (1099511627776, 2, 3, 4)}",
+        "{'descr': '|V0', 'fortran_order': False, 'shape': (3,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (True, False)}",
+        "{'descr': ('<f4', (2,)), 'fortran_order': False, 'shape': (0, 9223372036854775807)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (%s0)}" % ("0," * 100),
+        "(" * 900 + ")" * 900,
+    ],
+    ids=range(8),
+)
+def test_a_strange_header_is_an_error_that_names_the_file(tmp_path, header):
+    (tmp_path / "a.npy").write_bytes(_npy(header))
+    with pytest.raises(BadArrayError, match=r"a\.npy "):
+        read_npy(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    "name", ["inputs", "heat", "Render", "EXPLAIN", "run.json", "places.json", "manifest-00000.jsonl", "index.sqlite"]
+)
+def test_a_name_that_a_run_uses_itself_names_no_layer(name):
+    with pytest.raises(BadOptionError, match="featscope keeps something else under this name"):
+        check_folder_name(name)
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "Com1", "lpt9.conv2d", "aux.relu", "com¹", "conin$"])
+def test_a_name_that_windows_reserves_names_no_layer(name):
+    with pytest.raises(BadOptionError, match="cannot name a folder"):
+        check_folder_name(name)
+
+
+def test_names_that_differ_by_case_only_are_one_on_some_disks():
+    with pytest.raises(BadOptionError, match="the folders 'Neck' and 'neck' differ by case only"):
+        refuse_shared({"a": "Neck", "b": "neck"}, "layers", "`names`")
+    with pytest.raises(BadOptionError, match="two layers cannot share the folder 'neck'"):
+        refuse_shared({"a": "neck", "b": "neck"}, "layers", "`names`")

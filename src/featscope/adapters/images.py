@@ -33,6 +33,9 @@ def list_images(paths: Sequence[Path]) -> List[Path]:
             images.append(path)
         else:
             raise BadImageError(f"the image {path} does not exist")
+    for image in images:
+        if image.exists() and not (image.is_file() or image.is_dir()):  # whoever opens it would wait for ever
+            raise BadImageError(f"{image} is no file but a FIFO, a socket or a device; leave it out")
     return images
 
 

@@ -22,7 +22,7 @@ from featscope.capturing.remarks import Remarks
 from featscope.capturing.verifying import Verifier
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError, unknown_name
 from featscope.records import CapturedMap, Picture, Policy, RunInfo, Sample, Sink, Size, Written, assumed_place, is_map
-from featscope.store.files import check_folder_name, safe_name
+from featscope.store.files import check_folder_name, is_ours, refuse_shared, safe_name
 from featscope.store.writer import RunWriter
 
 
@@ -96,6 +96,8 @@ class OnnxCapture:
     # The session
 
     def __enter__(self) -> OnnxCapture:
+        if isinstance(self._sink, RunWriter):
+            self._sink.begin()
         return self
 
     def __exit__(
@@ -198,7 +200,7 @@ class OnnxCapture:
         pictures = self._pictures or [None] * len(self._samples)
         for row in entry.rows:
             sample = msgspec.structs.replace(self._samples[row], batch=entry.number)
-            self._sink.put_sample(*self._verifier.verify(sample, pictures[row]))
+            self._room.put_sample(*self._verifier.verify(sample, pictures[row]))
             self._written = self._written._replace(samples=self._written.samples + 1)
         if entry.rows:
             self._room.check(len(entry.rows))
@@ -278,10 +280,9 @@ class OnnxCapture:
             reduced=thinned.reduced,
             channels=thinned.channels,
         )
-        self._room.add(captured, array)
         maps, size = self._written.maps + 1, self._written.bytes + array.nbytes
         self._written = self._written._replace(maps=maps, bytes=size)
-        self._sink.put(captured, array)
+        self._room.put(captured, array)
 
 
 def _folders(
@@ -292,10 +293,9 @@ def _folders(
         check_folder_name(folder)
         if name not in tensors:
             raise unknown_name("captured tensor", name, tensors, "featscope capture --help")
-        if list(names.values()).count(folder) > 1:
-            raise BadOptionError(f"two tensors cannot share the folder {folder!r}; change --name")
+    refuse_shared(names, "tensors", "--name")
     found = dict(names)
-    taken = set(names.values())
+    taken = {folder.casefold() for folder in names.values()}  # disks of Windows and macOS know no case
     for name in tensors:
         if name in found:
             continue
@@ -303,8 +303,8 @@ def _folders(
         first = f"{safe_name(name.strip('/').replace('/', '.'))}.{kind}"
         whole = f"{safe_name(name)}.{kind}"
         others = [first, whole, *(f"{whole}_{number}" for number in range(2, len(tensors) + 2))]
-        found[name] = next(folder for folder in others if folder not in taken)
-        taken.add(found[name])
+        found[name] = next(one for one in others if one.casefold() not in taken and not is_ours(one))
+        taken.add(found[name].casefold())
         if found[name] != first:
             remarks.say(f"several tensors would be stored in {first!r}: {name!r} is stored in {found[name]!r}")
     return found

@@ -5,6 +5,7 @@ The order is fixed: reduce, normalise at native size, quantise, and only then re
 
 from __future__ import annotations
 
+import math
 from typing import List, NamedTuple, Tuple
 
 import numpy as np
@@ -59,6 +60,16 @@ def finite_bounds(heat: NDArray[np.floating]) -> Tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
+def scale_of(low: float, high: float) -> int:
+    """The power of two that brings values of this range to about one, where their size is out of the ordinary; else 0.
+
+    >>> scale_of(-3.0, 5.0), scale_of(0.0, 2.0**100), scale_of(0.0, 2.0**-100)
+    (0, 101, -99)
+    """
+    largest = max(abs(low), abs(high))
+    return 0 if largest == 0 or 1e-12 < largest < 1e12 else math.frexp(largest)[1]
+
+
 def bounds(heat: NDArray[np.floating], value_range: str) -> Tuple[float, float]:
     """The values that become the first and the last colour of this map.
 
@@ -72,7 +83,8 @@ def bounds(heat: NDArray[np.floating], value_range: str) -> Tuple[float, float]:
         finite = heat[np.isfinite(heat)]
         if not finite.size:
             return 0.0, 0.0
-        ends = np.percentile(finite, [low, high])
+        exponent = scale_of(float(finite.min()), float(finite.max()))
+        ends = np.ldexp(np.percentile(np.ldexp(finite, -exponent) if exponent else finite, [low, high]), exponent)
         return float(ends[0]), float(ends[1])
     low, high = finite_bounds(heat)
     if kind == "symmetric":
@@ -102,12 +114,15 @@ def quantise(heat: NDArray[np.floating], low: float, high: float, levels: int = 
     if constant:
         indices = np.full(heat.shape, top // 2 + 1, np.uint8)
     else:
-        # Halves first: the range of two large doubles may be more than a double holds.
-        scale = top / 2 / (high / 2 - low / 2)
+        # By a power of two, which is exact: the range of large values may be more than their dtype holds, and the
+        # inverse of that of small ones too.
+        exponent = scale_of(low, high)
+        first, last = math.ldexp(low, -exponent), math.ldexp(high, -exponent)
         with np.errstate(all="ignore"):
-            scaled = heat - heat.dtype.type(low)
-            scaled *= heat.dtype.type(scale)
-            scaled += heat.dtype.type(0.5)
+            near = np.ldexp(heat, -exponent) if exponent else heat
+            scaled = near - near.dtype.type(first)
+            scaled *= near.dtype.type(top / (last - first))
+            scaled += near.dtype.type(0.5)
             if not clean:
                 scaled = np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
             # In place, and in one pass each: this is half of a small map's time.

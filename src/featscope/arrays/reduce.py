@@ -10,9 +10,13 @@ from typing import Callable, Dict, List
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.arrays.normalise import finite_bounds, scale_of
 from featscope.errors import BadArrayError, BadOptionError, unknown_name
 
 Floats = NDArray[np.floating]
+
+_SMALL = 1e-12  # a map whose every value is: of its squares nothing may be left
+_SUMMED = 64  # channels
 
 
 def as_floats(array: NDArray[np.generic]) -> Floats:
@@ -42,16 +46,22 @@ def _max(x: Floats) -> Floats:
 
 def _l2(x: Floats) -> Floats:
     flat = x.reshape(x.shape[0], -1)
-    return np.sqrt(np.einsum("cp,cp->p", flat, flat)).reshape(x.shape[1:])
+    total = np.zeros(flat.shape[1])
+    for start in range(0, len(flat), _SUMMED):  # the rounding of a long sum in single precision would be seen
+        part = flat[start : start + _SUMMED]
+        total += np.einsum("cp,cp->p", part, part)
+    return np.sqrt(total).astype(x.dtype).reshape(x.shape[1:])
 
 
 def _std(x: Floats) -> Floats:
-    return x.std(0)
+    centred = x - _mean(x)
+    centred -= _mean(centred)  # what rounding left over where the values are large beside what varies
+    return _l2(centred) / x.dtype.type(np.sqrt(x.shape[0]))
 
 
 def _select_max(x: Floats) -> Floats:
     """The channel with the largest sum, as mmengine's `draw_featmap` selects it."""
-    return x[int(np.argmax(x.sum((1, 2))))]
+    return x[int(np.argmax(x.sum((1, 2), dtype=np.float64)))]
 
 
 def _components(x: Floats, count: int) -> Floats:
@@ -64,7 +74,10 @@ def _components(x: Floats, count: int) -> Floats:
         raise BadArrayError("principal components need finite numbers; this map has NaN or infinity")
     centred = flat - flat.mean(1, keepdims=True)
     # The channels' covariance is small (C x C), the map's own would not be.
-    _, vectors = np.linalg.eigh(centred @ centred.T)
+    covariance = centred @ centred.T
+    if not np.isfinite(covariance).all():  # too large for a double: `reduce` takes the map at another scale then
+        return np.full((count, *x.shape[1:]), np.nan)
+    _, vectors = np.linalg.eigh(covariance)
     parts = vectors[:, ::-1][:, :count].T @ centred
     strength = np.abs(flat).mean(0)
     signs = np.sign((parts * (strength - strength.mean())).sum(1))
@@ -103,7 +116,8 @@ def reduce(feature_map: NDArray[np.generic], how: str = "mean") -> Floats:
     [[3.0, 2.0]]
 
     feature_map: (C, H, W), any real dtype. how: a name of `REDUCTIONS` or `channel:N`. Returns
-    (H, W), or (H, W, 3) for `pca`. A cell with NaN in it is NaN. Raises `BadArrayError` for arrays of other forms.
+    (H, W), or (H, W, 3) for `pca`; float64 where single precision has no room for what comes out. A cell with NaN in
+    it is NaN; of finite values each cell is finite. Raises `BadArrayError` for arrays of other forms.
     """
     if feature_map.ndim != 3:
         raise BadArrayError(
@@ -120,8 +134,26 @@ def reduce(feature_map: NDArray[np.generic], how: str = "mean") -> Floats:
         return x[int(number)]
     if how not in REDUCTIONS:
         raise unknown_name("reduction", how, [*REDUCTIONS, "channel:0"], "featscope heat --help")
+    reduction = REDUCTIONS[how]
     with np.errstate(all="ignore"):
-        return REDUCTIONS[how](x)
+        heat = reduction(x)
+        if np.isfinite(heat).all() and max(-float(heat.min()), float(heat.max())) > _SMALL:
+            return heat
+        return _at_ordinary_scale(reduction, x, heat)
+
+
+def _at_ordinary_scale(reduction: Callable[[Floats], Floats], x: Floats, heat: Floats) -> Floats:
+    """Reduce a map whose squares or sums may be too large or too small for its dtype; `heat` if they are not.
+
+    A multiple of a map is reduced to that multiple, whatever the reduction, and one by a power of two is exact.
+    """
+    exponent = scale_of(*finite_bounds(x))
+    if not exponent:
+        return heat
+    scaled = reduction(np.ldexp(x, -exponent))
+    largest = np.finfo(np.float64).max
+    back = np.ldexp(scaled.astype(np.float64), exponent).clip(-largest, largest)
+    return np.where(np.isfinite(scaled), back, scaled)
 
 
 def top_channels(feature_map: NDArray[np.generic], k: int) -> List[int]:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featscope.capturing.ledger import Ledger
 from featscope.errors import OutputError
-from featscope.records import CapturedMap, Sample, Sink
+from featscope.records import CapturedMap, Picture, Sample, Sink
 from featscope.store.files import size_text
 from featscope.store.writer import RunWriter
+
+_NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @dataclass
@@ -76,17 +80,35 @@ class Room:
     """Whether the disk holds a run, from what its first batch weighs. Of other sinks, and of loops of a length that is
     not known, nobody can tell.
 
-    sink: where the maps go. ledger: how many samples are to come.
+    sink: where the maps go. ledger: how many samples are to come. A disk that is full before the first batch is over
+    is said at its end, when it is known what the run would have taken.
     """
 
     def __init__(self, sink: Sink, ledger: Ledger) -> None:
-        self._ledger, self._footprint = ledger, Footprint()
+        self._sink, self._ledger, self._footprint = sink, ledger, Footprint()
         self._writer = sink if isinstance(sink, RunWriter) and ledger.kept() is not None else None
+        self._full: Optional[OutputError] = None
 
-    def add(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
-        """A map of the first batch."""
+    def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
+        """Hand a map to the sink."""
         if self._writer is not None:
             self._footprint.add(captured, array)
+        with self._filling():
+            self._sink.put(captured, array)
+
+    def put_sample(self, sample: Sample, picture: Optional[Picture]) -> None:
+        """Hand a sample to the sink."""
+        with self._filling():
+            self._sink.put_sample(sample, picture)
+
+    @contextmanager
+    def _filling(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError as error:
+            if self._writer is None or error.errno not in _NO_ROOM:
+                raise
+            self._full = error
 
     def check(self, samples: int) -> None:
         """The first batch, of so many samples, is over. Raises `OutputError` where the others do not fit: a run that
@@ -96,14 +118,25 @@ class Room:
         if writer is None or not self._footprint.maps:
             return
         self._writer = None
+        new, waiting = not writer.stored, writer.waiting
+        stored = samples if self._full is None else 0
+        if new and self._full is not None:
+            writer.discard()
+            waiting = 0
         try:
-            refuse_what_does_not_fit(
-                self._footprint, max(1, samples), self._ledger.left(samples), writer.folder, writer.waiting
-            )
+            left = self._ledger.left(stored)
+            refuse_what_does_not_fit(self._footprint, max(1, samples), left, _existing(writer.folder), waiting)
         except OutputError:
-            if not writer.stored:
+            if new and self._full is None:
                 writer.discard()
             raise
+        if self._full is not None:
+            raise self._full
+
+
+def _existing(folder: Path) -> Path:
+    """A folder that was taken back is asked for the room on its disk by the one above it."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
 
 
 def refuse_what_does_not_fit(footprint: Footprint, samples: int, left: int, folder: Path, waiting: int) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Dict, Mapping, Sequence
 
+from isal import isal_zlib
 from torch import nn
 
 from featscope.capturing.layers import children_of, modules_of
 from featscope.errors import BadOptionError, unknown_name
-from featscope.store.files import check_folder_name, safe_name
+from featscope.store.files import check_folder_name, is_ours, refuse_shared, safe_name
 
 
 class FolderNames:
@@ -32,16 +34,30 @@ class FolderNames:
             check_folder_name(name)
             if layer not in self._modules and layer not in self._asked:
                 raise unknown_name("layer", layer, [n for n in self._modules if n], "featscope layers MODEL")
-        given = list(names.values())
-        for name in given:
-            if given.count(name) > 1:
-                raise BadOptionError(f"two layers cannot share the folder {name!r}; change `names`")
+        refuse_shared(names, "layers", "`names`")
+        # Disks of Windows and macOS know no case: what differs by it only would be one folder there.
+        self._counts = Counter(self._own(name, type(part).__name__).casefold() for name, part in self._modules.items())
+        for layer, name in names.items():
+            own = self._own(layer, type(self._modules[layer]).__name__) if layer in self._modules else ""
+            if self._counts[name.casefold()] > (name.casefold() == own.casefold()):
+                raise BadOptionError(f"the folder {name!r} is that of another layer; change `names`")
 
     def of(self, layer: str, cls: str) -> str:
         """The folder of a layer that ran."""
         if layer not in self._known:
-            self._known[layer] = self._given(layer) or safe_name(f"{layer}.{cls.lower()}" if layer else cls.lower())
+            self._known[layer] = self._given(layer) or self._apart(layer, self._own(layer, cls))
         return self._known[layer]
+
+    def _own(self, layer: str, cls: str) -> str:
+        return safe_name(f"{layer}.{cls.lower()}" if layer else cls.lower())
+
+    def _apart(self, layer: str, own: str) -> str:
+        """Its own name, with something behind it where a disk could take it for another's."""
+        if is_ours(own):
+            return f"{own}.output"
+        if self._counts[own.casefold()] > 1 and own != own.lower():
+            return f"{own}~{isal_zlib.crc32(layer.encode()):08x}"
+        return own
 
     def _given(self, layer: str) -> str:
         """The name given for a layer, or for the one above it that it stands for."""

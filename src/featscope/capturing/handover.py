@@ -86,17 +86,16 @@ class Handover:
             for captured, array in batch.name(layer, cls, self._folders.of(layer, cls), pieces):
                 if self._remarks.stopped:
                     return
-                self._room.add(captured, array)
                 self._maps += 1
                 self._bytes += array.nbytes
-                self.sink.put(captured, array)
+                self._room.put(captured, array)
 
     def put_sample(self, sample: Sample, picture: Optional[Picture]) -> None:
         """Give a sample to the sink."""
         with self._lock:
             if not self._remarks.stopped:
                 self._samples += 1
-                self.sink.put_sample(sample, picture)
+                self._room.put_sample(sample, picture)
 
     def check_room(self, batch: Batch) -> None:
         """After the first batch: would the disk hold all that is still to come? Raises `OutputError` if not."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Iterator, List
 
 from featscope.errors import BadRunError, FeatscopeError, OutputError
+from featscope.errors import first_line as first_line
 
 
 class Remarks:
@@ -61,12 +62,3 @@ class Remarks:
             yield
         except FeatscopeError as error:
             self.report(error)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of somebody else's code says, short.
-
-    >>> first_line(ValueError("no channels"))
-    'ValueError: no channels'
-    """
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"

@@ -43,6 +43,8 @@ class Capture:
         self._companion, self._ledger, self._remarks, self._asked = companion, ledger, remarks, asked
 
     def __enter__(self) -> Capture:
+        if isinstance(self.sink, RunWriter):
+            self.sink.begin()
         try:
             self.listener.start()
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import torch
@@ -124,7 +125,7 @@ def thin(
         if policy.reduce:
             # As when it is reduced afterwards: in single precision where the map has less.
             wide = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-            tensor, reduced = _REDUCTIONS[policy.reduce](wide), policy.reduce
+            tensor, reduced = _reduce(wide, policy.reduce), policy.reduce
     if tensor.is_floating_point() and policy.dtype:
         kind = _DTYPES[policy.dtype]
         if kind is None:
@@ -134,6 +135,32 @@ def thin(
     strided = original.layout is torch.strided
     owned = not strided or original.untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr()
     return Thinned(tensor, owned, reduced, chosen, scales)
+
+
+def _reduce(tensor: torch.Tensor, how: str) -> torch.Tensor:
+    """Reduce over the channels, with room for the sums and squares of values of any size.
+
+    A multiple is reduced to that multiple, and one by a power of two is exact. What is larger than the dtype holds
+    becomes the largest number that it does hold.
+    """
+    reduction = _REDUCTIONS[how]
+    if how == "max" or not tensor.numel():
+        return reduction(tensor)
+    # On the CPU alone: to look at a number of another device is to wait for it.
+    if tensor.device.type == "cpu" and 1e-12 < _largest(tensor) < 1e12:
+        return reduction(tensor)
+    largest = _largest(tensor.nan_to_num(0.0, 0.0, 0.0))
+    size = torch.finfo(tensor.dtype)
+    most = math.frexp(size.max)[1] - 2  # powers of two that have an inverse
+    exponent = torch.frexp(largest)[1].clamp(-most, most)
+    unit = torch.ldexp(torch.ones_like(largest), exponent)
+    found = reduction(tensor / unit)
+    return torch.where(found.isfinite(), (found * unit).clamp(size.min, size.max), found)
+
+
+def _largest(tensor: torch.Tensor) -> torch.Tensor:
+    low, high = torch.aminmax(tensor)
+    return torch.maximum(high, -low)
 
 
 def _choose_channels(tensor: torch.Tensor, choice: str, layer: str) -> Tuple[torch.Tensor, torch.Tensor]:

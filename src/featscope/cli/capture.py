@@ -79,7 +79,7 @@ def run(
     """
     from featscope.adapters.opening import split_name
     from featscope.capturing.policy import make_policy
-    from featscope.cli.console import finish, progress
+    from featscope.cli.console import finish, progress, unfinished
 
     policy = make_policy(
         {
@@ -105,7 +105,7 @@ def run(
         made = capture_test_loop(
             config, checkpoint, output, layers or None, trust_checkpoint, provenance=provenance, **options
         )
-        finish(f"{made.written}; draw them: featscope heat {output}", made.failed + _unfinished(output), made.remarks)
+        finish(f"{made.written}; draw them: featscope heat {output}", made.failed + unfinished(output), made.remarks)
         return
     detector = models.open_named(
         model,
@@ -125,16 +125,7 @@ def run(
         return
     with progress("images", len(found)) as done:
         made = capture_images(detector, found, output, layers or None, batch_size, provenance, done, **options)
-    finish(f"{made.written}; draw them: featscope heat {output}", made.failed + _unfinished(output), made.remarks)
-
-
-def _unfinished(output: Path) -> List[str]:
-    """With --on-error warn a model ends well though its capture did not."""
-    from featscope.store.writer import read_info
-
-    if not (output / "run.json").exists():
-        return [f"nothing was stored in {output}"]
-    return [] if read_info(output).finished else [f"{output} is unfinished; go on with it: --resume"]
+    finish(f"{made.written}; draw them: featscope heat {output}", made.failed + unfinished(output), made.remarks)
 
 
 def _tell(found: Estimate, output: Path) -> None:

@@ -58,14 +58,24 @@ closing = say
 """Print the last line: what was written where."""
 
 
+def unfinished(run: Path) -> List[str]:
+    """What to say of a run whose capture did not end well though the model did; nothing where it is whole."""
+    from featscope.store.writer import read_info
+
+    if not (run / "run.json").exists():
+        return [f"nothing was stored in {run}"]
+    return [] if read_info(run).finished else [f"{run} is unfinished; go on with it: --resume"]
+
+
 def finish(message: str, errors: Sequence[str], remarks: Sequence[str] = ()) -> None:
     """Print remarks, errors and the closing line; leave with code 1 if there were errors."""
     for text in list(dict.fromkeys(remarks))[:_SHOWN_ERRORS]:
         remark(text)
-    for text in errors[:_SHOWN_ERRORS]:
+    shown = _SHOWN_ERRORS if sys.stderr.isatty() else len(errors)  # a log names every file
+    for text in errors[:shown]:
         complain(text)
-    if len(errors) > _SHOWN_ERRORS:
-        complain(f"... and {len(errors) - _SHOWN_ERRORS} more")
+    if len(errors) > shown:
+        complain(f"... and {len(errors) - shown} more")
     closing(message + (f"; {len(errors)} failed, see above" if errors else ""))
     if errors:
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -11,6 +12,8 @@ import typer
 
 from featscope.cli import models
 from featscope.errors import FeatscopeError
+
+_STOPPED = 130  # as shells have it for what Ctrl-C ended
 
 
 def run(
@@ -45,7 +48,7 @@ def run(
     """
     from featscope.adapters.running import ScriptCapture, parse_command
     from featscope.capturing.policy import make_policy
-    from featscope.cli.console import complain, remark
+    from featscope.cli.console import complain, remark, unfinished
 
     arguments, start = parse_command(command)
     policy = {"dtype": dtype, "reduce": reduce, "channels": channels, "every": every, "max_samples": max_samples}
@@ -56,6 +59,7 @@ def run(
     saved = sys.argv
     sys.argv = arguments
     code: Any = 0
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is the script's, as it knows it
     try:
         with capture:
             start()
@@ -64,19 +68,21 @@ def run(
     except FeatscopeError:  # ours, as a run that is there already: one line, no traceback of the script
         raise
     except BaseException as error:  # noqa: BLE001 (the script's own, shown as Python shows it)
-        _show(error)
-        code = 130 if isinstance(error, KeyboardInterrupt) else 1
+        code = _STOPPED if isinstance(error, KeyboardInterrupt) else 1
+        if code != _STOPPED:
+            _show(error)
     finally:
+        signal.signal(signal.SIGINT, ours)
         sys.argv = saved
     if isinstance(code, str):  # sys.exit("why")
         typer.echo(code, err=True)
         code = 1
     if capture.written is not None:
-        unfinished = f"; the script ended with {code}, so the run is unfinished" if code else ""
-        typer.echo(f"featscope: {capture.written}{unfinished}; draw them: featscope heat {output}", err=True)
+        ending = f"; the script ended with {code}, so the run is unfinished" if code else ""
+        typer.echo(f"featscope: {capture.written}{ending}; draw them: featscope heat {output}", err=True)
         for text in capture.remarks:
             remark(text)
-        for failure in capture.failures:
+        for failure in [*capture.failures, *([] if code else unfinished(output))]:
             complain(failure)
             code = code or 1
     elif capture.missed is not None:

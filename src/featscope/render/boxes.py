@@ -11,6 +11,9 @@ from featscope.arrays.boxes import corners_of
 from featscope.records import Boxes
 from featscope.render.colour import CLASS_COLOURS
 
+LARGEST_LETTERS = 200
+"""Pixels: a picture a million pixels long has no letters that are as large in proportion."""
+
 _FAR = 1e5  # pixels
 
 
@@ -27,8 +30,8 @@ def draw_boxes(
     text. A box much smaller than its text has its colour only.
     """
     draw = ImageDraw.Draw(picture)
-    line = max(1, round(max(picture.size) / 500))
-    font = ImageFont.load_default(max(10, round(max(picture.size) / 70)))
+    line = min(max(1, round(max(picture.size) / 500)), LARGEST_LETTERS)
+    font = ImageFont.load_default(min(max(10, round(max(picture.size) / 70)), LARGEST_LETTERS))
     scores = boxes.scores or [1.0] * len(boxes.boxes)
     # A detector that fails finds boxes light years away; what is far outside is drawn as outside.
     shapes = np.nan_to_num(corners_of(boxes.form, boxes.boxes)).clip(-_FAR, _FAR)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from featscope.arrays.frames import in_whole_pixels
 from featscope.arrays.normalise import INF_INDEX
-from featscope.errors import BadImageError
+from featscope.errors import BadImageError, BadOptionError
 from featscope.records import Geometry, Size, assumed_place
 
 Box = Tuple[float, float, float, float]
@@ -40,6 +40,8 @@ def cells_of_image(
     """
     if stride is None:
         stride = assumed_place(geometry.padded, shape).stride
+    if not all(0 < step < np.inf for step in stride):
+        raise BadOptionError(f"no cells lie {stride[0]} x {stride[1]} pixels apart; give a stride above 0, as (8, 8)")
     if first is None:
         first = (stride[0] / 2, stride[1] / 2)
     (top, left), (height, width) = geometry.offset, geometry.resized
@@ -73,6 +75,7 @@ def place(
         before = [max(0, int(np.ceil(-start - 1e-6))) for start in (box[1], box[0])]
         behind = [max(0, int(np.ceil(end - 1e-6)) - have) for end, have in ((box[3], rows), (box[2], columns))]
         if any(before) or any(behind):
+            refuse_huge((before[0] + rows + behind[0], before[1] + columns + behind[1]))
             heat = np.pad(heat, tuple(zip(before, behind)), mode="edge")
         (top, left), (height, width) = before, heat.shape
         ends = (min(box[2] + left, width), min(box[3] + top, height))

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from featscope.arrays.frames import in_whole_pixels
-from featscope.arrays.normalise import Quantised, bounds, quantise
+from featscope.arrays.normalise import Quantised, bounds, quantise, scale_of
 from featscope.arrays.reduce import reduce
 from featscope.errors import BadArrayError, BadImageError, unknown_name
 from featscope.records import Boxes, Geometry, Size
-from featscope.render.boxes import draw_boxes
+from featscope.render.boxes import LARGEST_LETTERS, draw_boxes
 from featscope.render.colour import palette
 from featscope.render.geometry import place, place_indices, refuse_huge
 from featscope.render.png import encode_indexed, encode_rgb
@@ -115,7 +115,11 @@ def draw_heat(
     if style.resize != "indices":
         if not np.isfinite(heat).all():
             raise BadArrayError("this style blends values, and the map has NaN or infinity; use --style featscope")
-        heat = np.asarray(place(heat.astype(np.float32), size, geometry, stride, style.smooth, first))
+        # Pillow blends in single precision: what has no room in it is brought near one, and its range too.
+        exponent = scale_of(*bounds(heat, "map"))
+        heat = np.ldexp(heat, -exponent).astype(np.float32)
+        heat = np.asarray(place(heat, size, geometry, stride, style.smooth, first)).astype(np.float64)
+        heat = np.ldexp(heat, exponent)
     low, high = limits or bounds(heat, style.range)
     values = quantise(heat, low, high)
     marked = values.nan + values.inf > 0
@@ -198,14 +202,16 @@ def _over_image(
 
 def _with_colorbar(picture: Image.Image, style: HeatStyle, values: Quantised) -> Image.Image:
     """The picture with its scale at the right: ends and middle of the value range."""
-    unit = max(10, round(max(picture.size) / 60))
+    unit = min(max(10, round(max(picture.size) / 60)), LARGEST_LETTERS)
     font = ImageFont.load_default(unit)
-    ticks = [values.low] if values.constant else [values.high, (values.high + values.low) / 2, values.low]
+    ticks = [values.low] if values.constant else [values.high, values.high / 2 + values.low / 2, values.low]
     texts = [f"{tick:.3g}" for tick in ticks]
     probe = ImageDraw.Draw(picture)
     room = max(int(probe.textlength(text, font=font)) for text in texts)
     pad = unit // 2
-    wide = Image.new("RGB", (picture.width + 3 * pad + 2 * unit + room, picture.height), (255, 255, 255))
+    width = picture.width + 3 * pad + 2 * unit + room
+    refuse_huge((picture.height, width))
+    wide = Image.new("RGB", (width, picture.height), (255, 255, 255))
     wide.paste(picture, (0, 0))
     left, top, bottom = picture.width + pad + pad // 2, unit, max(unit + 1, picture.height - unit)
     if values.constant:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from featscope import __version__
 from featscope.arrays.normalise import bounds, merge_bounds
-from featscope.errors import FeatscopeError, OutputError, unknown_name
+from featscope.errors import FeatscopeError, OutputError, first_line, unknown_name
 from featscope.records import Sample
 from featscope.render.png import read_text
 from featscope.store.files import inside, make_folder, safe_name, write_atomic
@@ -223,14 +223,28 @@ def run_jobs(
     """Draw each map file; pictures that are up to date stay, an error is kept and the rest goes on."""
     total = Outcome()
     size = max(1, min(_FILES_A_JOB, len(maps) // 16))
-    for files, outcome in executor(partial(_draw_files, plan=plan, output=output), _parts(maps, size)):
+    for files, outcome in _each(executor, partial(_draw_files, plan=plan, output=output), maps, size):
         if isinstance(outcome, Exception):
-            total.errors.append(f"{files[0].path} and {len(files) - 1} more were not drawn: {outcome}")
+            total.errors.append(f"{files[0].path} was not drawn: {outcome}")
         else:
             total.add(outcome)
         for _ in files:
             done()
     return total
+
+
+def _each(
+    executor: Executor, function: Callable[[List[MapFile]], Value], maps: Iterable[MapFile], size: int
+) -> Iterator[Tuple[List[MapFile], Union[Value, Exception]]]:
+    """What a function makes of the files, some at a time. Some that fail together are done again one by one."""
+    apart: List[MapFile] = []
+    for files, value in executor(function, _parts(maps, size)):
+        if isinstance(value, Exception) and len(files) > 1:
+            apart += files
+        else:
+            yield files, value
+    if apart:
+        yield from executor(function, _parts(apart, 1))
 
 
 def _parts(items: Iterable[Item], size: int) -> Iterator[List[Item]]:
@@ -261,9 +275,12 @@ def _draw_files(files: Sequence[MapFile], plan: Plan, output: Path) -> Outcome:
                 except OutputError:
                     raise
                 except FeatscopeError as error:
-                    outcome.errors.append(f"{map_file.path}: {error}")
+                    named = str(error).startswith(str(map_file.path))
+                    outcome.errors.append(str(error) if named else f"{map_file.path}: {error}")
         except FeatscopeError as error:
             outcome.errors.append(str(error))
+        except Exception as error:  # noqa: BLE001 (whatever it is, as too little memory: the other files are drawn)
+            outcome.errors.append(f"{map_file.path} cannot be drawn: {first_line(error)}")
     return outcome
 
 
@@ -292,7 +309,7 @@ def shared_bounds(
     if value_range not in ("layer", "run"):
         return {}
     groups: Dict[str, List[Bounds]] = {}
-    for files, found in executor(partial(_ends, values=values), _parts(maps, _FILES_A_JOB)):
+    for files, found in _each(executor, partial(_ends, values=values), maps, _FILES_A_JOB):
         if not isinstance(found, Exception):
             for map_file, ends in zip(files, found):
                 groups.setdefault(range_key(map_file, value_range), []).extend(ends)
@@ -304,8 +321,8 @@ def _ends(files: Sequence[MapFile], values: Callable[[FeatureMap], NDArray[np.fl
     for map_file in files:
         try:
             found.append([bounds(values(f), "map") for f in feature_maps(map_file)])
-        except FeatscopeError:
-            found.append([])  # reported when it is drawn
+        except Exception:  # noqa: BLE001 (reported when it is drawn)
+            found.append([])
     return found
 
 

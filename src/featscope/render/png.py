@@ -10,6 +10,8 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from featscope.store.files import open_file
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UP = 2
 _HEAD = 8192  # bytes that hold the text in front of the data
@@ -37,7 +39,7 @@ def read_text(path: Path) -> Dict[str, str]:
     """The text in front of a picture's data, as `encode_indexed` writes it; empty where there is none to read."""
     found: Dict[str, str] = {}
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             head = file.read(_HEAD)
     except OSError:
         return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -78,11 +79,14 @@ def processes(function: Callable[[Item], Value], items: Iterable[Item], workers:
                             raise error
                         item, _ = running.pop(future)
                         yield item, error if isinstance(error, Exception) else future.result()
-            except BrokenProcessPool:
-                # The pool ends the processes it knows of when it breaks. One that `submit` starts in this very
-                # moment is left over: it would wait for work for ever, and the pool for it.
+            except BaseException as stop:
+                # What is under way is not waited for where the work is stopped. Where it broke the pool ends the
+                # processes it knows of; one that `submit` starts in this very moment would wait for work for ever,
+                # and the pool for it.
                 for process in list((pool._processes or {}).values()):
                     process.kill()
+                if not isinstance(stop, BrokenProcessPool):
+                    raise
                 for item, tries in running.values():
                     if tries + 1 < _TRIES:
                         suspects.append((item, tries + 1))
@@ -97,19 +101,26 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if server else "spawn")
     if server:
         context.set_forkserver_preload(["featscope.render.plans"])
-        from multiprocessing import forkserver  # not there on Windows
+        from multiprocessing import forkserver, resource_tracker  # not there on Windows
 
-        with _one_thread_each():
-            forkserver.ensure_running()
-    return ProcessPoolExecutor(workers, context, _ignore_interrupts)
+        with _environment_of_workers():
+            resource_tracker.ensure_running()  # first, as it lets interrupts through again when it has started
+            with _without_interrupts():
+                forkserver.ensure_running()
+    return ProcessPoolExecutor(workers, context, _begin_work)
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """As many processes as cores are enough: threads of a BLAS in each would only wait for one another."""
-    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: "1" for name in names})
+def _environment_of_workers() -> Iterator[None]:
+    """As many processes as cores are enough: threads of a BLAS in each would only wait for one another.
+
+    Where the main process is stopped or killed Python tidies up after it, and need not say so.
+    """
+    wanted = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    said = os.environ.get("PYTHONWARNINGS")
+    wanted["PYTHONWARNINGS"] = ",".join([*([said] if said else []), "ignore:resource_tracker"])
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
@@ -120,9 +131,28 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _ignore_interrupts() -> None:
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile never hear Ctrl-C, also while they import; this one hears it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_work() -> None:
     # Ctrl-C reaches the whole group: the main process says what it means, the workers just end with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="featscope-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # One that is killed ends no worker: each holds both ends of the queue of work, and would wait for ever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def dask(function: Callable[[Item], Value], items: Iterable[Item], address: str) -> Results[Item, Value]:

@@ -9,9 +9,9 @@ from typing import List, NamedTuple
 import numpy as np
 from isal import isal_zlib
 
-from featscope.errors import BadArrayError
+from featscope.errors import BadArrayError, first_line
 from featscope.records import MapRecord
-from featscope.store.files import TEMPORARY, inside, read_npy_header
+from featscope.store.files import TEMPORARY, inside, open_file, read_npy_header
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run, open_run, walk_arrays
 
@@ -83,7 +83,7 @@ def _check_map(map_file: MapFile, record: MapRecord) -> int:
     path = map_file.path
     map_file.stay_inside()
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             shape, _, dtype = read_npy_header(file, size)
             if list(shape) != record.shape or dtype != np.dtype(record.dtype):
@@ -93,8 +93,10 @@ def _check_map(map_file: MapFile, record: MapRecord) -> int:
                 checksum = isal_zlib.crc32(chunk, checksum)
     except OSError as error:
         raise BadArrayError(f"{path} cannot be read: {error.strerror}") from None
-    except (BadArrayError, TypeError) as error:
+    except BadArrayError as error:
         raise BadArrayError(f"{path} {error}") from None
+    except Exception as error:  # noqa: BLE001 (a dtype of the manifest may be any text)
+        raise BadArrayError(f"{path} cannot be compared with its line: {first_line(error)}") from None
     if checksum != record.checksum:
         raise BadArrayError(f"{path} has changed since it was captured: its checksum differs")
     if record.scales_checksum is not None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
 import secrets
+import stat
+import warnings
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Iterator, List, Tuple
+from typing import BinaryIO, Dict, Iterator, List, Mapping, Tuple
 
 import numpy as np
 from isal import isal_zlib
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from featscope.errors import BadArrayError, BadOptionError, OutputError
+from featscope.errors import BadArrayError, BadOptionError, OutputError, first_line
 
 TEMPORARY = ".part"
 """Suffix of a file that is being written; one left behind by a killed process means nothing."""
@@ -24,8 +27,13 @@ TEMPORARY = ".part"
 BINARY = getattr(os, "O_BINARY", 0)
 """Windows would change line ends otherwise."""
 
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # a FIFO of that name is refused, not waited for
 _UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%\ud800-\udfff]')
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])(\..*)?", re.IGNORECASE)
+PICTURE_FOLDERS = ("render", "heat", "explain", "inputs")
+"""Folders of a run that hold no maps."""
+
+_OURS = re.compile(r"render|heat|explain|inputs|.*\.(json|jsonl|sqlite)", re.IGNORECASE)
 _LONGEST_NAME = 200
 _WORTH_A_THREAD = 1 << 20  # bytes
 
@@ -64,7 +72,34 @@ def check_folder_name(name: str) -> str:
             f"{name!r} cannot name a folder of a run; leave out / \\ : and names such as '..', "
             f"for example {safe_name(name)!r}"
         )
+    if is_ours(name):
+        raise BadOptionError(
+            f"{name!r} cannot name the folder of a layer: featscope keeps something else under this name; "
+            f"for example {name + '.maps'!r}"
+        )
     return name
+
+
+def is_ours(name: str) -> bool:
+    """Whether a run has a folder or a file of its own of this name, on disks that know no case too.
+
+    >>> is_ours("Heat"), is_ours("run.json"), is_ours("heat.conv2d")
+    (True, True, False)
+    """
+    return _OURS.fullmatch(name) is not None
+
+
+def refuse_shared(names: Mapping[str, str], what: str, where: str) -> None:
+    """Raise `BadOptionError` where two layers or tensors are to have one folder, or names that differ by case only."""
+    seen: Dict[str, str] = {}
+    for name in names.values():
+        first = seen.setdefault(name.casefold(), name)
+        if first == name and list(names.values()).count(name) > 1:
+            raise BadOptionError(f"two {what} cannot share the folder {name!r}; change {where}")
+        if first != name:
+            raise BadOptionError(
+                f"the folders {first!r} and {name!r} differ by case only, and are one on some disks; change {where}"
+            )
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -85,7 +120,7 @@ def _whole_file(path: Path, shared: bool = False) -> Iterator[int]:
     """A descriptor under a temporary name that becomes `path` at the end of the block, or never."""
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}" if shared else path.name + TEMPORARY)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY | _AT_ONCE, 0o666)
         try:
             yield descriptor
         finally:
@@ -97,6 +132,13 @@ def _whole_file(path: Path, shared: bool = False) -> Iterator[int]:
         raise OutputError(
             error.errno, f"cannot write {path}: {error.strerror}; free the disk or choose another folder"
         ) from error
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to be read. A FIFO would be waited for, a device may never end: what is no file is an `OSError`."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is no file but a folder, a FIFO, a socket or a device")
+    return open(path, "rb")
 
 
 def write_all(descriptor: int, data: bytes | memoryview[int]) -> None:
@@ -168,16 +210,20 @@ def read_npy_header(file: BinaryIO, size: int) -> Tuple[Tuple[int, ...], bool, n
             raise ValueError(f"its header claims {length} bytes, the file has {size}")
         header = io.BytesIO(field + file.read(length))
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read_header(header)
+        with warnings.catch_warnings():  # NumPy warns of files that Python 2 wrote; they are read all the same
+            warnings.simplefilter("ignore")
+            shape, fortran, dtype = read_header(header)
     except Exception as error:  # noqa: BLE001 (what NumPy makes of a damaged header: a dozen kinds)
         raise BadArrayError(f"is no .npy file: {(str(error).splitlines() or [''])[0][:200]}") from None
     if dtype.hasobject:
         raise BadArrayError(
             "holds Python objects, which are never unpickled; save numbers: numpy.save(path, array.astype('float32'))"
         )
+    if not dtype.itemsize:
+        raise BadArrayError(f"holds {dtype}, of which a value takes no bytes; save real numbers")
     count = 1
     for length in shape:
-        if not isinstance(length, int) or length < 0:
+        if type(length) is not int or length < 0:  # a bool is an int to Python
             raise BadArrayError(f"has the impossible shape {shape}")
         count *= length
     expected = count * dtype.itemsize
@@ -192,7 +238,7 @@ def read_npy_header(file: BinaryIO, size: int) -> Tuple[Tuple[int, ...], bool, n
 def read_npy_shape(path: Path) -> Tuple[int, ...]:
     """The shape that a `.npy` file has by its header; the error names the file."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return read_npy_header(file, os.fstat(file.fileno()).st_size)[0]
     except BadArrayError as error:
         raise BadArrayError(f"{path} {error}") from None
@@ -203,19 +249,21 @@ def read_npy_shape(path: Path) -> Tuple[int, ...]:
 def read_npy(path: Path) -> NDArray[np.generic]:
     """Read a `.npy` file of numbers as a C-ordered array; the error names the file."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 raise BadArrayError("is empty; write it again")
             shape, fortran, dtype = read_npy_header(file, size)
             array = np.fromfile(file, dtype)
+        if fortran:
+            return np.ascontiguousarray(array.reshape(shape[::-1]).T)
+        return array.reshape(shape)
     except BadArrayError as error:
         raise BadArrayError(f"{path} {error}") from None
     except OSError as error:
         raise BadArrayError(f"{path} cannot be read: {error.strerror}") from None
-    if fortran:
-        return np.ascontiguousarray(array.reshape(shape[::-1]).T)
-    return array.reshape(shape)
+    except Exception as error:  # noqa: BLE001 (what NumPy says of a shape or a dtype that nothing can have)
+        raise BadArrayError(f"{path} cannot be read: {first_line(error)}") from None
 
 
 def size_text(count: int) -> str:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featscope.errors import BadImageError, UnknownReadingError
+from featscope.store.files import open_file
 
 READINGS = (
     *("cv2", "cv2+exif", "cv2+grey", "cv2+exif+grey"),
@@ -103,7 +104,7 @@ def read_image(path: Path, reading: str = "") -> NDArray[np.uint8]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     # From memory: Pillow 13 turns a TIFF that it may map into memory twice.
-    with blaming(path), Image.open(io.BytesIO(path.read_bytes())) as file:
+    with blaming(path), open_file(path) as raw, Image.open(io.BytesIO(raw.read())) as file:
         if file.format == "MPO":  # a JPEG with further pictures behind it, as phones make them
             file.format = "JPEG"
         yield file

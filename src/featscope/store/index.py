@@ -19,7 +19,7 @@ import msgspec
 
 from featscope.errors import BadArrayError, BadRunError, FeatscopeError
 from featscope.records import MapRecord, MeasuredPlace, Sample
-from featscope.store.files import TEMPORARY, inside, natural_key
+from featscope.store.files import TEMPORARY, inside, natural_key, open_file
 from featscope.store.lines import DAMAGED_JSON, Record, read_lines
 from featscope.store.maps import MapFile
 from featscope.store.places import Key
@@ -168,7 +168,7 @@ class RunIndex:
     def _read(self, where: Where, kind: Type[Record]) -> Record:
         number, start, length = where
         path = self._files[number]
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             file.seek(start)
             line = file.read(length)
         try:

@@ -7,12 +7,13 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Iterator, Tuple, Type, TypeVar, Union
+from weakref import WeakSet
 
 import msgspec
 
 from featscope.errors import BadRunError, OutputError
-from featscope.records import MapRecord, Sample
-from featscope.store.files import BINARY, well_formed, write_all
+from featscope.records import FORMAT, MapRecord, Sample
+from featscope.store.files import BINARY, open_file, well_formed, write_all
 
 Record = TypeVar("Record", MapRecord, Sample)
 
@@ -34,6 +35,20 @@ def _well_formed(value: Any) -> Any:
     if isinstance(value, dict):
         return {well_formed(key): _well_formed(one) for key, one in value.items()}
     return [_well_formed(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+class _Format(msgspec.Struct):
+    format: int = FORMAT
+
+
+def refuse_other_format(path: Path, text: bytes) -> None:
+    """Raise `BadRunError` for a file of a run that another version of featscope wrote in another format."""
+    found = msgspec.json.decode(text, type=_Format).format
+    if found != FORMAT:
+        raise BadRunError(
+            f"{path} has the format {found}, this featscope reads the format {FORMAT}; "
+            "update it: pip install -U featscope"
+        )
 
 
 class LineFile:
@@ -61,6 +76,7 @@ class LineFile:
                 f"another capture is writing to {path.parent} now; wait for its end, or choose another folder"
             ) from None
         self.size = os.fstat(self._descriptor).st_size
+        _OPEN.add(self)
 
     def truncate(self, size: int) -> None:
         """Drop all behind the first `size` bytes."""
@@ -83,7 +99,22 @@ class LineFile:
 
     def close(self) -> None:
         """Close the file, and give the lock back."""
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+_OPEN: WeakSet[LineFile] = WeakSet()
+
+
+def _close_in_child() -> None:
+    """A process that was forked, as by a data loader, would hold the lock after its parent gave it back."""
+    for lines in list(_OPEN):
+        lines.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
 
 
 def _lock(descriptor: int) -> None:
@@ -109,12 +140,15 @@ def read_lines(path: Path, kind: Type[Record]) -> Iterator[Tuple[int, int, Union
     A last line without its end was cut off by a kill: it is left out.
     """
     decoder, start = msgspec.json.Decoder(kind), 0
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield start, len(line), decoder.decode(line)
-            except DAMAGED_JSON as error:
-                yield start, len(line), BadRunError(f"{path} line {number} is damaged: {error}")
-            start += len(line)
+    try:
+        with open_file(path) as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield start, len(line), decoder.decode(line)
+                except DAMAGED_JSON as error:
+                    yield start, len(line), BadRunError(f"{path} line {number} is damaged: {error}")
+                start += len(line)
+    except OSError as error:
+        raise BadRunError(f"{path} cannot be read: {error.strerror}") from None

@@ -74,6 +74,8 @@ class MapFile:
         """
         self.stay_inside()
         shape = read_npy_shape(self.path)
+        if 0 in shape:  # of any number of images, each without a cell
+            raise BadArrayError(f"{self.path} is empty: its shape is {shape}")
         return (shape[0] if len(shape) in (4, 5) else 1), (shape[2] if len(shape) == 5 else None)
 
     def stay_inside(self) -> None:

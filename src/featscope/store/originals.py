@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from featscope.arrays.agreement import Thumbnail, thumbnail
+from featscope.store.files import open_file
 from featscope.store.images import ORIENTATION, TURNS, blaming
 
 _SIDEWAYS = [TURNS[number] for number in (5, 6, 7, 8)]
@@ -20,7 +21,7 @@ def read_small(path: Path, side: int) -> List[Thumbnail]:
 
     A JPEG is decoded at a half, a quarter or an eighth of its size. Raises `BadImageError`.
     """
-    with blaming(path), Image.open(path) as file:
+    with blaming(path), open_file(path) as raw, Image.open(raw) as file:
         size = (file.height, file.width)
         turn = TURNS.get(file.getexif().get(ORIENTATION, 1))
         step = max(1, max(size) // side)

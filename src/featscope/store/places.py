@@ -8,9 +8,9 @@ from typing import Dict, List, Mapping, Sequence, Tuple
 import msgspec
 
 from featscope.errors import BadRunError
-from featscope.records import MeasuredPlace
-from featscope.store.files import write_atomic
-from featscope.store.lines import DAMAGED_JSON
+from featscope.records import FORMAT, MeasuredPlace
+from featscope.store.files import open_file, write_atomic
+from featscope.store.lines import DAMAGED_JSON, refuse_other_format
 
 PLACES = "places.json"
 
@@ -36,7 +36,10 @@ def read_places(folder: Path, started: str) -> Dict[Key, MeasuredPlace]:
     """
     path = folder / PLACES
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_File)
+        with open_file(path) as file:
+            text = file.read()
+        refuse_other_format(path, text)
+        found = msgspec.json.decode(text, type=_File)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -57,7 +60,7 @@ def write_places(folder: Path, started: str, places: Sequence[MeasuredPlace]) ->
     >>> read_places(folder, "2026")[("neck", "", 0)] == one, read_places(folder, "2027")
     (True, {})
     """
-    text = msgspec.json.format(msgspec.json.encode(_File(1, started, list(places))), indent=2)
+    text = msgspec.json.format(msgspec.json.encode(_File(FORMAT, started, list(places))), indent=2)
     write_atomic(folder / PLACES, text + b"\n", shared=True)
 
 

@@ -13,14 +13,11 @@ import msgspec
 
 from featscope.errors import BadRunError, FeatscopeError
 from featscope.records import MeasuredPlace, RunInfo, Sample
-from featscope.store.files import natural_key
+from featscope.store.files import PICTURE_FOLDERS, natural_key
 from featscope.store.index import IndexedMaps, IndexedSamples, RunIndex
 from featscope.store.maps import MapFile
 from featscope.store.places import Key, read_places
 from featscope.store.writer import info_name, read_info
-
-PICTURE_FOLDERS = ("render", "heat", "explain", "inputs")
-"""Folders of a run that hold no maps."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import io
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Callable, Deque, Dict, List, Optional, Set, Tuple, Type
+from typing import Callable, Deque, Dict, Iterator, List, Optional, Set, Tuple, Type
 
 import msgspec
 import numpy as np
@@ -18,8 +18,8 @@ from PIL import Image
 
 from featscope.errors import BadRunError, FeatscopeError
 from featscope.records import CapturedMap, MapRecord, RunInfo, Sample, Written
-from featscope.store.files import inside, make_folder, safe_name, scales_beside, write_atomic, write_npy
-from featscope.store.lines import DAMAGED_JSON, LineFile, Record, encode, read_lines
+from featscope.store.files import inside, make_folder, open_file, safe_name, scales_beside, write_atomic, write_npy
+from featscope.store.lines import DAMAGED_JSON, LineFile, Record, encode, read_lines, refuse_other_format
 
 QUEUE_BYTES = 256 << 20
 """Most bytes that wait to be written; the forward waits when they are reached."""
@@ -45,9 +45,9 @@ class RunWriter:
     >>> sorted(p.name for p in folder.iterdir())
     ['manifest-00000.jsonl', 'neck.fpn', 'run.json', 'samples-00000.jsonl']
 
-    Calls return at once unless `queue_bytes` wait to be written. The first error of the writing
-    thread is raised by the next call. With several ranks each has a writer of its own on the same
-    folder: its lines, and its rank-<n>.json, but for rank 0's run.json.
+    It is locked from `begin`, or the first call, to `close`. Calls return at once unless `queue_bytes` wait to be
+    written. The first error of the writing thread is raised by the next call. With several ranks each has a writer of
+    its own on the same folder: its lines, and its rank-<n>.json, but for rank 0's run.json.
 
     resume: go on with what is in the folder, if it is the same run; `stored` are the batches that are
     there, with the ids of their samples. `left_out`, `readings`: as in `RunInfo`; they are noted when
@@ -76,19 +76,40 @@ class RunWriter:
         self._error: Optional[BaseException] = None
         self._folders: Set[str] = set()
         self._files: List[str] = []
+        self._resume, self._begun = resume, False
+        self._line_paths = [self.folder / f"{kind}-{rank:05d}.jsonl" for kind in ("manifest", "samples")]
+        self._seen: Tuple[int, ...] = ()
+        self._ends = (0, 0)
         make_folder(self.folder)
-        self._manifest = LineFile(self.folder / f"manifest-{rank:05d}.jsonl")
+        if any(path.exists() for path in (*self._line_paths, self._info_path)):
+            with self._opened() as lines:  # what cannot be is refused now, and nothing is changed
+                for one in lines:
+                    one.close()
+
+    @contextmanager
+    def _opened(self) -> Iterator[List[LineFile]]:
+        """The files of lines, locked, of a run that is new or can be continued; closed again after an error."""
+        lines: List[LineFile] = []
         try:
-            self._samples = LineFile(self.folder / f"samples-{rank:05d}.jsonl")
-            try:
-                self._take_over(resume)
-                self._save_info()
-            except BaseException:
-                self._samples.close()
-                raise
+            for path in self._line_paths:
+                lines.append(LineFile(path))
+            self._take_over(*lines)
+            yield lines
         except BaseException:
-            self._manifest.close()
+            for one in lines:
+                one.close()
             raise
+
+    def begin(self) -> None:
+        """Lock the run and begin to write it; the first array does so too. Before that nothing of it is there."""
+        if self._begun:
+            return
+        with self._opened() as lines:
+            for one, end in zip(lines, self._ends):
+                one.truncate(end)
+            self._save_info()
+        self._manifest, self._samples = lines
+        self._begun = True
         self._checksums = ThreadPoolExecutor(1, "featscope-checksum")
         self._thread = threading.Thread(target=self._work, name="featscope-writer", daemon=True)
         self._thread.start()
@@ -114,6 +135,7 @@ class RunWriter:
 
     def close(self, finished: bool = True) -> None:
         """Write what waits, and say in run.json that the run is finished, if it is."""
+        self.begin()
         with self._state:
             if self._closing:
                 return
@@ -137,7 +159,7 @@ class RunWriter:
         """Take back a run that was just begun: all that this writer wrote."""
         with suppress(FeatscopeError):
             self.close(finished=False)
-        for path in [*self._files, self._manifest.path.name, self._samples.path.name, self._info_path.name]:
+        for path in [*self._files, *(path.name for path in self._line_paths), self._info_path.name]:
             with suppress(OSError):
                 (self.folder / path).unlink()
         for name in [*self._folders, "inputs", ""]:
@@ -147,6 +169,7 @@ class RunWriter:
     # The queue
 
     def _enqueue(self, job: Callable[[], None], size: int) -> None:
+        self.begin()
         with self._state:
             # An array larger than the whole queue passes alone: the bound is then its own size.
             while self._error is None and (
@@ -190,33 +213,36 @@ class RunWriter:
 
     # The files
 
-    def _take_over(self, resume: bool) -> None:
-        """Refuse a folder that holds a run, or go on with it where it stopped."""
+    def _take_over(self, manifest: LineFile, described: LineFile) -> None:
+        """Refuse a folder that holds a run, or find where it stopped."""
+        if self._seen == (manifest.size, described.size):
+            return  # as it was when it was looked at first
+        self._seen = (manifest.size, described.size)
         if not self._info_path.exists():
-            if self._manifest.size or self._samples.size:
+            if any(self._seen):
                 raise BadRunError(
                     f"{self.folder} has lines of a run but no {self._info_path.name}; choose another folder"
                 )
             return
-        if not resume:
+        if not self._resume:
             raise run_is_there(self.folder)
         old = read_info(self.folder, self._info_path.name)
         refuse_other_run(self.folder, old, self._info)
         self._info = msgspec.structs.replace(self._info, started=old.started)
-        maps, map_end = _whole_lines(self._manifest.path, MapRecord)
-        samples, sample_end = _whole_lines(self._samples.path, Sample)
+        maps, map_end = _whole_lines(manifest.path, MapRecord)
+        samples, sample_end = _whole_lines(described.path, Sample)
         # Lines are written in the order of the batches: those before the last are whole.
         last = max((batch for _, batch, _ in maps + samples), default=-1) + (1 if old.finished else 0)
         map_end = min((start for start, batch, _ in maps if batch >= last), default=map_end)
         sample_end = min((start for start, batch, _ in samples if batch >= last), default=sample_end)
-        self._manifest.truncate(map_end)
-        self._samples.truncate(sample_end)
-        described: Dict[int, List[str]] = {}
+        self._ends = map_end, sample_end
+        named: Dict[int, List[str]] = {}
         for start, batch, ids in samples:
             if start < sample_end:
-                described.setdefault(batch, []).extend(ids)
-        self.stored = {batch: ids for start, batch, ids in maps if start < map_end}
-        self.stored.update(described)
+                named.setdefault(batch, []).extend(ids)
+        self.stored.clear()
+        self.stored.update((batch, ids) for start, batch, ids in maps if start < map_end)
+        self.stored.update(named)
         if old.finished:
             self._info = msgspec.structs.replace(self._info, finished=old.finished)
 
@@ -327,7 +353,10 @@ def read_info(folder: Path, name: str = "run.json") -> RunInfo:
     """Read run.json, or the file of another rank."""
     path = folder / name
     try:
-        return msgspec.json.decode(path.read_bytes(), type=RunInfo)
+        with open_file(path) as file:
+            text = file.read()
+        refuse_other_format(path, text)
+        return msgspec.json.decode(text, type=RunInfo)
     except OSError as error:
         raise BadRunError(f"{path} cannot be read: {error.strerror}; name the folder of a run") from None
     except DAMAGED_JSON as error:
