@@ -78,6 +78,7 @@ def test_one_run_has_one_writer_by_whichever_path(run, tmp_path):
     os.symlink(run, tmp_path / "link")
     before = (run / "manifest-00000.jsonl").read_bytes()
     first = RunWriter(run, RunInfo(model="Toy", classes=["ship"]), resume=True)
+    first.begin()
     for folder in (run, tmp_path / "link", run / ".." / "run"):
         for resume in (True, False):
             with pytest.raises(BadRunError, match="another capture is writing to"):

@@ -109,10 +109,12 @@ def test_a_run_is_finished_by_its_end_and_by_nothing_else(tmp_path):
     """Not by what the info says that it is begun with, as one that was read from another run."""
     folder = tmp_path / "run"
     writer = RunWriter(folder, RunInfo(model="Toy", finished="2026-01-01T00:00:00Z"))
+    writer.begin()
     assert open_run(folder).info.finished == ""
     writer.close(finished=False)
     assert open_run(folder).info.finished == ""
     again = RunWriter(folder, RunInfo(model="Toy", finished="2026-01-01T00:00:00Z"), resume=True)
+    again.begin()
     assert open_run(folder).info.finished == ""
     again.put(_map(), np.zeros((1, 1, 2, 2)))
     again.close()
@@ -120,6 +122,7 @@ def test_a_run_is_finished_by_its_end_and_by_nothing_else(tmp_path):
     assert finished > "2026-01-01T00:00:00Z"
     # One that was whole stays so, also where the process that looks at it again is killed.
     third = RunWriter(folder, RunInfo(model="Toy"), resume=True)
+    third.begin()
     assert open_run(folder).info.finished == finished
     third.close(finished=False)
     assert open_run(folder).info.finished == finished

@@ -161,7 +161,7 @@ def refuse_what_does_not_fit(footprint: Footprint, samples: int, left: int, fold
     whole = needed(footprint.bytes)
     every = -(-whole // max(1, int(0.95 * free)))
     if every > left:
-        hint = "free the disk or choose another folder"
+        hint = hint or "free the disk or choose another folder"
     else:
         hint = f"{hint}, or every={every} stores each {every}th sample" if hint else f"every={every} would fit"
     raise OutputError(
