@@ -212,7 +212,7 @@ class DetectorContract:
             return
         layer = detector.layer_to_explain
         sink = MemorySink()
-        with detector.capture([layer], sink) as session:
+        with detector.capture(layer.split(","), sink) as session:
             session.start_batch(0, [items[0].sample.id])
             with torch.no_grad():
                 detector.detect(items[:1])
