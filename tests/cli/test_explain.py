@@ -141,7 +141,7 @@ def test_a_function_of_ones_own_models_output(own, place, capsys, tmp_path):
     )  # fmt: skip
     assert code == 0, err
     assert "2 maps of 1 targets" in out
-    heat = np.load(tmp_path / "why" / "harbour" / "target_target_hirescam_stem_level_0.npy")
+    heat = np.load(tmp_path / "why" / "harbour" / "target_hirescam_stem_level_0.npy")
     assert heat.shape == (32, 32)
 
 

@@ -46,7 +46,7 @@ def explain(
 
     >>> found = featscope.explain(model, tensor, target=lambda output: output[281], layer="layer4")   # doctest: +SKIP
     >>> found[0].heat.shape, found[0].save("why")                                                     # doctest: +SKIP
-    ((7, 7), PosixPath('why/image/target_target_layercam_layer4_level_0.png'))
+    ((7, 7), PosixPath('why/image/target_layercam_layer4_level_0.png'))
 
     A detector by name, a run, or a function that detects:
 

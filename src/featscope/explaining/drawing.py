@@ -32,7 +32,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
     """
     layer = f"_{explanation.layer}_level_{explanation.level}" if explanation.layer else ""
     side = f"_{explanation.side}" if explanation.side else ""
-    stem = safe_name(f"{_number(explanation)}_{explanation.label}_{explanation.method}{layer}{side}")
+    stem = safe_name(f"{_words(explanation)}_{explanation.method}{layer}{side}")
     place = folder / safe_name(explanation.sample.id)
     make_folder(place)
     write_atomic(place / f"{stem}.png", _drawn(explanation), shared=True)
@@ -40,11 +40,12 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
     return place / f"{stem}.png"
 
 
-def _number(explanation: Explanation) -> str:
+def _words(explanation: Explanation, between: str = "_") -> str:
+    """What is explained, in a name: 'target', 'box_12_ship' or 'best_raw_score_ship'."""
     target = explanation.target
     if target.source.kind == "image":
         return "target"
-    return f"box_{target.number}" if target.number >= 0 else "best_raw_score"
+    return (f"box_{target.number}" if target.number >= 0 else "best_raw_score") + between + explanation.label
 
 
 def _drawn(explanation: Explanation) -> bytes:
@@ -58,7 +59,7 @@ def _drawn(explanation: Explanation) -> bytes:
         "method": explanation.method,
         "place": explanation.place.known if explanation.place is not None else "assumed",
         "explains": explanation.side or "score",
-        "box": f"{_number(explanation)} {explanation.label} {target.score:.4f}{numbers}",
+        "box": f"{_words(explanation, ' ')} {target.score:.4f}{numbers}",
         "source": f"{source.kind} {source.index} of level {source.level}, row {source.row}, column {source.column}",
     }
     # Where the image lies in the input is not known for every detector; then the map has no place for boxes.
