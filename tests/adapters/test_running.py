@@ -147,7 +147,7 @@ def test_torchrun(tmp_path):
     )
     (tmp_path / "script.py").write_text(script)
     source = str(Path(__file__).parents[2] / "src")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29731"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     command += ["-m", "featscope", "run", "-o", "run", "-l", "head", "--", "script.py"]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True, check=False

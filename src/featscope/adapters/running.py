@@ -44,6 +44,7 @@ class ScriptCapture:
     def __init__(self, output: Path, layers: Optional[Sequence[str]], provenance: bool = True, **options: Any) -> None:
         self.output, self.layers, self.provenance, self.options = output, list(layers or ()), provenance, options
         self.written: Optional[Written] = None
+        self.rank = 0
         self.missed: Optional[FeatscopeError] = None
         self.failures: List[str] = []
         self.remarks: List[str] = []
@@ -99,6 +100,7 @@ class ScriptCapture:
         from featscope.adapters.companions import accompany
         from featscope.capturing.calls import in_warm_up, stack
         from featscope.capturing.layers import has_layers, unwrap
+        from featscope.capturing.ranks import rank_and_world_size
         from featscope.capturing.start import capture
 
         frames = stack()
@@ -110,6 +112,7 @@ class ScriptCapture:
         if self.missed is not None:
             return None
         self._restore()
+        self.rank, _ = rank_and_world_size()
         self._session = capture(
             found.model,
             features_only(self.layers, found.not_features),

@@ -58,13 +58,16 @@ closing = say
 """Print the last line: what was written where."""
 
 
-def unfinished(run: Path) -> List[str]:
-    """What to say of a run whose capture did not end well though the model did; nothing where it is whole."""
-    from featscope.store.writer import read_info
+def unfinished(run: Path, rank: int = 0) -> List[str]:
+    """What to say of a run whose capture did not end well though the model did; nothing where it is whole.
 
-    if not (run / "run.json").exists():
+    rank: whose part of the run is meant: other ranks may still be writing theirs.
+    """
+    from featscope.store.writer import info_name, read_info
+
+    if not (run / info_name(rank)).exists():
         return [f"nothing was stored in {run}"]
-    return [] if read_info(run).finished else [f"{run} is unfinished; go on with it: --resume"]
+    return [] if read_info(run, info_name(rank)).finished else [f"{run} is unfinished; go on with it: --resume"]
 
 
 def finish(message: str, errors: Sequence[str], remarks: Sequence[str] = ()) -> None:

@@ -82,7 +82,7 @@ def run(
         typer.echo(f"featscope: {capture.written}{ending}; draw them: featscope heat {output}", err=True)
         for text in capture.remarks:
             remark(text)
-        for failure in [*capture.failures, *([] if code else unfinished(output))]:
+        for failure in [*capture.failures, *([] if code else unfinished(output, capture.rank))]:
             complain(failure)
             code = code or 1
     elif capture.missed is not None:
