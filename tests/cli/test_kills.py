@@ -24,7 +24,10 @@ from featscope.records import MapRecord, RunInfo
 from featscope.store.index import INDEX
 from featscope.store.writer import RunWriter
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="who is left over is read from /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="who is left over is read from /proc"),
+]
 
 
 @pytest.fixture(scope="module")
