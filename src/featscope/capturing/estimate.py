@@ -119,15 +119,16 @@ class Room:
             return
         self._writer = None
         new, waiting = not writer.stored, writer.waiting
-        stored = samples if self._full is None else 0
-        if new and self._full is not None:
+        # What waits may be more than there is room for, before the writer has come to the error.
+        full = self._full is not None or waiting > shutil.disk_usage(_existing(writer.folder)).free
+        if new and full:
             writer.discard()
             waiting = 0
         try:
-            left = self._ledger.left(stored)
+            left = self._ledger.left(0 if full else samples)
             refuse_what_does_not_fit(self._footprint, max(1, samples), left, _existing(writer.folder), waiting)
         except OutputError:
-            if new and self._full is None:
+            if new and not full:
                 writer.discard()
             raise
         if self._full is not None:
