@@ -34,10 +34,11 @@ def _write(folder, rest=lambda batch: None):
 def test_a_run_is_read_while_it_is_written(tmp_path, monkeypatch, kept):
     """Each look sees whole maps only, no fewer than the one before, and nothing wrong."""
     monkeypatch.setattr(index_module, "_KEPT_FROM_BYTES", 0 if kept else 1 << 40)
-    folder, looked = tmp_path / "run", threading.Semaphore(0)
+    folder, resting, looked = tmp_path / "run", threading.Semaphore(0), threading.Semaphore(0)
 
     def rest(batch):
-        if batch % 10 == 9:  # so that there are looks all along, however fast the machine is
+        if batch % 10 == 9:  # until there was a look, however fast the machine is
+            resting.release()
             looked.acquire(timeout=20)
 
     thread = threading.Thread(target=_write, args=(folder, rest))
@@ -47,6 +48,7 @@ def test_a_run_is_read_while_it_is_written(tmp_path, monkeypatch, kept):
         ended = False
         while not ended:
             ended = not thread.is_alive()  # and one look more
+            rests = resting.acquire(blocking=False)
             if (folder / "run.json").exists():
                 run = open_run(folder)
                 states.add(bool(run.info.finished))
@@ -61,7 +63,8 @@ def test_a_run_is_read_while_it_is_written(tmp_path, monkeypatch, kept):
                         maps[-4:], plan_heat(run, maps[-4:], HeatOptions(overlay=False)), tmp_path / "heat"
                     )
                     assert (outcome.errors, outcome.pictures + outcome.skipped) == ([], 4)
-            looked.release()
+            if rests:
+                looked.release()
     finally:
         thread.join()
     assert seen == sorted(seen)
