@@ -8,6 +8,7 @@ import pytest
 
 import featscope.cli
 from featscope.cli import main
+from featscope.cli.console import unfinished
 from featscope.records import Boxes, CapturedMap, Geometry, RunInfo, Sample, Source, assumed_place
 from featscope.store.writer import RunWriter
 
@@ -65,3 +66,15 @@ def test_every_command_prints_by_what_makes_text_plain():
             assert "rich.markup" not in text, path.name
         if path.name not in ("console.py", "__init__.py", "run.py", "demo.py", "explain.py"):
             assert "typer.echo" not in text, f"{path.name}: take `say` of featscope.cli.console"
+
+
+def test_a_rank_is_asked_for_its_own_part_of_a_run(tmp_path):
+    """One that ends first does not call the run unfinished because of the others."""
+    first = RunWriter(tmp_path, RunInfo(model="Toy", ranks=2))
+    first.begin()
+    RunWriter(tmp_path, RunInfo(model="Toy", ranks=2), rank=1).close()
+    assert unfinished(tmp_path, 1) == []
+    assert "is unfinished" in unfinished(tmp_path, 0)[0]
+    first.close()
+    assert unfinished(tmp_path, 0) == []
+    assert "nothing was stored" in unfinished(tmp_path, 2)[0]

@@ -77,14 +77,14 @@ def test_a_run_is_opened_as_it_was(place, capsys, tmp_path):
     assert read_text(picture)["box"].split()[2] == f"{score:.4f}"
     code, out, err = call(capsys, "explain", run, "--box", last, "--score-threshold", 0.3)
     assert code == 1
-    assert f"box {last} of harbour was recorded as" in err
+    assert f"box {last} of harbour is recorded as" in err
 
 
 def test_a_box_that_differs_from_the_recorded_one_is_an_error(place, capsys):
     """Another model at the place of the run's: its box 1 is not the run's."""
     code, out, err = call(capsys, "explain", place / "run", "random", "--box", 1, "-o", place / "other")
     assert code == 1
-    assert "box 1 of harbour was recorded as" in err
+    assert "box 1 of harbour is recorded as" in err
     assert "capture again" in err
     assert not (place / "other").exists()
 

@@ -26,8 +26,7 @@ from featscope.adapters.opening import import_named
 from featscope.adapters.preprocessing import Preprocessing
 from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.layers import modules_of, parameters_of
-from featscope.capturing.remarks import first_line
-from featscope.errors import BadOptionError, CaptureError, FeatscopeError
+from featscope.errors import BadOptionError, CaptureError, FeatscopeError, first_line
 from featscope.records import Picture, RunInfo, Size
 
 _OWN = "feed it in a script of your own, and capture that: featscope run -o RUN -- python SCRIPT"

@@ -26,8 +26,7 @@ from featscope.adapters.transformers_script import finds_boxes
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.layers import parameters_of, select
 from featscope.capturing.listener import LayerInput
-from featscope.capturing.remarks import first_line
-from featscope.errors import BadOptionError, CaptureError, FeatscopeError
+from featscope.errors import BadOptionError, CaptureError, FeatscopeError, first_line
 from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Picture, RunInfo, Size
 

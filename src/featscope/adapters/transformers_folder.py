@@ -18,8 +18,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from featscope.adapters.detector import RANDOM, Opening
 from featscope.adapters.transformers_images import PIXELS, quiet
 from featscope.adapters.weights import read_weights
-from featscope.capturing.remarks import first_line
-from featscope.errors import BadOptionError, CaptureError
+from featscope.errors import BadOptionError, CaptureError, first_line
 from featscope.records import Size
 
 if TYPE_CHECKING:

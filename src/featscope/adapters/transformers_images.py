@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from featscope.capturing.inputs import picture_of
-from featscope.capturing.remarks import first_line
-from featscope.errors import BadOptionError, CaptureError
+from featscope.errors import BadOptionError, CaptureError, first_line
 from featscope.records import Geometry, Picture, Size
 
 if TYPE_CHECKING:

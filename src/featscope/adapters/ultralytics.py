@@ -34,8 +34,7 @@ from featscope.adapters.ultralytics_reading import read_file, reading_of_file
 from featscope.adapters.weights import load_checkpoint, read_torch_file
 from featscope.arrays.frames import to_original
 from featscope.capturing.layers import modules_of
-from featscope.capturing.remarks import first_line
-from featscope.errors import BadOptionError, CaptureError, FeatscopeError
+from featscope.errors import BadOptionError, CaptureError, FeatscopeError, first_line
 from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry, Picture, RunInfo, Size
 

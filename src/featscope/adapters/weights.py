@@ -9,8 +9,7 @@ from typing import Any, Dict
 import torch
 
 from featscope.adapters.detector import RANDOM
-from featscope.capturing.remarks import first_line
-from featscope.errors import BadOptionError, CaptureError
+from featscope.errors import BadOptionError, CaptureError, first_line
 
 _PREFIXES = ("module.", "_orig_mod.")
 

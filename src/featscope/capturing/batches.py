@@ -18,10 +18,10 @@ from featscope.capturing.handover import Handover
 from featscope.capturing.inputs import Companion, Images, Known, PlainImages, find_images
 from featscope.capturing.ledger import Ledger
 from featscope.capturing.proof import Proof
-from featscope.capturing.remarks import Remarks, first_line
+from featscope.capturing.remarks import Remarks
 from featscope.capturing.speakers import Speakers
 from featscope.capturing.verifying import Verifier
-from featscope.errors import CaptureError, FeatscopeError
+from featscope.errors import CaptureError, FeatscopeError, first_line
 from featscope.records import Picture, Sample
 
 

@@ -11,10 +11,10 @@ from featscope.capturing.folders import FolderNames
 from featscope.capturing.ledger import Ledger
 from featscope.capturing.memory import MemorySink
 from featscope.capturing.proof import Laid
-from featscope.capturing.remarks import Remarks, first_line
+from featscope.capturing.remarks import Remarks
 from featscope.capturing.thin import why_not
 from featscope.capturing.transfer import Transfer
-from featscope.errors import FeatscopeError
+from featscope.errors import FeatscopeError, first_line
 from featscope.records import Picture, Policy, Sample, Sink, Written
 from featscope.store.writer import RunWriter
 

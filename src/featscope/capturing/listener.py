@@ -18,9 +18,9 @@ from featscope.capturing.handover import Handover
 from featscope.capturing.layers import Layer, children_of, is_compiled, modules_of, unwrap
 from featscope.capturing.names import field_names
 from featscope.capturing.proof import Proof
-from featscope.capturing.remarks import Remarks, first_line
+from featscope.capturing.remarks import Remarks
 from featscope.capturing.speakers import Node, Speakers, Verdict
-from featscope.errors import CaptureError, FeatscopeError
+from featscope.errors import CaptureError, FeatscopeError, first_line
 
 _CAN_REST = hasattr(getattr(torch, "compiler", None), "set_stance")
 """Whether this torch can run a compiled model as it was written."""

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Iterator, List
 
 from featscope.errors import BadRunError, FeatscopeError, OutputError
-from featscope.errors import first_line as first_line
 
 
 class Remarks:

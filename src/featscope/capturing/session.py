@@ -16,8 +16,8 @@ from featscope.capturing.handover import Handover
 from featscope.capturing.inputs import Companion
 from featscope.capturing.ledger import Ledger
 from featscope.capturing.listener import Listener
-from featscope.capturing.remarks import Remarks, first_line
-from featscope.errors import CaptureError, FeatscopeError
+from featscope.capturing.remarks import Remarks
+from featscope.errors import CaptureError, FeatscopeError, first_line
 from featscope.records import Picture, Sample, Sink, Written
 from featscope.store.writer import RunWriter
 

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from featscope.arrays.agreement import FLAT, SIDE, Comparison, Thumbnail, compare, structure, thumbnail
 from featscope.arrays.frames import axes_of, fits, reframed_record, unmirrored
 from featscope.arrays.search import Found, Rule, Search, apart, nudged
-from featscope.capturing.remarks import Remarks, first_line
-from featscope.errors import BadImageError
+from featscope.capturing.remarks import Remarks
+from featscope.errors import BadImageError, first_line
 from featscope.records import Agreement, Boxes, Geometry, Picture, Sample
 from featscope.store.originals import read_small
 

@@ -9,6 +9,7 @@ import typer
 
 from featscope.cli import models
 from featscope.errors import BadOptionError, FeatscopeError, unknown_name
+from featscope.explaining.methods import help_text
 
 if TYPE_CHECKING:
     from featscope.explaining.faithfulness import Faithfulness
@@ -29,7 +30,7 @@ def run(
     ),
     show: bool = typer.Option(False, "--list", help="Only list a run's detections, and which raw output gave each."),
     layer: str = typer.Option("", "--layer", "-l", help="Explain at this layer; several, as levels of one, by comma."),
-    method: Optional[List[str]] = typer.Option(None, "--method", "-m", help=models.methods_help()),
+    method: Optional[List[str]] = typer.Option(None, "--method", "-m", help=help_text()),
     top: int = typer.Option(5, min=1, help="Explain so many detections of an image, best first."),
     label: str = typer.Option("", "--class", metavar="NAME", help="Only detections of this class."),
     box: Optional[List[int]] = typer.Option(None, "--box", min=0, help="Only this detection, by its number in --list."),

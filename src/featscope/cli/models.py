@@ -89,13 +89,6 @@ def function_named(text: str, option: str) -> Any:
     return function
 
 
-def methods_help() -> str:
-    """What `featscope explain --help` says of its methods."""
-    from featscope.explaining.methods import help_text
-
-    return help_text()
-
-
 def parse_size(text: str) -> Optional[Tuple[int, int]]:
     """'640' or '512,864' as (height, width)."""
     if not text:

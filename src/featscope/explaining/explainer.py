@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, Callable, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence
 
 import torch
 
-from featscope.capturing.remarks import Remarks, first_line
+from featscope.capturing.remarks import Remarks
 from featscope.capturing.verifying import Verifier, inside
-from featscope.errors import BadOptionError, CaptureError, FeatscopeError
+from featscope.errors import BadOptionError, CaptureError, FeatscopeError, first_line
 from featscope.explaining.candidates import Target
 from featscope.explaining.explanation import Explanation, verified
 from featscope.explaining.gradients import pulled
@@ -104,8 +104,6 @@ def explain_item(
     *,
     masks: int = 1000,
     batch_size: int = 4,
-    seed: int = 0,
-    done: Callable[[], None] = lambda: None,
     on_error: Optional[OnError] = None,
 ) -> List[Explanation]:
     """Explain detections of one image at a layer: one forward for all boxes, and more for methods by hiding.
@@ -115,8 +113,8 @@ def explain_item(
     >>> explain_item(detector, item, "neck", ["odam"], Choice(top=3))          # doctest: +SKIP
     [Explanation(...), Explanation(...), Explanation(...)]
 
-    layer, methods, choice, side: as of `Explainer`. masks: random ones of d-rise, drawn from `seed`. batch_size:
-    images of one forward of a method by hiding, the memory that it takes. done: called after each of these forwards.
+    layer, methods, choice, side: as of `Explainer`. masks: random ones of d-rise, the same in each call. batch_size:
+    images of one forward of a method by hiding, the memory that it takes.
     on_error: takes the message where one box cannot be explained, and the others go on.
     Of a layer with several levels the one that the score depends on most is shown. Raises `CaptureError` where the
     layer has no part in a score, or nothing in it speaks for the box.
@@ -141,7 +139,7 @@ def explain_item(
     if probe is not None:
         probe.check()
     targets = choice.of(found, detector.info.classes, on_error)
-    trial = Trial(detector, item, found.candidates, targets, probe, masks, batch_size, seed, done)
+    trial = Trial(detector, item, found.candidates, targets, probe, masks=masks, batch_size=batch_size)
     made: List[Explanation] = []
     by_map = [name for name in names if METHODS[name].by != "hiding"]
     if by_map and probe is not None:

@@ -20,7 +20,6 @@ from featscope.explaining.probe import ChannelAxis, Probe
 from featscope.explaining.targets import Explainable
 
 Tensor = torch.Tensor
-Done = Callable[[], None]
 
 _LIKELY = 64  # candidates of highest score that are compared with a box
 _GRID = 16  # cells of a random mask along each side (D-RISE)
@@ -137,7 +136,6 @@ class Trial:
 
     candidates: of the whole image. targets: the detections to explain. probe: the layer, as it was in that forward;
     None where no method asks for one. masks: random ones. batch_size: images of one forward, the memory that it takes.
-    done: called after each forward.
     """
 
     detector: Explainable
@@ -147,8 +145,6 @@ class Trial:
     probe: Optional[Probe] = None
     masks: int = 1000
     batch_size: int = 4
-    seed: int = 0
-    done: Done = lambda: None
 
     @property
     def layer(self) -> Probe:
@@ -172,7 +168,7 @@ Hide = Callable[[Trial], List[Weighed]]
 def d_rise(trial: Trial) -> List[Weighed]:
     """Each target's mean of random masks, weighted by how much of it was still found under them (Petsiuk, 2021)."""
     hidden = ImageMask(trial.detector, trial.item)
-    generator = torch.Generator().manual_seed(trial.seed)
+    generator = torch.Generator().manual_seed(0)
     total = torch.zeros(len(trial.targets), *hidden.size)
     weight = torch.zeros(len(trial.targets), 1, 1)
     seen = torch.zeros(hidden.size)
@@ -225,7 +221,6 @@ def ablation_cam(trial: Trial) -> List[Weighed]:
             with torch.no_grad(), own.layer.changing(partial(_without, place, channels)):
                 found = own.detector.detect([own.item] * len(channels), candidates=True)
             scores += [scores_of(one.candidates, own.targets) for one in found]
-            own.done()
         return np.asarray((before - np.stack(scores)) / np.maximum(np.abs(before), 1e-12))
 
     return _weighted_channels(trial, weigh)
@@ -253,7 +248,6 @@ def _weighted_channels(trial: Trial, weigh: Weigh) -> List[Weighed]:
 def _scores_under(hidden: ImageMask, trial: Trial, masks: Tensor) -> NDArray[np.float64]:
     """How much of each target is left under each of some masks, (masks, targets)."""
     found = hidden.detect(trial.item, masks)
-    trial.done()
     return np.stack([scores_of(one.candidates, trial.targets) for one in found])
 
 

@@ -144,10 +144,10 @@ class OwnPredict:
 
     layer_to_explain = ""
 
-    def __init__(self, predict: Predict, classes: Sequence[str] = ()) -> None:
+    def __init__(self, predict: Predict) -> None:
         self.model = _Predictor(predict)
-        self.info = RunInfo(model=getattr(predict, "__name__", "predict"), classes=list(classes))
-        self._labels = max(1, len(classes))  # so many were seen
+        self.info = RunInfo(model=getattr(predict, "__name__", "predict"))
+        self._labels = 1  # so many were seen
 
     def prepare(self, image: Union[Path, Picture], name: str = "image") -> OwnItem:
         """An image file, turned as its tag says, or a picture (H, W, 3), RGB."""

@@ -102,11 +102,13 @@ class Choice(NamedTuple):
             if overlap[best] >= _SAME_OVERLAP and abs(scores[best] - score) <= _SAME_SCORE:
                 return here[best]
         name = classes[label] if label < len(classes) else str(label)
-        found = f"{len(here)} of that class, scores {scores.min():.3f} to {scores.max():.3f}" if here else "none of it"
+        found = "no box of that class"
+        if here:
+            found = f"{len(here)} boxes of that class ({scores.min():.3f} to {scores.max():.3f}), none of them this one"
         raise CaptureError(
-            f"box {number} of {sample.id} was recorded as {name} with score {score:.3f}; as the model was opened now "
-            f"it finds {found}, and not this one; open it as it was captured (weights, --input-size, --cfg-options, "
-            "--score-threshold), or capture again with --batch-size 1"
+            f"box {number} of {sample.id} is recorded as {name} with score {score:.3f}, but the model finds "
+            f"{found}; open it as it was captured (weights, --input-size, --cfg-options, --score-threshold), "
+            "or capture again with --batch-size 1"
         )
 
     def _numbers(self, name: str, meant: Optional[Boxes], wanted: Optional[int]) -> List[int]:
