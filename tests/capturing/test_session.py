@@ -1,5 +1,8 @@
 """Capture on awkward modules: each trap is one that a real detector sets."""
 
+import subprocess
+import sys
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -323,6 +326,27 @@ def test_a_compiled_model_runs_as_written_while_it_is_captured(fullgraph):
             assert [c.batch for c, _ in session.sink.stored] == [0, 0, 0, 1, 1, 1]
         np.testing.assert_array_equal(session.sink["0.0.conv2d"][0], inner[0](X).numpy())
         assert list(session.sink) == ["0.0.conv2d", "0.sequential", "1.relu"]
+
+
+@pytest.mark.skipif(not hasattr(getattr(torch, "compiler", None), "set_stance"), reason="needs torch 2.6")
+def test_what_is_compiled_during_a_capture_runs_as_written_too():
+    """In a process of its own, as the compiler is loaded at its first use."""
+    script = """
+        import sys, torch, featscope
+        model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.ReLU())
+        with featscope.capture(model, ["1"]) as session, featscope.capture(model, ["0"]) as other:
+            model(torch.ones(1, 3, 8, 8))
+            assert "torch._dynamo" not in sys.modules, "loading it takes two seconds"
+            torch.compile(lambda x: model(x).sum(), backend="eager")(torch.ones(1, 3, 8, 8))
+            torch.compile(model, backend="eager")(torch.ones(1, 3, 8, 8))
+        assert [c.batch for c, _ in session.sink.stored] == [0, 1, 2]
+        assert [c.batch for c, _ in other.sink.stored] == [0, 1, 2]
+        graphs = []
+        compiled = torch.compile(lambda x: model(x).sum(), backend=lambda graph, _: graphs.append(1) or graph.forward)
+        compiled(torch.ones(1, 3, 8, 8))
+        assert graphs, "it compiles again after the capture"
+    """
+    subprocess.run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)], check=True)
 
 
 def test_a_layer_that_a_glob_found_may_be_skipped_and_one_that_was_named_may_not():

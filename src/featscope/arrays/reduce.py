@@ -73,12 +73,14 @@ def _components(x: Floats, count: int) -> Floats:
     if not np.isfinite(flat).all():
         raise BadArrayError("principal components need finite numbers; this map has NaN or infinity")
     centred = flat - flat.mean(1, keepdims=True)
-    # The channels' covariance is small (C x C), the map's own would not be.
-    covariance = centred @ centred.T
-    if not np.isfinite(covariance).all():  # too large for a double: `reduce` takes the map at another scale then
+    # The smaller of the two products: channels by channels, or cells by cells.
+    few_cells = centred.shape[1] < centred.shape[0]
+    products = centred.T @ centred if few_cells else centred @ centred.T
+    if not np.isfinite(products).all():  # too large for a double: `reduce` takes the map at another scale then
         return np.full((count, *x.shape[1:]), np.nan)
-    _, vectors = np.linalg.eigh(covariance)
-    parts = vectors[:, ::-1][:, :count].T @ centred
+    values, vectors = np.linalg.eigh(products)
+    first = vectors[:, ::-1][:, :count]
+    parts = (first * np.sqrt(values[::-1][:count].clip(0))).T if few_cells else first.T @ centred
     strength = np.abs(flat).mean(0)
     signs = np.sign((parts * (strength - strength.mean())).sum(1))
     parts *= np.where(signs == 0, 1, signs)[:, None]

@@ -117,6 +117,10 @@ class _Operators(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._traces = traces
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # hidden from PyTorch's compiler, a mode loads that compiler first: two seconds of every capture
+
     def __torch_dispatch__(
         self,
         func: torch._ops.OpOverload,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from contextlib import ExitStack
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
@@ -13,6 +12,7 @@ from torch import nn
 from featscope.capturing.batch import Batch, Waiting
 from featscope.capturing.batches import Batches, ThreadCalls
 from featscope.capturing.calls import Methods, ModelCall, is_copy, recomputing, unwatch, watch
+from featscope.capturing.compiling import as_written
 from featscope.capturing.flatten import flatten
 from featscope.capturing.handover import Handover
 from featscope.capturing.layers import Layer, children_of, is_compiled, modules_of, unwrap
@@ -21,9 +21,6 @@ from featscope.capturing.proof import Proof
 from featscope.capturing.remarks import Remarks
 from featscope.capturing.speakers import Node, Speakers, Verdict
 from featscope.errors import CaptureError, FeatscopeError, first_line
-
-_CAN_REST = hasattr(getattr(torch, "compiler", None), "set_stance")
-"""Whether this torch can run a compiled model as it was written."""
 
 # Module state, because `tap` is called from deep inside a model that knows nothing of the capture.
 _active: List[Listener] = []
@@ -100,8 +97,8 @@ class Listener:
         if self.compiled:
             self._remarks.say("the model is compiled (torch.compile); while it is captured it runs as written")
         try:
-            if _CAN_REST and "torch._dynamo" in sys.modules:  # a function around the model may be compiled too
-                self._entered.enter_context(torch.compiler.set_stance("force_eager"))
+            as_written.hold()
+            self._entered.callback(as_written.release)
             self._home = threading.get_ident()
             watch(self)
         except BaseException:
