@@ -80,6 +80,7 @@ def test_a_script_runs_as_it_is_and_its_model_is_captured(tmp_path):
     assert "6 maps of 3 samples" in done.stderr
 
 
+@pytest.mark.slow
 def test_without_layers_the_first_outermost_model_is_taken(tmp_path):
     run(tmp_path, SCRIPT.replace("other(torch", "(torch"))
     assert open_run(tmp_path / "run").info.model == "Detector"
@@ -114,6 +115,7 @@ def test_a_script_that_fails(tmp_path, last, code, words):
     assert len(opened.maps) == 3
 
 
+@pytest.mark.slow
 def test_exit_zero_is_an_end_like_any_other(tmp_path):
     run(tmp_path, SCRIPT + "sys.exit(0)", options=("-l", "backbone"))
     assert open_run(tmp_path / "run").info.finished
@@ -126,6 +128,7 @@ def test_layers_that_no_model_has(tmp_path):
     assert "sum 2" in done.stdout, "the script went on"
 
 
+@pytest.mark.slow
 def test_a_module_runs_too(tmp_path):
     package = tmp_path / "mine"
     package.mkdir()
@@ -205,6 +208,7 @@ images = torch.linspace(0, 1, 2 * 3 * 16 * 24).reshape(2, 3, 16, 24)
 """
 
 
+@pytest.mark.slow
 def test_a_script_that_calls_a_method(tmp_path):
     done = run(tmp_path, METHODS + "for _ in range(3):\n    print(net.forward_features(images).shape)\n")
     assert done.stdout.count("torch.Size([2, 4, 8, 12])") == 3
@@ -214,6 +218,7 @@ def test_a_script_that_calls_a_method(tmp_path):
     assert sorted(opened.samples) == ["0", "1", "2", "3", "4", "5"]
 
 
+@pytest.mark.slow
 def test_a_plain_script_keeps_its_input_pictures(tmp_path):
     from PIL import Image
 
@@ -243,6 +248,7 @@ def test_a_layer_that_gives_nothing_costs_the_script_nothing_but_the_exit_code(t
     assert any("lacks 'text'" in problem for problem in check_run(tmp_path / "run").problems)
 
 
+@pytest.mark.slow
 def test_parts_that_are_called_by_themselves(tmp_path):
     done = run(tmp_path, METHODS + "net(images); net.stem(images); print('done')", check=False)
     assert "done" in done.stdout

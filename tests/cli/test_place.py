@@ -101,6 +101,7 @@ def test_an_explanation_lies_where_its_layer_looks(taken, featscope, tmp_path):
     assert after[0] - before[0] > 0.5 * stride
 
 
+@pytest.mark.slow
 def test_a_killed_measuring_leaves_the_run_as_it_was(taken):
     before = contents(taken)
     code = (
