@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.measure import Row
 from featscope.render.jobs import run_jobs
-from featscope.render.plans import HeatOptions, plan_heat
+from featscope.render.heat_plan import HeatOptions, plan_heat
 from featscope.scale.executors import executor_named
 from featscope.store.index import INDEX
 from featscope.store.reader import Run, open_run

@@ -65,7 +65,7 @@ def test_render_and_heat_a_folder_made_by_hand(featscope, folder):
         "neck.fpn/batch_0_layer_0_1.png",
         "neck.fpn/batch_0_layer_1.png",
     ]
-    code, out, _ = featscope("heat", folder, "--colormap", "gray")
+    code, out, _ = featscope("heat", folder, "--style", "jet", "--colormap", "gray")
     assert code == 0
     assert "5 pictures of 4 maps" in out
     array = np.load(folder / "neck.fpn" / "batch_0_layer_0.npy")[1].mean(0)
@@ -86,28 +86,28 @@ def test_heat_over_an_image_given_by_hand(featscope, folder, tmp_path):
 
 
 def test_a_run_with_its_image(featscope, run):
-    code, out, _ = featscope("heat", run)
+    code, out, _ = featscope("heat", run, "--no-legend")
     assert code == 0
     assert "4 pictures of 2 maps" in out
-    assert pixels(run / "heat" / "neck.fpn" / "batch_0_layer_0_overlay.png").shape == (20, 30, 3)
-    assert pixels(run / "heat" / "neck.fpn" / "batch_0_layer_1.png").shape == (20, 30, 3)
+    assert pixels(run / "heat" / "neck.fpn" / "a_level0_overlay.png").shape == (20, 30, 3)
+    assert pixels(run / "heat" / "neck.fpn" / "a_level1.png").shape == (20, 30, 3)
     assert featscope("check", run)[0] == 0
 
 
 def test_an_image_given_for_a_run_keeps_the_runs_geometry(featscope, run, tmp_path):
     featscope("heat", run, "-o", tmp_path / "recorded")
     featscope("heat", run, "-o", tmp_path / "given", "--image", run.parent / "photo.png")
-    name = "neck.fpn/batch_0_layer_0_overlay.png"
+    name = "neck.fpn/a_level0_overlay.png"
     np.testing.assert_array_equal(pixels(tmp_path / "recorded" / name), pixels(tmp_path / "given" / name))
 
 
 def test_an_image_that_is_gone_is_drawn_from_the_run(featscope, run):
     (run.parent / "photo.png").unlink()
-    code, out, err = featscope("heat", run)
+    code, out, err = featscope("heat", run, "--no-legend")
     assert code == 0
     assert "4 pictures" in out
     assert "is gone" in err
-    assert pixels(run / "heat" / "neck.fpn" / "batch_0_layer_0_overlay.png").shape == (20, 30, 3)
+    assert pixels(run / "heat" / "neck.fpn" / "a_level0_overlay.png").shape == (20, 30, 3)
 
 
 def test_an_image_of_another_size_is_an_error_and_the_rest_is_drawn(featscope, run):
@@ -172,7 +172,7 @@ def test_nan_and_constant_maps_are_said(featscope, tmp_path):
     [
         (["heat", "{folder}", "-r", "maen"], "did you mean 'mean'"),
         (["heat", "{folder}", "--colormap", "viridiss"], "viridis"),
-        (["heat", "{folder}", "--range", "x"], "no value range"),
+        (["heat", "{folder}", "--range", "x"], "not a value range"),
         (["heat", "{folder}", "--style", "jett"], "'jet'"),
         (["heat", "{folder}", "--boxes"], "no record of boxes"),
         (["heat", "{folder}", "--image", "none.png"], "none.png does not exist"),
@@ -249,7 +249,7 @@ def test_the_demo_on_an_image_of_ones_own(featscope, tmp_path):
     code, out, _ = featscope("demo", "--image", tmp_path / "mine.jpg", "-o", tmp_path / "out")
     assert code == 0
     assert "29 maps of 1 images" in out
-    assert pixels(tmp_path / "out" / "run" / "heat" / "neck.fpn" / "batch_0_layer_0_overlay.png").shape == (90, 200, 3)
+    assert (tmp_path / "out" / "run" / "heat" / "neck.fpn" / "mine_level0_overlay.png").is_file()
 
 
 def test_layers_lists_fields_and_strides(featscope):

@@ -1,5 +1,4 @@
 import io
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +8,7 @@ from PIL import Image
 
 from featscope.errors import BadImageError, UnknownNameError
 from featscope.records import Boxes, Geometry
+from featscope.render.caption import Caption, tick_text, ticks
 from featscope.render.colour import CLASS_COLOURS, NAN_COLOUR, palette
 from featscope.render.heat import STYLES, HeatStyle, draw_heat, style_named
 
@@ -88,26 +88,92 @@ def test_boxes_lie_where_they_say():
     assert len(changed(weak)) == 0
 
 
-def test_a_colour_bar_is_beside_the_map():
-    plain = pixels(draw_heat(MAP, GRAY, size=(200, 200)).png)
-    barred = pixels(draw_heat(MAP, HeatStyle(colormap="gray", colorbar=True), size=(200, 200)).png)
-    assert barred.shape[1] > 215
-    np.testing.assert_array_equal(barred[:, :200], plain)
-    bar = barred[20:180, 212, 0].astype(int)
-    assert bar[0] > 230
-    assert bar[-1] < 30
-    assert (np.diff(bar) <= 0).all()
+TITLE = Caption("neck level 0", "mean of the channels")
 
 
-def test_a_constant_map_has_one_number_beside_it():
-    def numbers(feature_map):
-        """How many rows of text stand right of the bar."""
-        barred = pixels(draw_heat(feature_map, HeatStyle(colormap="gray", colorbar=True), size=(200, 200)).png)
-        rows = np.flatnonzero((barred[:, 222:] < 128).any((1, 2)))
-        return 1 + int((np.diff(rows) > 10).sum())
+def test_title_and_scale_frame_the_map():
+    plain = pixels(draw_heat(MAP, GRAY, size=(200, 400)).png)
+    framed = pixels(draw_heat(MAP, GRAY, size=(200, 400), caption=TITLE).png)
+    top = next(row for row in range(60) if (framed[row : row + 200].astype(int) - plain).max() < 12)
+    assert np.abs(framed[top : top + 200].astype(int) - plain).max() <= 2, "but for the shades that letters take"
+    assert (framed[:top] < 100).any(), "letters stand above"
+    below = framed[top + 200 :, :, 0].astype(int)
+    bar = max(below[:, 20:-20], key=lambda row: int((np.diff(row) >= 0).all()) * np.ptp(row))
+    assert np.ptp(bar) > 200
+    assert (np.diff(bar) >= 0).all(), "the scale goes from dark to bright as the colours do"
 
-    assert numbers(MAP) == 3
-    assert numbers(np.full((1, 4, 4), 7.0)) == 1
+
+def test_the_scale_is_in_the_colours_that_are_seen():
+    """Half transparent over a grey picture, the brightest colour is half as far from grey."""
+    image = np.full((400, 400, 3), 150, np.uint8)
+    style = HeatStyle(colormap="gray", alpha=0.5)
+    framed = pixels(draw_heat(MAP, style, image=image, caption=TITLE).png)
+    assert framed[60:-60].max() == round(150 + 105 * 0.5)
+    rows = [row for row in framed[-60:, 20:-20, 0].astype(int) if row[-1] - row[0] > 60]
+    assert rows
+    assert {row.max() for row in rows} <= {200, 201, 202, 203}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (-0.031, 0.034, [-0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03]),
+        (7.0, 7.0, [7.0]),
+        (1e8, 1e8 + 5, [1e8 + i for i in range(6)]),
+        (3e-41, 9e-41, [i * 1e-41 for i in range(3, 10)]),
+        (-1e300, 1e300, None),
+    ],
+)
+def test_ticks_are_round_and_told_apart(low, high, expected):
+    found = ticks(low, high)
+    if expected is not None:
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=(high - low) * 1e-9)
+    assert len({tick_text(value, low, high) for value in found}) == len(found)
+
+
+def test_cells_on_the_padding_have_no_say_in_the_range():
+    """As the border of a padded input: it is brighter than all that the image shows."""
+    geometry = Geometry((80, 40), (80, 40), (80, 80))
+    array = np.random.default_rng(0).random((1, 10, 10)).astype(np.float32)
+    array[:, :, 5:] = 100
+    style = HeatStyle(range="percentile:1:99")
+    assert draw_heat(array, style, geometry=geometry, stride=(8, 8)).values.high < 1
+    assert draw_heat(array, style).values.high == 100
+
+
+def test_the_share_beyond_the_range_is_counted():
+    array = np.arange(100, dtype=np.float32).reshape(1, 10, 10)
+    picture = draw_heat(array, HeatStyle(range="10:89"))
+    assert picture.clipped == pytest.approx(0.2)
+
+
+class TestAuto:
+    """What suits a map of which nothing is known but its values."""
+
+    def test_signed_values_of_one_channel_have_zero_in_the_middle(self):
+        array = np.linspace(-1, 3, 64, dtype=np.float32).reshape(1, 8, 8)
+        values = draw_heat(array).values
+        assert values.low == -values.high
+        assert 2.9 < values.high <= 3
+
+    def test_values_of_one_sign_have_not(self):
+        values = draw_heat(np.linspace(0, 3, 64, dtype=np.float32).reshape(1, 8, 8)).values
+        assert values.low > -0.01
+
+    def test_an_object_stands_out_though_the_channels_cancel(self):
+        """As in a neck: what is unusual has other signs, and the mean is flat."""
+        random = np.random.default_rng(0)
+        array = random.normal(0, 0.05, (32, 16, 16)).astype(np.float32) + 1
+        array[:16, 4:8, 4:8] += 1
+        array[16:, 4:8, 4:8] -= 1
+        indices = draw_heat(array).values.indices.astype(float)
+        assert indices[4:8, 4:8].min() > indices[9:].max() + 100
+
+    def test_what_is_asked_for_stays(self):
+        style = HeatStyle("auto", "0:2", "gray")
+        filled = style.for_array(np.full((1, 2, 2), -1.0))
+        assert (filled.range, filled.colormap, filled.zero) == ("0:2", "gray", False)
 
 
 def test_a_style_that_fades_is_no_stronger_than_its_alpha():
@@ -198,20 +264,17 @@ def test_values_of_any_size_are_drawn_as_those_near_one(style, unit, reduction, 
     array = random.integers(0, 64, (3, 5, 6)) / 64
     small = array * unit if unit > 1e38 else (array * unit).astype(np.float32)
     for value_range in ("map", "symmetric", "percentile:1:99"):
-        look = replace(STYLES[style], reduce=reduction, range=value_range, colorbar=True)
-        found, expected = draw_heat(small, look, size=(20, 24)), draw_heat(array, look, size=(20, 24))
+        look = replace(STYLES[style], reduce=reduction, range=value_range)
+        found, expected = (draw_heat(x, look, size=(20, 24), caption=TITLE) for x in (small, array))
         assert (found.values.nan, found.values.inf) == (0, 0)
         near = np.abs(found.values.indices.astype(int) - expected.values.indices)
         assert near.max() <= (3 if unit < 1e-40 else 1), value_range
 
 
 @pytest.mark.parametrize("size", [(1, 1 << 20), (1 << 20, 1), (100, 1 << 20), (1 << 20, 100)])
-@pytest.mark.parametrize("colorbar", [False, True])
-def test_a_picture_a_million_pixels_long_is_drawn_or_refused(size, colorbar):
+@pytest.mark.parametrize("caption", [None, TITLE])
+def test_a_picture_a_million_pixels_long_is_drawn(size, caption):
     """Letters that grow with it would take all memory."""
     geometry = Geometry(size, (800, 800), (800, 800))
     boxes = [(Boxes("xyxy", [[0.0, 0.0, 60.0, 60.0]], [0], [0.9]), None)]
-    style = HeatStyle(colorbar=colorbar)
-    refused = colorbar and size[0] == 1 << 20
-    with pytest.raises(BadImageError, match="larger than") if refused else nullcontext():
-        draw_heat(np.zeros((1, 8, 8)), style, geometry=geometry, stride=(100.0, 100.0), boxes=boxes)
+    draw_heat(np.zeros((1, 8, 8)), geometry=geometry, stride=(100.0, 100.0), boxes=boxes, caption=caption)

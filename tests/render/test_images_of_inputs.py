@@ -9,9 +9,9 @@ from featscope.capturing.start import capture
 from featscope.demo.scenes import draw_scene
 from featscope.records import Agreement, Boxes, Geometry, Sample
 from featscope.render.heat import HeatStyle
+from featscope.render.heat_plan import HeatOptions, plan_heat
 from featscope.render.images import unfed
 from featscope.render.jobs import run_jobs
-from featscope.render.plans import HeatOptions, plan_heat
 from featscope.store.reader import open_run
 
 GREY = HeatStyle(colormap="gray", alpha=0.5)

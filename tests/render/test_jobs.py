@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import pixels
@@ -6,13 +8,16 @@ from PIL import Image
 from featscope.errors import BadOptionError, UnknownNameError, UnknownReadingError
 from featscope.records import Boxes, CapturedMap, Geometry, MeasuredPlace, RunInfo, Sample
 from featscope.render.heat import STYLES, HeatStyle, draw_heat
+from featscope.render.heat_plan import HeatOptions, plan_heat
 from featscope.render.jobs import choose_maps, feature_maps, run_jobs
-from featscope.render.plans import HeatOptions, MosaicOptions, plan_heat, plan_mosaics
+from featscope.render.mosaic_plan import MosaicOptions, plan_mosaics
 from featscope.render.png import read_text
 from featscope.store.maps import MapFile
 from featscope.store.places import write_places
 from featscope.store.reader import open_run
 from featscope.store.writer import RunWriter
+
+BARE = replace(STYLES["featscope"], legend=False)
 
 
 def test_a_map_of_each_image_has_its_sample(tmp_path):
@@ -57,8 +62,8 @@ def test_boxes_are_drawn_in_pixels_of_the_original(run):
     opened = open_run(run)
     assert opened.samples["a"].truth == Boxes("xyxy", [[5, 5, 20, 15]], [0])
     maps = opened.maps[:1]
-    run_jobs(maps, plan_heat(opened, maps, HeatOptions(truth=True)), run / "heat")
-    picture = pixels(run / "heat" / "neck.fpn" / "batch_0_layer_0_overlay.png")
+    run_jobs(maps, plan_heat(opened, maps, HeatOptions(style=BARE, truth=True)), run / "heat")
+    picture = pixels(run / "heat" / "neck.fpn" / "a_level0_overlay.png")
     assert (picture[10, 5] == 255).all()
     assert (picture[15, 10] == 255).all()
     assert not (picture[10, 10] == 255).all()
@@ -90,7 +95,7 @@ def test_a_map_that_was_reduced_on_capture_is_drawn_as_it_is(run):
     plan = plan_heat(opened, opened.maps, HeatOptions(style=HeatStyle(reduce="std", colormap="gray")))
     outcome = run_jobs(opened.maps[:1], plan, run / "heat")
     assert "reduced by l2 on capture have nothing left for -r std" in outcome.remarks[0]
-    drawn = pixels(run / "heat" / "neck.fpn" / "batch_0_layer_0.png")
+    drawn = pixels(run / "heat" / "neck.fpn" / "a_level0.png")
     assert drawn.min() == 0
     assert drawn.max() > 150, "the deviation of one channel would be flat"
 
@@ -101,7 +106,7 @@ def test_maps_are_drawn_where_they_were_measured_to_look(run, tmp_path):
         opened = open_run(run)
         plan = plan_heat(opened, opened.maps[:1], HeatOptions(style=style, overlay=False, **options))
         assert run_jobs(opened.maps[:1], plan, tmp_path / name).pictures == 1
-        path = tmp_path / name / "neck.fpn" / "batch_0_layer_0.png"
+        path = tmp_path / name / "neck.fpn" / "a_level0.png"
         return pixels(path), read_text(path)["place"]
 
     before, known = drawn("before")
@@ -141,7 +146,7 @@ class TestFilms:
 
     def test_they_are_drawn_slice_by_slice(self, folder):
         opened = open_run(folder)
-        outcome = run_jobs(opened.maps, plan_heat(opened, opened.maps, HeatOptions()), folder / "out")
+        outcome = run_jobs(opened.maps, plan_heat(opened, opened.maps, HeatOptions(style=BARE)), folder / "out")
         assert (outcome.pictures, outcome.errors) == (8, [])
         names = [f"x_{image}_t{step:03d}.png" for image in range(2) for step in range(4)]
         assert sorted(path.name for path in (folder / "out" / "body").iterdir()) == names
@@ -191,7 +196,7 @@ class TestOneImageForMaps:
         outcome = run_jobs(maps, plan_heat(opened, maps, options), two / "heat")
         assert outcome.errors == []
         assert sorted(path.name for path in (two / "heat" / "neck.fpn").iterdir()) == [
-            "batch_0_layer_0_b.png", "batch_0_layer_0_b_overlay.png"]  # fmt: skip
+            "b_level0.png", "b_level0_overlay.png"]  # fmt: skip
 
     def test_it_is_read_as_the_sample_was(self, run):
         """A photo on its side under maps of the upright one."""
@@ -203,9 +208,11 @@ class TestOneImageForMaps:
         maps = opened.maps[:1]
         with pytest.raises(UnknownReadingError, match="orientation tag"):
             plan_heat(opened, maps, HeatOptions(image=photo))
-        outcome = run_jobs(maps, plan_heat(opened, maps, HeatOptions(image=photo, reading="cv2+exif")), run / "heat")
+        outcome = run_jobs(
+            maps, plan_heat(opened, maps, HeatOptions(style=BARE, image=photo, reading="cv2+exif")), run / "heat"
+        )
         assert outcome.errors == []
-        assert pixels(run / "heat" / "neck.fpn" / "batch_0_layer_0_overlay.png").shape == (20, 30, 3)
+        assert pixels(run / "heat" / "neck.fpn" / "a_level0_overlay.png").shape == (20, 30, 3)
 
 
 def test_what_is_no_map_of_the_image_is_not_drawn_and_is_named(tmp_path):

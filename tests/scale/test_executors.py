@@ -14,8 +14,8 @@ from conftest import pixels
 
 from featscope.cli import main
 from featscope.errors import BadOptionError, UnknownNameError
+from featscope.render.heat_plan import HeatOptions, plan_heat
 from featscope.render.jobs import run_jobs, serial, shared_bounds
-from featscope.render.plans import HeatOptions, plan_heat
 from featscope.scale.executors import executor_named
 from featscope.store.reader import open_run
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featscope.errors import BadArrayError, FeatscopeError
+from featscope.render.heat_plan import HeatOptions, plan_heat
 from featscope.render.jobs import run_jobs
-from featscope.render.plans import HeatOptions, plan_heat
 from featscope.store.check import check_run
 from featscope.store.files import read_npy
 from featscope.store.reader import open_run

@@ -8,8 +8,9 @@ import pytest
 
 from featscope.errors import BadOptionError, FeatscopeError
 from featscope.records import Boxes, CapturedMap, Geometry, RunInfo, Sample
+from featscope.render.heat_plan import HeatOptions, plan_heat
 from featscope.render.jobs import run_jobs
-from featscope.render.plans import HeatOptions, MosaicOptions, plan_heat, plan_mosaics
+from featscope.render.mosaic_plan import MosaicOptions, plan_mosaics
 from featscope.store.check import check_run
 from featscope.store.files import check_folder_name, safe_name, well_formed
 from featscope.store.reader import open_run

@@ -8,8 +8,8 @@ import pytest
 
 from featscope.errors import BadRunError
 from featscope.records import CapturedMap, Geometry, RunInfo, Sample
+from featscope.render.heat_plan import HeatOptions, plan_heat
 from featscope.render.jobs import run_jobs
-from featscope.render.plans import HeatOptions, plan_heat
 from featscope.store import index as index_module
 from featscope.store.check import check_run
 from featscope.store.reader import open_run

@@ -235,3 +235,32 @@ def _turned(boxes: Values, across: float, down: float) -> Values:
 def _like(boxes: Values, numbers: Sequence[float]) -> NDArray[np.float64]:
     make = getattr(boxes, "new_tensor", np.asarray)
     return make(numbers)
+
+
+def scaled(geometry: Geometry, original: Size) -> Geometry:
+    """The geometry of the same image in another size, as a smaller picture of it.
+
+    >>> scaled(Geometry((1000, 800), (500, 400), (512, 512)), (250, 200)).original
+    (250, 200)
+    """
+    vertical, horizontal = original[0] / geometry.original[0], original[1] / geometry.original[1]
+    crop = None
+    if geometry.crop is not None:
+        top, left, height, width = geometry.crop
+        crop = (top * vertical, left * horizontal, height * vertical, width * horizontal)
+    return replace(geometry, original=original, crop=crop)
+
+
+def scaled_boxes(boxes: Boxes, vertical: float, horizontal: float) -> Boxes:
+    """Boxes of an image in another size; of a rotated one both sides by the mean of the two factors, which are alike.
+
+    >>> scaled_boxes(Boxes("xyxy", [[2.0, 4.0, 6.0, 8.0]], [0]), 0.5, 0.5).boxes
+    [[1.0, 2.0, 3.0, 4.0]]
+    """
+    mean = (vertical + horizontal) / 2
+    factors = {
+        "xyxy": [horizontal, vertical] * 2,
+        "quad": [horizontal, vertical] * 4,
+        "cxcywha": [horizontal, vertical, mean, mean, 1.0],
+    }[boxes.form]
+    return replace(boxes, boxes=[[value * factor for value, factor in zip(box, factors)] for box in boxes.boxes])

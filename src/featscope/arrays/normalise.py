@@ -16,8 +16,9 @@ from featscope.errors import BadOptionError
 NAN_INDEX, INF_INDEX = 255, 254
 """Indices that stand for what is no number; a map that has such cells uses the 254 below them."""
 
-RANGES = ("map", "layer", "run", "symmetric", "percentile:1:99", "0:1")
-"""What a range may be: the map's own, shared by a layer or a run, symmetric about zero, ..."""
+RANGES = ("map", "layer", "run", "symmetric", "symmetric:99", "percentile:1:99", "0:1")
+"""What a range may be: the map's own, shared by a layer or a run, symmetric about zero (to a percentile of the
+absolute values), from one percentile to another, or fixed."""
 
 
 class Quantised(NamedTuple):
@@ -37,16 +38,20 @@ def parse_range(text: str) -> Tuple[str, Tuple[float, float]]:
     >>> parse_range("percentile:2:98")
     ('percentile', (2.0, 98.0))
     """
-    if text in ("map", "layer", "run", "symmetric"):
+    if text in ("map", "layer", "run"):
         return text, (0.0, 0.0)
+    if text == "symmetric":
+        return text, (0.0, 100.0)
     kind, numbers = "fixed", text.split(":")
     if numbers[0] == "percentile":
         kind, numbers = "percentile", numbers[1:]
+    elif numbers[0] == "symmetric":
+        kind, numbers = "symmetric", ["0", *numbers[1:]]
     try:
         low, high = (float(n) for n in numbers)
     except ValueError:
-        raise BadOptionError(f"{text!r} is no value range; type one of: {', '.join(RANGES)}") from None
-    if not low < high or (kind == "percentile" and not 0 <= low < high <= 100):
+        raise BadOptionError(f"{text!r} is not a value range; type one of: {', '.join(RANGES)}") from None
+    if not low < high or (kind != "fixed" and not 0 <= low < high <= 100):
         raise BadOptionError(f"range {text!r} is empty; the lower end comes first, as in 0:1")
     return kind, (low, high)
 
@@ -79,18 +84,41 @@ def bounds(heat: NDArray[np.floating], value_range: str) -> Tuple[float, float]:
     kind, (low, high) = parse_range(value_range)
     if kind == "fixed":
         return low, high
+    ends = (0.0, 0.0)
     if kind == "percentile":
-        finite = heat[np.isfinite(heat)]
-        if not finite.size:
-            return 0.0, 0.0
-        exponent = scale_of(float(finite.min()), float(finite.max()))
-        ends = np.ldexp(np.percentile(np.ldexp(finite, -exponent) if exponent else finite, [low, high]), exponent)
-        return float(ends[0]), float(ends[1])
-    low, high = finite_bounds(heat)
-    if kind == "symmetric":
-        high = max(abs(low), abs(high))
-        low = -high
-    return low, high
+        ends = _percentiles(heat, low, high)
+    elif kind == "symmetric" and high < 100:
+        ends = symmetric(*_percentiles(np.abs(heat), low, high))
+    if not ends[0] < ends[1]:  # nearly all cells have one value: the few others are what there is to see
+        ends = finite_bounds(heat)
+    return symmetric(*ends) if kind == "symmetric" else ends
+
+
+def symmetric(low: float, high: float) -> Tuple[float, float]:
+    """The range with zero in its middle that holds the given one."""
+    largest = max(abs(low), abs(high))
+    return -largest, largest
+
+
+def _percentiles(heat: NDArray[np.floating], low: float, high: float) -> Tuple[float, float]:
+    finite = heat[np.isfinite(heat)]
+    if not finite.size:
+        return 0.0, 0.0
+    exponent = scale_of(float(finite.min()), float(finite.max()))
+    ends = np.ldexp(np.percentile(np.ldexp(finite, -exponent) if exponent else finite, [low, high]), exponent)
+    return float(ends[0]), float(ends[1])
+
+
+def share_beyond(heat: NDArray[np.floating], low: float, high: float) -> float:
+    """The share of a map's finite cells that are below low or above high.
+
+    >>> share_beyond(np.array([[0.0, 1.0, 2.0, np.nan]]), 0.0, 1.0)
+    0.3333333333333333
+    """
+    finite = int(np.isfinite(heat).sum())
+    with np.errstate(invalid="ignore"):
+        beyond = int(((heat < low) | (heat > high)).sum()) - int(np.isinf(heat).sum())
+    return max(0, beyond) / finite if finite else 0.0
 
 
 def merge_bounds(ends: List[Tuple[float, float]]) -> Tuple[float, float]:

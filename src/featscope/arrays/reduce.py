@@ -5,15 +5,22 @@ To add one, write a function and add its row to `REDUCTIONS`.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List
+from functools import partial
+from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.arrays.basis import Basis, basis_of
 from featscope.arrays.normalise import finite_bounds, scale_of
 from featscope.errors import BadArrayError, BadOptionError, unknown_name
 
 Floats = NDArray[np.floating]
+
+Cells = Tuple[slice, slice]
+"""Rows and columns of a map."""
+
+EVERYWHERE: Cells = (slice(None), slice(None))
 
 _SMALL = 1e-12  # a map whose every value is: of its squares nothing may be left
 _SUMMED = 64  # channels
@@ -64,52 +71,50 @@ def _select_max(x: Floats) -> Floats:
     return x[int(np.argmax(x.sum((1, 2), dtype=np.float64)))]
 
 
-def _components(x: Floats, count: int) -> Floats:
-    """The map along its first principal components over the channels: (count, H, W).
-
-    A component's sign is free; it is fixed so that strong activation is bright.
-    """
-    flat = x.reshape(x.shape[0], -1).astype(np.float64)
-    if not np.isfinite(flat).all():
-        raise BadArrayError("principal components need finite numbers; this map has NaN or infinity")
-    centred = flat - flat.mean(1, keepdims=True)
-    # The smaller of the two products: channels by channels, or cells by cells.
-    few_cells = centred.shape[1] < centred.shape[0]
-    products = centred.T @ centred if few_cells else centred @ centred.T
-    if not np.isfinite(products).all():  # too large for a double: `reduce` takes the map at another scale then
-        return np.full((count, *x.shape[1:]), np.nan)
-    values, vectors = np.linalg.eigh(products)
-    first = vectors[:, ::-1][:, :count]
-    parts = (first * np.sqrt(values[::-1][:count].clip(0))).T if few_cells else first.T @ centred
-    strength = np.abs(flat).mean(0)
-    signs = np.sign((parts * (strength - strength.mean())).sum(1))
-    parts *= np.where(signs == 0, 1, signs)[:, None]
-    if len(parts) < count:
-        parts = np.concatenate([parts, np.zeros((count - len(parts), parts.shape[1]))])
-    return parts.reshape(count, *x.shape[1:]).astype(np.float32)
+def _contrast(x: Floats, inside: Cells = EVERYWHERE) -> Floats:
+    """How far a cell's features are from those of the mean cell: the length of the difference."""
+    seen = x[(slice(None), *inside)]
+    usual = seen.mean((1, 2), dtype=np.float64)
+    if not np.isfinite(usual).all():  # a cell that is no number has no say in what is usual
+        finite = np.isfinite(seen)
+        usual = np.where(finite, seen, 0).sum((1, 2), dtype=np.float64) / np.maximum(finite.sum((1, 2)), 1)
+    return _l2(x - usual.astype(x.dtype)[:, None, None])
 
 
-def _pc1(x: Floats) -> Floats:
-    return _components(x, 1)[0]
+def _components(x: Floats, count: int, inside: Cells = EVERYWHERE) -> Floats:
+    """The map along its first principal components over the channels: (count, H, W)."""
+    basis = basis_of(x[(slice(None), *inside)])
+    return np.full((count, *x.shape[1:]), np.nan) if basis is None else basis.project(x, count)
 
 
-def _pca(x: Floats) -> Floats:
-    return np.ascontiguousarray(_components(x, 3).transpose(1, 2, 0))
+def _pc1(x: Floats, inside: Cells = EVERYWHERE) -> Floats:
+    return _components(x, 1, inside)[0]
 
 
-REDUCTIONS: Dict[str, Callable[[Floats], Floats]] = {
+def _pca(x: Floats, inside: Cells = EVERYWHERE) -> Floats:
+    return np.ascontiguousarray(_components(x, 3, inside).transpose(1, 2, 0))
+
+
+REDUCTIONS: Dict[str, Callable[..., Floats]] = {
     "mean": _mean,
     "absmean": _absmean,
     "max": _max,
     "l2": _l2,
     "std": _std,
+    "contrast": _contrast,
     "pc1": _pc1,
     "pca": _pca,
     "select_max": _select_max,
 }
 
 
-def reduce(feature_map: NDArray[np.generic], how: str = "mean") -> Floats:
+_OF_ALL_CELLS = ("contrast", "pc1", "pca")
+"""Reductions in which a cell is seen beside the others: what lies outside of the image is left out of those."""
+
+
+def reduce(
+    feature_map: NDArray[np.generic], how: str = "mean", inside: Cells = EVERYWHERE, basis: Optional[Basis] = None
+) -> Floats:
     """Reduce a feature map over its channels.
 
     >>> reduce(np.array([[[1.0, -4.0]], [[3.0, 2.0]]]), "absmean").tolist()
@@ -117,7 +122,9 @@ def reduce(feature_map: NDArray[np.generic], how: str = "mean") -> Floats:
     >>> reduce(np.array([[[1.0, -4.0]], [[3.0, 2.0]]]), "channel:1").tolist()
     [[3.0, 2.0]]
 
-    feature_map: (C, H, W), any real dtype. how: a name of `REDUCTIONS` or `channel:N`. Returns
+    feature_map: (C, H, W), any real dtype. how: a name of `REDUCTIONS` or `channel:N`. inside: the rows and columns
+    that lie on the image, where others lie on its padding; `contrast` and the components compare a cell with those.
+    basis: of `pc1` and `pca`, where it is not the map's own. Returns
     (H, W), or (H, W, 3) for `pca`; float64 where single precision has no room for what comes out. A cell with NaN in
     it is NaN; of finite values each cell is finite. Raises `BadArrayError` for arrays of other forms.
     """
@@ -136,7 +143,9 @@ def reduce(feature_map: NDArray[np.generic], how: str = "mean") -> Floats:
         return x[int(number)]
     if how not in REDUCTIONS:
         raise unknown_name("reduction", how, [*REDUCTIONS, "channel:0"], "featscope heat --help")
-    reduction = REDUCTIONS[how]
+    if basis is not None and how in ("pc1", "pca"):
+        return basis.project(x, 1)[0] if how == "pc1" else np.ascontiguousarray(basis.project(x).transpose(1, 2, 0))
+    reduction = partial(REDUCTIONS[how], inside=inside) if how in _OF_ALL_CELLS else REDUCTIONS[how]
     with np.errstate(all="ignore"):
         heat = reduction(x)
         if np.isfinite(heat).all() and max(-float(heat.min()), float(heat.max())) > _SMALL:

@@ -60,9 +60,9 @@ def _draw(output: Path, images: List[Path]) -> None:
     from featscope.demo.scenes import DEMO_SEEDS, draw_scene
     from featscope.records import Boxes
     from featscope.render.boxes import draw_boxes
-    from featscope.render.heat import HeatStyle
+    from featscope.render.heat_plan import HeatOptions, plan_heat
     from featscope.render.jobs import Outcome, run_jobs
-    from featscope.render.plans import HeatOptions, MosaicOptions, plan_heat, plan_mosaics
+    from featscope.render.mosaic_plan import MosaicOptions, plan_mosaics
     from featscope.render.png import encode_rgb
     from featscope.store.files import make_folder, safe_name, size_text, well_formed, write_atomic
     from featscope.store.images import read_image
@@ -83,14 +83,10 @@ def _draw(output: Path, images: List[Path]) -> None:
     made = capture_images(open_detector("demo"), found, runs, None, truth=truth)
     run_opened = open_run(runs)
     maps = run_opened.maps
-    scores = [m for m in maps if m.record is not None and m.record.field == "cls_scores"]
-    others = [m for m in maps if m not in scores]
     outcome = Outcome()
     with progress("maps", 2 * len(maps)) as done:
-        # A class score is strong where any class is; the other maps where many channels are.
-        for chosen, reduce in ((scores, "max"), (others, "absmean")):
-            heat = HeatOptions(style=HeatStyle(reduce=reduce), predictions=True)
-            outcome.add(run_jobs(chosen, plan_heat(run_opened, chosen, heat), runs / "heat", done))
+        heat = plan_heat(run_opened, maps, HeatOptions(predictions=True))
+        outcome.add(run_jobs(maps, heat, runs / "heat", done))
         mosaics = plan_mosaics(run_opened, maps, MosaicOptions(channels="top:16", columns=4))
         outcome.add(run_jobs(maps, mosaics, runs / "render", done))
     make_folder(output / "detections")

@@ -32,7 +32,15 @@ def run(
     boxes: bool = typer.Option(False, help="Draw the detections, also rotated ones."),
     truth: bool = typer.Option(False, help="Draw the ground truth, in white."),
     min_score: float = typer.Option(0.3, min=0, max=1, help="Leave out detections below this score."),
-    colorbar: Optional[bool] = typer.Option(None, help="Draw the scale with its values."),
+    legend: Optional[bool] = typer.Option(None, help="Draw a title above and the scale below each map."),
+    labels: str = typer.Option(
+        "score", "--labels", help="At boxes: score, class, none, or all (also those that overlap)."
+    ),
+    basis: str = typer.Option(
+        "layer", "--basis", help="Of pc1 and pca: one for each map, layer or run, or that of a FILE."
+    ),
+    picture_format: str = typer.Option("png", "--format", help="png, webp or jpg."),
+    max_size: int = typer.Option(0, "--max-size", min=0, help="Pixels of a picture's longer side, without its legend."),
     image: Optional[Path] = typer.Option(
         None, help="Lie all maps over this image; for maps without a record of theirs."
     ),
@@ -60,7 +68,7 @@ def run(
       featscope heat runs/s2anet
       featscope heat runs/s2anet --only 'bbox_head_refine*cls_scores' -r max --boxes --truth
       featscope heat runs/s2anet -r pca --no-alone
-      featscope heat runs/s2anet --range layer --colorbar --colormap viridis
+      featscope heat runs/s2anet --range layer --colormap viridis
       featscope heat runs/s2anet --sample P0706 --place assumed
       featscope heat runs/large --executor dask://10.0.0.5:8786
       featscope heat runs/s2anet --sample P0706 --image elsewhere/P0706.png
@@ -68,19 +76,33 @@ def run(
     """
     from featscope.cli.console import finish, no_maps_remarks, pictures_line, progress
     from featscope.errors import unknown_name
+    from featscope.render.bases import write_bases
     from featscope.render.heat import style_named
-    from featscope.render.jobs import choose_maps, output_folder, run_jobs
-    from featscope.render.plans import HeatOptions, plan_heat
+    from featscope.render.heat_plan import HeatOptions, plan_heat
+    from featscope.render.jobs import Form, choose_maps, output_folder, run_jobs
     from featscope.scale.executors import executor_named
     from featscope.store.images import READINGS
     from featscope.store.reader import open_run
 
     chosen = style_named(
-        style, reduce=reduce, range=value_range, colormap=colormap, alpha=alpha, smooth=smooth, colorbar=colorbar
+        style, reduce=reduce, range=value_range, colormap=colormap, alpha=alpha, smooth=smooth, legend=legend
     )
     if reading and reading not in READINGS:
         raise unknown_name("reading", reading, READINGS, "featscope heat --help")
-    options = HeatOptions(chosen, overlay, alone, boxes, truth, min_score, image, place, reading)
+    options = HeatOptions(
+        chosen,
+        overlay,
+        alone,
+        boxes,
+        truth,
+        min_score,
+        image,
+        place,
+        reading,
+        basis,
+        labels,
+        Form(picture_format, max_size),
+    )
     run_on = executor_named(executor)
     if executor.startswith("dask"):  # its workers run in other folders
         folder, output = folder.absolute(), output and output.absolute()
@@ -88,6 +110,8 @@ def run(
     maps = choose_maps(opened, only or (), sample)
     draw = plan_heat(opened, maps, options, run_on)
     target = output_folder(opened, "heat", output)
+    if draw.bases and not Path(basis).is_file():
+        write_bases(draw.bases, target / "basis.npz")
     with progress("maps", len(maps)) as done:
         outcome = run_jobs(maps, draw, target, done, run_on)
     outcome.remarks += no_maps_remarks(outcome.no_maps, opened.info.readings if opened.info else {})

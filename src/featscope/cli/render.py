@@ -50,7 +50,7 @@ def run(
     from featscope.cli.console import finish, no_maps_remarks, pictures_line, progress
     from featscope.errors import unknown_name
     from featscope.render.jobs import choose_maps, output_folder, run_jobs
-    from featscope.render.plans import MosaicOptions, plan_mosaics
+    from featscope.render.mosaic_plan import MosaicOptions, plan_mosaics
     from featscope.scale.executors import executor_named
     from featscope.store.reader import open_run
 

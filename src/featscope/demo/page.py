@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from html import escape
 from pathlib import Path
-from typing import Iterable
+from typing import Dict, Iterable, List
 from urllib.parse import quote
 
+from featscope.render.jobs import feature_maps
 from featscope.store.files import natural_key
 from featscope.store.reader import Run
 
@@ -37,12 +38,15 @@ def write_page(folder: Path, run: Run, images: Iterable[Path]) -> Path:
     ]
     for layer in sorted({m.folder for m in run.maps}, key=natural_key):
         parts.append(f"<h2>{escape(layer)}</h2>")
-        maps = [m for m in run.maps if m.folder == layer]
-        for batch in sorted({m.record.batch for m in maps if m.record}):
-            stems = [m.path.stem for m in maps if m.record and m.record.batch == batch]
+        by_sample: Dict[str, List[str]] = {}
+        for map_file in run.select([layer]):
+            for one in feature_maps(map_file):
+                by_sample.setdefault(one.sample.id if one.sample else "", []).append(one.stem)
+        for stems in by_sample.values():
             parts.append(_row(folder, [run.folder / "heat" / layer / f"{stem}_overlay.png" for stem in stems], ""))
         parts.append("<p>The channels behind them</p>")
-        parts.append(_row(folder, [run.folder / "render" / layer / f"{m.path.stem}.png" for m in maps], "maps"))
+        stems = [stem for some in by_sample.values() for stem in some]
+        parts.append(_row(folder, [run.folder / "render" / layer / f"{stem}.png" for stem in stems], "maps"))
     page = folder / "index.html"
     page.write_text("\n".join(parts) + "</html>\n", encoding="utf-8", errors="backslashreplace")
     return page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any, Optional, Tuple
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from featscope.arrays.frames import in_whole_pixels
 from featscope.arrays.normalise import INF_INDEX
+from featscope.arrays.reduce import EVERYWHERE, Cells
 from featscope.errors import BadImageError, BadOptionError
 from featscope.records import Geometry, Size, assumed_place
 
@@ -47,6 +49,31 @@ def cells_of_image(
     (top, left), (height, width) = geometry.offset, geometry.resized
     y, x = ((0.5 - centre / step) for centre, step in zip(first, stride))  # the cells at the input's corner
     return left / stride[1] + x, top / stride[0] + y, (left + width) / stride[1] + x, (top + height) / stride[0] + y
+
+
+def cells_inside(
+    shape: Size,
+    geometry: Optional[Geometry],
+    stride: Optional[Tuple[float, float]] = None,
+    first: Optional[Tuple[float, float]] = None,
+) -> Cells:
+    """The rows and columns of a map whose centres lie on the image, not on its padding.
+
+    >>> cells_inside((128, 124), Geometry((1182, 1111), (1024, 962), (1024, 992)))
+    (slice(0, 128, None), slice(0, 120, None))
+
+    All, where there is no geometry or no cell lies on the image.
+    """
+    if geometry is None:
+        return EVERYWHERE
+    left, top, right, bottom = cells_of_image(shape, geometry, stride, first)
+    found = []
+    for start, end, count in ((top, bottom, shape[0]), (left, right, shape[1])):
+        low, high = max(0, math.ceil(start - 0.5 - 1e-6)), min(count, math.floor(end - 0.5 + 1e-6) + 1)
+        if high <= low:
+            return EVERYWHERE
+        found.append(slice(low, high))
+    return found[0], found[1]
 
 
 def place(

@@ -3,65 +3,127 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from featscope.arrays.basis import Basis
 from featscope.arrays.frames import in_whole_pixels
-from featscope.arrays.normalise import Quantised, bounds, quantise, scale_of
-from featscope.arrays.reduce import reduce
+from featscope.arrays.normalise import Quantised, bounds, finite_bounds, quantise, scale_of, share_beyond, symmetric
+from featscope.arrays.reduce import EVERYWHERE, as_floats, reduce
 from featscope.errors import BadArrayError, BadImageError, unknown_name
 from featscope.records import Boxes, Geometry, Size
-from featscope.render.boxes import LARGEST_LETTERS, draw_boxes
+from featscope.render.boxes import draw_boxes
+from featscope.render.caption import GREYS, Caption, frame, framed, framed_indices
 from featscope.render.colour import palette
-from featscope.render.geometry import place, place_indices, refuse_huge
+from featscope.render.geometry import cells_inside, place, place_indices, refuse_huge
 from featscope.render.png import encode_indexed, encode_rgb
+
+AUTO = "auto"
+"""Of a reduction, a range, a colour map: what suits the map."""
+
+SEQUENTIAL, DIVERGING = "turbo", "colorbrewer:RdBu_r"
+"""The colour maps that suit values of one sign, and of two."""
 
 
 @dataclass(frozen=True)
 class HeatStyle:
     """How a heat map looks.
 
-    reduce: a reduction (`featscope.arrays.reduce`). range: whose values span the colours
-    (`featscope.arrays.normalise.RANGES`). colormap: a name of the cmap catalogue. alpha: weight of
-    the colours over the image. smooth: blend between cells. resize: what is
+    reduce: a reduction (`featscope.arrays.reduce`), or `auto`. range: whose values span the colours
+    (`featscope.arrays.normalise.RANGES`), or `auto`. colormap: a name of the cmap catalogue, or `auto`. alpha: weight
+    of the colours over the image. smooth: blend between cells. resize: what is
     resized - the 8-bit `indices` (fastest), the `values` after their range is known, or the values
-    `before_range`, as mmengine does, where peaks between cells lose height. fade: low values let the image
-    through, so that it is dimmed nowhere. stretched: the map fills the image, wherever its cells look.
+    `before_range`, as mmengine does, where peaks between cells lose height. legend: title and scale around the
+    pictures of a run. fade: values that say little let the image through. grey: the image is grey, so that every colour
+    is the map's. stretched: the map fills the image, wherever its cells look. zero: it lies in the middle of the range.
     """
 
     reduce: str = "mean"
     range: str = "map"
-    colormap: str = "turbo"
+    colormap: str = SEQUENTIAL
     alpha: float = 0.5
     smooth: bool = True
     resize: str = "indices"
-    colorbar: bool = False
+    legend: bool = False
     fade: bool = False
+    grey: bool = False
     stretched: bool = False
+    zero: bool = False
+
+    def with_auto(self, reduce: str, value_range: str = "percentile:1:99", signed: bool = False) -> HeatStyle:
+        """The style with what is `auto` filled in; signed: the reduced values have both signs."""
+        zero = signed and (self.range == AUTO or self.range.startswith("symmetric")) and self.colormap == AUTO
+        automatic = {
+            "reduce": reduce,
+            "range": "symmetric:99" if signed else value_range,
+            "colormap": DIVERGING if zero else SEQUENTIAL,
+        }
+        chosen = {name: value for name, value in automatic.items() if getattr(self, name) == AUTO}
+        return replace(self, zero=self.zero or zero, **chosen)  # type: ignore[arg-type]
+
+    def for_array(self, feature_map: NDArray[np.generic]) -> HeatStyle:
+        """The style with what is `auto` decided by the values of one map (C, H, W)."""
+        if AUTO not in (self.reduce, self.range, self.colormap):
+            return self
+        how = self.reduce if self.reduce != AUTO else "contrast" if len(feature_map) > 1 else "mean"
+        signed = how not in NEVER_NEGATIVE and two_signs(*finite_bounds(as_floats(feature_map)))
+        return self.with_auto(how, signed=signed)
+
+
+NEVER_NEGATIVE = ("absmean", "l2", "std", "contrast")
+"""Reductions."""
+
+
+def two_signs(low: float, high: float) -> bool:
+    """Whether values from low to high are signed: those of a SiLU or a GELU, which go a little below zero, are too."""
+    return low < -0.01 * max(high, -low) and high > 0
 
 
 STYLES: Dict[str, HeatStyle] = {
-    "featscope": HeatStyle(),
+    "featscope": HeatStyle(AUTO, AUTO, AUTO, alpha=0.7, legend=True, fade=True, grey=True),
     "jet": HeatStyle(colormap="jet", resize="values", stretched=True),
     "mmengine_mean": HeatStyle(colormap="jet", resize="before_range", stretched=True),
     "mmengine_max": HeatStyle(reduce="select_max", colormap="jet", resize="before_range", stretched=True),
 }
-"""Named looks. `jet` is that of the script everybody copies (mean over channels, min-max, jet);
-`mmengine_*` are mmengine's `draw_featmap` with squeeze_mean and select_max."""
-
+"""Named looks. `featscope` suits the map. `jet` is that of the script everybody copies (mean over channels, min-max,
+jet); `mmengine_*` are mmengine's `draw_featmap` with squeeze_mean and select_max."""
 
 _FADE = np.minimum(np.arange(256) * 3, 255).astype(np.uint8)
 """Weight of a colour by its index: full from a third of the range on."""
 
+_FADE_FROM_ZERO = np.minimum(np.abs(np.arange(256) - 127.5) * 2 * 1.6, 255).astype(np.uint8)
+"""The same where zero is in the middle."""
+
+_TALLEST = 20  # times its width, of a picture with a frame
+
+_GROUND = 150
+"""The grey that a scale's colours lie on, as they lie on an image."""
+
+WORDS = {
+    "mean": "mean of the channels",
+    "absmean": "mean absolute value of the channels",
+    "max": "largest channel of each cell",
+    "l2": "length of each cell's features (L2)",
+    "std": "standard deviation of the channels",
+    "contrast": "contrast: how far each cell's features are from the mean cell's",
+    "pc1": "first principal component",
+    "pca": "first three principal components as red, green, blue",
+    "select_max": "the channel with the largest sum",
+}
+"""What a reduction gives, on a picture."""
+
 
 class HeatPicture(NamedTuple):
-    """png: the file. values: what was drawn, with its range and what was no number in it."""
+    """png: the file. values: what was drawn, with its range and what was no number in it. clipped: the share of the
+    cells on the image that are beyond the range."""
 
     png: bytes
     values: Quantised
+    clipped: float = 0.0
 
 
 def draw_heat(
@@ -77,6 +139,9 @@ def draw_heat(
     classes: Sequence[str] = (),
     min_score: float = 0.3,
     text: Optional[Mapping[str, str]] = None,
+    caption: Optional[Caption] = None,
+    basis: Optional[Basis] = None,
+    labels: str = "score",
 ) -> HeatPicture:
     """Draw one feature map as a heat map.
 
@@ -88,7 +153,9 @@ def draw_heat(
     original's of the geometry, else the map's own. image: (H, W, 3) uint8 RGB to lie under the map.
     geometry, stride, first: where the map's cells lie on the image (`featscope.records.Place`); without a geometry
     the map is stretched over the whole of it, so it must be what the network saw. value_range: overrides the style's.
-    boxes: each with a colour, or None for one by class; in pixels of the picture.
+    boxes: each with a colour, or None for one by class; in pixels of the picture. labels: what is written at them
+    (`featscope.render.boxes.LABELS`). caption: is written above the map, and the scale is drawn below. basis: of the
+    principal components, where it is not the map's own.
 
     Raises `BadImageError` where image and geometry are of different sizes, or where there is no geometry and the
     map cannot be one of the whole image.
@@ -98,20 +165,32 @@ def draw_heat(
             f"the image is {image.shape[0]} x {image.shape[1]}, its record says "
             f"{geometry.original[0]} x {geometry.original[1]} (height x width); give the image that was captured"
         )
-    heat = reduce(feature_map, style.reduce)
+    style = style.for_array(feature_map)
+    inside = EVERYWHERE
+    if feature_map.ndim == 3:
+        inside = cells_inside((feature_map.shape[1], feature_map.shape[2]), geometry, stride, first)
+    heat = reduce(feature_map, style.reduce, inside, basis)
+    if ":" not in style.range:  # from the least to the greatest value of the map, wherever they lie
+        inside = EVERYWHERE
     if image is not None and geometry is None:
         _refuse_other_shape((heat.shape[0], heat.shape[1]), (image.shape[0], image.shape[1]))
     if size is None:
         size = _default_size(heat, image, geometry)
     refuse_huge(size)
+    if size[0] > _TALLEST * size[1]:
+        caption = None  # nothing can be read in the frame of a strip
+    lie = partial(place_indices, size=size, geometry=geometry, stride=stride, smooth=style.smooth, first=first)
     if heat.ndim == 3:
-        parts = [quantise(heat[..., i], *(value_range or bounds(heat[..., i], style.range))) for i in range(3)]
-        planes = [place_indices(p.indices, False, size, geometry, stride, style.smooth, first) for p in parts]
-        picture = _over_image(Image.fromarray(np.stack(planes, -1)), style, image, geometry)
+        scales = [value_range or bounds(heat[(*inside, i)], style.range) for i in range(3)]
+        parts = [quantise(heat[..., i], *scale) for i, scale in enumerate(scales)]
+        coloured = Image.fromarray(np.stack([lie(part.indices, False) for part in parts], -1))
+        picture = _over_image(coloured, replace(style, fade=False), image, geometry)
         for some, colour in boxes:
-            draw_boxes(picture, some, classes, min_score, colour)
-        return HeatPicture(encode_rgb(np.asarray(picture), dict(text or {}, **_notes(style, parts[0]))), parts[0])
-    limits = value_range or (None if style.resize == "before_range" else bounds(heat, style.range))
+            draw_boxes(picture, some, classes, min_score, colour, labels)
+        notes = dict(text or {}, **_notes(style, parts[0]))
+        return HeatPicture(encode_rgb(_titled(picture, caption), notes), parts[0])
+    limits = value_range or (None if style.resize == "before_range" else bounds(heat[inside], style.range))
+    clipped = 0.0
     if style.resize != "indices":
         if not np.isfinite(heat).all():
             raise BadArrayError("this style blends values, and the map has NaN or infinity; use --style featscope")
@@ -120,25 +199,59 @@ def draw_heat(
         heat = np.ldexp(heat, -exponent).astype(np.float32)
         heat = np.asarray(place(heat, size, geometry, stride, style.smooth, first)).astype(np.float64)
         heat = np.ldexp(heat, exponent)
+        inside = EVERYWHERE
     low, high = limits or bounds(heat, style.range)
-    values = quantise(heat, low, high)
+    if style.zero:
+        low, high = symmetric(low, high)
+    levels = 254 if caption is None else 254 - GREYS
+    values = quantise(heat, low, high, levels if caption is not None else 256)
+    clipped = share_beyond(heat[inside], low, high)
     marked = values.nan + values.inf > 0
-    colours = palette(style.colormap, 254 if marked else 256, marked)
-    placed = values.indices
-    if style.resize == "indices":
-        placed = place_indices(placed, marked, size, geometry, stride, style.smooth, first)
+    if caption is None and not marked:
+        levels = 256
+    colours = palette(style.colormap, levels, marked or caption is not None)
+    placed = values.indices if style.resize != "indices" else lie(values.indices, marked)
     note = dict(text or {}, **_notes(style, values))
-    if image is None and not boxes and not style.colorbar:
-        return HeatPicture(encode_indexed(placed, colours, note), values)
+    if clipped:
+        note["beyond the range"] = f"{clipped:.4f} of the cells"
+    around = None if caption is None else frame(placed.shape[1], caption, values, clipped)
+    if image is None and not boxes:
+        if around is not None:
+            placed, colours = framed_indices(placed, around, levels, colours)
+        return HeatPicture(encode_indexed(placed, colours, note), values, clipped)
     indexed = Image.fromarray(placed)
     indexed.putpalette(colours.tobytes())
-    weight = Image.fromarray(_FADE[placed]) if style.fade else None
+    weights = _weights(style, levels)
+    weight = Image.fromarray(weights[placed]) if style.fade else None
     picture = _over_image(indexed.convert("RGB"), style, image, geometry, weight)
     for some, colour in boxes:
-        draw_boxes(picture, some, classes, min_score, colour)
-    if style.colorbar:
-        picture = _with_colorbar(picture, style, values)
-    return HeatPicture(encode_rgb(np.asarray(picture), note), values)
+        draw_boxes(picture, some, classes, min_score, colour, labels)
+    drawn = np.asarray(picture)
+    if around is not None:
+        ramp = colours[:levels]
+        if image is not None:
+            seen = (weights[:levels].astype(float) / 255 if style.fade else np.ones(levels)) * style.alpha
+            ramp = (ramp * seen[:, None] + _GROUND * (1 - seen[:, None])).round().astype(np.uint8)
+        drawn = framed(drawn, around, ramp)
+    return HeatPicture(encode_rgb(drawn, note), values, clipped)
+
+
+def _weights(style: HeatStyle, levels: int) -> NDArray[np.uint8]:
+    """The weight of each index where values that say little let the image through; marks have their full weight."""
+    weights = np.full(256, 255, np.uint8)
+    curve = _FADE_FROM_ZERO if style.zero else _FADE
+    weights[:levels] = curve[np.linspace(0, 255, levels).round().astype(int)]
+    return weights
+
+
+def _titled(picture: Image.Image, caption: Optional[Caption]) -> NDArray[np.uint8]:
+    """A picture under its title, without a scale: its colours are three."""
+    if caption is None:
+        return np.asarray(picture)
+    nothing = Quantised(np.zeros((1, 1), np.uint8), 0.0, 1.0, 0, 0, False)
+    around = frame(picture.width, caption, nothing)
+    around = around._replace(below=around.below[:0], swatches=[], bar=(0, 0, 0, 0))
+    return framed(np.asarray(picture), around, np.zeros((1, 3), np.uint8))
 
 
 def _refuse_other_shape(cells: Size, image: Size) -> None:
@@ -187,6 +300,8 @@ def _over_image(
     if image is None:
         return coloured
     ground = Image.fromarray(image)
+    if style.grey:
+        ground = ground.convert("L").convert("RGB")
     if weight is not None:
         blended = Image.composite(coloured, ground, weight.point(lambda value: round(value * style.alpha)))
     else:
@@ -198,35 +313,6 @@ def _over_image(
         ground.paste(blended.crop(part), part[:2])
         return ground
     return blended
-
-
-def _with_colorbar(picture: Image.Image, style: HeatStyle, values: Quantised) -> Image.Image:
-    """The picture with its scale at the right: ends and middle of the value range."""
-    unit = min(max(10, round(max(picture.size) / 60)), LARGEST_LETTERS)
-    font = ImageFont.load_default(unit)
-    ticks = [values.low] if values.constant else [values.high, values.high / 2 + values.low / 2, values.low]
-    texts = [f"{tick:.3g}" for tick in ticks]
-    probe = ImageDraw.Draw(picture)
-    room = max(int(probe.textlength(text, font=font)) for text in texts)
-    pad = unit // 2
-    width = picture.width + 3 * pad + 2 * unit + room
-    refuse_huge((picture.height, width))
-    wide = Image.new("RGB", (width, picture.height), (255, 255, 255))
-    wide.paste(picture, (0, 0))
-    left, top, bottom = picture.width + pad + pad // 2, unit, max(unit + 1, picture.height - unit)
-    if values.constant:
-        ramp = np.full((bottom - top, 1), 128, np.uint8)
-    else:
-        ramp = np.linspace(255, 0, bottom - top).astype(np.uint8)[:, None]
-    scale = palette(style.colormap)[np.repeat(ramp, unit, 1)]
-    wide.paste(Image.fromarray(scale), (left, top))
-    draw = ImageDraw.Draw(wide)
-    draw.rectangle([left - 1, top - 1, left + unit, bottom], outline=(120, 120, 120))
-    for index, text in enumerate(texts):
-        y = (top + bottom) / 2 if len(texts) == 1 else top + (bottom - top) * index / 2
-        draw.line([left + unit, y, left + unit + 3, y], fill=(60, 60, 60))
-        draw.text((left + unit + pad, y), text, fill=(20, 20, 20), font=font, anchor="lm")
-    return wide
 
 
 def style_named(name: str, **changes: object) -> HeatStyle:

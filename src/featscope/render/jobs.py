@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from featscope import __version__
 from featscope.arrays.normalise import bounds, merge_bounds
 from featscope.errors import FeatscopeError, OutputError, first_line, unknown_name
 from featscope.records import Sample
-from featscope.render.png import read_text
+from featscope.render.files import read_text, reencode
 from featscope.store.files import inside, make_folder, safe_name, write_atomic
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
@@ -69,7 +70,7 @@ class Outcome:
     """What came of a plan: counts, and an error for each part that failed.
 
     skipped: pictures that were up to date. no_maps: the folders of arrays that were left out, as they
-    have no rows and columns of the image.
+    have no rows and columns of the image. dry: nothing is written, only counted.
     """
 
     pictures: int = 0
@@ -81,6 +82,7 @@ class Outcome:
     no_maps: List[str] = field(default_factory=list)
     errors: List[str] = field(default_factory=list)
     remarks: List[str] = field(default_factory=list)
+    dry: bool = False
 
     def add(self, other: Outcome) -> None:
         """Count another outcome in."""
@@ -93,6 +95,21 @@ class Outcome:
         self.no_maps += other.no_maps
         self.errors += other.errors
         self.remarks += other.remarks
+
+
+class Form(NamedTuple):
+    """What kind of file a picture is. format: png, webp or jpg. max_size: of its longer side; 0 for the image's own."""
+
+    format: str = "png"
+    max_size: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """Of the file's name."""
+        return f".{self.format}"
+
+
+AS_IT_IS = Form()
 
 
 class Origin(NamedTuple):
@@ -108,7 +125,7 @@ class Origin(NamedTuple):
 
 
 class Plan(Protocol):
-    """What is drawn of each map: `featscope.render.plans` has the heat maps' and the mosaics'."""
+    """What is drawn of each map: `heat_plan.py` has that of heat maps, `mosaic_plan.py` that of mosaics."""
 
     def draw(self, feature_map: FeatureMap, folder: Path, outcome: Outcome) -> None:
         """Draw one image's map into a folder."""
@@ -117,25 +134,29 @@ class Plan(Protocol):
 class FeatureMap:
     """One image's map, and the sample it belongs to; the array is read when it is first used.
 
-    plane: which step of a film, or which depth of a volume; None where there is only one.
+    index: its place in the file. stem: of its picture's name, by its sample where that is known. plane: which step of
+    a film, or which depth of a volume; None where there is only one.
     """
 
     def __init__(self, batch: _Batch, index: int, plane: Optional[int] = None) -> None:
-        self._batch, self._index, self.plane = batch, index, plane
+        self._batch, self.index, self.plane = batch, index, plane
         self.file = batch.file
         # Regions of interest come by the hundred for one image: they are no maps of the whole of it.
         samples = self.file.samples if len(self.file.samples) == batch.count else ()
         self.sample: Optional[Sample] = samples[index] if samples else None
-        self.stem = self.file.path.stem
-        if batch.count > 1:
-            self.stem += "_" + safe_name(self.sample.id if self.sample else str(index))
+        record = self.file.record
+        if self.sample is not None and record is not None:
+            self.stem = f"{safe_name(self.sample.id)}_level{record.level}"
+        else:
+            own = safe_name(self.sample.id) if self.sample is not None else str(index)
+            self.stem = self.file.path.stem + (f"_{own}" if batch.count > 1 else "")
         if plane is not None:
             self.stem += f"_t{plane:03d}"
 
     @property
     def array(self) -> NDArray[np.generic]:
         """(C, H, W)."""
-        of_image = self._batch.load()[self._index]
+        of_image = self._batch.load()[self.index]
         return of_image if self.plane is None else np.ascontiguousarray(of_image[:, self.plane])
 
     def fingerprint(self, *what: object) -> str:
@@ -213,6 +234,32 @@ def feature_maps(map_file: MapFile) -> Iterator[FeatureMap]:
             yield FeatureMap(batch, index, plane)
 
 
+class Foreseen(NamedTuple):
+    """What a drawing will come to: pictures, bytes, and the seconds that one process takes."""
+
+    pictures: int
+    bytes: int
+    seconds: float
+
+
+def foresee(maps: Sequence[MapFile], plan: Plan, output: Path, tried: int = 8) -> Foreseen:
+    """How much a drawing will be, by drawing a few of the maps, from first to last, without keeping them."""
+    total, files = Outcome(dry=True), list(spread(maps, tried))
+    start = time.perf_counter()
+    for map_file in files:
+        total.add(_draw_files([map_file], plan, output, dry=True))
+    factor = len(maps) / max(1, len(files))
+    seconds = (time.perf_counter() - start) * factor
+    return Foreseen(round(total.pictures * factor), round(total.bytes * factor), seconds)
+
+
+def spread(files: Sequence[MapFile], most: int) -> Iterator[MapFile]:
+    """At most so many of the files, from first to last."""
+    count = min(most, len(files))
+    for number in range(count):
+        yield files[round(number * (len(files) - 1) / max(1, count - 1))]
+
+
 def run_jobs(
     maps: Sequence[MapFile],
     plan: Plan,
@@ -258,8 +305,8 @@ def _parts(items: Iterable[Item], size: int) -> Iterator[List[Item]]:
         yield part
 
 
-def _draw_files(files: Sequence[MapFile], plan: Plan, output: Path) -> Outcome:
-    outcome = Outcome()
+def _draw_files(files: Sequence[MapFile], plan: Plan, output: Path, dry: bool = False) -> Outcome:
+    outcome = Outcome(dry=dry)
     for map_file in files:
         if not map_file.is_map:
             outcome.no_maps.append(map_file.folder)
@@ -268,7 +315,8 @@ def _draw_files(files: Sequence[MapFile], plan: Plan, output: Path) -> Outcome:
             folder = output / map_file.folder
             if map_file.folder:
                 inside(output, map_file.folder)
-            make_folder(folder)
+            if not dry:
+                make_folder(folder)
             for feature_map in feature_maps(map_file):
                 try:
                     plan.draw(feature_map, folder, outcome)
@@ -284,16 +332,18 @@ def _draw_files(files: Sequence[MapFile], plan: Plan, output: Path) -> Outcome:
     return outcome
 
 
-def save(path: Path, png: bytes, outcome: Outcome) -> None:
+def save(path: Path, png: bytes, outcome: Outcome, form: Form = AS_IT_IS) -> None:
     """Write a picture, and count it."""
-    write_atomic(path, png, shared=True)
+    data = png if form.format == "png" else reencode(png, form.format)
+    if not outcome.dry:
+        write_atomic(path, data, shared=True)
     outcome.pictures += 1
-    outcome.bytes += len(png)
+    outcome.bytes += len(data)
 
 
 def up_to_date(paths: Sequence[Path], fingerprint: str, outcome: Outcome) -> bool:
     """Whether these pictures exist and were drawn of the same things in the same way; counts them if so."""
-    if not all(read_text(path).get(FINGERPRINT) == fingerprint for path in paths):
+    if outcome.dry or not all(read_text(path).get(FINGERPRINT) == fingerprint for path in paths):
         return False
     outcome.skipped += len(paths)
     return True

@@ -37,20 +37,27 @@ def encode_rgb(image: NDArray[np.uint8], text: Optional[Mapping[str, str]] = Non
 
 def read_text(path: Path) -> Dict[str, str]:
     """The text in front of a picture's data, as `encode_indexed` writes it; empty where there is none to read."""
-    found: Dict[str, str] = {}
     try:
         with open_file(path) as file:
-            head = file.read(_HEAD)
+            return parse_text(file.read(_HEAD))
     except OSError:
-        return found
+        return {}
+
+
+def parse_text(head: bytes) -> Dict[str, str]:
+    """The text in the first bytes of a PNG file."""
+    found: Dict[str, str] = {}
     place = len(_SIGNATURE)
     while place + 8 <= len(head):
         length, kind = struct.unpack(">I4s", head[place : place + 8])
+        data = head[place + 8 : place + 8 + length]
         if kind == b"IDAT":
             break
-        if kind == b"tEXt" and place + 8 + length <= len(head):
-            key, _, value = head[place + 8 : place + 8 + length].partition(b"\0")
-            found[key.decode("latin-1")] = value.decode("latin-1")
+        if kind in (b"tEXt", b"iTXt") and len(data) == length:
+            key, _, value = data.partition(b"\0")
+            found[key.decode("latin-1")] = (
+                value.decode("latin-1") if kind == b"tEXt" else value[4:].decode("utf-8", "replace")
+            )
         place += length + 12
     return found
 

@@ -100,7 +100,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     server = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if server else "spawn")
     if server:
-        context.set_forkserver_preload(["featscope.render.plans"])
+        context.set_forkserver_preload(["featscope.render.heat_plan"])
         from multiprocessing import forkserver, resource_tracker  # not there on Windows
 
         with _environment_of_workers():

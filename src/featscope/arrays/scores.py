@@ -1,0 +1,66 @@
+"""Class scores: from a head's raw outputs to the highest score of each cell, as the detector itself works it out."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.arrays.reduce import Floats, as_floats
+
+ACTIVATIONS = ("", "sigmoid", "softmax")
+"""What makes scores of a head's outputs; '' where they are scores already."""
+
+
+def sigmoid(x: Floats) -> Floats:
+    """The logistic function, without overflow.
+
+    >>> sigmoid(np.array([-1000.0, 0.0])).tolist()
+    [0.0, 0.5]
+    """
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
+
+
+def class_scores(raw: NDArray[np.generic], activation: str, classes: int) -> Floats:
+    """The scores of each anchor and class, (anchors, classes, H, W).
+
+    >>> class_scores(np.zeros((4, 1, 1)), "sigmoid", 2).ravel().tolist()
+    [0.5, 0.5, 0.5, 0.5]
+
+    raw: (anchors x classes, H, W), anchors first; with `softmax` each anchor has one channel more, which means 'none of
+    them' and is left out.
+    """
+    x = as_floats(raw)
+    groups = x.reshape(-1, classes + (activation == "softmax"), *x.shape[1:])
+    if activation == "sigmoid":
+        return sigmoid(groups)
+    if activation == "softmax":
+        powers = np.exp(groups - groups.max(1, keepdims=True))
+        return (powers / powers.sum(1, keepdims=True))[:, :classes]
+    return groups
+
+
+def highest_score(
+    raw: NDArray[np.generic],
+    activation: str,
+    classes: int,
+    factor: Optional[NDArray[np.generic]] = None,
+    root: bool = False,
+) -> Floats:
+    """The highest score of each cell, (H, W).
+
+    >>> highest_score(np.array([[[0.0]], [[-9.0]]]), "sigmoid", 2).tolist()
+    [[0.5]]
+
+    factor: what the head multiplies its scores with, as an objectness, raw, of one channel for each anchor. root: it
+    takes the square root of the product.
+    """
+    if factor is None and activation == "sigmoid":  # it grows with its argument, so that one channel needs it
+        return sigmoid(as_floats(raw).max(0))
+    scores = class_scores(raw, activation, classes).max(1)
+    if factor is not None:
+        scores = scores * sigmoid(as_floats(factor))
+    best = scores.max(0)
+    return np.sqrt(best) if root else best

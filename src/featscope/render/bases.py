@@ -1,0 +1,133 @@
+"""The bases of principal components that the maps of a call share."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence
+
+import numpy as np
+
+from featscope.arrays.basis import COMPONENTS, MOST_CHANNELS, Basis, Key, Moments
+from featscope.arrays.reduce import Cells, as_floats
+from featscope.errors import BadArrayError, BadOptionError, FeatscopeError
+from featscope.render.geometry import cells_inside
+from featscope.render.jobs import Executor, FeatureMap, feature_maps, spread
+from featscope.store.files import write_atomic
+from featscope.store.maps import MapFile
+
+SHARED_BY = ("map", "layer", "run")
+
+_MOST_MAPS = 512
+"""A basis is worked out from at most so many maps of a layer, from its first to its last: more do not turn it."""
+
+
+def check_basis(basis: str) -> None:
+    """Raise `BadOptionError` for what is neither a word of `SHARED_BY` nor a file."""
+    if basis not in SHARED_BY and not Path(basis).is_file():
+        raise BadOptionError(f"{basis!r} is not a basis; type map, layer, run, or the path of a basis.npz")
+
+
+def basis_key(map_file: MapFile, basis: str) -> Key:
+    """Whose basis a file's maps are drawn with."""
+    channels = map_file.record.shape[1] if map_file.record is not None and len(map_file.record.shape) > 1 else 0
+    if basis == "run":
+        return "", channels
+    record = map_file.record
+    return (f"{record.layer}.{record.field}" if record is not None else map_file.folder), channels
+
+
+def bases_of(maps: Sequence[MapFile], reduction: str, basis: str, executor: Executor) -> Dict[Key, Basis]:
+    """The bases that these maps share; none where each has its own, or where no components are drawn."""
+    if reduction not in ("pc1", "pca") or basis == "map":
+        return {}
+    if basis not in SHARED_BY:
+        return read_bases(Path(basis))
+    groups: Dict[Key, List[MapFile]] = {}
+    for map_file in maps:
+        if map_file.is_map and not (map_file.record is not None and map_file.record.reduced):
+            groups.setdefault(basis_key(map_file, basis), []).append(map_file)
+    items = [_Group(key, list(spread(files, _MOST_MAPS))) for key, files in groups.items()]
+    found: Dict[Key, Basis] = {}
+    for item, value in executor(_basis_of_group, items):
+        if isinstance(value, FeatscopeError):
+            raise value
+        if isinstance(value, Basis):
+            found[item.key] = value
+    return {key: found[key] for key in groups if key in found}
+
+
+class _Group:
+    """The maps of one basis."""
+
+    def __init__(self, key: Key, files: List[MapFile]) -> None:
+        self.key, self.files = key, files
+
+
+def _basis_of_group(group: _Group) -> Optional[Basis]:
+    moments = _moments(group)
+    if moments is None:
+        return None
+    basis = moments.basis()
+    if basis is None:
+        raise BadArrayError(f"the values of {group.key[0] or 'this run'} are too large for a shared basis; --basis map")
+    return basis
+
+
+def _moments(group: _Group) -> Optional[Moments]:
+    """Map by map, each merged into what came before, so that two are in memory at a time."""
+    whole: Optional[Moments] = None
+    for map_file in group.files:
+        try:
+            for feature_map in feature_maps(map_file):
+                array = as_floats(feature_map.array)
+                if len(array) > MOST_CHANNELS:
+                    raise BadOptionError(
+                        f"{map_file.folder} has {len(array)} channels, and a shared basis takes {MOST_CHANNELS} at "
+                        "most; type --basis map"
+                    )
+                part = Moments.of(array[(slice(None), *inside_of(feature_map))])
+                if whole is not None and len(whole.mean) != len(part.mean):
+                    continue  # another number of channels, in a folder made by hand: it is drawn by itself
+                whole = part if whole is None else whole.and_of(part)
+        except BadArrayError:  # it is named when it is drawn, and has no say here
+            continue
+    return whole
+
+
+def inside_of(feature_map: FeatureMap, place: str = "measured") -> Cells:
+    """The rows and columns of a map that lie on its image; place: by which knowledge, as in `MapFile.place`."""
+    array, sample, found = feature_map.array, feature_map.sample, feature_map.file.place(place)
+    return cells_inside(
+        (array.shape[1], array.shape[2]),
+        sample.geometry if sample is not None else None,
+        found.stride if found else None,
+        found.first if found else None,
+    )
+
+
+def write_bases(bases: Dict[Key, Basis], path: Path) -> None:
+    """Keep bases, for `--basis FILE` of another run."""
+    arrays = {}
+    for (name, channels), basis in bases.items():
+        arrays[f"{name}:{channels}"] = np.concatenate([basis.mean[None], basis.vectors])
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # one of its keywords is a flag
+    write_atomic(path, buffer.getvalue(), shared=True)
+
+
+def read_bases(path: Path) -> Dict[Key, Basis]:
+    """Bases that `write_bases` kept. Raises `BadArrayError` for another file."""
+    found: Dict[Key, Basis] = {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                array, (layer, _, channels) = arrays[name], name.rpartition(":")
+                if array.dtype != np.float64 or array.shape != (COMPONENTS + 1, int(channels)):
+                    raise ValueError(f"{name} has the shape {array.shape}")
+                found[layer, int(channels)] = Basis(array[0], array[1:])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise BadArrayError(
+            f"{path} is not a file of bases ({error}); `featscope heat -r pca` writes basis.npz"
+        ) from None
+    return found

@@ -1,0 +1,176 @@
+"""The frame of a picture: a title above it, and below it the scale in the colours that are seen."""
+
+from __future__ import annotations
+
+import math
+from typing import List, NamedTuple, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from featscope.arrays.normalise import INF_INDEX, NAN_INDEX, Quantised
+from featscope.render.colour import INF_COLOUR, NAN_COLOUR
+from featscope.render.fonts import Font, font_of, readable
+
+GREYS = 16
+"""Indices of a palette that a frame needs for its letters, white to black."""
+
+_INK, _PALE, _WHITE = 24, 96, 255
+_NARROWEST = 320  # pixels: less has no room for a scale
+_TICKS = 5
+_MARKS = {NAN_INDEX: NAN_COLOUR, INF_INDEX: INF_COLOUR}
+
+
+Box = Tuple[int, int, int, int]
+"""(top, bottom, left, right) in pixels."""
+
+
+class Caption(NamedTuple):
+    """title: which map this is. words: how it was reduced."""
+
+    title: str
+    words: str
+
+
+class Frame(NamedTuple):
+    """above, below: grey strips, (rows, width). bar: the scale's place in `below`. swatches: the places of small
+    squares in the colours of what is no number, and their indices."""
+
+    above: NDArray[np.uint8]
+    below: NDArray[np.uint8]
+    bar: Box
+    swatches: List[Tuple[Box, int]]
+
+    @property
+    def width(self) -> int:
+        """Of the framed picture: a narrow one is put in the middle of a wider one."""
+        return self.above.shape[1]
+
+
+def frame(width: int, caption: Caption, values: Quantised, clipped: float = 0.0) -> Frame:
+    """The frame of a picture of this width; clipped: the share of the cells beyond the ends of the scale."""
+    width = max(width, _NARROWEST)
+    large = min(max(12, round(width / 62)), 40)
+    small = max(11, round(large * 0.82))
+    pad = large // 2
+    lines = _wrapped(readable(caption.title), font_of(large, caption.title), width - 2 * pad)
+    words = caption.words + (f"; {_percent(clipped)} of the cells are beyond the scale" if clipped > 0 else "")
+    under = _wrapped(readable(words), font_of(small, words), width - 2 * pad)
+    above = Image.new("L", (width, pad + round((large * len(lines) + small * len(under)) * 1.35) + pad // 2), _WHITE)
+    draw, y = ImageDraw.Draw(above), float(pad // 2)
+    for texts, size, ink in ((lines, large, _INK), (under, small, _PALE)):
+        for text in texts:
+            draw.text((pad, y), text, fill=ink, font=font_of(size, text))
+            y += size * 1.35
+    return Frame(np.asarray(above), *_scale(width, small, pad, values))
+
+
+def _scale(width: int, unit: int, pad: int, values: Quantised) -> Tuple[NDArray[np.uint8], Box, List[Tuple[Box, int]]]:
+    below = Image.new("L", (width, pad + 2 * unit + round(unit * 0.9) + pad // 2), _WHITE)
+    draw, font = ImageDraw.Draw(below), font_of(unit)
+    top, bottom, left, right = pad, pad + unit, pad, width - pad
+    swatches = []
+    for name, index, count in (("NaN", NAN_INDEX, values.nan), ("infinite", INF_INDEX, values.inf)):
+        if count:
+            text = f"{name} {count}"
+            right -= round(draw.textlength(text, font=font)) + 2 * unit
+            swatches.append(((top, bottom, right + unit // 2, right + unit // 2 + unit), index))
+            draw.text((right + 2 * unit - unit // 4, top + unit / 2), text, fill=_INK, font=font, anchor="lm")
+    bar = (top, bottom, left, max(left + 8, right - (unit if swatches else 0)))
+    draw.rectangle([bar[2] - 1, top - 1, bar[3], bottom], outline=150)
+    for value in ticks(values.low, values.high):
+        share = 0.5 if values.constant else (value - values.low) / (values.high - values.low)
+        x = bar[2] + share * (bar[3] - 1 - bar[2])
+        text = tick_text(value, values.low, values.high)
+        half = draw.textlength(text, font=font) / 2
+        draw.line([x, bottom + 1, x, bottom + 1 + unit // 4], fill=_PALE)
+        place = min(max(x, half + 2), width - half - 2)
+        draw.text((place, bottom + unit // 4 + 2), text, fill=_INK, font=font, anchor="ma")
+    return np.asarray(below), bar, swatches
+
+
+def ticks(low: float, high: float) -> List[float]:
+    """Round values from low to high, about five.
+
+    >>> ticks(0.0, 0.93), ticks(-3.2, 3.2)
+    ([0.0, 0.2, 0.4, 0.6, 0.8], [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
+    """
+    span = high - low
+    if not (span > 0 and math.isfinite(span)):
+        return [low] if not span > 0 else [low, high]
+    step = 10.0 ** math.floor(math.log10(span / _TICKS))
+    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= _TICKS * 1.5)
+    if not step > abs(high) * 1e-9 or step == 0:  # nothing round lies between two neighbours of a large value
+        return [low, high]
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def tick_text(value: float, low: float, high: float) -> str:
+    """A tick's value, with as many digits as tell it from its neighbours.
+
+    >>> tick_text(0.2 + 0.1, 0.0, 0.93), tick_text(12000.0, 0.0, 60000.0)
+    ('0.3', '12000')
+    """
+    largest = max(abs(low), abs(high))
+    if largest == 0 or value == 0:
+        return "0"
+    step = (high - low) / _TICKS or largest
+    digits = max(1, min(9, math.floor(math.log10(largest)) - math.floor(math.log10(step)) + 1)) if step > 0 else 4
+    text = f"{value:.{digits}g}"
+    if "e" in text and 1e-4 <= abs(value) < 1e6:
+        text = f"{value:.0f}"
+    return text.replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
+
+
+def _wrapped(text: str, font: Font, room: float) -> List[str]:
+    """A text in lines that fit; a word that is too long for a line loses its middle."""
+    probe = ImageDraw.Draw(Image.new("L", (1, 1)))
+    lines: List[str] = []
+    for word in text.split():
+        while probe.textlength(word, font=font) > room and len(word) > 8:
+            word = word[: len(word) // 2 - 2] + "..." + word[len(word) // 2 + 2 :]
+        joined = f"{lines[-1]} {word}" if lines else word
+        if lines and probe.textlength(joined, font=font) > room:
+            lines.append(word)
+        else:
+            lines[-1:] = [joined]
+    return lines
+
+
+def framed_indices(
+    picture: NDArray[np.uint8], around: Frame, levels: int, colours: NDArray[np.uint8]
+) -> Tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """An indexed picture in its frame, and its palette: `GREYS` indices from `levels` on are the frame's."""
+    table = colours.copy()
+    table[levels : levels + GREYS] = np.linspace(255, 0, GREYS).round().astype(np.uint8)[:, None]
+    above, below = (
+        (levels + ((255 - strip.astype(np.uint16)) * (GREYS - 1) + 127) // 255).astype(np.uint8)
+        for strip in (around.above, around.below)
+    )
+    top, bottom, left, right = around.bar
+    below[top:bottom, left:right] = np.linspace(0, levels - 1, right - left).round().astype(np.uint8)
+    for (top, bottom, left, right), index in around.swatches:
+        below[top:bottom, left:right] = index
+    middle = np.full((picture.shape[0], around.width), levels, np.uint8)
+    start = (around.width - picture.shape[1]) // 2
+    middle[:, start : start + picture.shape[1]] = picture
+    return np.vstack([above, middle, below]), table
+
+
+def framed(picture: NDArray[np.uint8], around: Frame, ramp: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An RGB picture in its frame; ramp: the colours of the scale as they are seen, (n, 3)."""
+    above, below = (np.repeat(strip[..., None], 3, 2) for strip in (around.above, around.below))
+    top, bottom, left, right = around.bar
+    below[top:bottom, left:right] = ramp[np.linspace(0, len(ramp) - 1, right - left).round().astype(int)]
+    for (top, bottom, left, right), index in around.swatches:
+        below[top:bottom, left:right] = _MARKS[index]
+    middle = np.full((picture.shape[0], around.width, 3), 255, np.uint8)
+    start = (around.width - picture.shape[1]) // 2
+    middle[:, start : start + picture.shape[1]] = picture
+    return np.vstack([above, middle, below])

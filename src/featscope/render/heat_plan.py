@@ -1,0 +1,328 @@
+"""Heat maps of a run: what is drawn of each map, alone and over its image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featscope.arrays.basis import Basis, Key
+from featscope.arrays.frames import scaled, scaled_boxes
+from featscope.arrays.normalise import parse_range
+from featscope.arrays.reduce import reduce
+from featscope.errors import BadOptionError, BadRunError, unknown_name
+from featscope.records import Boxes, Geometry, Place, Sample, Size
+from featscope.render.bases import bases_of, basis_key, check_basis, inside_of
+from featscope.render.boxes import LABELS
+from featscope.render.caption import Caption
+from featscope.render.colour import palette
+from featscope.render.heat import AUTO, SEQUENTIAL, STYLES, WORDS, HeatPicture, HeatStyle, draw_heat
+from featscope.render.images import input_image, lies_in_input, sample_image
+from featscope.render.jobs import (
+    AS_IT_IS,
+    Bounds,
+    Executor,
+    FeatureMap,
+    Form,
+    Origin,
+    Outcome,
+    range_key,
+    save,
+    serial,
+    shared_bounds,
+    up_to_date,
+)
+from featscope.render.looks import Look, looks_of
+from featscope.store.images import read_image
+from featscope.store.maps import MapFile
+from featscope.store.places import PLACES_KNOWN
+from featscope.store.reader import Run
+
+_NAMED = 5  # samples, in an error
+_SMALLEST = 512  # pixels: the longer side of a map that has no image, as a picture that people can look at
+
+
+@dataclass(frozen=True)
+class HeatOptions:
+    """What `featscope heat` draws: see its help."""
+
+    style: HeatStyle = STYLES["featscope"]
+    overlay: bool = True
+    alone: bool = True
+    predictions: bool = False
+    truth: bool = False
+    min_score: float = 0.3
+    image: Optional[Path] = None
+    place: str = "measured"
+    reading: str = ""
+    basis: str = "layer"
+    labels: str = "score"
+    form: Form = AS_IT_IS
+
+
+class _Scene(NamedTuple):
+    """What lies under a map, and how: everything in pixels of the picture."""
+
+    image: Optional[NDArray[np.uint8]]
+    geometry: Optional[Geometry]
+    boxes: List[Tuple[Boxes, Optional[str]]]
+
+
+@dataclass(frozen=True)
+class HeatPlan:
+    """Draws each map as a heat map, alone and over its image; `plan_heat` makes it.
+
+    looks: how the maps of each folder are drawn, where that is chosen for them. bases: of principal components.
+    shared: ranges.
+    """
+
+    origin: Origin
+    options: HeatOptions
+    looks: Dict[str, Look] = field(default_factory=dict)
+    bases: Dict[Key, Basis] = field(default_factory=dict)
+    shared: Dict[str, Bounds] = field(default_factory=dict)
+
+    def draw(self, feature_map: FeatureMap, folder: Path, outcome: Outcome) -> None:
+        """Draw one image's map into a folder."""
+        options, sample = self.options, feature_map.sample
+        look = self.look(feature_map)
+        limits = self.shared.get(range_key(feature_map.file, look.style.range))
+        placed = options.image is not None or (
+            sample is not None and (sample.geometry is not None or lies_in_input(sample))
+        )
+        source = options.image or (Path(sample.path) if sample is not None else None)
+        place = self._place(feature_map)
+        basis = self.bases.get(basis_key(feature_map.file, self.options.basis)) if self.bases else None
+        state = _state(source) if placed else ""
+        mark = feature_map.fingerprint(
+            "heat", options, look, limits, state, self.origin.classes, place, basis and basis.vectors.round(9).tobytes()
+        )
+        suffix = options.form.suffix
+        alone, over = folder / f"{feature_map.stem}{suffix}", folder / f"{feature_map.stem}_overlay{suffix}"
+        wanted = [path for path, asked in ((alone, options.alone), (over, options.overlay and placed)) if asked]
+        if up_to_date(wanted or [alone], mark, outcome):
+            return
+        scene = self._scene(feature_map, outcome)
+        record = feature_map.file.record
+        if record is not None and record.reduced and options.style.reduce not in (AUTO, "mean", record.reduced):
+            outcome.remarks.append(
+                f"maps reduced by {record.reduced} on capture have nothing left for -r {options.style.reduce}"
+            )
+        text = dict(feature_map.describe(self.origin, mark), place=place.known if place else "assumed")
+        if basis is not None:
+            text["basis"] = options.basis
+        draw = partial(self._drawn, feature_map, look, scene, place=place, limits=limits, basis=basis, text=text)
+        has_image = scene.image is not None and options.overlay
+        if options.alone or not has_image:
+            picture = draw(None)
+            save(alone, picture.png, outcome, options.form)
+            outcome.nan += picture.values.nan
+            outcome.inf += picture.values.inf
+            outcome.constant += picture.values.constant
+        if has_image:
+            save(over, draw(scene.image).png, outcome, options.form)
+
+    def look(self, feature_map: FeatureMap) -> Look:
+        """How a map is drawn; one that was reduced on capture has nothing left to reduce."""
+        record = feature_map.file.record
+        look = self.looks.get(feature_map.file.folder) or Look(self.options.style)
+        if record is not None and record.reduced:
+            return replace(look, style=replace(look.style, reduce="channel:0"))
+        return look
+
+    def _drawn(
+        self,
+        feature_map: FeatureMap,
+        look: Look,
+        scene: _Scene,
+        image: Optional[NDArray[np.uint8]],
+        place: Optional[Place],
+        limits: Optional[Bounds],
+        basis: Optional[Basis],
+        text: Dict[str, str],
+    ) -> HeatPicture:
+        array, style = feature_map.array, look.style
+        if look.scores is not None:
+            array, style = look.scores.map_of(feature_map.file, feature_map.index, array)[None], _first(style)
+        style = style.for_array(array)
+        return draw_heat(
+            array,
+            style,
+            self._size(feature_map, scene, style),
+            image,
+            geometry=scene.geometry,
+            stride=place.stride if place else None,
+            first=place.first if place else None,
+            value_range=limits,
+            boxes=scene.boxes,
+            classes=self.origin.classes,
+            min_score=self.options.min_score,
+            text=text if look.scores is None else dict(text, scores=look.scores.words),
+            caption=_caption(feature_map, look, style, place) if style.legend else None,
+            basis=basis,
+            labels=self.options.labels,
+        )
+
+    def _size(self, feature_map: FeatureMap, scene: _Scene, style: HeatStyle) -> Optional[Size]:
+        """Of the picture; a map without an image is drawn with whole pixels a cell, large enough to be looked at."""
+        if scene.image is not None:
+            return scene.image.shape[0], scene.image.shape[1]
+        if scene.geometry is not None or not style.legend:
+            return None
+        rows, columns = feature_map.array.shape[1:]
+        cell = max(1, round(min(_SMALLEST, self.options.form.max_size or _SMALLEST) / max(rows, columns)))
+        return rows * cell, columns * cell
+
+    def _place(self, feature_map: FeatureMap) -> Optional[Place]:
+        return feature_map.file.place("assumed" if self.options.style.stretched else self.options.place)
+
+    def _scene(self, feature_map: FeatureMap, outcome: Outcome) -> _Scene:
+        """The image under a map with its boxes, at the size of the picture."""
+        options, sample = self.options, feature_map.sample
+        image, geometry = self._image(feature_map, outcome)
+        boxes: List[Tuple[Boxes, Optional[str]]] = []
+        if sample is not None and geometry is not None:
+            frame = "input" if sample.geometry is None else "original"
+            if options.truth and sample.truth is not None and sample.truth.frame == frame:
+                boxes.append((sample.truth, "white"))
+            if options.predictions and sample.predictions is not None and sample.predictions.frame == frame:
+                boxes.append((sample.predictions, None))
+        most = options.form.max_size
+        size = geometry.original if geometry is not None else image.shape[:2] if image is not None else (0, 0)
+        if not most or max(size) <= most:
+            return _Scene(image, geometry, boxes)
+        smaller = (max(1, round(size[0] * most / max(size))), max(1, round(size[1] * most / max(size))))
+        if image is not None:
+            image = np.asarray(Image.fromarray(image).resize(smaller[::-1], Image.Resampling.BOX))
+        boxes = [(scaled_boxes(some, smaller[0] / size[0], smaller[1] / size[1]), colour) for some, colour in boxes]
+        return _Scene(image, scaled(geometry, smaller) if geometry is not None else None, boxes)
+
+    def _image(
+        self, feature_map: FeatureMap, outcome: Outcome
+    ) -> Tuple[Optional[NDArray[np.uint8]], Optional[Geometry]]:
+        """The image under a map, and how the map lies on it."""
+        options, sample = self.options, feature_map.sample
+        geometry = sample.geometry if sample else None
+        if options.image is not None:
+            image = read_image(options.image, options.reading or (sample.reading if sample is not None else ""))
+            # Another image than was captured: the map is stretched over it.
+            fits = geometry is not None and image.shape[:2] == tuple(geometry.original)
+            return image, geometry if fits else None
+        if sample is not None and geometry is not None and (options.overlay or options.predictions):
+            return sample_image(self.origin.folder, sample, outcome.errors, outcome.remarks), geometry
+        if sample is not None and lies_in_input(sample):
+            outcome.remarks.append(
+                "how some images lie in the input is not known, so their maps are drawn over what the network saw"
+            )
+            return input_image(self.origin.folder, sample, outcome.errors)
+        return None, geometry
+
+
+def plan_heat(run: Run, maps: Sequence[MapFile], options: HeatOptions, executor: Executor = serial) -> HeatPlan:
+    """What draws heat maps of these maps; a wrong option is one error, not one a map."""
+    style = options.style
+    check_heat(options)
+    if options.image is not None:
+        sample = _only_sample(run, maps, options.image)
+        read_image(options.image, options.reading or (sample.reading if sample is not None else ""))
+    if (options.predictions or options.truth) and not run.samples:
+        raise BadRunError(
+            f"{run.folder} has no record of boxes: it is a folder of arrays only; leave out --boxes and --truth"
+        )
+    origin = Origin.of(run)
+    looks = looks_of(maps, style, len(origin.classes))
+    bases = bases_of(maps, style.reduce, options.basis, executor)
+    plan = HeatPlan(origin, options, looks, bases)
+    return replace(plan, shared=shared_bounds(maps, style.range, partial(_reduced_values, plan=plan), executor))
+
+
+def check_heat(options: HeatOptions) -> None:
+    """Raise an error for an option that means nothing, before anything is read."""
+    style = options.style
+    palette(SEQUENTIAL if style.colormap == AUTO else style.colormap)
+    if style.range != AUTO:
+        parse_range(style.range)
+    if options.place not in PLACES_KNOWN:
+        raise unknown_name("place", options.place, PLACES_KNOWN, "featscope heat --help")
+    if options.labels not in LABELS:
+        raise unknown_name("kind of label", options.labels, LABELS, "featscope heat --help")
+    check_basis(options.basis)
+    if style.reduce != AUTO:
+        reduce(np.zeros((3, 1, 1), np.float32), "mean" if style.reduce.startswith("channel:") else style.reduce)
+
+
+def _only_sample(run: Run, maps: Sequence[MapFile], image: Path) -> Optional[Sample]:
+    """The sample of all these maps, None where they are of none.
+
+    Raises `BadOptionError` where they are of several, as one image cannot be that of all.
+    """
+    found: Dict[str, Sample] = {}
+    for map_file in maps:
+        found.update((sample.id, sample) for sample in map_file.samples if map_file.wants(sample))
+        if len(found) > _NAMED:
+            break
+    if len(found) > 1:
+        names, more = list(found)[:_NAMED], ", ..." if len(found) > _NAMED else ""
+        raise BadOptionError(
+            f"{image} is one image, and these maps are of several: {', '.join(names)}{more}; name the one that it is, "
+            f"--sample {names[0]}, or leave out --under; all of them: featscope list {run.folder}"
+        )
+    return next(iter(found.values()), None)
+
+
+def _reduced_values(feature_map: FeatureMap, plan: HeatPlan) -> NDArray[np.floating]:
+    """The values of a map that have a say in a shared range."""
+    look, array = plan.look(feature_map), feature_map.array
+    if look.scores is not None:
+        return look.scores.map_of(feature_map.file, feature_map.index, array)
+    basis = plan.bases.get(basis_key(feature_map.file, plan.options.basis)) if plan.bases else None
+    inside = inside_of(feature_map, plan.options.place)
+    return reduce(array, look.style.for_array(array).reduce, inside, basis)
+
+
+def _first(style: HeatStyle) -> HeatStyle:
+    """The style for an array whose only channel is what is to be drawn."""
+    return replace(style, reduce="channel:0")
+
+
+def _caption(feature_map: FeatureMap, look: Look, style: HeatStyle, place: Optional[Place]) -> Caption:
+    """What stands above a map: which it is, and what its colours mean."""
+    map_file, record = feature_map.file, feature_map.file.record
+    if record is None:
+        title = [f"{map_file.folder or map_file.path.parent.name}/{feature_map.stem}"]
+    else:
+        title = [
+            record.layer or "the model's output",
+            *([record.field] if record.field else []),
+            f"level {record.level}",
+        ]
+        if place is not None:
+            sides = [f"{step:g}" for step in dict.fromkeys(place.stride)]
+            title.append(f"stride {' x '.join(sides)}")
+        if feature_map.sample is not None:
+            title.append(feature_map.sample.id)
+    if feature_map.plane is not None:
+        title.append(f"slice {feature_map.plane}")
+    if look.scores is not None:
+        words = look.scores.words
+    elif record is not None and record.reduced:
+        words = WORDS.get(record.reduced, record.reduced)
+    elif feature_map.array.shape[0] == 1 and style.reduce in ("mean", "channel:0"):
+        words = "its only channel"
+    else:
+        words = WORDS.get(style.reduce, style.reduce.replace(":", " "))
+    return Caption("  ·  ".join(title), words)
+
+
+def _state(path: Optional[Path]) -> object:
+    """What changes when a file does."""
+    try:
+        state = path.stat() if path is not None else None
+    except (OSError, ValueError):
+        state = None
+    return state and (str(path), state.st_size, state.st_mtime_ns)

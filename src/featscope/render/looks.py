@@ -1,0 +1,266 @@
+"""What a layer's maps are, and how they look best: decided once for a whole layer, and written on every picture."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.arrays.reduce import Floats
+from featscope.arrays.scores import class_scores, highest_score, sigmoid
+from featscope.errors import FeatscopeError
+from featscope.records import Sample
+from featscope.render.heat import AUTO, NEVER_NEGATIVE, HeatStyle, two_signs
+from featscope.render.jobs import spread
+from featscope.store.maps import MapFile
+
+SCORES, ONE_SCORE, REGRESSION, FEATURES = "class scores", "one score", "regression", "features"
+
+# Names that heads give their outputs and the layers that make them, at the end of `layer.field`.
+_NAMES = (
+    (
+        SCORES,
+        r"(cls|class)_(scores?|logits?|preds?)|((retina|rpn|fam|odm|conv|atss|fcos)_)?cls(_logits|_score)?"
+        r"|multi_level_conv_cls(\.\d+)?",
+    ),
+    (
+        ONE_SCORE,
+        r"object(ness)?(es)?|centerness(es)?|(bbox_)?ctrness|iou_preds?|multi_level_conv_obj(\.\d+)?|conv_(centerness|obj)",
+    ),
+    (
+        REGRESSION,
+        r"(bbox|box|reg|angle|coef)_?(preds?|regression|deltas?|targets?)?|(retina|rpn|fam|odm|conv)_(reg|bbox)|offsets?"
+        r"|multi_level_conv_reg(\.\d+)?",
+    ),
+)
+_ROLES = tuple((kind, re.compile(rf"(.*\.)?({pattern})", re.IGNORECASE)) for kind, pattern in _NAMES)
+
+_FILES_LOOKED_AT = 8  # of a layer, to learn whether its values have two signs
+_DETECTIONS = 24  # that are compared with a layer's values
+_ENOUGH = 3  # that agree, and none that does not
+_CLOSE = 4e-3  # of a score: maps may be stored in half precision
+_MOST_ANCHORS = 32
+
+
+class Role(NamedTuple):
+    """What a layer's maps are.
+
+    kind: one of the four above. activation: what makes scores of them, as in `featscope.arrays.scores`. classes: of
+    the scores. factor: the folder of the map that the head multiplies them with; root: the square root of that
+    product is the score. known: 'detections' where the run's own detections have these scores, or 'name'.
+    """
+
+    kind: str
+    activation: str = ""
+    classes: int = 1
+    factor: str = ""
+    root: bool = False
+    known: str = ""
+
+    def map_of(self, map_file: MapFile, index: int, array: NDArray[np.generic]) -> Floats:
+        """The highest score of each cell of one image's map, (H, W)."""
+        factor = None
+        if self.factor:
+            factor = _sibling(map_file, self.factor).load()[index]
+        return highest_score(array, self.activation, self.classes, factor, self.root)
+
+    @property
+    def words(self) -> str:
+        """It, on a picture."""
+        made = {"sigmoid": " after sigmoid", "softmax": " after softmax"}.get(self.activation, "")
+        if self.factor:
+            made += f", times {self.factor.rpartition('.')[2]}"
+        name = "score" if self.kind == ONE_SCORE else "highest class score"
+        return name + made + (" (by the layer's name)" if self.known == "name" else "")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a layer's maps are drawn. scores: how the array becomes a map of scores first, where it is to."""
+
+    style: HeatStyle
+    scores: Optional[Role] = None
+
+
+def looks_of(maps: Sequence[MapFile], style: HeatStyle, classes: int) -> Dict[str, Look]:
+    """How the maps of each folder are drawn, by what they are.
+
+    maps: all that will be drawn. classes: how many the detector knows; 0 where that is not known.
+    """
+    if AUTO not in (style.reduce, style.range, style.colormap):
+        return {}
+    folders: Dict[str, List[MapFile]] = {}
+    for map_file in maps:
+        folders.setdefault(map_file.folder, []).append(map_file)
+    return {folder: _look(files, style, classes) for folder, files in folders.items()}
+
+
+def _look(files: List[MapFile], style: HeatStyle, classes: int) -> Look:
+    record = files[0].record
+    reduced = record is not None and bool(record.reduced)
+    role = Role(FEATURES) if reduced or style.reduce != AUTO else role_of(files, classes)
+    if role.kind in (SCORES, ONE_SCORE):
+        return Look(style.with_auto("scores", "percentile:1:99.9"), role)
+    seen = list(spread(files, _FILES_LOOKED_AT))
+    if role.kind == FEATURES and _channels(seen) > 1 and not reduced and style.reduce == AUTO:
+        return Look(style.with_auto("contrast"))
+    how = "mean" if style.reduce == AUTO else style.reduce
+    return Look(style.with_auto(how, signed=_signed(seen, how)))
+
+
+def role_of(files: Sequence[MapFile], classes: int) -> Role:
+    """What the maps of a folder are: by the scores of the run's detections, or else by the folder's name."""
+    record = files[0].record
+    if record is None or not files[0].is_map:
+        return Role(FEATURES)
+    proved = _proved(files, classes) if classes else None
+    if proved is not None:
+        return proved
+    name = ".".join(filter(None, (record.layer, record.field)))
+    for kind, pattern in _ROLES:
+        if pattern.fullmatch(name):
+            return _by_name(kind, files, classes)
+    return Role(FEATURES)
+
+
+def _by_name(kind: str, files: Sequence[MapFile], classes: int) -> Role:
+    if kind == REGRESSION:
+        return Role(kind, known="name")
+    seen = list(spread(files, _FILES_LOOKED_AT))
+    channels = _channels(seen)
+    within = all(low >= 0 and high <= 1 for low, high in map(_ends, seen))
+    if kind == ONE_SCORE or not classes or (channels % classes and channels % (classes + 1)):
+        # Of one class, as the region proposals of a two-stage detector.
+        return Role(ONE_SCORE if kind == ONE_SCORE else SCORES, "" if within else "sigmoid", 1, known="name")
+    softmax = channels % classes != 0 and not within
+    return Role(SCORES, "softmax" if softmax else "" if within else "sigmoid", classes, known="name")
+
+
+class _Seen(NamedTuple):
+    """A detection of which the source cell is known, and the raw outputs there."""
+
+    score: float
+    label: int
+    anchor: int
+    values: Floats
+    factors: Mapping[str, Floats]
+
+
+def _proved(files: Sequence[MapFile], classes: int) -> Optional[Role]:
+    """The role of class scores, where what the detector makes of these maps is the score of its detections."""
+    shape = files[0].record.shape if files[0].record is not None else []
+    if len(shape) != 4 or shape[1] > (classes + 1) * _MOST_ANCHORS:
+        return None
+    if shape[1] % classes and shape[1] % (classes + 1):
+        return None
+    seen: List[_Seen] = []
+    for map_file in spread(files, 4 * _FILES_LOOKED_AT):
+        try:
+            seen += _detections_of(map_file)
+        except FeatscopeError:  # it will be named when it is drawn
+            continue
+        if len(seen) >= _DETECTIONS:
+            break
+    if len(seen) < _ENOUGH:
+        return None
+    factors = sorted(set.intersection(*(set(one.factors) for one in seen)))
+    joined = [("", False), *((factor, root) for factor in factors for root in (False, True))]
+    for activation in ("sigmoid", "softmax", ""):
+        for factor, root in joined:
+            if all(_agrees(one, activation, classes, factor, root) for one in seen):
+                return Role(SCORES, activation, classes, factor, root, "detections")
+    return None
+
+
+def _agrees(one: _Seen, activation: str, classes: int, factor: str, root: bool) -> bool:
+    if len(one.values) % (classes + (activation == "softmax")):
+        return False
+    scores = class_scores(one.values[:, None, None], activation, classes)
+    if one.anchor >= len(scores) or one.label >= classes:
+        return False
+    score = float(scores[one.anchor, one.label, 0, 0])
+    if factor:
+        if one.anchor >= len(one.factors[factor]):
+            return False
+        score *= float(sigmoid(one.factors[factor][one.anchor]))
+    return abs((score**0.5 if root and score > 0 else score) - one.score) <= _CLOSE
+
+
+def _detections_of(map_file: MapFile) -> Iterator[_Seen]:
+    """The detections that came from cells of a file's level."""
+    record, array = map_file.record, None
+    siblings: Dict[str, NDArray[np.generic]] = {}
+    for index, sample in enumerate(map_file.samples):
+        for score, label, row, column, anchor in _sources(sample, record.level if record else 0):
+            if array is None:
+                array = map_file.load()
+                siblings = {folder: _sibling(map_file, folder).load() for folder in _one_score_folders(map_file)}
+            if array.ndim != 4 or row >= array.shape[2] or column >= array.shape[3]:
+                continue
+            factors = {
+                folder: np.asarray(other[index, :, row, column], np.float64)
+                for folder, other in siblings.items()
+                if other.ndim == 4 and other.shape[2:] == array.shape[2:]
+            }
+            yield _Seen(score, label, anchor, np.asarray(array[index, :, row, column], np.float64), factors)
+
+
+def _sources(sample: Sample, level: int) -> Iterator[Tuple[float, int, int, int, int]]:
+    found = sample.predictions
+    if found is None or not found.scores:
+        return
+    for score, label, sources in zip(found.scores, found.labels, sample.sources):
+        if len(sources) == 1 and sources[0].kind == "cell" and sources[0].level == level:
+            yield score, label, sources[0].row, sources[0].column, sources[0].anchor
+
+
+def _one_score_folders(map_file: MapFile) -> List[str]:
+    """The folders beside a file's, of the same layer, whose maps its head may multiply it with."""
+    record = map_file.record
+    if record is None or not record.field or map_file.root is None:
+        return []
+    stem = map_file.folder[: -len(record.field)]
+    beside = map_file.root / map_file.folder
+    return sorted(
+        path.name
+        for path in beside.parent.iterdir()
+        if path.name.startswith(stem)
+        and _ROLES[1][1].fullmatch(path.name[len(stem) :])
+        and (path / map_file.path.name).exists()
+    )
+
+
+def _sibling(map_file: MapFile, folder: str) -> MapFile:
+    """The file of another field of the same layer, batch and level."""
+    path = Path(*map_file.path.parts[: -len(Path(map_file.folder).parts) - 1]) / folder / map_file.path.name
+    return MapFile(path, folder, root=map_file.root)
+
+
+def _channels(files: Sequence[MapFile]) -> int:
+    for map_file in files:
+        try:
+            return int(map_file.load().shape[1])
+        except FeatscopeError:
+            continue
+    return 1
+
+
+def _ends(map_file: MapFile) -> Tuple[float, float]:
+    try:
+        array = map_file.load()
+    except FeatscopeError:
+        return 0.0, 0.0
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+def _signed(files: Sequence[MapFile], how: str) -> bool:
+    """Whether a layer's values, reduced so, have both signs."""
+    if how in NEVER_NEGATIVE:
+        return False
+    ends = [_ends(map_file) for map_file in files]
+    return how == "pc1" or two_signs(min(low for low, _ in ends), max(high for _, high in ends))

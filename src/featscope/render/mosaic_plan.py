@@ -1,0 +1,119 @@
+"""Mosaics of a run: which channels are drawn of each map, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, Optional, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.arrays.channels import choose_channels
+from featscope.arrays.normalise import bounds, parse_range
+from featscope.arrays.reduce import as_floats
+from featscope.render.colour import palette
+from featscope.render.jobs import (
+    AS_IT_IS,
+    Bounds,
+    Executor,
+    FeatureMap,
+    Form,
+    Origin,
+    Outcome,
+    range_key,
+    save,
+    serial,
+    shared_bounds,
+    up_to_date,
+)
+from featscope.render.mosaic import draw_channel, draw_mosaic
+from featscope.store.maps import MapFile
+from featscope.store.reader import Run
+
+
+@dataclass(frozen=True)
+class MosaicOptions:
+    """What `featscope render` draws: see its help."""
+
+    channels: str = "all"
+    colormap: str = "viridis"
+    range: str = "channel"
+    columns: Optional[int] = None
+    scale: int = 1
+    gap: int = 1
+    titles: bool = False
+    numbers: bool = False
+    single: bool = False
+    form: Form = AS_IT_IS
+
+
+@dataclass(frozen=True)
+class MosaicPlan:
+    """Draws each map as a picture of its channels; `plan_mosaics` makes it."""
+
+    origin: Origin
+    options: MosaicOptions
+    shared: Dict[str, Bounds] = field(default_factory=dict)
+
+    def draw(self, feature_map: FeatureMap, folder: Path, outcome: Outcome) -> None:
+        """Draw one image's map into a folder."""
+        options = self.options
+        limits = self.shared.get(range_key(feature_map.file, options.range))
+        mark = feature_map.fingerprint("mosaic", options, limits)
+        text = feature_map.describe(self.origin, mark)
+        if options.single:
+            for channel in choose_channels(feature_map.array, options.channels):
+                path = folder / f"{feature_map.stem}_channel_{channel}{options.form.suffix}"
+                if up_to_date([path], mark, outcome):
+                    continue
+                values = as_floats(feature_map.array[channel])
+                own = limits or bounds(values, "map" if options.range == "channel" else options.range)
+                picture = draw_channel(values, options.colormap, own, options.scale, dict(text, channel=str(channel)))
+                save(path, picture.png, outcome, options.form)
+                outcome.nan += picture.nan
+                outcome.inf += picture.inf
+            return
+        path = folder / f"{feature_map.stem}{options.form.suffix}"
+        if up_to_date([path], mark, outcome):
+            return
+        mosaic = draw_mosaic(
+            feature_map.array,
+            options.channels,
+            options.colormap,
+            options.range,
+            limits,
+            options.columns,
+            options.scale,
+            options.gap,
+            _title(feature_map) if options.titles else "",
+            options.numbers,
+            text,
+        )
+        outcome.nan += mosaic.nan
+        outcome.inf += mosaic.inf
+        save(path, mosaic.png, outcome, options.form)
+
+
+def plan_mosaics(run: Run, maps: Sequence[MapFile], options: MosaicOptions, executor: Executor = serial) -> MosaicPlan:
+    """What draws mosaics of these maps; a wrong option is one error, not one a map."""
+    palette(options.colormap)
+    if options.range != "channel":
+        parse_range(options.range)
+    return MosaicPlan(Origin.of(run), options, shared_bounds(maps, options.range, _all_values, executor))
+
+
+def _all_values(feature_map: FeatureMap) -> NDArray[np.floating]:
+    return as_floats(feature_map.array)
+
+
+def _title(feature_map: FeatureMap) -> str:
+    channels, height, width = feature_map.array.shape
+    map_file = feature_map.file
+    parts = [
+        f"{map_file.folder or map_file.path.parent.name}/{feature_map.stem}",
+        f"{channels} x {height} x {width}",
+    ]
+    if feature_map.sample is not None:
+        parts.append(feature_map.sample.id)
+    return "   ".join(parts)
