@@ -10,6 +10,7 @@ import pytest
 
 from featscope.demo.page import write_page
 from featscope.records import CapturedMap, RunInfo, Sample
+from featscope.render.jobs import feature_maps
 from featscope.store.reader import open_run
 from featscope.store.writer import RunWriter
 
@@ -54,7 +55,7 @@ def _tags(folder, name):
     run = open_run(folder / "run")
     pictures = [folder / "detections" / f"{name}.png"]
     for kind, end in (("heat", "_overlay.png"), ("render", ".png")):
-        pictures += [folder / "run" / kind / m.folder / f"{m.path.stem}{end}" for m in run.maps]
+        pictures += [folder / "run" / kind / m.folder / f"{one.stem}{end}" for m in run.maps for one in feature_maps(m)]
     for picture in pictures:
         picture.parent.mkdir(parents=True)
         picture.write_bytes(b"")

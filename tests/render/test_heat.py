@@ -111,7 +111,7 @@ def test_the_scale_is_in_the_colours_that_are_seen():
     assert framed[60:-60].max() == round(150 + 105 * 0.5)
     rows = [row for row in framed[-60:, 20:-20, 0].astype(int) if row[-1] - row[0] > 60]
     assert rows
-    assert {row.max() for row in rows} <= {200, 201, 202, 203}
+    assert all(abs(int(row.max()) - 202) <= 5 for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -170,10 +170,12 @@ def test_the_same_pictures_from_every_executor(executor, folder, tmp_path):
 
 
 def test_a_second_run_draws_what_is_missing_or_outdated(executor, folder, tmp_path):
+    from featscope.render.heat import HeatStyle
+
     run = open_run(folder)
 
-    def draw(**options):
-        plan = plan_heat(run, run.maps, HeatOptions(**options), executor)
+    def draw(style=HeatStyle()):  # noqa: B008
+        plan = plan_heat(run, run.maps, HeatOptions(style=style), executor)
         outcome = run_jobs(run.maps, plan, tmp_path / "out", executor=executor)
         return outcome.pictures, outcome.skipped
 
@@ -184,8 +186,6 @@ def test_a_second_run_draws_what_is_missing_or_outdated(executor, folder, tmp_pa
     np.save(folder / "b" / "7.npy", np.zeros((4, 6, 5), np.float32))
     assert draw() == (3, 37)
     assert (pixels(tmp_path / "out" / "b" / "7.png") == pixels(tmp_path / "out" / "b" / "7.png")[0, 0]).all()
-    from featscope.render.heat import HeatStyle
-
     assert draw(style=HeatStyle(reduce="max")) == (40, 0)
     assert draw(style=HeatStyle(reduce="max", range="layer")) == (40, 0)
 

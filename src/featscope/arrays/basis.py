@@ -21,10 +21,19 @@ MOST_CHANNELS = 4096
 
 
 class Basis(NamedTuple):
-    """mean: (C,), of all cells. vectors: (3, C), of length one, by falling variance; zero where there are fewer."""
+    """mean: (C,), of all cells. vectors: (3, C), of length one, by falling variance; zero where there are fewer.
+
+    spread: (3,), the standard deviation of the cells along each.
+    """
 
     mean: Doubles
     vectors: Doubles
+    spread: Doubles
+
+    def scale(self, component: int) -> Tuple[float, float]:
+        """The values that span the colours of a component in all maps: 2.5 standard deviations to either side."""
+        reach = 2.5 * float(self.spread[component]) or 1.0
+        return -reach, reach
 
     def project(self, feature_map: NDArray[np.floating], count: int = COMPONENTS) -> NDArray[np.float32]:
         """A map (C, H, W) along its first components: (count, H, W).
@@ -79,8 +88,9 @@ class Moments(NamedTuple):
         """The components; None where the products are larger than a double holds."""
         if not np.isfinite(self.products).all():
             return None
-        _, vectors = np.linalg.eigh(self.products)
-        return Basis(self.mean, _padded(_bright(vectors[:, ::-1][:, :COMPONENTS].T, self.towards)))
+        values, vectors = np.linalg.eigh(self.products)
+        turned = _bright(vectors[:, ::-1][:, :COMPONENTS].T, self.towards)
+        return _basis(self.mean, turned, values[::-1] / self.cells)
 
 
 def basis_of(feature_map: NDArray[np.floating]) -> Optional[Basis]:
@@ -99,7 +109,7 @@ def basis_of(feature_map: NDArray[np.floating]) -> Optional[Basis]:
     lengths = np.sqrt(np.where(values > values[:1] * 1e-12, values, np.inf))
     strengths = np.abs(flat).mean(0)
     vectors = (centred @ (cells / lengths)).T
-    return Basis(mean, _padded(_bright(vectors, centred @ (strengths - strengths.mean()))))
+    return _basis(mean, _bright(vectors, centred @ (strengths - strengths.mean())), values / flat.shape[1])
 
 
 def _finite(feature_map: NDArray[np.floating]) -> Doubles:
@@ -116,9 +126,12 @@ def _bright(vectors: Doubles, towards: Doubles) -> Doubles:
     return turned
 
 
-def _padded(vectors: Doubles) -> Doubles:
-    missing = COMPONENTS - len(vectors)
-    return np.concatenate([vectors, np.zeros((missing, vectors.shape[1]))]) if missing else vectors
+def _basis(mean: Doubles, vectors: Doubles, variances: Doubles) -> Basis:
+    """With three components, of which those that are missing are zero."""
+    found = len(vectors)
+    three, spread = np.zeros((COMPONENTS, len(mean))), np.zeros(COMPONENTS)
+    three[:found], spread[:found] = vectors, np.sqrt(variances[:found].clip(0))
+    return Basis(mean, three, spread)
 
 
 Key = Tuple[str, int]

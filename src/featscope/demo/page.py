@@ -39,7 +39,7 @@ def write_page(folder: Path, run: Run, images: Iterable[Path]) -> Path:
     for layer in sorted({m.folder for m in run.maps}, key=natural_key):
         parts.append(f"<h2>{escape(layer)}</h2>")
         by_sample: Dict[str, List[str]] = {}
-        for map_file in run.select([layer]):
+        for map_file in (m for m in run.maps if m.folder == layer):
             for one in feature_maps(map_file):
                 by_sample.setdefault(one.sample.id if one.sample else "", []).append(one.stem)
         for stems in by_sample.values():

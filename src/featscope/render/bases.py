@@ -18,6 +18,8 @@ from featscope.store.maps import MapFile
 
 SHARED_BY = ("map", "layer", "run")
 
+_SPREAD = " spread"
+
 _MOST_MAPS = 512
 """A basis is worked out from at most so many maps of a layer, from its first to its last: more do not turn it."""
 
@@ -111,6 +113,7 @@ def write_bases(bases: Dict[Key, Basis], path: Path) -> None:
     arrays = {}
     for (name, channels), basis in bases.items():
         arrays[f"{name}:{channels}"] = np.concatenate([basis.mean[None], basis.vectors])
+        arrays[f"{name}:{channels}{_SPREAD}"] = basis.spread
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # one of its keywords is a flag
     write_atomic(path, buffer.getvalue(), shared=True)
@@ -121,11 +124,12 @@ def read_bases(path: Path) -> Dict[Key, Basis]:
     found: Dict[Key, Basis] = {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            for name in arrays.files:
-                array, (layer, _, channels) = arrays[name], name.rpartition(":")
-                if array.dtype != np.float64 or array.shape != (COMPONENTS + 1, int(channels)):
-                    raise ValueError(f"{name} has the shape {array.shape}")
-                found[layer, int(channels)] = Basis(array[0], array[1:])
+            for name in (name for name in arrays.files if not name.endswith(_SPREAD)):
+                array, spread, (layer, _, channels) = arrays[name], arrays[name + _SPREAD], name.rpartition(":")
+                shapes = (array.shape, spread.shape)
+                if shapes != ((COMPONENTS + 1, int(channels)), (COMPONENTS,)) or array.dtype.kind != "f":
+                    raise ValueError(f"{name} has the shapes {shapes}")
+                found[layer, int(channels)] = Basis(array[0], array[1:], spread)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise BadArrayError(
             f"{path} is not a file of bases ({error}); `featscope heat -r pca` writes basis.npz"

@@ -93,8 +93,8 @@ def _scale(width: int, unit: int, pad: int, values: Quantised) -> Tuple[NDArray[
 def ticks(low: float, high: float) -> List[float]:
     """Round values from low to high, about five.
 
-    >>> ticks(0.0, 0.93), ticks(-3.2, 3.2)
-    ([0.0, 0.2, 0.4, 0.6, 0.8], [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
+    >>> ticks(0.0, 2.3), ticks(-3.2, 3.2)
+    ([0.0, 0.5, 1.0, 1.5, 2.0], [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
     """
     span = high - low
     if not (span > 0 and math.isfinite(span)):

@@ -70,12 +70,13 @@ class HeatStyle:
         if AUTO not in (self.reduce, self.range, self.colormap):
             return self
         how = self.reduce if self.reduce != AUTO else "contrast" if len(feature_map) > 1 else "mean"
-        signed = how not in NEVER_NEGATIVE and two_signs(*finite_bounds(as_floats(feature_map)))
+        signed = how in COMPONENTS or (how not in NEVER_NEGATIVE and two_signs(*finite_bounds(as_floats(feature_map))))
         return self.with_auto(how, signed=signed)
 
 
 NEVER_NEGATIVE = ("absmean", "l2", "std", "contrast")
-"""Reductions."""
+COMPONENTS = ("pc1", "pca")
+"""Reductions, by the signs of what they give."""
 
 
 def two_signs(low: float, high: float) -> bool:
@@ -181,7 +182,11 @@ def draw_heat(
         caption = None  # nothing can be read in the frame of a strip
     lie = partial(place_indices, size=size, geometry=geometry, stride=stride, smooth=style.smooth, first=first)
     if heat.ndim == 3:
-        scales = [value_range or bounds(heat[(*inside, i)], style.range) for i in range(3)]
+        scales = [
+            value_range
+            or (basis.scale(i) if basis is not None and style.zero else bounds(heat[(*inside, i)], style.range))
+            for i in range(3)
+        ]
         parts = [quantise(heat[..., i], *scale) for i, scale in enumerate(scales)]
         coloured = Image.fromarray(np.stack([lie(part.indices, False) for part in parts], -1))
         picture = _over_image(coloured, replace(style, fade=False), image, geometry)
@@ -189,6 +194,8 @@ def draw_heat(
             draw_boxes(picture, some, classes, min_score, colour, labels)
         notes = dict(text or {}, **_notes(style, parts[0]))
         return HeatPicture(encode_rgb(_titled(picture, caption), notes), parts[0])
+    if basis is not None and style.zero and style.reduce in COMPONENTS:  # one scale for all maps, as their basis is one
+        value_range = value_range or basis.scale(0)
     limits = value_range or (None if style.resize == "before_range" else bounds(heat[inside], style.range))
     clipped = 0.0
     if style.resize != "indices":

@@ -90,19 +90,10 @@ class HeatPlan:
     def draw(self, feature_map: FeatureMap, folder: Path, outcome: Outcome) -> None:
         """Draw one image's map into a folder."""
         options, sample = self.options, feature_map.sample
-        look = self.look(feature_map)
-        limits = self.shared.get(range_key(feature_map.file, look.style.range))
         placed = options.image is not None or (
             sample is not None and (sample.geometry is not None or lies_in_input(sample))
         )
-        source = options.image or (Path(sample.path) if sample is not None else None)
-        place = self._place(feature_map)
-        basis = self.bases.get(basis_key(feature_map.file, self.options.basis)) if self.bases else None
-        state = _state(source) if placed else ""
-        mark = feature_map.fingerprint(
-            "heat", options, look, limits, state, self.origin.classes, place, basis and basis.vectors.round(9).tobytes()
-        )
-        suffix = options.form.suffix
+        mark, suffix = self.fingerprint(feature_map), options.form.suffix
         alone, over = folder / f"{feature_map.stem}{suffix}", folder / f"{feature_map.stem}_overlay{suffix}"
         wanted = [path for path, asked in ((alone, options.alone), (over, options.overlay and placed)) if asked]
         if up_to_date(wanted or [alone], mark, outcome):
@@ -113,19 +104,30 @@ class HeatPlan:
             outcome.remarks.append(
                 f"maps reduced by {record.reduced} on capture have nothing left for -r {options.style.reduce}"
             )
-        text = dict(feature_map.describe(self.origin, mark), place=place.known if place else "assumed")
-        if basis is not None:
-            text["basis"] = options.basis
-        draw = partial(self._drawn, feature_map, look, scene, place=place, limits=limits, basis=basis, text=text)
         has_image = scene.image is not None and options.overlay
         if options.alone or not has_image:
-            picture = draw(None)
+            picture = self._drawn(feature_map, scene, None, mark)
             save(alone, picture.png, outcome, options.form)
             outcome.nan += picture.values.nan
             outcome.inf += picture.values.inf
             outcome.constant += picture.values.constant
         if has_image:
-            save(over, draw(scene.image).png, outcome, options.form)
+            save(over, self._drawn(feature_map, scene, scene.image, mark).png, outcome, options.form)
+
+    def picture(self, feature_map: FeatureMap, outcome: Outcome) -> bytes:
+        """One image's map over its image, or alone where there is none: a PNG."""
+        scene = self._scene(feature_map, outcome)
+        return self._drawn(feature_map, scene, scene.image if self.options.overlay else None, "").png
+
+    def fingerprint(self, feature_map: FeatureMap) -> str:
+        """What changes when the map, or anything that is drawn with it, changes."""
+        options, sample, look = self.options, feature_map.sample, self.look(feature_map)
+        source = options.image or (Path(sample.path) if sample is not None and sample.path else None)
+        basis = self._basis(feature_map)
+        shared = self._limits(feature_map, look)
+        directions = basis.vectors.round(9).tobytes() if basis is not None else b""
+        place, state = self._place(feature_map), _state(source)
+        return feature_map.fingerprint("heat", options, look, shared, state, self.origin.classes, place, directions)
 
     def look(self, feature_map: FeatureMap) -> Look:
         """How a map is drawn; one that was reduced on capture has nothing left to reduce."""
@@ -135,20 +137,23 @@ class HeatPlan:
             return replace(look, style=replace(look.style, reduce="channel:0"))
         return look
 
+    def _basis(self, feature_map: FeatureMap) -> Optional[Basis]:
+        return self.bases.get(basis_key(feature_map.file, self.options.basis)) if self.bases else None
+
+    def _limits(self, feature_map: FeatureMap, look: Look) -> Optional[Bounds]:
+        return self.shared.get(range_key(feature_map.file, look.style.range))
+
     def _drawn(
-        self,
-        feature_map: FeatureMap,
-        look: Look,
-        scene: _Scene,
-        image: Optional[NDArray[np.uint8]],
-        place: Optional[Place],
-        limits: Optional[Bounds],
-        basis: Optional[Basis],
-        text: Dict[str, str],
+        self, feature_map: FeatureMap, scene: _Scene, image: Optional[NDArray[np.uint8]], mark: str
     ) -> HeatPicture:
+        look, place, basis = self.look(feature_map), self._place(feature_map), self._basis(feature_map)
+        text = dict(feature_map.describe(self.origin, mark), place=place.known if place else "assumed")
         array, style = feature_map.array, look.style
         if look.scores is not None:
             array, style = look.scores.map_of(feature_map.file, feature_map.index, array)[None], _first(style)
+            text["scores"] = look.scores.words
+        if basis is not None:
+            text["basis"] = self.options.basis
         style = style.for_array(array)
         return draw_heat(
             array,
@@ -158,11 +163,11 @@ class HeatPlan:
             geometry=scene.geometry,
             stride=place.stride if place else None,
             first=place.first if place else None,
-            value_range=limits,
+            value_range=self._limits(feature_map, look),
             boxes=scene.boxes,
             classes=self.origin.classes,
             min_score=self.options.min_score,
-            text=text if look.scores is None else dict(text, scores=look.scores.words),
+            text=text,
             caption=_caption(feature_map, look, style, place) if style.legend else None,
             basis=basis,
             labels=self.options.labels,
@@ -280,7 +285,7 @@ def _reduced_values(feature_map: FeatureMap, plan: HeatPlan) -> NDArray[np.float
     look, array = plan.look(feature_map), feature_map.array
     if look.scores is not None:
         return look.scores.map_of(feature_map.file, feature_map.index, array)
-    basis = plan.bases.get(basis_key(feature_map.file, plan.options.basis)) if plan.bases else None
+    basis = plan._basis(feature_map)
     inside = inside_of(feature_map, plan.options.place)
     return reduce(array, look.style.for_array(array).reduce, inside, basis)
 

@@ -14,7 +14,7 @@ from featscope.arrays.reduce import Floats
 from featscope.arrays.scores import class_scores, highest_score, sigmoid
 from featscope.errors import FeatscopeError
 from featscope.records import Sample
-from featscope.render.heat import AUTO, NEVER_NEGATIVE, HeatStyle, two_signs
+from featscope.render.heat import AUTO, COMPONENTS, NEVER_NEGATIVE, HeatStyle, two_signs
 from featscope.render.jobs import spread
 from featscope.store.maps import MapFile
 
@@ -263,4 +263,4 @@ def _signed(files: Sequence[MapFile], how: str) -> bool:
     if how in NEVER_NEGATIVE:
         return False
     ends = [_ends(map_file) for map_file in files]
-    return how == "pc1" or two_signs(min(low for low, _ in ends), max(high for _, high in ends))
+    return how in COMPONENTS or two_signs(min(low for low, _ in ends), max(high for _, high in ends))

@@ -1,0 +1,106 @@
+"""Panels: the levels of one layer side by side, in one picture."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from pathlib import Path
+from typing import Callable, Dict, Iterable, List, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featscope.errors import FeatscopeError, first_line
+from featscope.render.geometry import refuse_huge
+from featscope.render.heat_plan import HeatPlan
+from featscope.render.jobs import FINGERPRINT, Executor, FeatureMap, Outcome, feature_maps, save, serial, up_to_date
+from featscope.render.png import encode_rgb
+from featscope.store.files import inside, make_folder
+from featscope.store.maps import MapFile
+
+_GAP = 8  # pixels
+
+
+def beside(pictures: Iterable[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np.uint8]:
+    """Pictures (H, W, 3) side by side on white, each as high as the highest.
+
+    >>> beside([np.zeros((10, 20, 3), np.uint8), np.zeros((5, 10, 3), np.uint8)]).shape
+    (10, 48, 3)
+    """
+    images = [Image.fromarray(picture) for picture in pictures]
+    height = max(image.height for image in images)
+    images = [
+        image if image.height == height else image.resize((round(image.width * height / image.height), height))
+        for image in images
+    ]
+    width = sum(image.width for image in images) + gap * (len(images) - 1)
+    refuse_huge((height, width))
+    canvas, left = np.full((height, width, 3), 255, np.uint8), 0
+    for image in images:
+        canvas[:, left : left + image.width] = np.asarray(image)
+        left += image.width + gap
+    return canvas
+
+
+def run_panels(
+    maps: Sequence[MapFile],
+    plan: HeatPlan,
+    output: Path,
+    done: Callable[[], None] = lambda: None,
+    executor: Executor = serial,
+) -> Outcome:
+    """Draw one picture for each image and layer, its levels side by side: OUTPUT/<folder>/<sample>_levels.png."""
+    groups: Dict[Tuple[str, int], List[MapFile]] = {}
+    total = Outcome()
+    for map_file in maps:
+        if map_file.is_map:
+            batch = map_file.record.batch if map_file.record is not None else -1
+            groups.setdefault((map_file.folder, batch), []).append(map_file)
+        else:
+            total.no_maps.append(map_file.folder)
+    for files, outcome in executor(partial(_draw_panels, plan=plan, output=output), list(groups.values())):
+        if isinstance(outcome, Exception):
+            total.errors.append(f"{files[0].path} was not drawn: {outcome}")
+        else:
+            total.add(outcome)
+        for _ in files:
+            done()
+    return total
+
+
+def _draw_panels(files: Sequence[MapFile], plan: HeatPlan, output: Path) -> Outcome:
+    outcome = Outcome()
+    try:
+        folder = inside(output, files[0].folder) if files[0].folder else output
+        make_folder(folder)
+        of_images: Dict[str, List[FeatureMap]] = {}
+        for map_file in files:
+            for feature_map in feature_maps(map_file):
+                name = feature_map.stem.rpartition("_level")[0] if feature_map.sample is not None else ""
+                of_images.setdefault(name, []).append(feature_map)
+        for name, levels in of_images.items():
+            _draw_panel(levels, plan, folder / f"{name}{'_' if name else ''}levels{plan.options.form.suffix}", outcome)
+    except FeatscopeError as error:
+        outcome.errors.append(str(error))
+    except Exception as error:  # noqa: BLE001 (the other layers are drawn)
+        outcome.errors.append(f"{files[0].path} cannot be drawn: {first_line(error)}")
+    return outcome
+
+
+def _draw_panel(levels: List[FeatureMap], plan: HeatPlan, path: Path, outcome: Outcome) -> None:
+    mark = levels[0].fingerprint("panel", *map(plan.fingerprint, levels))
+    if up_to_date([path], mark, outcome):
+        return
+    pictures: List[NDArray[np.uint8]] = []
+    for level in levels:
+        try:
+            picture = plan.picture(level, outcome)
+        except FeatscopeError as error:
+            outcome.errors.append(f"{level.file.path}: {error}")
+            continue
+        pictures.append(np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")))
+    if pictures:
+        text = dict(levels[0].describe(plan.origin, mark), level="all")
+        text[FINGERPRINT] = mark
+        save(path, encode_rgb(beside(pictures), text), outcome, plan.options.form)
