@@ -10,7 +10,7 @@ from adapters.contract import DetectorContract, write_images
 
 from featscope.adapters.images import capture_images
 from featscope.adapters.opening import open_detector
-from featscope.errors import BadOptionError, CaptureError, UnknownNameError
+from featscope.errors import BadOptionError, CaptureError
 from featscope.store.reader import open_run
 
 from .conftest import SHARED, featscope
@@ -464,24 +464,6 @@ def test_a_pickled_model_needs_trust(tmp_path):
     assert detector.info.model == "DetectionModel"
 
 
-def test_an_adapter_of_somebody_else(tmp_path, monkeypatch):
-    """A package that offers an entry point is found, and imported only when it is used."""
-    package = tmp_path / "site" / "other_adapter"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(
-        "from featscope.adapters.demo import open_detector as demo\n"
-        "def open_detector(opening):\n    assert opening.target == 'thing'\n    return demo(opening)\n"
-    )
-    info = tmp_path / "site" / "other_adapter-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-adapter\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[featscope.adapters]\nother = other_adapter:open_detector\n")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    assert open_detector("other:thing").info.model == "S2ANetMini"
-    with pytest.raises(UnknownNameError, match="'other'"):
-        open_detector("othr:thing")
-
-
 def test_what_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     sys.modules.pop("featscope.adapters.timm", None)
@@ -504,7 +486,7 @@ def test_the_letterbox_is_undone_as_ultralytics_undoes_it():
     from ultralytics.utils.ops import scale_boxes
 
     from featscope.adapters.detector import to_original
-    from featscope.adapters.ultralytics_geometry import letterbox_geometry
+    from featscope.adapters.ultralytics.geometry import letterbox_geometry
 
     random = np.random.default_rng(0)
     for original, padded in (((1080, 1920), (640, 640)), ((426, 640), (448, 640)), ((640, 586), (640, 608))):

@@ -247,7 +247,7 @@ class TestViews:
         assert [len(sample.predictions.boxes) if sample.predictions else 0 for sample in samples] == [5, 5, 0, 0, 0, 0]
 
     def test_the_padding_is_flipped_too(self):
-        from featscope.adapters.ultralytics_geometry import view_geometry
+        from featscope.adapters.ultralytics.geometry import view_geometry
 
         aside = Geometry((10, 10), (10, 10), (20, 40), (2, 4))
         assert view_geometry(aside, 1.0, "horizontal", (20, 40)).offset == (2, 26)

@@ -29,8 +29,8 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
-from featscope.adapters.ultralytics_geometry import centre_crop_geometry, letterbox_geometry
-from featscope.adapters.ultralytics_reading import read_file, reading_of_file
+from featscope.adapters.ultralytics.geometry import centre_crop_geometry, letterbox_geometry
+from featscope.adapters.ultralytics.reading import read_file, reading_of_file
 from featscope.adapters.weights import load_checkpoint, read_torch_file
 from featscope.arrays.frames import to_original
 from featscope.capturing.layers import modules_of

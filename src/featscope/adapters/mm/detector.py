@@ -22,16 +22,17 @@ from featscope.adapters.detector import (
     refuse_unused,
 )
 from featscope.adapters.images import Captured
-from featscope.adapters.mmdet_heads import HeadCalls, candidates_of, has_box_head, head_calls
-from featscope.adapters.mmengine_reading import reading_of
-from featscope.adapters.mmengine_samples import believed_geometry, boxes_of, geometry_of, picture_of, sample_id
+from featscope.adapters.mm.heads import HeadCalls, candidates_of, has_box_head, head_calls
+from featscope.adapters.mm.reading import reading_of
+from featscope.adapters.mm.runners import versions_here
+from featscope.adapters.mm.samples import believed_geometry, boxes_of, geometry_of, picture_of, sample_id
 from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.layers import unwrap
 from featscope.errors import BadImageError, BadOptionError, MissingPackageError
 from featscope.records import Geometry, Picture, RunInfo, Sample
 
 if TYPE_CHECKING:
-    from featscope.adapters.mmengine import FeatureMapHook
+    from featscope.adapters.mm.hook import FeatureMapHook
 
 
 def read_config(path: str, options: Optional[Mapping[str, Any]] = None) -> Any:
@@ -167,8 +168,6 @@ def open_detector(opening: Opening) -> MMDetector:
 
 def run_info(config: Any, model: torch.nn.Module, checkpoint: str) -> RunInfo:
     """What a run says of a model and its config."""
-    from featscope.adapters.mmengine import versions_here
-
     return RunInfo(
         model=type(model).__name__,
         config=str(config.filename or ""),
@@ -205,7 +204,7 @@ def capture_test_loop(
     """
     from mmengine.runner import Runner
 
-    from featscope.adapters.mmengine import FeatureMapHook
+    from featscope.adapters.mm.hook import FeatureMapHook
 
     config.work_dir = str(output / "work_dir")
     config.load_from = None

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from featscope.adapters.onnx_operations import Facts, rule_of
+from featscope.adapters.onnx.operations import Facts, rule_of
 
 Array = NDArray[np.generic]
 

@@ -38,10 +38,10 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
-from featscope.adapters.onnx_capture import GraphFacts, OnnxCapture
-from featscope.adapters.onnx_following import Followed
-from featscope.adapters.onnx_inputs import GraphInputs, Part
-from featscope.adapters.onnx_values import WEIGHTS, Array, Values
+from featscope.adapters.onnx.capture import GraphFacts, OnnxCapture
+from featscope.adapters.onnx.following import Followed
+from featscope.adapters.onnx.inputs import GraphInputs, Part
+from featscope.adapters.onnx.values import WEIGHTS, Array, Values
 from featscope.adapters.preprocessing import Preprocessing
 from featscope.arrays.readings import Reading
 from featscope.capturing.given import GivenReadings

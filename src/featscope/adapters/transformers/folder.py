@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from featscope.adapters.detector import RANDOM, Opening
-from featscope.adapters.transformers_images import PIXELS, quiet
+from featscope.adapters.transformers.processor import PIXELS, quiet
 from featscope.adapters.weights import read_weights
 from featscope.errors import BadOptionError, CaptureError, first_line
 from featscope.records import Size

@@ -7,7 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.adapters.onnx_operations import Operation, Traces, UnfollowedError, normal, rule_for
+from featscope.adapters.onnx.operations import Operation, Traces, UnfollowedError, normal, rule_for
 from featscope.arrays import cells, traces
 from featscope.arrays.traces import Trace
 

@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from featscope.adapters import onnx_making, onnx_moving  # noqa: F401 (the rules are there once these are loaded)
-from featscope.adapters.onnx_graph import Graph
-from featscope.adapters.onnx_operations import Operation, UnfollowedError, rule_of
+from featscope.adapters.onnx import making, moving  # noqa: F401 (the rules are there once these are loaded)
+from featscope.adapters.onnx.graph import Graph
+from featscope.adapters.onnx.operations import Operation, UnfollowedError, rule_of
 from featscope.arrays.readings import Reading, read, unknown
 from featscope.arrays.traces import Trace, trace_of_images
 

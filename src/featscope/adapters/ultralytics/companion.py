@@ -15,8 +15,8 @@ from ultralytics.nn.tasks import BaseModel
 
 from featscope.adapters.companions import ScriptModel, script_info
 from featscope.adapters.detector import boxes_on_original
-from featscope.adapters.ultralytics_geometry import view_geometry
-from featscope.adapters.ultralytics_samples import Owner, feeder
+from featscope.adapters.ultralytics.geometry import view_geometry
+from featscope.adapters.ultralytics.samples import Owner, feeder
 from featscope.capturing.calls import ModelCall, stack
 from featscope.capturing.inputs import Images, Known, find_images, picture_of
 from featscope.capturing.layers import modules_of

@@ -20,9 +20,9 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
-from featscope.adapters.transformers_folder import inputs_of, open_folder, tokenizer_of
-from featscope.adapters.transformers_images import PIXELS, Placed, ProcessedImages
-from featscope.adapters.transformers_script import finds_boxes
+from featscope.adapters.transformers.companion import finds_boxes
+from featscope.adapters.transformers.folder import inputs_of, open_folder, tokenizer_of
+from featscope.adapters.transformers.processor import PIXELS, Placed, ProcessedImages
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.layers import parameters_of, select
 from featscope.capturing.listener import LayerInput

@@ -29,7 +29,7 @@ from featscope.adapters.detector import (
 )
 from featscope.adapters.preprocessing import Preprocessing
 from featscope.adapters.pytorch import PyTorchModel
-from featscope.adapters.torchvision_script import input_picture
+from featscope.adapters.torchvision.companion import input_picture
 from featscope.adapters.weights import load_checkpoint, read_weights
 from featscope.arrays.frames import to_original
 from featscope.errors import unknown_name

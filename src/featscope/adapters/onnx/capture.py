@@ -11,7 +11,7 @@ from typing import Callable, DefaultDict, Dict, List, Mapping, NamedTuple, Optio
 import msgspec
 import numpy as np
 
-from featscope.adapters.onnx_values import Array, Piece, Values, pieces_of, thin
+from featscope.adapters.onnx.values import Array, Piece, Values, pieces_of, thin
 from featscope.arrays.readings import Reading
 from featscope.capturing.estimate import Room
 from featscope.capturing.given import GivenReadings

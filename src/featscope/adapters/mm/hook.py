@@ -9,44 +9,28 @@ In a config::
 from __future__ import annotations
 
 import atexit
-import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Union
 
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
-from mmengine.runner import BaseLoop, IterBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
-from featscope.adapters.companions import ScriptModel
-from featscope.adapters.detector import features_only, versions
-from featscope.adapters.mmengine_companion import MMCompanion, network_of
-from featscope.adapters.mmengine_reading import reading_of
-from featscope.adapters.mmengine_samples import annotation_frame
+from featscope.adapters.detector import features_only
+from featscope.adapters.mm.companion import MMCompanion, network_of
+from featscope.adapters.mm.reading import reading_of
+from featscope.adapters.mm.runners import NOT_FEATURES, info_of, trains
+from featscope.adapters.mm.samples import annotation_frame
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.policy import make_policy
 from featscope.capturing.session import Capture
 from featscope.capturing.start import capture
 from featscope.errors import FeatscopeError, OutputError
 from featscope.measuring.detections import keep_places_of_heads
-from featscope.records import Policy, RunInfo, Written
+from featscope.records import Policy, Written
 from featscope.store.writer import info_name, read_info
-
-NOT_FEATURES = ("data_preprocessor",)
-"""It runs, but makes inputs."""
-
-_PACKAGES = (
-    "mmengine",
-    "mmcv",
-    "mmdet",
-    "mmrotate",
-    "onedl-mmengine",
-    "onedl-mmcv",
-    "onedl-mmdetection",
-    "onedl-mmrotate",
-)
 
 
 @HOOKS.register_module()
@@ -115,7 +99,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
     def before_val_epoch(self, runner: Any) -> None:
         """Start the run of this validation."""
         folder = Path(self.save_dir)
-        if _trains(runner):
+        if trains(runner):
             by_iterations = isinstance(runner._train_loop, IterBasedTrainLoop)
             folder = folder / (f"iter_{runner.iter}" if by_iterations else f"epoch_{runner.epoch}")
         self._start(runner, runner.val_dataloader, folder)
@@ -178,14 +162,14 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
                 # Only a disk that fails may end a loop that has begun.
                 on_error="disk" if self.on_error == "raise" else self.on_error,
                 dataset_size=len(dataset),
-                info=_info(model, runner, dataset),
+                info=info_of(model, runner, dataset),
                 rank=runner.rank,
                 world_size=runner.world_size,
             ).__enter__()
         except FeatscopeError as error:
             companion.close()
             of_disk = isinstance(error, OutputError)
-            if (of_disk and self.on_error == "raise") or not (of_disk or _trains(runner)):
+            if (of_disk and self.on_error == "raise") or not (of_disk or trains(runner)):
                 raise
             self.failures = [f"nothing is captured: {error}"]
             runner.logger.error(f"featscope: nothing is captured: {error}")
@@ -213,53 +197,9 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
             session.close(failed=True)
 
 
-def _trains(runner: Any) -> bool:
-    """Whether a runner's loops are those of a training."""
-    return isinstance(runner._train_loop, BaseLoop)
-
-
 def _holds_a_run(folder: Path) -> bool:
     names = (info_name(0), "manifest-00000.jsonl", "samples-00000.jsonl")
     return any((folder / name).exists() and (folder / name).stat().st_size for name in names)
-
-
-def _info(model: nn.Module, runner: Any, dataset: Any) -> RunInfo:
-    """Config, checkpoint and classes, where a runner and its data set have them."""
-    return RunInfo(
-        model=type(model).__name__,
-        config=str(getattr(getattr(runner, "cfg", None), "filename", "") or ""),
-        checkpoint=str(getattr(runner, "_load_from", "") or ""),
-        classes=list((getattr(dataset, "metainfo", None) or {}).get("classes") or ()),
-        versions=versions_here(),
-        command=list(sys.argv),
-    )
-
-
-def versions_here() -> Dict[str, str]:
-    """Versions of OpenMMLab's packages that are installed."""
-    return versions(*_PACKAGES)
-
-
-def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
-    """A model of MMEngine that is about to run in a user's own script; None for other models.
-
-    With test-time augmentation it is the network inside. A loop among the owners tells of its data set.
-    """
-    network, augmenting = network_of(model)
-    if not isinstance(network, BaseModel):
-        return None
-    loop = next((owner for owner in owners if isinstance(owner, BaseLoop)), None)
-    dataset = loop.dataloader.dataset if loop is not None else None
-    # A training sees its images again and again, and so does whoever validates in it.
-    size = len(dataset) if dataset is not None and loop is not None and not _trains(loop.runner) else None
-    frame, reading = annotation_frame(dataset), None if dataset is None else reading_of(dataset)
-    companion = MMCompanion(network, dataset is not None, frame, provenance, augmenting, reading=reading)
-    return ScriptModel(network, companion, _info(network, getattr(loop, "runner", None), dataset), NOT_FEATURES, size)
-
-
-def companion_of(model: nn.Module, pictures: bool) -> Optional[MMCompanion]:
-    """The companion of a model of MMEngine; None for other models."""
-    return MMCompanion(model, pictures=pictures) if isinstance(model, BaseModel) else None
 
 
 def _register_in_mmdet() -> None:

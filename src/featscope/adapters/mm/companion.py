@@ -9,15 +9,19 @@ from types import FrameType
 from typing import Mapping, NamedTuple, Optional, Sequence, Tuple, cast
 
 import torch
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseModel, BaseTTAModel, is_model_wrapper
+from mmengine.runner import BaseLoop
 from msgspec.structs import replace
 from torch import nn
 
-from featscope.adapters.mmdet_heads import HeadCall, HeadCalls, candidates_of, head_calls
-from featscope.adapters.mmengine_reading import reading_of_call
-from featscope.adapters.mmengine_samples import (
+from featscope.adapters.companions import ScriptModel
+from featscope.adapters.mm.heads import HeadCall, HeadCalls, candidates_of, head_calls
+from featscope.adapters.mm.reading import reading_of, reading_of_call
+from featscope.adapters.mm.runners import NOT_FEATURES, info_of, trains
+from featscope.adapters.mm.samples import (
     AnnotationFrame,
     DataSample,
+    annotation_frame,
     before_normalisation,
     believed_geometry,
     boxes_of,
@@ -32,6 +36,28 @@ from featscope.capturing.inputs import Known, PlainImages
 from featscope.explaining.candidates import Candidates
 from featscope.explaining.provenance import find_sources
 from featscope.records import Geometry, Picture, Sample, Size
+
+
+def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
+    """A model of MMEngine that is about to run in a user's own script; None for other models.
+
+    With test-time augmentation it is the network inside. A loop among the owners tells of its data set.
+    """
+    network, augmenting = network_of(model)
+    if not isinstance(network, BaseModel):
+        return None
+    loop = next((owner for owner in owners if isinstance(owner, BaseLoop)), None)
+    dataset = loop.dataloader.dataset if loop is not None else None
+    # A training sees its images again and again, and so does whoever validates in it.
+    size = len(dataset) if dataset is not None and loop is not None and not trains(loop.runner) else None
+    frame, reading = annotation_frame(dataset), None if dataset is None else reading_of(dataset)
+    companion = MMCompanion(network, dataset is not None, frame, provenance, augmenting, reading=reading)
+    return ScriptModel(network, companion, info_of(network, getattr(loop, "runner", None), dataset), NOT_FEATURES, size)
+
+
+def companion_of(model: nn.Module, pictures: bool) -> Optional[MMCompanion]:
+    """The companion of a model of MMEngine; None for other models."""
+    return MMCompanion(model, pictures=pictures) if isinstance(model, BaseModel) else None
 
 
 def network_of(model: nn.Module) -> Tuple[nn.Module, Optional[nn.Module]]:
