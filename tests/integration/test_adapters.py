@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from adapters.contract import DetectorContract, write_images
 
 from featscope.adapters.images import capture_images
 from featscope.adapters.opening import open_detector
 from featscope.errors import BadOptionError, CaptureError
 from featscope.store.reader import open_run
+from featscope.testing import AdapterContract, write_images
 
 from .conftest import SHARED, featscope
 
@@ -27,7 +27,7 @@ def spread(model, seed=0, scale=0.5):
     return model
 
 
-class TestRetinaNet(DetectorContract):
+class TestRetinaNet(AdapterContract):
     @staticmethod
     def open():
         pytest.importorskip("torchvision")
@@ -41,7 +41,7 @@ class TestRetinaNet(DetectorContract):
         return head, source.level, (image, channel, source.row, source.column)
 
 
-class TestFasterRCNN(DetectorContract):
+class TestFasterRCNN(AdapterContract):
     softmax = True
 
     @staticmethod
@@ -66,7 +66,7 @@ class TestFasterRCNN(DetectorContract):
         super().test_its_logit_changes_the_detection_and_no_other(detector, items)
 
 
-class TestFCOS(DetectorContract):
+class TestFCOS(AdapterContract):
     @staticmethod
     def open():
         pytest.importorskip("torchvision")
@@ -77,7 +77,7 @@ class TestFCOS(DetectorContract):
         return head, source.level, (image, label, source.row, source.column)
 
 
-class TestSSD(DetectorContract):
+class TestSSD(AdapterContract):
     softmax = True
     drops_borders = True
 
@@ -91,7 +91,7 @@ class TestSSD(DetectorContract):
         return module, 0, (image, source.anchor * 91 + label, source.row, source.column)
 
 
-class Ultralytics(DetectorContract):
+class Ultralytics(AdapterContract):
     layers = ("model.4", "model.16")
     target = ""
 
@@ -153,7 +153,7 @@ class TestUltralyticsRTDETR(Ultralytics):
         return detector.model.model[-1].dec_score_head[-1], 0, (image, source.index, label)
 
 
-class Transformers(DetectorContract):
+class Transformers(AdapterContract):
     clipped = False
     layers = ("model.backbone", "model.encoder")
 
@@ -291,7 +291,7 @@ def test_tokens_lie_on_their_grid(tmp_path):
     assert np.unravel_index(np.abs(away - background).argmax(), away.shape) == (1, 7)
 
 
-class TestTorchvisionBackbone(DetectorContract):
+class TestTorchvisionBackbone(AdapterContract):
     layers = ("layer1",)
     traceable = False
 
@@ -314,7 +314,7 @@ def test_a_model_of_torchvision_for_segmentation_is_not_downloaded(monkeypatch):
         open_detector("torchvision:lraspp_mobilenet_v3_large", "random", score_threshold=0.1)
 
 
-class TestTimm(DetectorContract):
+class TestTimm(AdapterContract):
     layers = ("blocks.0",)
     traceable = False
 
@@ -324,7 +324,7 @@ class TestTimm(DetectorContract):
         return open_detector("timm:vit_tiny_patch16_224", "random", input_size=(64, 160))
 
 
-class TestONNX(DetectorContract):
+class TestONNX(AdapterContract):
     layers = ("*",)
     traceable = False
 

@@ -118,7 +118,7 @@ def save(make, folder):
 
 @pytest.fixture
 def image(tmp_path):
-    from adapters.contract import write_images
+    from featscope.testing import write_images
 
     return write_images(tmp_path)[0]
 

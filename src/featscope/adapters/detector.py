@@ -1,6 +1,6 @@
 """What an adapter gives: a detector that reads images, finds boxes, and names its raw outputs.
 
-`tests/adapters/contract.py` is what each must pass. This module imports no framework and no torch.
+`featscope.testing.AdapterContract` is what each must pass. This module imports no framework and no torch.
 """
 
 from __future__ import annotations
