@@ -26,8 +26,7 @@ def companion_of(model: nn.Module, pictures: bool) -> Optional[Companion]:
     pictures: whether to keep what the inputs look like.
     """
     for module in companions_at_hand():
-        find = getattr(module, "companion_of", None)
-        found: Optional[Companion] = find(model, pictures) if find is not None else None
+        found = module.companion_of(model, pictures)
         if found is not None:
             return found
     return None

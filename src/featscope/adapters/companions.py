@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple, Optional, Sequence
+from typing import NamedTuple, Optional, Protocol, Sequence
 
 from torch import nn
 
@@ -28,6 +28,19 @@ class ScriptModel(NamedTuple):
     dataset_size: Optional[int] = None
 
 
+class CompanionModule(Protocol):
+    """What a framework's module `companion` has (`featscope.adapters.frameworks`)."""
+
+    def accompany(self, model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
+        """What is known of a model that a script is about to run, as of `accompany` below; None for other models."""
+
+    def companion_of(self, model: nn.Module, pictures: bool) -> Optional[Companion]:
+        """What `featscope.capture` knows of a model's images; None for other models, and where it needs their loop.
+
+        pictures: whether to keep what the inputs look like.
+        """
+
+
 def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> ScriptModel:
     """What is known of a model that is about to run; of one that no framework knows, its inputs.
 
@@ -35,7 +48,7 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> S
     source of each detection.
     """
     for module in companions_at_hand():
-        found: Optional[ScriptModel] = module.accompany(model, owners, provenance)
+        found = module.accompany(model, owners, provenance)
         if found is not None:
             return found
     return ScriptModel(model, PlainImages(), script_info(model))

@@ -16,11 +16,13 @@ from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
-from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, cast
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, cast
 
 from featscope.adapters.detector import Detector, Opening
 from featscope.errors import BadOptionError, first_line
+
+if TYPE_CHECKING:
+    from featscope.adapters.companions import CompanionModule
 
 Open = Callable[[Opening], Detector]
 
@@ -32,8 +34,7 @@ class Framework(NamedTuple):
 
     opener: the module whose `open_detector(opening)` gives a `Detector`. opens: what stands behind the colon, for the
     help. package: what a script has imported that runs such a model. companion: the module that knows the model then,
-    by `accompany(model, owners, provenance)`, and by `companion_of(model, pictures)` where nothing but the model is
-    needed (`featscope.adapters.companions`); '' where there is none.
+    a `featscope.adapters.companions.CompanionModule`; '' where there is none.
     """
 
     opener: str
@@ -78,7 +79,7 @@ GROUP = "featscope.adapters"
 """The entry points of other packages: a name, and a `Framework`, or a function `open_detector(opening)` alone."""
 
 
-def names() -> List[str]:
+def framework_names() -> List[str]:
     """Those of the frameworks that are known here."""
     return [*FRAMEWORKS, *(name for name in _offered() if name not in FRAMEWORKS)]
 
@@ -96,7 +97,7 @@ def opener_of(name: str) -> Open:
     return cast(Open, row)
 
 
-def companions_at_hand() -> Iterator[ModuleType]:
+def companions_at_hand() -> Iterator[CompanionModule]:
     """The companions of the frameworks that are imported already, and are of a version that they know.
 
     Those of other packages come first, as they may be made of one that is known here.
@@ -104,7 +105,7 @@ def companions_at_hand() -> Iterator[ModuleType]:
     for row in (*_rows_of_others(tuple(sys.path)), *FRAMEWORKS.values()):
         if row.companion and row.package in sys.modules:
             with suppress(ImportError):
-                yield import_module(row.companion)
+                yield cast("CompanionModule", import_module(row.companion))
 
 
 def _offered() -> Mapping[str, EntryPoint]:

@@ -10,7 +10,7 @@ from typing import Any, Tuple
 import msgspec
 
 from featscope.adapters.detector import Detector, Opening
-from featscope.adapters.frameworks import FRAMEWORKS, names, opener_of
+from featscope.adapters.frameworks import FRAMEWORKS, framework_names, opener_of
 from featscope.errors import BadOptionError, MissingPackageError, unknown_name
 from featscope.records import Opened
 
@@ -44,7 +44,12 @@ def _recorded(opening: Opening) -> Opened:
     """What a run says of how its detector was opened."""
     options = msgspec.json.decode(msgspec.json.encode(opening.config_options, enc_hook=str))
     return Opened(
-        opening.input_size, opening.preprocess, opening.score_threshold, options, dict(opening.inputs), opening.seed
+        input_size=opening.input_size,
+        preprocess=opening.preprocess,
+        score_threshold=opening.score_threshold,
+        config_options=options,
+        inputs=dict(opening.inputs),
+        seed=opening.seed,
     )
 
 
@@ -55,7 +60,7 @@ def split_name(name: str) -> Tuple[str, str]:
     (('mmdet', 's2anet.py'), ('timm', 'resnet50'), ('demo', ''))
     """
     adapter, colon, target = name.partition(":")
-    if name == "demo" or (colon and adapter in names()):
+    if name == "demo" or (colon and adapter in framework_names()):
         return adapter, target
     if name.endswith(".py"):
         return "mmdet", name
@@ -73,7 +78,7 @@ def split_name(name: str) -> Tuple[str, str]:
         there = False
     if there:
         return "pytorch", name
-    raise unknown_name("adapter or module", adapter, names(), "featscope layers --help")
+    raise unknown_name("adapter or module", adapter, framework_names(), "featscope layers --help")
 
 
 def import_named(text: str, form: str) -> Any:

@@ -44,6 +44,9 @@ def write_images(folder: Path) -> List[Path]:
     return paths
 
 
+_of_sources = pytest.mark.usefixtures("traced")
+
+
 class AdapterContract:
     """Subclasses say how to `open` a detector, and where a source's logit is in the model.
 
@@ -104,7 +107,8 @@ class AdapterContract:
             assert tuple(_geometry(one.sample).original) == size
             assert self.traceable or one.sample.predictions is None
 
-    def test_detections_lie_in_the_original(self, detector: Detector, items: List[Item], traced: None) -> None:
+    @_of_sources
+    def test_detections_lie_in_the_original(self, detector: Detector, items: List[Item]) -> None:
         """Boxes are in pixels of the image file, and scores are shares."""
         for one, (height, width) in zip(_detected(detector, items), _SIZES):
             boxes = _predictions(one.sample)
@@ -136,7 +140,8 @@ class AdapterContract:
             # One scale for all of the image, up to the rounding of its sides.
             assert abs(height / geometry.original[0] * geometry.original[1] - width) <= 2 or not padding.numel()
 
-    def test_every_detection_has_a_source(self, detector: Detector, items: List[Item], traced: None) -> None:
+    @_of_sources
+    def test_every_detection_has_a_source(self, detector: Detector, items: List[Item]) -> None:
         """The candidates that a detection may have been are found behind suppression."""
         with torch.no_grad():
             found = detect_and_trace(detector, items)
@@ -145,9 +150,8 @@ class AdapterContract:
             assert len(one.sample.sources) == len(_predictions(one.sample).boxes)
             assert all(one.sample.sources)
 
-    def test_its_logit_changes_the_detection_and_no_other(
-        self, detector: Detector, items: List[Item], traced: None
-    ) -> None:
+    @_of_sources
+    def test_its_logit_changes_the_detection_and_no_other(self, detector: Detector, items: List[Item]) -> None:
         """A source is proved by changing its logit in the model, and seeing which detection changes."""
         with torch.no_grad():
             before = detect_and_trace(detector, items)
@@ -165,7 +169,8 @@ class AdapterContract:
             assert len(_texts(boxes) ^ _texts(_predictions(after[image].sample))) == 2, "one is gone, one is new"
             assert after[1 - image].sample.predictions == before[1 - image].sample.predictions
 
-    def test_candidates_have_gradients(self, detector: Detector, items: List[Item], traced: None) -> None:
+    @_of_sources
+    def test_candidates_have_gradients(self, detector: Detector, items: List[Item]) -> None:
         """Raw outputs can be asked for where gradients are enabled."""
         with torch.enable_grad():
             found = detector.detect(items[:1], candidates=True)[0]
@@ -208,8 +213,9 @@ class AdapterContract:
                 assert 0 <= first <= stride * (cells - 1) + first <= pixels
                 assert self.drops_borders or abs(cells * stride - pixels) < stride
 
+    @_of_sources
     def test_an_explanation_has_the_shape_and_the_place_of_its_layers_own_output(
-        self, detector: Detector, items: List[Item], traced: None
+        self, detector: Detector, items: List[Item]
     ) -> None:
         """By every method that works at a layer, but for those that take a forward a channel."""
         layer = detector.layer_to_explain
@@ -233,7 +239,8 @@ class AdapterContract:
                     assert explanation.place in [one.place for one in maps]
         assert len(problems) < 4, problems
 
-    def test_a_detection_is_explained(self, detector: Detector, items: List[Item], traced: None) -> None:
+    @_of_sources
+    def test_a_detection_is_explained(self, detector: Detector, items: List[Item]) -> None:
         """Something in the layer to explain speaks for a detection, and the model is as before."""
         wanted = {name: weight.requires_grad for name, weight in detector.model.named_parameters()}
         before = _hooks(detector)
@@ -276,13 +283,14 @@ def _texts(boxes: Boxes) -> Set[str]:
 
 def _hooks(detector: Detector) -> int:
     """What was put on the modules of a model; nothing can be put on one that is no module."""
-    if not isinstance(detector.model, nn.Module):
+    model: object = detector.model
+    if not isinstance(model, nn.Module):
         return 0
     return sum(
         len(module._forward_hooks)
         + len(module._forward_pre_hooks)
         + sum(isinstance(value, (FunctionType, MethodType)) for value in vars(module).values())
-        for module in detector.model.modules()
+        for module in model.modules()
     )
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import atexit
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Union
 
+from mmengine.dataset import BaseDataset
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from featscope.adapters.detector import features_only
 from featscope.adapters.mm.companion import MMCompanion, network_of
@@ -31,6 +33,9 @@ from featscope.errors import FeatscopeError, OutputError
 from featscope.measuring.detections import keep_places_of_heads
 from featscope.records import Policy, Written
 from featscope.store.writer import info_name, read_info
+
+DataBatch = Union[Mapping[str, object], Sequence[object]]
+"""What a data loader of MMEngine gives: images and data samples, by name or one after the other."""
 
 
 @HOOKS.register_module()
@@ -68,7 +73,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         save_dir: str,
         layers: Optional[Sequence[str]] = None,
         names: Optional[Mapping[str, str]] = None,
-        policy: Union[Policy, Mapping[str, Any], None] = None,
+        policy: Union[Policy, Mapping[str, object], None] = None,
         resume: bool = False,
         on_error: str = "raise",
         provenance: bool = True,
@@ -85,18 +90,18 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         self._companion: Optional[MMCompanion] = None
         self._used: Set[Path] = set()
 
-    def before_run(self, runner: Any) -> None:
+    def before_run(self, runner: Runner) -> None:
         """Refuse before any work what no loop could capture: an unknown layer, a model that cannot be watched."""
         model = network_of(runner.model)[0]
         capture(
             model, self._patterns(model), names=self.names, policy=self.policy, on_error=self.on_error, axes=self.axes
         )
 
-    def before_test_epoch(self, runner: Any) -> None:
+    def before_test_epoch(self, runner: Runner) -> None:
         """Start the run."""
         self._start(runner, runner.test_dataloader, Path(self.save_dir))
 
-    def before_val_epoch(self, runner: Any) -> None:
+    def before_val_epoch(self, runner: Runner) -> None:
         """Start the run of this validation."""
         folder = Path(self.save_dir)
         if trains(runner):
@@ -104,7 +109,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
             folder = folder / (f"iter_{runner.iter}" if by_iterations else f"epoch_{runner.epoch}")
         self._start(runner, runner.val_dataloader, folder)
 
-    def wants(self, runner: Any, batch_idx: int, data_batch: Any) -> bool:
+    def wants(self, runner: Runner, batch_idx: int, data_batch: DataBatch) -> bool:
         """Begin a batch by hand, and say whether it has samples to store; if not, its forward can be left out."""
         if self._session is None or self._companion is None:
             return True
@@ -114,7 +119,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         self._session.start_batch(number, [one.id for one in samples], [one.path for one in samples])
         return self._session.wanted
 
-    def after_test_epoch(self, runner: Any, metrics: Optional[Dict[str, float]] = None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
         """Finish the run, after the metrics are known, and say in the log what it lacks."""
         if self._session is None:
             return
@@ -141,10 +146,10 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
     def _patterns(self, model: nn.Module) -> List[str]:
         return features_only(self.layers, [name for name in NOT_FEATURES if hasattr(model, name)])
 
-    def _start(self, runner: Any, dataloader: Any, folder: Path) -> None:
+    def _start(self, runner: Runner, dataloader: DataLoader[DataBatch], folder: Path) -> None:
         self._abandon()
         model, augmenting = network_of(runner.model)
-        dataset = dataloader.dataset
+        dataset: BaseDataset = dataloader.dataset
         companion = MMCompanion(
             model, True, annotation_frame(dataset), self.provenance, augmenting, reading=reading_of(dataset)
         )
@@ -179,7 +184,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         # A test that fails never reaches the end of its epoch: what was captured is written all the same.
         atexit.register(self._abandon)
 
-    def _own(self, runner: Any, folder: Path) -> Path:
+    def _own(self, runner: Runner, folder: Path) -> Path:
         """A folder that holds no run yet, the same on all ranks."""
         chosen, number = folder, 1
         while (chosen in self._used or not self.resume) and self.makes_room and _holds_a_run(chosen):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Dict
+from typing import Dict, Optional
 
-from mmengine.runner import BaseLoop
+from mmengine.dataset import BaseDataset
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from featscope.adapters.detector import versions
@@ -26,12 +27,12 @@ _PACKAGES = (
 )
 
 
-def trains(runner: Any) -> bool:
+def trains(runner: Runner) -> bool:
     """Whether a runner's loops are those of a training."""
     return isinstance(runner._train_loop, BaseLoop)
 
 
-def info_of(model: nn.Module, runner: Any, dataset: Any) -> RunInfo:
+def info_of(model: nn.Module, runner: Optional[Runner], dataset: Optional[BaseDataset]) -> RunInfo:
     """Config, checkpoint and classes, where a runner and its data set have them."""
     return RunInfo(
         model=type(model).__name__,

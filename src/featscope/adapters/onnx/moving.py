@@ -165,4 +165,6 @@ def _depth_to_space(op: Operation) -> Traces:
 @rule_for("SpaceToDepth")
 def _space_to_depth(op: Operation) -> Traces:
     by = op.integer("blocksize", 1)
-    return cells.windowed(op.first, op.shape, [2, 3], [by] * 2, [by] * 2, [0] * 2, [1] * 2)
+    return cells.windowed(
+        op.first, op.shape, [2, 3], kernel=[by] * 2, stride=[by] * 2, padding=[0] * 2, dilation=[1] * 2
+    )
