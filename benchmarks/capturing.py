@@ -163,7 +163,7 @@ def memory(folder: Path, images: int) -> Row:
     """Resident memory over many images, with the hook and without."""
     from mmengine.hooks import Hook
 
-    from featscope.adapters.mmdet import load_checkpoint
+    from featscope.adapters.mm.detector import load_checkpoint
     from featscope.adapters.mmengine import FeatureMapHook
 
     class Resident(Hook):

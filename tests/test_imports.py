@@ -20,6 +20,7 @@ LAYERS = [
     {"measuring"},
     {"demo", "scale"},
     {"adapters"},
+    {"testing"},
     {"cli"},
 ]
 APART = {("render", "capturing"), ("capturing", "render"), ("adapters", "render")}
@@ -101,3 +102,10 @@ def test_every_public_name_exists():
     assert set(featscope.__all__) == set(featscope._HOMES)
     with pytest.raises(AttributeError, match="nothing_like_this"):
         featscope.nothing_like_this  # noqa: B018
+
+
+def test_only_the_tests_for_others_need_pytest():
+    for path in SOURCE.rglob("*.py"):
+        nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Import)]
+        needs = any(name.name == "pytest" for node in nodes for name in node.names)
+        assert not needs or path.parent.name == "testing", path

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from trying import head_of_table, scene, tried
 
-from featscope.adapters.mmdet import MMDetector, build_model, read_config, run_info
+from featscope.adapters.mm.detector import MMDetector, build_model, read_config, run_info
 from featscope.errors import FeatscopeError
 
 INTRODUCTION = """# Every config family, tried

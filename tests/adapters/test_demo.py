@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from adapters.contract import DetectorContract
 
 from featscope.adapters.opening import open_detector
 from featscope.errors import CaptureError
+from featscope.testing import AdapterContract
 
 
-class TestDemo(DetectorContract):
+class TestDemo(AdapterContract):
     layers = ("backbone", "neck", "bbox_head_refine")
 
     @staticmethod

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from adapters.contract import DetectorContract
 from torch import nn
 
 from featscope.adapters.images import capture_images
 from featscope.adapters.opening import open_detector
 from featscope.errors import BadOptionError, CaptureError, UnknownNameError
+from featscope.testing import AdapterContract
 
 
 def make_model():
@@ -19,7 +19,7 @@ def make_nothing():
     return 7
 
 
-class TestPyTorch(DetectorContract):
+class TestPyTorch(AdapterContract):
     layers = ("0", "2")
     traceable = False
 
@@ -29,7 +29,7 @@ class TestPyTorch(DetectorContract):
 
 
 def test_images_of_several_sizes_need_one_size(tmp_path):
-    from adapters.contract import write_images
+    from featscope.testing import write_images
 
     detector = open_detector("adapters.test_pytorch:make_model")
     items = [detector.prepare(path, path.stem) for path in write_images(tmp_path)]
@@ -154,9 +154,8 @@ def make_pair():
 
 
 def run_of(factory, folder, **options):
-    from adapters.contract import write_images
-
     from featscope.store.reader import open_run
+    from featscope.testing import write_images
 
     detector = open_detector(f"adapters.test_pytorch:{factory}", **{"input_size": (32, 48), **options})
     capture_images(detector, write_images(folder), folder / "run", None)
@@ -169,8 +168,9 @@ def test_what_the_weights_say_of_the_input(factory, tmp_path):
 
 
 def test_grey_is_what_pillow_makes_of_the_colours(tmp_path):
-    from adapters.contract import write_images
     from PIL import Image
+
+    from featscope.testing import write_images
 
     image = write_images(tmp_path)[0]
     item = open_detector("adapters.test_pytorch:make_grey").prepare(image, "grey")

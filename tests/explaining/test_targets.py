@@ -1,12 +1,11 @@
 """Which detections are meant: by number, class and score, and by those of a run that the model must find again."""
 
-from typing import NamedTuple
-
 import pytest
 import torch
 
 from featscope.errors import CaptureError
 from featscope.explaining.candidates import CandidateLevel, Candidates
+from featscope.explaining.items import Detected
 from featscope.explaining.targets import Choice
 from featscope.records import Boxes, Geometry, Sample
 
@@ -14,12 +13,6 @@ BOXES = [[10.0, 10.0, 50.0, 40.0], [60.0, 12.0, 90.0, 52.0], [12.0, 60.0, 48.0, 
 SCORES = [0.9, 0.7, 0.6]
 SIZE = (100, 120)
 PLAIN = Geometry(SIZE, SIZE, SIZE)
-
-
-class Found(NamedTuple):
-    sample: Sample
-    candidates: Candidates
-    untraced: str = ""
 
 
 def found(order=(0, 1, 2), boxes=BOXES, geometry=PLAIN):
@@ -30,7 +23,7 @@ def found(order=(0, 1, 2), boxes=BOXES, geometry=PLAIN):
         torch.tensor(scores)[:, None], torch.tensor(scores, dtype=torch.float64)[:, None], torch.tensor(chosen), "query"
     )
     record = Boxes("xyxy", chosen, [0] * len(chosen), scores)
-    return Found(Sample("a", geometry=geometry, predictions=record), Candidates([level], "xyxy"))
+    return Detected(Sample("a", geometry=geometry, predictions=record), Candidates([level], "xyxy"))
 
 
 def recorded(geometry=PLAIN, boxes=BOXES):

@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from adapters.contract import DetectorContract, write_images
 
 from featscope.adapters.images import capture_images
 from featscope.adapters.opening import open_detector
-from featscope.errors import BadOptionError, CaptureError, UnknownNameError
+from featscope.errors import BadOptionError, CaptureError
 from featscope.store.reader import open_run
+from featscope.testing import AdapterContract, write_images
 
 from .conftest import SHARED, featscope
 
@@ -27,7 +27,7 @@ def spread(model, seed=0, scale=0.5):
     return model
 
 
-class TestRetinaNet(DetectorContract):
+class TestRetinaNet(AdapterContract):
     @staticmethod
     def open():
         pytest.importorskip("torchvision")
@@ -41,7 +41,7 @@ class TestRetinaNet(DetectorContract):
         return head, source.level, (image, channel, source.row, source.column)
 
 
-class TestFasterRCNN(DetectorContract):
+class TestFasterRCNN(AdapterContract):
     softmax = True
 
     @staticmethod
@@ -66,7 +66,7 @@ class TestFasterRCNN(DetectorContract):
         super().test_its_logit_changes_the_detection_and_no_other(detector, items)
 
 
-class TestFCOS(DetectorContract):
+class TestFCOS(AdapterContract):
     @staticmethod
     def open():
         pytest.importorskip("torchvision")
@@ -77,7 +77,7 @@ class TestFCOS(DetectorContract):
         return head, source.level, (image, label, source.row, source.column)
 
 
-class TestSSD(DetectorContract):
+class TestSSD(AdapterContract):
     softmax = True
     drops_borders = True
 
@@ -91,7 +91,7 @@ class TestSSD(DetectorContract):
         return module, 0, (image, source.anchor * 91 + label, source.row, source.column)
 
 
-class Ultralytics(DetectorContract):
+class Ultralytics(AdapterContract):
     layers = ("model.4", "model.16")
     target = ""
 
@@ -153,7 +153,7 @@ class TestUltralyticsRTDETR(Ultralytics):
         return detector.model.model[-1].dec_score_head[-1], 0, (image, source.index, label)
 
 
-class Transformers(DetectorContract):
+class Transformers(AdapterContract):
     clipped = False
     layers = ("model.backbone", "model.encoder")
 
@@ -291,7 +291,7 @@ def test_tokens_lie_on_their_grid(tmp_path):
     assert np.unravel_index(np.abs(away - background).argmax(), away.shape) == (1, 7)
 
 
-class TestTorchvisionBackbone(DetectorContract):
+class TestTorchvisionBackbone(AdapterContract):
     layers = ("layer1",)
     traceable = False
 
@@ -314,7 +314,7 @@ def test_a_model_of_torchvision_for_segmentation_is_not_downloaded(monkeypatch):
         open_detector("torchvision:lraspp_mobilenet_v3_large", "random", score_threshold=0.1)
 
 
-class TestTimm(DetectorContract):
+class TestTimm(AdapterContract):
     layers = ("blocks.0",)
     traceable = False
 
@@ -324,7 +324,7 @@ class TestTimm(DetectorContract):
         return open_detector("timm:vit_tiny_patch16_224", "random", input_size=(64, 160))
 
 
-class TestONNX(DetectorContract):
+class TestONNX(AdapterContract):
     layers = ("*",)
     traceable = False
 
@@ -464,24 +464,6 @@ def test_a_pickled_model_needs_trust(tmp_path):
     assert detector.info.model == "DetectionModel"
 
 
-def test_an_adapter_of_somebody_else(tmp_path, monkeypatch):
-    """A package that offers an entry point is found, and imported only when it is used."""
-    package = tmp_path / "site" / "other_adapter"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(
-        "from featscope.adapters.demo import open_detector as demo\n"
-        "def open_detector(opening):\n    assert opening.target == 'thing'\n    return demo(opening)\n"
-    )
-    info = tmp_path / "site" / "other_adapter-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-adapter\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[featscope.adapters]\nother = other_adapter:open_detector\n")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    assert open_detector("other:thing").info.model == "S2ANetMini"
-    with pytest.raises(UnknownNameError, match="'other'"):
-        open_detector("othr:thing")
-
-
 def test_what_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     sys.modules.pop("featscope.adapters.timm", None)
@@ -504,7 +486,7 @@ def test_the_letterbox_is_undone_as_ultralytics_undoes_it():
     from ultralytics.utils.ops import scale_boxes
 
     from featscope.adapters.detector import to_original
-    from featscope.adapters.ultralytics_geometry import letterbox_geometry
+    from featscope.adapters.ultralytics.geometry import letterbox_geometry
 
     random = np.random.default_rng(0)
     for original, padded in (((1080, 1920), (640, 640)), ((426, 640), (448, 640)), ((640, 586), (640, 608))):

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from adapters.contract import DetectorContract
 
 from featscope.adapters.images import detect_and_trace
 from featscope.adapters.opening import open_detector
 from featscope.explaining.explainer import explain_item
 from featscope.explaining.faithfulness import inside_box, measure, table
 from featscope.explaining.targets import Choice
+from featscope.testing import AdapterContract
 
 from .conftest import PROJECT, SHARED
 
@@ -45,7 +45,7 @@ def faster_rcnn():
     return open_detector(config, "random", config_options=options, score_threshold=0.001)
 
 
-class TestS2ANet(DetectorContract):
+class TestS2ANet(AdapterContract):
     layers = ("backbone", "neck", "bbox_head_init", "bbox_head_refine")
 
     @staticmethod
@@ -56,7 +56,7 @@ class TestS2ANet(DetectorContract):
         return detector.model.bbox_head_refine[0].retina_cls, source.level, (image, label, source.row, source.column)
 
 
-class TestYOLOX(DetectorContract):
+class TestYOLOX(AdapterContract):
     clipped = False
     layers = ("backbone", "neck", "bbox_head")
 

@@ -116,7 +116,7 @@ def test_images_that_are_of_no_data_set(mmdet_root, tmp_path, way):
 
 
 def test_a_head_that_is_listened_to_can_be_copied(mmdet_root):
-    from featscope.adapters.mmdet_heads import candidates_of, head_calls
+    from featscope.adapters.mm.heads import candidates_of, head_calls
     from featscope.adapters.opening import open_detector
 
     config = mmdet_root / ".mim" / "configs" / "yolox" / "yolox_nano_8xb8-300e_coco.py"

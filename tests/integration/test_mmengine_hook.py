@@ -19,7 +19,8 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 import featscope
-from featscope.adapters.mmengine import FeatureMapHook, companion_of
+from featscope.adapters.mm.companion import companion_of
+from featscope.adapters.mmengine import FeatureMapHook
 from featscope.errors import BadRunError, FeatscopeError, UnknownNameError
 from featscope.store.check import check_run
 from featscope.store.reader import open_run
@@ -101,7 +102,7 @@ def test_samples_pictures_and_numbers(tmp_path):
 
 def test_a_policy_and_forwards_by_hand_give_the_same_pictures(tmp_path):
     """`featscope capture --every 2`: the batch is begun before the model runs, and seen normalised only."""
-    from featscope.adapters.mmdet import _leave_out_forwards
+    from featscope.adapters.mm.detector import _leave_out_forwards
 
     whole = FeatureMapHook(str(tmp_path / "whole"), ["neck"])
     runner_of(tmp_path / "a", [whole], batch_size=1).test()

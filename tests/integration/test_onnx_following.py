@@ -10,7 +10,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from featscope.adapters.onnx_following import Followed  # noqa: E402
+from featscope.adapters.onnx.following import Followed  # noqa: E402
 
 SAMPLES, HEIGHT, WIDTH = 2, 24, 41
 

@@ -139,7 +139,7 @@ def test_opencv_in_grey(folder, reading, flag):
 )  # fmt: skip
 def test_mmcv_and_what_is_said_of_its_loader(folder, backend, flag, reading):
     transforms = pytest.importorskip("mmcv.transforms")
-    from featscope.adapters.mmengine_reading import reading_of
+    from featscope.adapters.mm.reading import reading_of
 
     loader = transforms.LoadImageFromFile(color_type=flag, imdecode_backend=backend)
     assert reading_of(transforms.Compose([loader])) == reading
@@ -153,7 +153,7 @@ def test_mmcv_and_what_is_said_of_its_loader(folder, backend, flag, reading):
 
 def test_loaders_of_mmengine_that_are_not_known():
     transforms = pytest.importorskip("mmcv.transforms")
-    from featscope.adapters.mmengine_reading import reading_of
+    from featscope.adapters.mm.reading import reading_of
 
     class Own(transforms.LoadImageFromFile):
         def transform(self, results):
@@ -183,7 +183,7 @@ def test_loaders_of_mmengine_that_are_not_known():
 
 def test_ultralytics_by_path(folder):
     pytest.importorskip("ultralytics")
-    from featscope.adapters.ultralytics_reading import read_file, reading_of_file
+    from featscope.adapters.ultralytics.reading import read_file, reading_of_file
 
     assert reading_of_file("x.png") == "cv2+exif"
     found = differences(folder, lambda path: read_file(path, "cv2+exif"), "cv2+exif", ["pages"])
@@ -194,7 +194,7 @@ def test_ultralytics_by_path(folder):
 
 def test_ultralytics_by_list(folder):
     loaders = pytest.importorskip("ultralytics.data.loaders")
-    from featscope.adapters.ultralytics_reading import reading_of_source
+    from featscope.adapters.ultralytics.reading import reading_of_source
 
     loader = loaders.LoadPilAndNumpy(loaders.autocast_list([str(folder / "deep.png")]))
     reading = reading_of_source(loader, str(folder / "deep.png"))

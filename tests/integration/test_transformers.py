@@ -14,8 +14,8 @@ from featscope.store.reader import open_run
 
 transformers = pytest.importorskip("transformers", minversion="5")
 
-from featscope.adapters.transformers import TransformersDetector  # noqa: E402 (it imports transformers)
-from featscope.adapters.transformers_images import PIXELS, ProcessedImages  # noqa: E402 (it imports transformers)
+from featscope.adapters.transformers.detector import TransformersDetector  # noqa: E402 (it imports transformers)
+from featscope.adapters.transformers.processor import PIXELS, ProcessedImages  # noqa: E402 (it imports transformers)
 
 SMALL = {
     "d_model": 32,
@@ -118,7 +118,7 @@ def save(make, folder):
 
 @pytest.fixture
 def image(tmp_path):
-    from adapters.contract import write_images
+    from featscope.testing import write_images
 
     return write_images(tmp_path)[0]
 
@@ -362,7 +362,7 @@ def test_a_script_companion_knows_the_sizes_and_what_was_found(tmp_path):
 
 
 def test_models_that_find_no_boxes_are_no_companions():
-    from featscope.adapters.transformers_script import companion_of
+    from featscope.adapters.transformers.companion import companion_of
 
     assert companion_of(detr()[0], True) is not None
     for make in FINDS_NO_BOXES:  # what OWL-ViT finds has no classes of its own

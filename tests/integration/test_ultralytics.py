@@ -8,7 +8,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from adapters.contract import DetectorContract, write_images
 
 import featscope
 from featscope.adapters.images import capture_images
@@ -18,6 +17,7 @@ from featscope.errors import BadOptionError, CaptureError
 from featscope.records import Geometry
 from featscope.store.check import check_run
 from featscope.store.reader import open_run
+from featscope.testing import AdapterContract, write_images
 
 ultralytics = pytest.importorskip("ultralytics")
 cv2 = pytest.importorskip("cv2")
@@ -247,7 +247,7 @@ class TestViews:
         assert [len(sample.predictions.boxes) if sample.predictions else 0 for sample in samples] == [5, 5, 0, 0, 0, 0]
 
     def test_the_padding_is_flipped_too(self):
-        from featscope.adapters.ultralytics_geometry import view_geometry
+        from featscope.adapters.ultralytics.geometry import view_geometry
 
         aside = Geometry((10, 10), (10, 10), (20, 40), (2, 4))
         assert view_geometry(aside, 1.0, "horizontal", (20, 40)).offset == (2, 26)
@@ -385,7 +385,7 @@ def test_a_training_cuts_and_mixes_its_images(tmp_path, dataset):
 # The adapter
 
 
-class TestPose(DetectorContract):
+class TestPose(AdapterContract):
     layers = ("model.4", "model.16")
 
     @staticmethod
@@ -403,7 +403,7 @@ class TestPose(DetectorContract):
         return detector.model.model[-1].cv3[source.level], 0, (image, label, source.row, source.column)
 
 
-class TestClassifier(DetectorContract):
+class TestClassifier(AdapterContract):
     layers = ("model.4", "model.9")
     traceable = False
     target = "yolo11n-cls.yaml"

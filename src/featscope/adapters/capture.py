@@ -11,7 +11,7 @@ from typing import Callable, Optional, TypeVar, cast
 
 from torch import nn
 
-from featscope.adapters.companions import at_hand
+from featscope.adapters.frameworks import companions_at_hand
 from featscope.capturing import start
 from featscope.capturing.inputs import Companion
 from featscope.capturing.layers import unwrap
@@ -25,9 +25,8 @@ def companion_of(model: nn.Module, pictures: bool) -> Optional[Companion]:
 
     pictures: whether to keep what the inputs look like.
     """
-    for module in at_hand():
-        find = getattr(module, "companion_of", None)
-        found: Optional[Companion] = find(model, pictures) if find is not None else None
+    for module in companions_at_hand():
+        found = module.companion_of(model, pictures)
         if found is not None:
             return found
     return None

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
-from importlib import import_module
-from types import ModuleType
-from typing import Iterator, NamedTuple, Optional, Sequence
+from typing import NamedTuple, Optional, Protocol, Sequence
 
 from torch import nn
 
 from featscope.adapters.detector import versions
+from featscope.adapters.frameworks import companions_at_hand
 from featscope.capturing.inputs import Companion, PlainImages
 from featscope.records import RunInfo
-
-COMPANIONS = {
-    "mmengine": "featscope.adapters.mmengine",
-    "ultralytics": "featscope.adapters.ultralytics_script",
-    "torchvision": "featscope.adapters.torchvision_script",
-    "transformers": "featscope.adapters.transformers_script",
-}
-"""A package that a script has imported -> the module that knows its models: by `accompany(model, owners, provenance)`,
-and by `companion_of(model, pictures)` where nothing but the model is needed."""
 
 
 class ScriptModel(NamedTuple):
@@ -39,12 +28,17 @@ class ScriptModel(NamedTuple):
     dataset_size: Optional[int] = None
 
 
-def at_hand() -> Iterator[ModuleType]:
-    """The modules of `COMPANIONS` whose framework is imported already, and is of a version that they know."""
-    for package, module in COMPANIONS.items():
-        if package in sys.modules:
-            with suppress(ImportError):
-                yield import_module(module)
+class CompanionModule(Protocol):
+    """What a framework's module `companion` has (`featscope.adapters.frameworks`)."""
+
+    def accompany(self, model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
+        """What is known of a model that a script is about to run, as of `accompany` below; None for other models."""
+
+    def companion_of(self, model: nn.Module, pictures: bool) -> Optional[Companion]:
+        """What `featscope.capture` knows of a model's images; None for other models, and where it needs their loop.
+
+        pictures: whether to keep what the inputs look like.
+        """
 
 
 def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> ScriptModel:
@@ -53,8 +47,8 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> S
     owners: the objects whose methods called it, nearest first: a predictor, a test loop. provenance: find the
     source of each detection.
     """
-    for module in at_hand():
-        found: Optional[ScriptModel] = module.accompany(model, owners, provenance)
+    for module in companions_at_hand():
+        found = module.accompany(model, owners, provenance)
         if found is not None:
             return found
     return ScriptModel(model, PlainImages(), script_info(model))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional, Sequence, Union
+from typing import List, Optional, Sequence, Union, cast
 
 import msgspec
 import numpy as np
@@ -32,6 +32,7 @@ _SCORE = 0.3
 class DemoDetector(Detector):
     """S2A-Net in small: rotated boxes of planes, ships and vehicles."""
 
+    model: S2ANetMini
     traceable = True
     layer_to_explain = "neck"
 
@@ -48,10 +49,11 @@ class DemoDetector(Detector):
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run the network once; smaller images of a batch are padded to the largest."""
-        height, width = (max(item.inputs.shape[axis] for item in items) for axis in (0, 1))
+        inputs = [cast(Picture, item.inputs) for item in items]
+        height, width = (max(image.shape[axis] for image in inputs) for axis in (0, 1))
         batch = np.zeros((len(items), height, width, 3), np.uint8)
-        for row, item in zip(batch, items):
-            row[: item.inputs.shape[0], : item.inputs.shape[1]] = item.inputs
+        for row, image in zip(batch, inputs):
+            row[: image.shape[0], : image.shape[1]] = image
         logits, boxes = self.model.raw(torch.from_numpy(batch).permute(0, 3, 1, 2).float())
         found = []
         for index, (item, one) in enumerate(zip(items, suppress(logits, boxes, self._score))):

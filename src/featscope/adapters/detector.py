@@ -1,6 +1,6 @@
 """What an adapter gives: a detector that reads images, finds boxes, and names its raw outputs.
 
-`tests/adapters/contract.py` is what each must pass. This module imports no framework and no torch.
+`featscope.testing.AdapterContract` is what each must pass. This module imports no framework and no torch.
 """
 
 from __future__ import annotations
@@ -8,20 +8,24 @@ from __future__ import annotations
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from featscope.arrays.frames import to_original
 from featscope.errors import BadOptionError, CaptureError
-from featscope.records import Boxes, Geometry, Picture, RunInfo, Sample, Sink
+from featscope.explaining.items import Detected as Detected
+from featscope.explaining.items import Item as Item
+from featscope.records import Boxes, Geometry, Picture, Policy, RunInfo, Sample, Sink
 from featscope.store.images import read_image
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import nn
+
     from featscope.capturing.listener import LayerInput
     from featscope.capturing.protocol import CaptureSession
     from featscope.capturing.reports import ModelReport
-    from featscope.explaining.candidates import Candidates
 
 RANDOM = "random"
 """In place of a checkpoint: the weights the model starts with."""
@@ -44,30 +48,9 @@ class Opening(NamedTuple):
     input_size: Optional[Tuple[int, int]] = None
     preprocess: str = ""
     score_threshold: Optional[float] = None
-    config_options: Dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    config_options: Mapping[str, object] = {}
     seed: int = 0
-    inputs: Dict[str, str] = {}  # noqa: RUF012 (never changed)
-
-
-class Item(NamedTuple):
-    """An image, ready for the network. inputs: the adapter's own. picture: what the network sees of it alone."""
-
-    sample: Sample
-    inputs: Any
-    picture: Optional[Picture] = None
-
-
-class Detected(NamedTuple):
-    """What was found in an item: its sample, complete, and the raw outputs if they were asked for.
-
-    untraced: why there are no raw outputs though they were asked for. picture: what the network saw of it in its
-    batch, with its padding; None where that is the item's own.
-    """
-
-    sample: Sample
-    candidates: Optional[Candidates] = None
-    untraced: str = ""
-    picture: Optional[Picture] = None
+    inputs: Mapping[str, str] = {}
 
 
 class Detector:
@@ -87,7 +70,10 @@ class Detector:
     remarks: Sequence[str] = ()
     layer_to_explain = ""
 
-    def __init__(self, model: Any, info: RunInfo) -> None:
+    model: nn.Module
+    info: RunInfo
+
+    def __init__(self, model: nn.Module, info: RunInfo) -> None:
         self.model, self.info = model, info
 
     @property
@@ -107,13 +93,36 @@ class Detector:
         """
         raise NotImplementedError
 
-    def capture(self, layers: Optional[Sequence[str]], to: Union[Path, Sink], **options: Any) -> CaptureSession:
+    def capture(
+        self,
+        layers: Optional[Sequence[str]],
+        to: Union[str, Path, Sink, None],
+        *,
+        names: Optional[Mapping[str, str]] = None,
+        policy: Union[Policy, Mapping[str, object], None] = None,
+        resume: bool = False,
+        on_error: str = "raise",
+        dataset_size: Optional[int] = None,
+        info: Optional[RunInfo] = None,
+        axes: Optional[Mapping[str, str]] = None,
+    ) -> CaptureSession:
         """A capture of this model, whose batches are begun and described by hand; options as of `featscope.capture`."""
         from featscope.capturing.inputs import NoCompanion
         from featscope.capturing.start import capture
 
         return capture(
-            self.model, self.patterns(layers), to, companion=NoCompanion(), inputs=self.inputs(layers), **options
+            self.model,
+            self.patterns(layers),
+            to,
+            names=names,
+            policy=policy,
+            resume=resume,
+            on_error=on_error,
+            dataset_size=dataset_size,
+            info=info,
+            companion=NoCompanion(),
+            inputs=self.inputs(layers),
+            axes=axes,
         )
 
     def inputs(self, layers: Optional[Sequence[str]]) -> Sequence[LayerInput]:
@@ -185,7 +194,12 @@ def load_picture(
 
 
 def boxes_on_original(
-    form: str, boxes: Any, scores: Any, labels: Any, geometry: Optional[Geometry] = None, clip: bool = False
+    form: str,
+    boxes: ArrayLike,
+    scores: ArrayLike,
+    labels: ArrayLike,
+    geometry: Optional[Geometry] = None,
+    clip: bool = False,
 ) -> Boxes:
     """Detections as a record; with a geometry they come in pixels of the input."""
     values = np.asarray(boxes, np.float64).reshape(-1, {"xyxy": 4, "cxcywha": 5, "quad": 8}[form])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union, cast
 
 from torch import nn
 
-from featscope.adapters.detector import no_candidates
+from featscope.adapters.detector import Detector, Item, no_candidates
 from featscope.adapters.opening import open_detector
 from featscope.adapters.reopening import images_of_run, reopen
 from featscope.errors import BadOptionError, CaptureError
@@ -18,15 +18,18 @@ from featscope.explaining.methods import DEFAULT, WITHOUT_LAYER
 from featscope.explaining.own import OwnPredict, OwnTarget, PlainModel, Predict, TargetOf
 from featscope.explaining.targets import Choice, Explainable
 from featscope.records import MeasuredPlace, Picture, Sample
-from featscope.store.places import levels_of
+from featscope.store.places import Key, levels_of
 from featscope.store.reader import open_run
+
+Model = Union[nn.Module, Detector, str, Path, None]
+"""What is explained: a module, a detector or its name, the folder of a run; None for a function that predicts."""
 
 Target = Union[None, int, Sequence[int], str, TargetOf]
 
 
 def explain(
-    model: Any = None,
-    image: Any = None,
+    model: Model = None,
+    image: object = None,
     target: Target = None,
     layer: str = "",
     method: Union[str, Sequence[str]] = (),
@@ -69,15 +72,23 @@ def explain(
     """
     methods = [method] if isinstance(method, str) else list(method)
     methods = methods or [DEFAULT if predict is None else WITHOUT_LAYER]
-    subject = _subject(model, image, target, predict, picture, checkpoint, opening)
+    if predict is not None and model is not None:
+        raise BadOptionError("a model and a function that predicts are two detectors; give one of them")
+    if predict is not None:
+        own = OwnPredict(predict)
+        subject = _Subject(own, own.prepare(*_with_id(image)))
+    elif isinstance(model, nn.Module):
+        subject = _of_a_module(model, image, target, picture)
+    else:
+        subject = _of_a_detector(model, image, target, {"checkpoint": checkpoint, **opening})
     layer = layer or subject.detector.layer_to_explain
     explainer = Explainer(
         subject.detector,
         layer,
         methods,
-        _choice(target, top, subject.recorded),
-        side,
-        levels_of(subject.places, layer),
+        choice=_choice(target, top, subject.recorded),
+        side=side,
+        places=levels_of(subject.places, layer),
         masks=masks,
         batch_size=batch_size if subject.batches else 1,
     )
@@ -93,63 +104,58 @@ class _Subject(NamedTuple):
     """What is explained, and of which image. batches: whether several images run in one forward."""
 
     detector: Explainable
-    item: Any
+    item: Item
     recorded: Optional[Sample] = None
-    places: Mapping[Any, MeasuredPlace] = {}
+    places: Mapping[Key, MeasuredPlace] = {}
     batches: bool = True
 
 
-def _subject(
-    model: Any,
-    image: Any,
-    target: Target,
-    predict: Optional[Predict],
-    picture: Optional[Picture],
-    checkpoint: str,
-    opening: Mapping[str, Any],
+def _of_a_module(model: nn.Module, image: object, target: Target, picture: Optional[Picture]) -> _Subject:
+    if not callable(target):
+        raise BadOptionError(
+            f"say which number of what {type(model).__name__} gives is to be explained: "
+            "target=lambda output: output[281]"
+        )
+    plain = PlainModel(model)
+    item = plain.prepare(image, picture=picture)
+    return _Subject(OwnTarget(plain, target), item, batches=hasattr(item.inputs, "shape"))
+
+
+def _of_a_detector(
+    model: Union[Detector, str, Path, None], image: object, target: Target, opening: Mapping[str, Any]
 ) -> _Subject:
-    if predict is not None:
-        if model is not None:
-            raise BadOptionError("a model and a function that predicts are two detectors; give one of them")
-        own = OwnPredict(predict)
-        return _Subject(own, own.prepare(*_named(image)))
-    if isinstance(model, nn.Module):
-        if not callable(target):
-            raise BadOptionError(
-                f"say which number of what {type(model).__name__} gives is to be explained: "
-                "target=lambda output: output[281]"
-            )
-        plain = PlainModel(model)
-        item = plain.prepare(image, picture=picture)
-        return _Subject(OwnTarget(plain, target), item, batches=hasattr(item.inputs, "shape"))
     if isinstance(model, (str, Path)) and (Path(model) / "run.json").is_file():
-        run = open_run(model)
-        samples = images_of_run(run, str(image or ""))
-        if len(samples) > 1:
-            names = ", ".join(repr(sample.id) for sample, _ in samples[:5])
-            raise BadOptionError(f"{model} holds {len(samples)} samples; name one: image={names}")
-        (sample, path), detector = samples[0], reopen(run, checkpoint, **opening)
-        return _Subject(_aimed(detector, target), detector.prepare(path, sample.id), sample, run.places)
+        return _of_a_run(model, str(image or ""), target, opening)
     if model is None or image is None:
         raise BadOptionError("name a model and an image: featscope.explain(model, image, target)")
-    detector = open_detector(str(model), checkpoint, **opening) if isinstance(model, (str, Path)) else model
-    return _Subject(_aimed(detector, target), detector.prepare(*_named(image)))
+    detector = open_detector(str(model), **opening) if isinstance(model, (str, Path)) else model
+    return _Subject(_aimed(detector, target), detector.prepare(*_with_id(image)))
 
 
-def _named(image: Any) -> Tuple[Any, str]:
-    """An image and its id."""
+def _of_a_run(folder: Union[str, Path], name: str, target: Target, opening: Mapping[str, Any]) -> _Subject:
+    """A sample of a run by its id; where it holds one only, that."""
+    run = open_run(folder)
+    samples = images_of_run(run, name)
+    if len(samples) > 1:
+        names = ", ".join(repr(sample.id) for sample, _ in samples[:5])
+        raise BadOptionError(f"{folder} holds {len(samples)} samples; name one: image={names}")
+    (sample, path), detector = samples[0], reopen(run, **opening)
+    return _Subject(_aimed(detector, target), detector.prepare(path, sample.id), sample, run.places)
+
+
+def _with_id(image: object) -> Tuple[Union[Path, Picture], str]:
+    """An image file or a picture, and its id."""
     path = Path(image) if isinstance(image, (str, Path)) else image
-    return path, path.stem if isinstance(path, Path) else "image"
+    return cast(Union[Path, Picture], path), path.stem if isinstance(path, Path) else "image"
 
 
-def _aimed(detector: Any, target: Target) -> Explainable:
+def _aimed(detector: Detector, target: Target) -> Explainable:
     """A detector whose detections are explained, or a function of its output."""
     if callable(target):
         return OwnTarget(detector, target)
     if not detector.traceable:
         raise no_candidates(detector)
-    explainable: Explainable = detector
-    return explainable
+    return detector
 
 
 def _choice(target: Target, top: int, recorded: Optional[Sample]) -> Choice:

@@ -6,13 +6,27 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 import msgspec
 
 from featscope.adapters.detector import Detected, Detector, Item
 from featscope.capturing.estimate import Footprint
 from featscope.capturing.ledger import Ledger
+from featscope.capturing.protocol import CaptureSession
 from featscope.errors import BadImageError, BadOptionError
 from featscope.measuring.detections import keep_places_of_heads
 from featscope.records import Boxes, Policy, Sample, Written
@@ -33,10 +47,15 @@ def list_images(paths: Sequence[Path]) -> List[Path]:
             images.append(path)
         else:
             raise BadImageError(f"the image {path} does not exist")
-    for image in images:
-        if image.exists() and not (image.is_file() or image.is_dir()):  # whoever opens it would wait for ever
-            raise BadImageError(f"{image} is no file but a FIFO, a socket or a device; leave it out")
+    odd = next((image for image in images if _is_special(image)), None)
+    if odd is not None:
+        raise BadImageError(f"{odd} is no file but a FIFO, a socket or a device; leave it out")
     return images
+
+
+def _is_special(path: Path) -> bool:
+    """Whether whoever opens a path would wait for ever."""
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def named_images(images: Sequence[Path]) -> List[Tuple[str, Path]]:
@@ -45,7 +64,7 @@ def named_images(images: Sequence[Path]) -> List[Tuple[str, Path]]:
     return [(sample.id, image) for sample, image in zip(entry.samples, images)]
 
 
-def without_gradients() -> ContextManager[Any]:
+def without_gradients() -> ContextManager[object]:
     """A block without gradients; where no torch is loaded there are none."""
     torch = sys.modules.get("torch")
     return torch.no_grad() if torch is not None else nullcontext()
@@ -76,30 +95,39 @@ def capture_images(
     which it is known. options: names, policy, resume and on_error of `featscope.capture`.
     """
     failed: List[str] = []
-    known = {str(path.absolute()): boxes for path, boxes in (truth or {}).items()}
+    known = _by_path(truth or {})
     untraced: Set[str] = set()
     info = msgspec.structs.replace(detector.info, command=list(sys.argv))
     with detector.capture(layers, output, info=info, dataset_size=len(images), **options) as session:
-        for number, paths in enumerate(_parts(images, batch_size)):
+        for number, paths in enumerate(_batches(images, batch_size)):
             items = list(_readable(detector, paths, failed, done))
             if not items:
                 continue
-            samples = [item.sample for item in items]
-            session.start_batch(number, [sample.id for sample in samples], [sample.path for sample in samples])
+            session.start_batch(number, [item.sample.id for item in items], [item.sample.path for item in items])
             if session.wanted:
                 with without_gradients():
                     found = detect_and_trace(detector, items) if provenance else detector.detect(items)
                 untraced.update(one.untraced for one in found if one.untraced)
-                pictures = [one.picture if one.picture is not None else item.picture for one, item in zip(found, items)]
-                true = [known.get(item.sample.path) for item in items]
-                described = [msgspec.structs.replace(one.sample, truth=boxes) for one, boxes in zip(found, true)]
-                session.describe(described, pictures)
+                _describe(session, items, found, known)
             session.end_batch()
         if len(failed) == len(images):
             raise BadImageError(f"no image could be read; {failed[0]}")
     keep_places_of_heads(output)
     remarks = [f"sources were not found: {why}" for why in sorted(untraced)]
     return Captured(session.written, failed, [*detector.remarks, *session.remarks, *remarks])
+
+
+def _by_path(truth: Mapping[Path, Boxes]) -> Dict[str, Boxes]:
+    return {str(path.absolute()): boxes for path, boxes in truth.items()}
+
+
+def _describe(
+    session: CaptureSession, items: Sequence[Item], found: Sequence[Detected], truth: Mapping[str, Boxes]
+) -> None:
+    """Say what was found in a batch; truth: by the images' paths."""
+    pictures = [one.picture if one.picture is not None else item.picture for one, item in zip(found, items)]
+    true = [truth.get(item.sample.path) for item in items]
+    session.describe([msgspec.structs.replace(one.sample, truth=boxes) for one, boxes in zip(found, true)], pictures)
 
 
 def detect_and_trace(detector: Detector, items: Sequence[Item]) -> List[Detected]:
@@ -152,7 +180,7 @@ def estimate_run(
     return Estimate(footprint, kept, size, seconds)
 
 
-def _parts(images: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+def _batches(images: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
     for start in range(0, len(images), size):
         yield images[start : start + size]
 

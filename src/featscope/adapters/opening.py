@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Tuple
 
 import msgspec
 
 from featscope.adapters.detector import Detector, Opening
+from featscope.adapters.frameworks import FRAMEWORKS, framework_names, opener_of
 from featscope.errors import BadOptionError, MissingPackageError, unknown_name
 from featscope.records import Opened
-
-ADAPTERS: Dict[str, Tuple[str, str]] = {
-    "demo": ("featscope.adapters.demo", "the built-in detector"),
-    "mmdet": ("featscope.adapters.mmdet", "MMDetection, MMRotate: a config (.py)"),
-    "torchvision": ("featscope.adapters.torchvision", "a detector, classifier or segmenter of torchvision"),
-    "ultralytics": ("featscope.adapters.ultralytics", "a model (.yaml) or weights (.pt) of Ultralytics"),
-    "transformers": ("featscope.adapters.transformers", "a folder that save_pretrained wrote, of any model that sees"),
-    "timm": ("featscope.adapters.timm", "a backbone of timm"),
-    "onnx": ("featscope.adapters.onnx", "a file (.onnx), run by ONNX Runtime"),
-    "pytorch": ("featscope.adapters.pytorch", "module.path:factory of any PyTorch model"),
-}
-"""Name -> the module whose `open_detector(opening)` opens it, and what stands behind the colon."""
-
-GROUP = "featscope.adapters"
-"""The entry points under which other packages offer adapters: a name, and a function like `open_detector`."""
-
-Open = Callable[[Opening], Detector]
 
 
 def open_detector(name: str, checkpoint: str = "", **options: Any) -> Detector:
@@ -44,7 +27,7 @@ def open_detector(name: str, checkpoint: str = "", **options: Any) -> Detector:
     adapter, target = split_name(name)
     opening = Opening(target, checkpoint, **options)
     try:
-        detector = _find(adapter)(opening)
+        detector = opener_of(adapter)(opening)
         detector.info = msgspec.structs.replace(detector.info, opened=_recorded(opening))
         return detector
     except ImportError as error:
@@ -61,7 +44,12 @@ def _recorded(opening: Opening) -> Opened:
     """What a run says of how its detector was opened."""
     options = msgspec.json.decode(msgspec.json.encode(opening.config_options, enc_hook=str))
     return Opened(
-        opening.input_size, opening.preprocess, opening.score_threshold, options, dict(opening.inputs), opening.seed
+        input_size=opening.input_size,
+        preprocess=opening.preprocess,
+        score_threshold=opening.score_threshold,
+        config_options=options,
+        inputs=dict(opening.inputs),
+        seed=opening.seed,
     )
 
 
@@ -72,14 +60,14 @@ def split_name(name: str) -> Tuple[str, str]:
     (('mmdet', 's2anet.py'), ('timm', 'resnet50'), ('demo', ''))
     """
     adapter, colon, target = name.partition(":")
-    if name == "demo" or (colon and (adapter in ADAPTERS or adapter in _others())):
+    if name == "demo" or (colon and adapter in framework_names()):
         return adapter, target
     if name.endswith(".py"):
         return "mmdet", name
     if name.endswith(".onnx"):
         return "onnx", name
     if not colon:
-        known = ", ".join(f"{key}:..." for key in ADAPTERS if key != "demo")
+        known = ", ".join(f"{key}:..." for key in FRAMEWORKS if key != "demo")
         raise BadOptionError(
             f"{name!r} is no model; type a config (.py), 'demo', module.path:factory, or one of {known}"
         )
@@ -90,7 +78,7 @@ def split_name(name: str) -> Tuple[str, str]:
         there = False
     if there:
         return "pytorch", name
-    raise unknown_name("adapter or module", adapter, [*ADAPTERS, *_others()], "featscope layers --help")
+    raise unknown_name("adapter or module", adapter, framework_names(), "featscope layers --help")
 
 
 def import_named(text: str, form: str) -> Any:
@@ -109,15 +97,3 @@ def import_named(text: str, form: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise BadOptionError(f"{text!r} cannot be loaded: {error}; type {form}") from None
-
-
-def _others() -> Dict[str, Any]:
-    points: Any = entry_points()
-    found = points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, ())
-    return {point.name: point for point in found}
-
-
-def _find(adapter: str) -> Open:
-    if adapter in ADAPTERS:
-        return import_module(ADAPTERS[adapter][0]).open_detector
-    return _others()[adapter].load()

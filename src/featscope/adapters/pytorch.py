@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union, cast
 
 import msgspec
 import torch
@@ -67,7 +67,7 @@ class PyTorchModel(Detector):
         """Run the model; images of one batch must be of one size. Raises `CaptureError` where it does not take them."""
         if candidates:
             raise no_candidates(self)
-        images = [item.inputs for item in items]
+        images = [cast(torch.Tensor, item.inputs) for item in items]
         if len({image.shape for image in images}) > 1 and not self._form.startswith("list"):
             raise BadOptionError("the images of a batch have several sizes; add --input-size 512, or --batch-size 1")
         try:

@@ -13,8 +13,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
+from types import FrameType, ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
 from featscope.adapters.detector import features_only
 from featscope.errors import FeatscopeError
@@ -23,6 +23,8 @@ from featscope.records import Written
 from featscope.store.writer import info_name, run_is_there
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from featscope.capturing.calls import RunningCall
     from featscope.capturing.session import Capture
 
@@ -64,10 +66,12 @@ class ScriptCapture:
             self._restore = waiting.remove
         return self
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
         self._restore()
         if self._session is not None:
-            finished = kind is None or (kind is SystemExit and not error.code)
+            finished = kind is None or (kind is SystemExit and isinstance(error, SystemExit) and not error.code)
             session, self._session = self._session, None
             session.close(failed=not finished)
             self.written = session.written
@@ -82,7 +86,9 @@ class ScriptCapture:
         watch(self)
         self._restore = lambda: unwatch(self)
 
-    def begin(self, module: Any, arguments: Tuple[object, ...], named: Dict[str, object]) -> Optional[RunningCall]:
+    def begin(
+        self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]
+    ) -> Optional[RunningCall]:
         """A module is called (`featscope.capturing.calls`)."""
         from featscope.capturing.calls import recomputing
         from featscope.capturing.layers import parameters_of
@@ -95,7 +101,7 @@ class ScriptCapture:
         session = self._session_of(module)
         return _Outermost(self._calling) if session is None else session.listener.begin(module, arguments, named)
 
-    def _session_of(self, module: Any) -> Optional[Capture]:
+    def _session_of(self, module: nn.Module) -> Optional[Capture]:
         """The capture of a model that is called, if it is the one."""
         from featscope.adapters.companions import accompany
         from featscope.capturing.calls import in_warm_up, stack
@@ -141,7 +147,7 @@ class _Outermost:
         self._calling.inside = False
 
 
-def _outermost(module: Any, owners: Sequence[object]) -> Any:
+def _outermost(module: nn.Module, owners: Sequence[object]) -> nn.Module:
     """The model that a module is a part of, where a method of it runs (`forward_features`), else the module itself."""
     from torch import nn
 
@@ -165,14 +171,16 @@ class _AfterImport(MetaPathFinder, Loader):
 
     def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
         self._name, self._then = name, then
-        self._loader: Any = None
+        self._loader: Loader
 
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Optional[ModuleSpec]:
+    def find_spec(
+        self, name: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
+    ) -> Optional[ModuleSpec]:
         if name != self._name:
             return None
         self.remove()
         spec = find_spec(name)
-        if spec is not None:
+        if spec is not None and spec.loader is not None:
             self._loader, spec.loader = spec.loader, self
         return spec
 
@@ -191,7 +199,16 @@ class _AfterImport(MetaPathFinder, Loader):
         self._then(module)
 
 
-def parse_command(command: Sequence[str]) -> Tuple[List[str], Callable[[], Dict[str, Any]]]:
+def _without_python(command: Sequence[str]) -> List[str]:
+    rest = list(command)
+    if rest and Path(rest[0]).name.startswith("python"):
+        rest.pop(0)
+        while rest and rest[0] in ("-u", "-B", "-s"):  # nothing that a script's results hang on
+            rest.pop(0)
+    return rest
+
+
+def parse_command(command: Sequence[str]) -> Tuple[List[str], Callable[[], Mapping[str, object]]]:
     """What `python SCRIPT ...`, `python -m MODULE ...` or `SCRIPT ...` means: sys.argv, and what runs it.
 
     Raises `BadOptionError` for what is no Python script.
@@ -201,11 +218,7 @@ def parse_command(command: Sequence[str]) -> Tuple[List[str], Callable[[], Dict[
 
     from featscope.errors import BadOptionError
 
-    rest = list(command)
-    if rest and Path(rest[0]).name.startswith("python"):
-        rest.pop(0)
-        while rest and rest[0] in ("-u", "-B", "-s"):  # nothing that a script's results hang on
-            rest.pop(0)
+    rest = _without_python(command)
     if rest[:1] == ["torchrun"] or rest[:2] == ["-m", "torch.distributed.run"]:
         raise BadOptionError(
             "torchrun starts processes of its own; let it start featscope: "
@@ -214,7 +227,7 @@ def parse_command(command: Sequence[str]) -> Tuple[List[str], Callable[[], Dict[
     if rest[:1] == ["-m"] and len(rest) > 1:
         module = rest[1]
 
-        def run_module() -> Dict[str, Any]:
+        def run_module() -> Mapping[str, object]:
             sys.path.insert(0, "")
             return runpy.run_module(module, run_name="__main__", alter_sys=True)
 
@@ -227,7 +240,7 @@ def parse_command(command: Sequence[str]) -> Tuple[List[str], Callable[[], Dict[
     if not Path(script).is_file():
         raise BadOptionError(f"the script {rest[0]} does not exist")
 
-    def run_script() -> Dict[str, Any]:
+    def run_script() -> Mapping[str, object]:
         sys.path.insert(0, str(Path(script).resolve().parent))
         return runpy.run_path(script, run_name="__main__")
 

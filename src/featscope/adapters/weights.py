@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any, Dict
+from typing import Dict, Mapping
 
 import torch
 
@@ -24,27 +24,34 @@ def load_checkpoint(model: torch.nn.Module, path: str, trusted: bool = False) ->
     weights = read_weights(path, trusted)
     # Not by the model's own attribute: a model may use PyTorch's names for something else.
     own = torch.nn.Module.state_dict(model)
-    missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
-    other = [name for name in own if name in weights and own[name].shape != weights[name].shape]
-    if missing or other:
-        example = ""
-        if other:
-            shapes = tuple(weights[other[0]].shape), tuple(own[other[0]].shape)
-            example = f"; {other[0]} is {shapes[0]} in the file, {shapes[1]} in the model"
-        elif missing:
-            example = f"; the first that is missing: {missing[0]}"
+    wrong = _does_not_fit(weights, own)
+    if wrong:
         raise CaptureError(
-            f"{path} does not fit the model: of {len(own)} tensors {len(missing)} are missing and {len(other)} "
-            f"have another shape{example}; name the model or config that the checkpoint was trained with"
+            f"{path} does not fit the model: {wrong}; name the model or config that the checkpoint was trained with"
         )
     torch.nn.Module.load_state_dict(model, weights, strict=False)
 
 
-def read_weights(path: str, trusted: bool = False) -> Dict[str, Any]:
+def _does_not_fit(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
+    """What of a model's own tensors weights do not hold, or in another shape; '' for nothing."""
+    missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
+    other = [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    if other:
+        shapes = tuple(weights[other[0]].shape), tuple(own[other[0]].shape)
+        example = f"{other[0]} is {shapes[0]} in the file, {shapes[1]} in the model"
+    elif missing:
+        example = f"the first that is missing: {missing[0]}"
+    else:
+        return ""
+    counts = f"of {len(own)} tensors {len(missing)} are missing and {len(other)} have another shape"
+    return f"{counts}; {example}"
+
+
+def read_weights(path: str, trusted: bool = False) -> Dict[str, torch.Tensor]:
     """The tensors of a checkpoint by name: `.safetensors`, or what torch.save wrote."""
     if not Path(path).is_file():
         raise BadOptionError(f"the checkpoint {path} does not exist; name a file of weights, or {RANDOM!r} for none")
-    content: Any
+    content: object
     if path.endswith(".safetensors"):
         from safetensors.torch import load_file
 
@@ -54,15 +61,16 @@ def read_weights(path: str, trusted: bool = False) -> Dict[str, Any]:
             raise CaptureError(f"{path} is no checkpoint: {first_line(error)}") from None
     else:
         content = read_torch_file(path, trusted)
-    weights: Dict[str, Any] = content.get("state_dict", content) if isinstance(content, dict) else {}
-    if isinstance(weights.get("model"), dict):  # torchvision's and DETR's training scripts
-        weights = weights["model"]
+    weights: Dict[str, torch.Tensor] = content.get("state_dict", content) if isinstance(content, dict) else {}
+    inner: object = weights.get("model")  # torchvision's and DETR's training scripts
+    if isinstance(inner, dict):
+        weights = inner
     for prefix in _PREFIXES:
         weights = {name[len(prefix) :] if name.startswith(prefix) else name: value for name, value in weights.items()}
     return weights
 
 
-def read_torch_file(path: str, trusted: bool = False) -> Any:
+def read_torch_file(path: str, trusted: bool = False) -> object:
     """What torch.save wrote; only tensors and plain values unless the file is `trusted`."""
     try:
         return torch.load(path, map_location="cpu", weights_only=not trusted)

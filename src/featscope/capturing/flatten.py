@@ -10,10 +10,11 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 import numpy as np
 import torch
 
-Named = Tuple[str, torch.Tensor]
+FieldTensor = Tuple[str, torch.Tensor]
+"""A tensor and the field it is of."""
 
 
-def flatten(output: Any, names: Optional[Sequence[str]] = None) -> List[Named]:
+def flatten(output: Any, names: Optional[Sequence[str]] = None) -> List[FieldTensor]:
     """Name every tensor in an output.
 
     >>> x = torch.zeros(1)
@@ -39,7 +40,7 @@ def _is_nested(value: Any) -> bool:
     return isinstance(value, (tuple, list, Mapping)) or dataclasses.is_dataclass(value)
 
 
-def _walk(value: Any, field: str, seen: Set[int]) -> Iterator[Named]:
+def _walk(value: Any, field: str, seen: Set[int]) -> Iterator[FieldTensor]:
     if isinstance(value, torch.Tensor):
         yield field, value
         return

@@ -16,12 +16,12 @@ from torch.overrides import _get_current_function_mode
 
 from featscope.arrays.readings import MapPart, Reading, read, unknown
 from featscope.capturing.calls import recomputing, unwatch, watch
+from featscope.capturing.flatten import FieldTensor
 from featscope.capturing.following import Follower, HiddenKernels
 from featscope.capturing.given import GivenReadings
 from featscope.capturing.inputs import Images
 from featscope.capturing.laying import maps_of
 
-Named = Tuple[str, torch.Tensor]
 _Key = Tuple[str, int, int]
 _Form = Tuple[Tuple[int, ...], Tuple[Optional[int], ...]]
 
@@ -117,7 +117,7 @@ class Proof:
         if self._tries[form] < _MOST_TRIES:
             self._known.pop(form, None)
 
-    def lay_out(self, layer: str, tensors: Sequence[Named]) -> List[Laid]:
+    def lay_out(self, layer: str, tensors: Sequence[FieldTensor]) -> List[Laid]:
         """The tensors of one call of a layer: maps as (N, C, H, W), whatever their layout was, the rest as it is.
 
         Raises `BadOptionError` where the user said something of a tensor that does not fit it.

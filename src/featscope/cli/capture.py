@@ -99,7 +99,7 @@ def run(
     options: Dict[str, Any] = {"names": renamed, "policy": policy, "resume": resume, "on_error": on_error}
     options["axes"] = models.given_axes(axes, grids)
     if not found and not estimate:
-        from featscope.adapters.mmdet import capture_test_loop, read_config
+        from featscope.adapters.mm.detector import capture_test_loop, read_config
 
         config = read_config(target, models.config_options(cfg_options or []))
         made = capture_test_loop(

@@ -14,6 +14,7 @@ from featscope.errors import BadOptionError, CaptureError, FeatscopeError, first
 from featscope.explaining.candidates import Target
 from featscope.explaining.explanation import Explanation, verified
 from featscope.explaining.gradients import pulled
+from featscope.explaining.items import Item
 from featscope.explaining.masking import Trial
 from featscope.explaining.methods import DEFAULT, METHODS, methods_named, refuse_side
 from featscope.explaining.probe import Probe
@@ -56,7 +57,7 @@ class Explainer:
         self._places, self._options = places or {}, options
         self._verifier = Verifier(Remarks())
 
-    def explain(self, item: Any, choice: Optional[Choice] = None) -> List[Explanation]:
+    def explain(self, item: Item, choice: Optional[Choice] = None) -> List[Explanation]:
         """The explanations of one image that `Detector.prepare` gave; choice: in place of the explainer's own.
 
         Each holds the picture that it is drawn over. Raises where nothing of the image can be explained; what fails
@@ -73,9 +74,8 @@ class Explainer:
             **self._options,
         )
         found = [self._placed(explanation) for explanation in found]
-        own = getattr(item, "original", None)
-        if own is not None:
-            return [replace(explanation, image=own) for explanation in found]
+        if item.original is not None:
+            return [replace(explanation, image=item.original) for explanation in found]
         return [self._over_its_image(explanation, item.picture) for explanation in found]
 
     def _placed(self, explanation: Explanation) -> Explanation:
@@ -96,7 +96,7 @@ class Explainer:
 
 def explain_item(
     detector: Explainable,
-    item: Any,
+    item: Item,
     layer: str = "",
     methods: Sequence[str] = (DEFAULT,),
     choice: Choice = Choice(),  # noqa: B008 (a constant)
@@ -139,7 +139,7 @@ def explain_item(
     if probe is not None:
         probe.check()
     targets = choice.of(found, detector.info.classes, on_error)
-    trial = Trial(detector, item, found.candidates, targets, probe, masks=masks, batch_size=batch_size)
+    trial = Trial(detector, item, found.raw, targets, probe, masks=masks, batch_size=batch_size)
     made: List[Explanation] = []
     by_map = [name for name in names if METHODS[name].by != "hiding"]
     if by_map and probe is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812 (the name every PyTorch user 
 from featscope.arrays.boxes import convex_overlap, corners_of
 from featscope.arrays.frames import to_input
 from featscope.explaining.explanation import Explanation
+from featscope.explaining.items import Item
 from featscope.explaining.masking import ImageMask, scores_of
 from featscope.explaining.targets import Explainable
 
@@ -67,7 +68,7 @@ def inside_box(explanation: Explanation) -> NDArray[np.float64]:
 
 
 def measure(
-    detector: Explainable, item: Any, explanations: Sequence[Explanation], batch_size: int = 5
+    detector: Explainable, item: Item, explanations: Sequence[Explanation], batch_size: int = 5
 ) -> Iterator[Faithfulness]:
     """How faithful each explanation of one image is."""
     hidden = ImageMask(detector, item)
@@ -81,7 +82,7 @@ def measure(
             scores: List[float] = []
             for part in torch.split(chosen, batch_size):
                 found = hidden.detect(item, part, ground)
-                scores += [float(scores_of(one.candidates, [explanation.target])[0]) for one in found]
+                scores += [float(scores_of(one.raw, [explanation.target])[0]) for one in found]
             curves.append(np.array(scores))
         whole = max(curves[0][0], 1e-12)
         deletion, insertion = (np.clip(curve / whole, 0, 1) for curve in curves)
@@ -128,7 +129,7 @@ def _by_importance(explanation: Explanation, size: Tuple[int, int]) -> torch.Ten
     return masks.reshape(len(SHARES), *size)
 
 
-def _blurred(detector: Explainable, item: Any, hidden: ImageMask) -> torch.Tensor:
+def _blurred(detector: Explainable, item: Item, hidden: ImageMask) -> torch.Tensor:
     """The item's input, so blurred that no object is left in it, (1, 3, H, W)."""
     seen: List[torch.Tensor] = []
     hidden.look(item, seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -16,10 +16,16 @@ from torch.utils.hooks import RemovableHandle
 from featscope.arrays.boxes import paired_iou
 from featscope.errors import CaptureError
 from featscope.explaining.candidates import Candidates, Target, as_array
+from featscope.explaining.items import Detected, Item
 from featscope.explaining.probe import ChannelAxis, Probe
 from featscope.explaining.targets import Explainable
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeGuard  # in typing from Python 3.10
+
 Tensor = torch.Tensor
+
+_Arguments = Tuple[Tuple[object, ...], Dict[str, object]]
 
 _LIKELY = 64  # candidates of highest score that are compared with a box
 _GRID = 16  # cells of a random mask along each side (D-RISE)
@@ -57,15 +63,15 @@ class ImageMask:
     first module that is given a batch of pictures: behind normalisation, resize and padding.
     """
 
-    def __init__(self, detector: Explainable, item: Any) -> None:
+    def __init__(self, detector: Explainable, item: Item) -> None:
         self._detector = detector
         self.size, self._entrance = _find_entrance(detector, item)
 
-    def detect(self, item: Any, masks: Tensor, base: Optional[Tensor] = None) -> Sequence[Any]:
+    def detect(self, item: Item, masks: Tensor, base: Optional[Tensor] = None) -> Sequence[Detected]:
         """Run the detector on one item under several masks; base: what is seen where the item is hidden."""
 
-        def before(_module: nn.Module, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> Any:
-            def change(value: Any) -> Any:
+        def before(_module: nn.Module, inputs: Tuple[object, ...], named: Dict[str, object]) -> _Arguments:
+            def change(value: object) -> object:
                 return _hide(value, masks, base) if _is_picture(value) else value
 
             return tuple(map(change, inputs)), {name: change(value) for name, value in named.items()}
@@ -77,10 +83,10 @@ class ImageMask:
         finally:
             handle.remove()
 
-    def look(self, item: Any, seen: List[Tensor]) -> None:
+    def look(self, item: Item, seen: List[Tensor]) -> None:
         """Note the item as the network is given it, (1, 3, H, W)."""
 
-        def before(_module: nn.Module, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> None:
+        def before(_module: nn.Module, inputs: Tuple[object, ...], named: Dict[str, object]) -> None:
             seen.extend(value.detach().clone() for value in (*inputs, *named.values()) if _is_picture(value))
 
         handle = self._entrance.register_forward_pre_hook(before, with_kwargs=True)
@@ -91,7 +97,7 @@ class ImageMask:
             handle.remove()
 
 
-def _is_picture(value: Any) -> bool:
+def _is_picture(value: object) -> TypeGuard[Tensor]:
     return isinstance(value, torch.Tensor) and value.dim() == 4 and value.shape[1] == 3 and value.is_floating_point()
 
 
@@ -104,11 +110,11 @@ def _hide(images: Tensor, masks: Tensor, base: Optional[Tensor]) -> Tensor:
     return torch.lerp(hidden.expand_as(images), images, masks[:, None].to(images), out=shown)
 
 
-def _find_entrance(detector: Explainable, item: Any) -> Tuple[Tuple[int, int], nn.Module]:
+def _find_entrance(detector: Explainable, item: Item) -> Tuple[Tuple[int, int], nn.Module]:
     """The first module that is given pictures, and their size."""
     found: List[Tuple[Tuple[int, int], nn.Module]] = []
 
-    def look(module: nn.Module, inputs: Tuple[Any, ...], named: Dict[str, Any]) -> None:
+    def look(module: nn.Module, inputs: Tuple[object, ...], named: Dict[str, object]) -> None:
         for value in (*inputs, *named.values()):
             if not found and _is_picture(value):
                 found.append(((int(value.shape[-2]), int(value.shape[-1])), module))
@@ -139,7 +145,7 @@ class Trial:
     """
 
     detector: Explainable
-    item: Any
+    item: Item
     candidates: Candidates
     targets: Sequence[Target]
     probe: Optional[Probe] = None
@@ -220,7 +226,7 @@ def ablation_cam(trial: Trial) -> List[Weighed]:
         for channels in torch.split(torch.arange(len(activation)), own.batch_size if place.sample is not None else 1):
             with torch.no_grad(), own.layer.changing(partial(_without, place, channels)):
                 found = own.detector.detect([own.item] * len(channels), candidates=True)
-            scores += [scores_of(one.candidates, own.targets) for one in found]
+            scores += [scores_of(one.raw, own.targets) for one in found]
         return np.asarray((before - np.stack(scores)) / np.maximum(np.abs(before), 1e-12))
 
     return _weighted_channels(trial, weigh)
@@ -248,7 +254,7 @@ def _weighted_channels(trial: Trial, weigh: Weigh) -> List[Weighed]:
 def _scores_under(hidden: ImageMask, trial: Trial, masks: Tensor) -> NDArray[np.float64]:
     """How much of each target is left under each of some masks, (masks, targets)."""
     found = hidden.detect(trial.item, masks)
-    return np.stack([scores_of(one.candidates, trial.targets) for one in found])
+    return np.stack([scores_of(one.raw, trial.targets) for one in found])
 
 
 def _without(place: ChannelAxis, channels: Tensor, number: int, value: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union, cast
 
 import msgspec
 import numpy as np
@@ -14,6 +14,8 @@ from torch import nn
 from featscope.capturing.inputs import find_images, picture_of
 from featscope.errors import BadOptionError, CaptureError
 from featscope.explaining.candidates import CandidateLevel, Candidates
+from featscope.explaining.items import Detected, Item
+from featscope.explaining.targets import Detecting
 from featscope.records import Boxes, Geometry, Picture, RunInfo, Sample
 from featscope.store.images import read_image
 
@@ -31,25 +33,6 @@ Predict = Callable[[NDArray[np.uint8]], Sequence[Found]]
 """Pictures (N, H, W, 3), RGB -> the detections of each."""
 
 
-class OwnItem(NamedTuple):
-    """An image as a model takes it: a batch of one. picture: what the network sees. original: the user's own picture
-    of the image, to draw over.
-    """
-
-    sample: Sample
-    inputs: Any
-    picture: Optional[Picture] = None
-    original: Optional[Picture] = None
-
-
-class OwnDetected(NamedTuple):
-    """What an explanation asks for of an image."""
-
-    sample: Sample
-    candidates: Candidates
-    untraced: str = ""
-
-
 class PlainModel:
     """A PyTorch model that is given what the user gives it.
 
@@ -61,7 +44,7 @@ class PlainModel:
     def __init__(self, model: nn.Module) -> None:
         self.model, self.info = model, RunInfo(model=type(model).__name__)
 
-    def prepare(self, image: Any, name: str = "image", picture: Optional[Picture] = None) -> OwnItem:
+    def prepare(self, image: object, name: str = "image", picture: Optional[Picture] = None) -> Item:
         """An input for the model: a tensor (3, H, W) or (1, 3, H, W), or whatever else its forward takes."""
         if isinstance(image, Tensor) and image.dim() == 3:
             image = image[None]
@@ -73,19 +56,20 @@ class PlainModel:
         if picture is not None:
             original = (picture.shape[0], picture.shape[1])  # fitted into the input as a whole
             size = size or original
-            return OwnItem(Sample(name, geometry=Geometry(original, size, size)), image, seen, picture)
-        return OwnItem(Sample(name, geometry=None if size is None else Geometry(size, size, size)), image, seen)
+            return Item(Sample(name, geometry=Geometry(original, size, size)), image, seen, picture)
+        return Item(Sample(name, geometry=None if size is None else Geometry(size, size, size)), image, seen)
 
-    def detect(self, items: Sequence[Any], candidates: bool = False) -> Sequence[Any]:
+    def detect(self, items: Sequence[Item], candidates: bool = False) -> Sequence[Detected]:
         """Run the model on a batch."""
         inputs = [item.inputs for item in items]
-        if all(isinstance(one, Tensor) for one in inputs):
-            self.model(torch.cat(inputs) if len(inputs) > 1 else inputs[0])
-        elif len(inputs) == 1:
+        tensors = [one for one in inputs if isinstance(one, Tensor)]
+        if len(inputs) == 1:
             self.model(inputs[0])
+        elif len(tensors) == len(inputs):
+            self.model(torch.cat(tensors))
         else:
-            raise BadOptionError("inputs that are no tensors run one at a time: batch_size=1")
-        return items
+            raise BadOptionError("inputs that are not tensors run one at a time: batch_size=1")
+        return [Detected(item.sample) for item in items]
 
 
 class OwnTarget:
@@ -97,18 +81,18 @@ class OwnTarget:
     a tensor or a list of one entry an image, otherwise all of it.
     """
 
-    def __init__(self, detector: Any, target: TargetOf) -> None:
+    def __init__(self, detector: Detecting, target: TargetOf) -> None:
         self.model, self.info = detector.model, msgspec.structs.replace(detector.info, classes=["target"])
         self.layer_to_explain: str = detector.layer_to_explain
         self._detector, self._target = detector, target
 
-    def prepare(self, *arguments: Any) -> Any:
+    def prepare(self, *arguments: Any) -> Item:
         """As the detector does."""
         return self._detector.prepare(*arguments)
 
-    def detect(self, items: Sequence[Any], candidates: bool = False) -> Sequence[Any]:
+    def detect(self, items: Sequence[Item], candidates: bool = False) -> Sequence[Detected]:
         """Run the model once on a batch, and its target on the output for each image."""
-        outputs: List[Any] = []
+        outputs: List[object] = []
         handle = self.model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
         try:
             self._detector.detect(items)
@@ -119,11 +103,11 @@ class OwnTarget:
                 f"{self.info.model} was run by another method than its forward, so there is no output for the target"
             )
         return [
-            OwnDetected(item.sample, self._candidates(item.sample, output))
+            Detected(item.sample, self._candidates(item.sample, output))
             for item, output in zip(items, _by_image(outputs[-1], len(items)))
         ]
 
-    def _candidates(self, sample: Sample, output: Any) -> Candidates:
+    def _candidates(self, sample: Sample, output: object) -> Candidates:
         value = self._target(output)
         if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
             what = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
@@ -149,10 +133,10 @@ class OwnPredict:
         self.info = RunInfo(model=getattr(predict, "__name__", "predict"))
         self._labels = 1  # so many were seen
 
-    def prepare(self, image: Union[Path, Picture], name: str = "image") -> OwnItem:
+    def prepare(self, image: Union[Path, Picture], name: str = "image") -> Item:
         """An image file, turned as its tag says, or a picture (H, W, 3), RGB."""
         sample = Sample(name)
-        picture: Any = image
+        picture: object = image
         if isinstance(image, Path):
             picture, sample = read_image(image, _READING), Sample(name, str(image.absolute()), reading=_READING)
         if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3:
@@ -160,14 +144,14 @@ class OwnPredict:
             raise BadOptionError(f"{what} is no picture; give an array (H, W, 3) of uint8, RGB")
         size = (picture.shape[0], picture.shape[1])
         sample = msgspec.structs.replace(sample, geometry=Geometry(size, size, size))
-        return OwnItem(sample, torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float(), picture)
+        return Item(sample, torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float(), picture)
 
-    def detect(self, items: Sequence[Any], candidates: bool = False) -> Sequence[Any]:
+    def detect(self, items: Sequence[Item], candidates: bool = False) -> Sequence[Detected]:
         """Run the function on a batch of pictures of one size."""
-        found = self.model(torch.cat([item.inputs for item in items]))
+        found = self.model(torch.cat([cast(Tensor, item.inputs) for item in items]))
         self._labels = max([self._labels, *(label + 1 for boxes in found for label in boxes.labels)])
         return [
-            OwnDetected(
+            Detected(
                 msgspec.structs.replace(item.sample, predictions=boxes),
                 Candidates([_level_of(boxes, self._labels)], boxes.form),
             )
@@ -194,7 +178,7 @@ class _Predictor(nn.Module):
         return [one if isinstance(one, Boxes) else _boxes_of(one) for one in found]
 
 
-def _boxes_of(found: Any) -> Boxes:
+def _boxes_of(found: Tuple[Any, Any, Any]) -> Boxes:
     """(boxes, scores, labels) as a record: boxes of 4 numbers are two corners, of 5 rotated, of 8 four corners."""
     try:
         boxes, scores, labels = (np.asarray(part, np.float64) for part in found)
@@ -209,7 +193,7 @@ def _boxes_of(found: Any) -> Boxes:
         ) from None
 
 
-def _what(found: Any) -> str:
+def _what(found: object) -> str:
     return f"{len(found)} entries" if isinstance(found, (list, tuple)) else f"a {type(found).__name__}"
 
 
@@ -225,7 +209,7 @@ def _level_of(boxes: Boxes, classes: int) -> CandidateLevel:
     return CandidateLevel(scores, scores, values, "query")
 
 
-def _by_image(output: Any, count: int) -> List[Any]:
+def _by_image(output: object, count: int) -> List[object]:
     """What a model gave for each image of a batch."""
     if isinstance(output, (Tensor, list, tuple)) and len(output) == count:
         return list(output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from types import TracebackType
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 import torch
 from torch import nn
@@ -201,13 +201,13 @@ class _Listening:
     ) -> None:
         self.stop()
 
-    def _before(self, module: nn.Module, _inputs: Any) -> None:
+    def _before(self, module: nn.Module, _inputs: object) -> None:
         name = self._speakers.name_now(id(module), [running for running, _ in self._running])
         nodes = self._speakers.nodes(id(module), name)
         self._running.append((name, nodes))
         self._inside.update(node.asked for node in nodes)
 
-    def _after(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+    def _after(self, _module: nn.Module, _inputs: object, output: object) -> object:
         _, nodes = self._running.pop()
         self._inside.subtract(node.asked for node in nodes)
         for node in nodes:
@@ -218,7 +218,7 @@ class _Listening:
                 return tree_map(lambda value: self._pass(node, verdict is Verdict.WAITS, value), output)  # noqa: B023
         return None
 
-    def _pass(self, node: Node, waits: bool, value: Any) -> Any:
+    def _pass(self, node: Node, waits: bool, value: object) -> object:
         if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.dim() < 3:
             return value
         return self._take(node, waits, value)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Protocol, Sequence
+from pathlib import Path
+from typing import Callable, Iterator, List, NamedTuple, Optional, Protocol, Sequence, Union
 
 import numpy as np
+from torch import nn
 
 from featscope.arrays.boxes import paired_iou
 from featscope.arrays.frames import reframed
 from featscope.errors import BadOptionError, CaptureError, unknown_name
 from featscope.explaining.candidates import Candidates, Target
+from featscope.explaining.items import Detected, Item
 from featscope.explaining.provenance import find_sources
-from featscope.records import Boxes, RunInfo, Sample
+from featscope.records import Boxes, Picture, RunInfo, Sample
 
 SIDES = {"xyxy": ("left", "top", "right", "bottom"), "cxcywha": ("x", "y", "width", "height", "angle")}
 """What can be explained of a box beside its score, by the form of boxes."""
@@ -32,12 +35,25 @@ class Explainable(Protocol):
     layer_to_explain: where nothing else is asked for.
     """
 
-    model: Any
-    info: RunInfo
     layer_to_explain: str
 
-    def detect(self, items: Sequence[Any], candidates: bool = False) -> Sequence[Any]:
+    @property
+    def model(self) -> nn.Module:
+        """What runs."""
+
+    @property
+    def info(self) -> RunInfo:
+        """Its name and its classes."""
+
+    def detect(self, items: Sequence[Item], candidates: bool = False) -> Sequence[Detected]:
         """Samples with their predictions, and their candidates."""
+
+
+class Detecting(Explainable, Protocol):
+    """A detector that reads images too: an adapter's, or a model of the user's own (`PlainModel`)."""
+
+    def prepare(self, image: Union[Path, Picture], sample_id: str, /) -> Item:
+        """An image file or a picture, ready for the network."""
 
 
 class Choice(NamedTuple):
@@ -51,16 +67,13 @@ class Choice(NamedTuple):
     numbers: Sequence[int] = ()
     recorded: Optional[Sample] = None
 
-    def of(self, found: Any, classes: Sequence[str], on_error: Optional[OnError] = None) -> List[Target]:
+    def of(self, found: Detected, classes: Sequence[str], on_error: Optional[OnError] = None) -> List[Target]:
         """The targets among what was detected in an image, best first; where there is none, its best raw score.
 
         Raises `UnknownNameError` for a class, `BadOptionError` for a number that does not exist, and `CaptureError`
         for a box without a source, or one that is not the recorded one.
         """
-        sample: Sample = found.sample
-        candidates: Optional[Candidates] = found.candidates
-        if candidates is None:
-            raise CaptureError(f"nothing can be explained in {sample.id}: {found.untraced}")
+        sample, candidates = found.sample, found.raw
         if candidates.levels and candidates.levels[0].kind == "image":
             own = candidates.levels[0]
             return [Target(own.source(0, 0), 0, float(own.scores), own.boxes[0].tolist(), candidates.form, 0)]

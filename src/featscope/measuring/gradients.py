@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from typing import Any, Callable, DefaultDict, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, DefaultDict, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from featscope.errors import CaptureError, FeatscopeError
+from featscope.explaining.items import Item
 from featscope.explaining.targets import Explainable
 from featscope.measuring.estimate import LIMIT, Estimate, estimate
 from featscope.measuring.live import Live, LiveMap, live
@@ -61,7 +62,7 @@ class Seen:
         self._assumed: Dict[Key, bool] = {}
         self._images = 0
 
-    def add(self, item: Any) -> None:
+    def add(self, item: Item) -> None:
         """Look at the cells of one more image. Raises `CaptureError` where the model has no gradient at its input."""
         try:
             with live(self._detector.model, self._layers, self._names, self._axes) as forward:

@@ -7,7 +7,22 @@ import pickle
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    Union,
+    cast,
+)
 
 import numpy as np
 import torch
@@ -16,7 +31,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from featscope.adapters.detector import RANDOM, Opening
-from featscope.adapters.transformers_images import PIXELS, quiet
+from featscope.adapters.transformers.processor import PIXELS, quiet
 from featscope.adapters.weights import read_weights
 from featscope.errors import BadOptionError, CaptureError, first_line
 from featscope.records import Size
@@ -29,6 +44,11 @@ _SAFE = ("model.safetensors", "model.safetensors.index.json")
 _WEIGHTS = (*_SAFE, "pytorch_model.bin", "pytorch_model.bin.index.json")
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model")
+
+
+_Way = Optional[Type["BaseImageProcessor"]]
+_Ways = Dict[str, _Way]
+_Loaded = Tuple["PreTrainedModel", Mapping[str, Sequence[Any]]]  # a model, and what did not fit it
 
 
 class Folder(NamedTuple):
@@ -147,7 +167,7 @@ def _load(
     own = place.parent == folder and place.name in _WEIGHTS and not (trusted and place.name == _WEIGHTS[2])
     weights = None if own else read_weights(checkpoint, trusted)
     described = f"the {kind.__name__} that {folder}/config.json describes"
-    load: Callable[..., Any] = kind.from_pretrained
+    load = cast(Callable[..., _Loaded], kind.from_pretrained)
     if config.model_type == "timm_backbone":  # whose own takes the folder for the name of a model to download
         load = super(kind, kind).from_pretrained  # type: ignore[misc, unused-ignore]
     try:
@@ -169,17 +189,25 @@ def _load(
         ) from error
     except Exception as error:
         raise CaptureError(f"{checkpoint} cannot be loaded into {described}: {first_line(error)}") from error
-    missing = sorted(name for name in found["missing_keys"] if not name.endswith("num_batches_tracked"))
-    mismatched = sorted(found["mismatched_keys"])
-    other = [f"{name} is {tuple(there)} and not {tuple(here)}" for name, there, here in mismatched]
-    if missing or other:
-        example = f"{len(missing)} tensors are missing" if missing else f"{len(other)} tensors have another shape"
-        some = ", ".join((missing or other)[:3]) + (", ..." if len(missing or other) > 3 else "")
+    wrong = _does_not_fit(found)
+    if wrong:
         raise CaptureError(
-            f"{checkpoint} does not fill {described}: {example} ({some}); name the weights that belong to it, or "
+            f"{checkpoint} does not fill {described}: {wrong}; name the weights that belong to it, or "
             f"{RANDOM!r} for none"
         )
     return model
+
+
+def _does_not_fit(found: Mapping[str, Sequence[Any]]) -> str:
+    """What was missing or of another shape when weights were loaded, by what the library tells; '' for nothing."""
+    missing = sorted(name for name in found["missing_keys"] if not name.endswith("num_batches_tracked"))
+    mismatched = sorted(found["mismatched_keys"])
+    other = [f"{name} is {tuple(there)} and not {tuple(here)}" for name, there, here in mismatched]
+    if not missing and not other:
+        return ""
+    example = f"{len(missing)} tensors are missing" if missing else f"{len(other)} tensors have another shape"
+    some = ", ".join((missing or other)[:3]) + (", ..." if len(missing or other) > 3 else "")
+    return f"{example} ({some})"
 
 
 def _processor(
@@ -234,7 +262,7 @@ def _usual_processor(config: PreTrainedConfig) -> Optional[Type[BaseImageProcess
 
     if type(config) not in IMAGE_PROCESSOR_MAPPING:
         return None
-    kinds: Any = IMAGE_PROCESSOR_MAPPING[type(config)]
-    named = kinds if isinstance(kinds, dict) else dict(zip(("pil", "torchvision"), kinds))
+    kinds: Union[_Ways, Sequence[_Way]] = IMAGE_PROCESSOR_MAPPING[type(config)]
+    named: _Ways = kinds if isinstance(kinds, dict) else dict(zip(("pil", "torchvision"), kinds))
     ways = ("torchvision", "pil") if is_torchvision_available() else ("pil",)  # as the library chooses
     return next((named[way] for way in ways if named.get(way) is not None), None)

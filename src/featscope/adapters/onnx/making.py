@@ -7,7 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.adapters.onnx_operations import Operation, Traces, UnfollowedError, normal, rule_for
+from featscope.adapters.onnx.operations import Operation, Traces, UnfollowedError, normal, rule_for
 from featscope.arrays import cells, traces
 from featscope.arrays.traces import Trace
 
@@ -104,15 +104,17 @@ def _einsum(op: Operation) -> Traces:
     terms = given.split(",")
     if "." in given or not to or any(len(set(term)) < len(term) for term in (*terms, to)):
         raise UnfollowedError("")
-    made = []
-    for term, trace in zip(terms, op.tensors):
-        summed = cells.contracted(trace, [term.index(letter) for letter in term if letter not in to])
-        kept = [letter for letter in to if letter in term]
-        order = [term.index(letter) for letter in kept] + [term.index(x) for x in term if x not in to]
-        turned = traces.move(summed, tuple(summed.shape[a] for a in order), lambda plane, o=order: plane.transpose(o))  # type: ignore[misc]
-        form = tuple(trace.shape[term.index(letter)] if letter in term else 1 for letter in to)
-        made.append(traces.reshape(turned, form))
+    made = [_as_in(to, term, trace) for term, trace in zip(terms, op.tensors)]
     return cells.merged(made, op.shape)._replace(attention=False)
+
+
+def _as_in(to: str, term: str, trace: Trace) -> Trace:
+    """One factor of a sum, with the axes of the result; the letters name the axes."""
+    kept, gone = [letter for letter in to if letter in term], [letter for letter in term if letter not in to]
+    summed = cells.contracted(trace, [term.index(letter) for letter in gone])
+    order = [term.index(letter) for letter in (*kept, *gone)]
+    turned = traces.move(summed, tuple(summed.shape[axis] for axis in order), lambda plane: plane.transpose(order))
+    return traces.reshape(turned, tuple(trace.shape[term.index(letter)] if letter in term else 1 for letter in to))
 
 
 # What makes cells of cells

@@ -9,15 +9,19 @@ from types import FrameType
 from typing import Mapping, NamedTuple, Optional, Sequence, Tuple, cast
 
 import torch
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseModel, BaseTTAModel, is_model_wrapper
+from mmengine.runner import BaseLoop
 from msgspec.structs import replace
 from torch import nn
 
-from featscope.adapters.mmdet_heads import HeadCall, HeadCalls, candidates_of, head_calls
-from featscope.adapters.mmengine_reading import reading_of_call
-from featscope.adapters.mmengine_samples import (
+from featscope.adapters.companions import ScriptModel
+from featscope.adapters.mm.heads import HeadCall, HeadCalls, candidates_of, head_calls
+from featscope.adapters.mm.reading import reading_of, reading_of_call
+from featscope.adapters.mm.runners import NOT_FEATURES, info_of, trains
+from featscope.adapters.mm.samples import (
     AnnotationFrame,
     DataSample,
+    annotation_frame,
     before_normalisation,
     believed_geometry,
     boxes_of,
@@ -32,6 +36,28 @@ from featscope.capturing.inputs import Known, PlainImages
 from featscope.explaining.candidates import Candidates
 from featscope.explaining.provenance import find_sources
 from featscope.records import Geometry, Picture, Sample, Size
+
+
+def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
+    """A model of MMEngine that is about to run in a user's own script; None for other models.
+
+    With test-time augmentation it is the network inside. A loop among the owners tells of its data set.
+    """
+    network, augmenting = network_of(model)
+    if not isinstance(network, BaseModel):
+        return None
+    loop = next((owner for owner in owners if isinstance(owner, BaseLoop)), None)
+    dataset = loop.dataloader.dataset if loop is not None else None
+    # A training sees its images again and again, and so does whoever validates in it.
+    size = len(dataset) if dataset is not None and loop is not None and not trains(loop.runner) else None
+    frame, reading = annotation_frame(dataset), None if dataset is None else reading_of(dataset)
+    companion = MMCompanion(network, dataset is not None, frame, provenance, augmenting, reading=reading)
+    return ScriptModel(network, companion, info_of(network, getattr(loop, "runner", None), dataset), NOT_FEATURES, size)
+
+
+def companion_of(model: nn.Module, pictures: bool) -> Optional[MMCompanion]:
+    """The companion of a model of MMEngine; None for other models."""
+    return MMCompanion(model, pictures=pictures) if isinstance(model, BaseModel) else None
 
 
 def network_of(model: nn.Module) -> Tuple[nn.Module, Optional[nn.Module]]:
@@ -50,18 +76,25 @@ class _Given(NamedTuple):
     samples: Sequence[DataSample]
 
 
-class _Noted(NamedTuple):
-    """What a forward made of a batch. believed: by which geometry the framework made boxes of the original.
-    images: as the pipeline made them, or as the network saw them if normalised. sizes: of the part of each that is
-    not the batch's padding.
+class _Read(NamedTuple):
+    """What the data samples of a batch say. believed: by which geometry the framework made boxes of the original.
+    sizes: of the part of each image that is not the batch's padding.
     """
 
     samples: Sequence[Sample]
     believed: Sequence[Optional[Geometry]]
-    head: Optional[HeadCall]
+    sizes: Sequence[Optional[Size]]
+
+
+class _Noted(NamedTuple):
+    """What a forward made of a batch. images: as the pipeline made them, or as the network saw them if normalised.
+    head: the call that made the detections.
+    """
+
+    read: _Read
     images: object
     normalised: bool
-    sizes: Sequence[Optional[Size]]
+    head: Optional[HeadCall]
 
 
 class MMCompanion:
@@ -126,37 +159,40 @@ class MMCompanion:
         if given is None or len(given.samples) != len(known.samples):
             return None
         found = _data_samples(output)
-        predicted = found is not None and len(found) == len(known.samples)
-        read = found if found is not None and predicted else given.samples
-        size = given.images.shape[-2:] if isinstance(given.images, torch.Tensor) and given.images.dim() == 4 else None
-        padded = (int(size[0]), int(size[1])) if size is not None else None
-        head = self._heads.last if predicted else None
+        predicted = found if found is not None and len(found) == len(known.samples) else None
+        padded = _size_of_batch(given.images)
         try:
-            claims = [geometry_of(one.metainfo, padded) for one in read]
-            believed = [
-                believed_geometry(one.metainfo, claim, head.head if head is not None else self._box_head())
-                for one, claim in zip(read, claims)
-            ]
-            samples = [
-                self._described(sample, one, claim, belief) if predicted else replace(sample, geometry=claim)
-                for sample, one, claim, belief in zip(known.samples, read, claims, believed)
-            ]
-            sizes = [_size_of(one.metainfo) for one in read]
+            read = self._read(
+                known.samples, given.samples if predicted is None else predicted, padded, predicted is not None
+            )
         except Exception as error:  # noqa: BLE001 (a data sample may be anything, and is the user's)
             self._warn(f"featscope cannot read the data samples of {type(self._model).__name__}: {error}")
             return None
         images, normalised = self._threads.images, False
         larger = padded is not None and any(_is_larger(image, padded) for image in _each(images))
-        if (
-            images is None or images is given.images or larger
-        ):  # seen only after the data preprocessor was done with them
-            # A copy, as it is the user's to write into it before it is made a picture.
+        if images is None or images is given.images or larger:
+            # Only what the data preprocessor made of them was seen. A copy, as the user may write into it before it is
+            # made a picture.
             images = given.images.detach().clone() if isinstance(given.images, torch.Tensor) else None
             normalised = True
-        made = _Noted(samples, believed, head, images, normalised, sizes)
+        made = _Noted(read, images, normalised, self._heads.last if predicted is not None else None)
         self._threads.images = None
         self._heads.clear()
-        return Known(samples, later=lambda: self._complete(made))
+        return Known(read.samples, later=lambda: self._complete(made))
+
+    def _read(
+        self, samples: Sequence[Sample], data: Sequence[DataSample], padded: Optional[Size], predicted: bool
+    ) -> _Read:
+        """What the data samples of a batch say; predicted: they hold what the model found."""
+        head = self._heads.last if predicted else None
+        decoder = head.head if head is not None else getattr(self._model, "bbox_head", None)
+        claims = [geometry_of(one.metainfo, padded) for one in data]
+        believed = [believed_geometry(one.metainfo, claim, decoder) for one, claim in zip(data, claims)]
+        described = [
+            self._described(sample, one, claim, belief) if predicted else replace(sample, geometry=claim)
+            for sample, one, claim, belief in zip(samples, data, claims, believed)
+        ]
+        return _Read(described, believed, [_size_of(one.metainfo) for one in data])
 
     def _described(
         self, sample: Sample, data: DataSample, geometry: Optional[Geometry], believed: Optional[Geometry]
@@ -165,43 +201,39 @@ class MMCompanion:
         truth = truth_of(data.get("gt_instances"), self._truth)
         return replace(sample, geometry=geometry, predictions=predictions, truth=truth)
 
-    def _box_head(self) -> Optional[object]:
-        """The head that decodes boxes, where nobody listens to it."""
-        return getattr(self._model, "bbox_head", None)
-
     def _complete(self, made: _Noted) -> Known:
         """The samples with the sources of their detections, and the pictures."""
         samples = [
             replace(sample, sources=find_sources(of_image, sample.predictions))
             if of_image is not None and sample.predictions is not None
             else sample
-            for sample, of_image in zip(made.samples, self._candidates(made))
+            for sample, of_image in zip(made.read.samples, self._candidates(made))
         ]
         return Known(samples, [self._picture(made, row) for row in range(len(samples))])
 
     def _candidates(self, made: _Noted) -> Sequence[Optional[Candidates]]:
         """The raw outputs that the detections are of; a head that is not known costs the loop nothing."""
-        nothing = [None] * len(made.samples)
+        nothing = [None] * len(made.read.samples)
         if made.head is None:
             return nothing
         try:
             with torch.no_grad():
-                found = candidates_of(made.head, made.believed, [sample.geometry for sample in made.samples])
+                found = candidates_of(made.head, made.read.believed, [sample.geometry for sample in made.read.samples])
         except Exception as error:  # noqa: BLE001 (a head may be anything, and is the user's; the test goes on)
             self._warn(f"featscope cannot trace the detections of this head: {error}")
             self._listening.close()
             self._heads = HeadCalls()
             return nothing
-        return found if len(found) == len(made.samples) else nothing
+        return found if len(found) == len(made.read.samples) else nothing
 
     def _picture(self, made: _Noted, row: int) -> Optional[Picture]:
         images = made.images
         # A file is compared with the input even where nobody keeps that.
-        if not (self._pictures or made.samples[row].path) or row >= len(_each(images)):
+        if not (self._pictures or made.read.samples[row].path) or row >= len(_each(images)):
             return None
         image = _each(images)[row]
         if made.normalised and isinstance(image, torch.Tensor) and image.dim() == 3:
-            size = made.sizes[row]
+            size = made.read.sizes[row]
             if size is not None and size[0] <= image.shape[1] and size[1] <= image.shape[2]:
                 image = image[:, : size[0], : size[1]]
             image = before_normalisation(image, getattr(self._model, "data_preprocessor", None))
@@ -214,6 +246,13 @@ class MMCompanion:
         """Listen no more."""
         self._listening.close()
         self._threads = threading.local()
+
+
+def _size_of_batch(images: object) -> Optional[Size]:
+    """The size of an input (N, C, H, W), with its padding."""
+    if not isinstance(images, torch.Tensor) or images.dim() != 4:
+        return None
+    return int(images.shape[-2]), int(images.shape[-1])
 
 
 def _each(images: object) -> Sequence[object]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union, cast
 
 import msgspec
 import numpy as np
@@ -38,17 +38,17 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
-from featscope.adapters.onnx_capture import GraphFacts, OnnxCapture
-from featscope.adapters.onnx_following import Followed
-from featscope.adapters.onnx_inputs import GraphInputs, Part
-from featscope.adapters.onnx_values import WEIGHTS, Array, Values
+from featscope.adapters.onnx.capture import GraphFacts, OnnxCapture
+from featscope.adapters.onnx.following import Followed
+from featscope.adapters.onnx.inputs import GraphInputs, Part
+from featscope.adapters.onnx.values import WEIGHTS, Array, Values
 from featscope.adapters.preprocessing import Preprocessing
 from featscope.arrays.readings import Reading
 from featscope.capturing.given import GivenReadings
 from featscope.capturing.protocol import CaptureSession
 from featscope.capturing.reports import LayerReport, ModelReport, tensor_report
 from featscope.errors import BadOptionError, CaptureError, unknown_name
-from featscope.records import Picture, RunInfo, Sink
+from featscope.records import Picture, Policy, RunInfo, Sink
 from featscope.store.files import inside
 
 _ERRORS = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeException)
@@ -61,26 +61,16 @@ class OnnxModel(Detector):
     What the outputs mean is not known: maps are captured and lie where they should, boxes are not read.
     """
 
-    model: onnx.ModelProto
+    model: onnx.ModelProto  # type: ignore[assignment, unused-ignore] # no module, and its own capture and report
 
     def __init__(
         self, model: onnx.ModelProto, info: RunInfo, inputs: GraphInputs, fit: Preprocessing, path: str
     ) -> None:
         super().__init__(model, info)
         self._inputs, self._fit, self._path = inputs, fit, path
-        graph = model.graph
-        made = {name: node.op_type for node in graph.node for name in node.output if name}
-        outputs = [value.name for value in graph.output]
-        given = {
-            **{value.name: "Input" for value in graph.input},
-            **{one.name: "Initializer" for one in graph.initializer},
-        }
         #: Tensor -> the kind of node that makes it, in the order of the graph.
-        self.tensors: Dict[str, str] = {
-            **{name: given[name] for name in outputs if name in given},
-            **{name: kind for name, kind in made.items() if kind != "Constant" or name in outputs},
-        }
-        self._outputs = [name for name in outputs if name in self.tensors]
+        self.tensors = _tensors_of(model.graph)
+        self._outputs = [value.name for value in model.graph.output if value.name in self.tensors]
         self._session: Optional[OnnxCapture] = None
         self._runtimes: Dict[Tuple[str, ...], _Runtime] = {}
         self._followed: Dict[int, Followed] = {}
@@ -99,11 +89,11 @@ class OnnxModel(Detector):
         if candidates:
             raise no_candidates(self)
         if self._session is None:
-            list(self.run(self._outputs, [item.inputs for item in items]))
+            list(self.run(self._outputs, _inputs_of(items)))
         else:
             kept = self._session.rows([item.sample for item in items])
             if kept:
-                self._session.take(list(self.run(self._session.tensors, [items[row].inputs for row in kept])))
+                self._session.take(list(self.run(self._session.tensors, _inputs_of([items[row] for row in kept]))))
         return [Detected(item.sample) for item in items]
 
     def run(self, names: Sequence[str], images: Sequence[NDArray[np.float32]]) -> Iterator[Values]:
@@ -126,21 +116,17 @@ class OnnxModel(Detector):
 
         Raises `UnknownNameError` for a name that the graph does not have.
         """
-        patterns = list(layers or ())
-        includes = [p for p in patterns if not p.startswith("!")]
-        excludes = [p[1:] for p in patterns if p.startswith("!")]
+        includes = [pattern for pattern in layers or () if not pattern.startswith("!")]
+        excludes = [pattern[1:] for pattern in layers or () if pattern.startswith("!")]
         for pattern in (*includes, *excludes):
-            if not any(name == pattern or fnmatchcase(name, pattern) for name in self.tensors):
+            if not any(_matches(name, [pattern]) for name in self.tensors):
                 raise unknown_name("tensor", pattern, self.tensors, f"featscope layers {self.info.config}")
-        chosen = [
-            name
-            for name, kind in self.tensors.items()
-            if (
-                any(name == p or fnmatchcase(name, p) for p in includes)
-                or (not includes and name in self._outputs and kind not in WEIGHTS)
-            )
-            and not any(name == p or fnmatchcase(name, p) for p in excludes)
-        ]
+        return self._chosen(includes, excludes)
+
+    def _chosen(self, includes: Sequence[str], excludes: Sequence[str]) -> List[str]:
+        proposed = [name for name in self._outputs if self.tensors[name] not in WEIGHTS]
+        wanted = [name for name in self.tensors if (_matches(name, includes) if includes else name in proposed)]
+        chosen = [name for name in wanted if not _matches(name, excludes)]
         if not chosen:
             raise CaptureError(
                 f"nothing of {self._path} is left to capture; name tensors: featscope layers {self.info.config}"
@@ -148,13 +134,36 @@ class OnnxModel(Detector):
         return chosen
 
     def capture(
-        self, layers: Optional[Sequence[str]], to: Union[str, Path, Sink, None], **options: Any
+        self,
+        layers: Optional[Sequence[str]],
+        to: Union[str, Path, Sink, None],
+        *,
+        names: Optional[Mapping[str, str]] = None,
+        policy: Union[Policy, Mapping[str, object], None] = None,
+        resume: bool = False,
+        on_error: str = "raise",
+        dataset_size: Optional[int] = None,
+        info: Optional[RunInfo] = None,
+        axes: Optional[Mapping[str, str]] = None,
     ) -> CaptureSession:
         """A capture of tensors; options as of `featscope.capture`, but for ranks."""
         asked = any(not pattern.startswith("!") for pattern in layers or ())
+        chosen = self.choose(layers)
         facts = GraphFacts(self.info.config, self.tensors, self._inputs.size, "N" not in self._inputs.image.axes)
-        info = options.pop("info", None) or self.info
-        session = OnnxCapture(facts, self.choose(layers), to, info, self.end_capture, asked, **options)
+        session = OnnxCapture(
+            facts,
+            chosen,
+            to,
+            info=info or self.info,
+            on_close=self.end_capture,
+            asked=asked,
+            names=names,
+            policy=policy,
+            resume=resume,
+            on_error=on_error,
+            dataset_size=dataset_size,
+            axes=axes,
+        )
         for name in () if asked else self._outputs:
             if self.tensors[name] in WEIGHTS:
                 session.say(
@@ -169,7 +178,7 @@ class OnnxModel(Detector):
 
     def report(self, item: Item, axes: Optional[Mapping[str, str]] = None) -> ModelReport:
         """Every tensor of the graph with its shape and how it is read, after one run."""
-        run = next(self.run(list(self.tensors), [item.inputs]))
+        run = next(self.run(list(self.tensors), _inputs_of([item])))
         given = GivenReadings(axes)
         layers = []
         size = self._inputs.size
@@ -179,6 +188,27 @@ class OnnxModel(Detector):
             readings = [given.checked(name, "", one, run.read(name, one)) for one in arrays]
             layers.append(LayerReport(name, kind, 1, {"": [tensor_report(one, size) for one in readings]}))
         return ModelReport(layers, [], size)
+
+
+def _tensors_of(graph: onnx.GraphProto) -> Dict[str, str]:
+    """The tensors that may be captured: what nodes make, and what is given out as it came in."""
+    made = {name: node.op_type for node in graph.node for name in node.output if name}
+    outputs = [value.name for value in graph.output]
+    given = {value.name: "Input" for value in graph.input}
+    given.update({one.name: "Initializer" for one in graph.initializer})
+    return {
+        **{name: given[name] for name in outputs if name in given},
+        **{name: kind for name, kind in made.items() if kind != "Constant" or name in outputs},
+    }
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _inputs_of(items: Sequence[Item]) -> List[NDArray[np.float32]]:
+    """What `prepare` made of images."""
+    return [cast("NDArray[np.float32]", item.inputs) for item in items]
 
 
 class _Runtime:
@@ -193,16 +223,20 @@ class _Runtime:
         changed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
         self._session = self._load(changed)
         kinds = {value.name: str(value.type) for value in self._session.get_outputs()}
-        taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
         narrow = [name for name in names if kinds[name].startswith(tuple(f"tensor({kind}" for kind in _WIDENED))]
+        if narrow:
+            self._widen(changed, narrow)
+            self._session = self._load(changed)
+
+    def _widen(self, changed: onnx.ModelProto, narrow: Sequence[str]) -> None:
+        """Ask for tensors as float32 that are of types which NumPy does not have."""
+        taken = {name for node in changed.graph.node for name in (*node.input, *node.output)}
         for name in narrow:
             wide = next(free for free in (f"{name}_{i}" for i in range(len(taken) + 1)) if free not in taken)
             changed.graph.node.append(onnx.helper.make_node("Cast", [name], [wide], to=onnx.TensorProto.FLOAT))
             changed.graph.output.append(onnx.ValueInfoProto(name=wide))
             self._asked[self._names.index(name)] = wide
             taken.add(wide)
-        if narrow:
-            self._session = self._load(changed)
 
     def run(self, feed: Dict[str, NDArray[np.generic]]) -> Dict[str, object]:
         """The tensors for what is fed."""

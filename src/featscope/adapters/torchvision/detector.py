@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union, cast
 
 import msgspec
 import torch
 import torchvision
 from torch import nn
 from torchvision.models import detection, segmentation
+from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import boxes as box_ops
 
 from featscope.adapters.detector import (
@@ -29,19 +30,30 @@ from featscope.adapters.detector import (
 )
 from featscope.adapters.preprocessing import Preprocessing
 from featscope.adapters.pytorch import PyTorchModel
-from featscope.adapters.torchvision_script import input_picture
+from featscope.adapters.torchvision.companion import input_picture
 from featscope.adapters.weights import load_checkpoint, read_weights
 from featscope.arrays.frames import to_original
 from featscope.errors import unknown_name
 from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry, Picture, RunInfo, Size
 
+if TYPE_CHECKING:
+    from torchvision.transforms._presets import ImageClassification, SemanticSegmentation
+
 _TRACEABLE = (detection.faster_rcnn.FasterRCNN, detection.retinanet.RetinaNet, detection.fcos.FCOS, detection.ssd.SSD)
+
+Model = Union[detection.faster_rcnn.FasterRCNN, detection.retinanet.RetinaNet, detection.fcos.FCOS, detection.ssd.SSD]
+
+# What the postprocessing of each kind is given.
+_Regions = Tuple[torch.Tensor, torch.Tensor, List[torch.Tensor]]
+_Cells = Tuple[Mapping[str, List[torch.Tensor]], List[List[torch.Tensor]]]
+_Boxes = Tuple[Mapping[str, torch.Tensor], List[torch.Tensor]]
 
 
 class TorchvisionDetector(Detector):
     """RetinaNet, FCOS, SSD, SSDlite, Faster, Mask and Keypoint R-CNN. Class 0 is the background's."""
 
+    model: Model
     not_features = ("transform",)
     layer_to_explain = "backbone"
 
@@ -58,12 +70,13 @@ class TorchvisionDetector(Detector):
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run the model once."""
         with _watched(self.model) as seen:
-            outputs = self.model([item.inputs for item in items])
+            outputs = self.model([cast(torch.Tensor, item.inputs) for item in items])
         padded = (int(seen.batch.tensors.shape[-2]), int(seen.batch.tensors.shape[-1]))
         found = []
         for index, (item, output) in enumerate(zip(items, outputs)):
             resized = (int(seen.batch.image_sizes[index][0]), int(seen.batch.image_sizes[index][1]))
-            geometry = Geometry((item.inputs.shape[1], item.inputs.shape[2]), resized, padded)
+            image = cast(torch.Tensor, item.inputs)
+            geometry = Geometry((image.shape[1], image.shape[2]), resized, padded)
             output = {name: values.detach().cpu().numpy() for name, values in output.items()}
             predictions = boxes_on_original("xyxy", output["boxes"], output["scores"], output["labels"])
             sample = msgspec.structs.replace(item.sample, geometry=geometry, predictions=predictions)
@@ -73,26 +86,26 @@ class TorchvisionDetector(Detector):
 
     def _candidates(self, seen: _Seen, index: int, geometry: Geometry) -> Candidates:
         if isinstance(self.model, detection.faster_rcnn.FasterRCNN):
-            levels = [self._regions(seen.raw[0], seen.raw[1], seen.raw[2], index)]
+            levels = [self._regions(cast(_Regions, seen.raw[:3]), index)]
         elif isinstance(self.model, (detection.retinanet.RetinaNet, detection.fcos.FCOS)):
-            levels = list(self._cells(seen.raw[0], seen.raw[1][index], seen.sizes, index))
+            levels = list(self._cells(cast(_Cells, seen.raw[:2]), seen.sizes, index))
         elif isinstance(self.model, detection.ssd.SSD):
-            levels = list(self._ssd_cells(seen.raw[0], seen.raw[1][index], seen.sizes, index))
+            levels = list(self._ssd_cells(cast(_Boxes, seen.raw[:2]), seen.sizes, index))
         else:
             raise no_candidates(self)
         for level in levels:
             level.boxes = to_original(box_ops.clip_boxes_to_image(level.boxes, geometry.resized), geometry)
         return Candidates(levels, "xyxy")
 
-    def _regions(self, logits: Any, deltas: Any, proposals: List[Any], index: int) -> CandidateLevel:
+    def _regions(self, given: _Regions, index: int) -> CandidateLevel:
+        logits, deltas, proposals = given
         boxes = self.model.roi_heads.box_coder.decode(deltas, proposals)
         start = sum(len(some) for some in proposals[:index])
         part = slice(start, start + len(proposals[index]))
         return CandidateLevel(logits[part], _without_background(logits[part]), boxes[part], "roi")
 
-    def _cells(
-        self, outputs: Dict[str, Any], anchors: Any, sizes: Sequence[Size], index: int
-    ) -> Iterator[CandidateLevel]:
+    def _cells(self, given: _Cells, sizes: Sequence[Size], index: int) -> Iterator[CandidateLevel]:
+        outputs, anchors = given[0], given[1][index]
         coder = self.model.box_coder
         for number, (height, width) in enumerate(sizes):
             raw = {name: values[number][index] for name, values in outputs.items()}
@@ -105,15 +118,14 @@ class TorchvisionDetector(Detector):
             grid = (height, width, len(boxes) // (height * width))
             yield CandidateLevel(raw["cls_logits"], scores, boxes, "cell", grid)
 
-    def _ssd_cells(
-        self, outputs: Dict[str, Any], anchors: Any, sizes: Sequence[Size], index: int
-    ) -> Iterator[CandidateLevel]:
+    def _ssd_cells(self, given: _Boxes, sizes: Sequence[Size], index: int) -> Iterator[CandidateLevel]:
         """SSD's levels come in one piece, and have a number of anchors each."""
+        outputs, anchors = given[0], given[1][index]
         per_cell = self.model.anchor_generator.num_anchors_per_location()
-        counts = [height * width * anchors for (height, width), anchors in zip(sizes, per_cell)]
+        counts = [height * width * number for (height, width), number in zip(sizes, per_cell)]
         boxes = self.model.box_coder.decode_single(outputs["bbox_regression"][index], anchors)
-        logits = outputs["cls_logits"][index].split(counts)
-        for logit, box, (height, width), count in zip(logits, boxes.split(counts), sizes, per_cell):
+        logits = torch.split(outputs["cls_logits"][index], counts)
+        for logit, box, (height, width), count in zip(logits, torch.split(boxes, counts), sizes, per_cell):
             yield CandidateLevel(logit, _without_background(logit), box, "cell", (height, width, count))
 
 
@@ -127,27 +139,29 @@ def _without_background(logits: torch.Tensor) -> torch.Tensor:
 class _Seen:
     """Of one forward: the batch as the network saw it, its levels' sizes, and the arguments of the postprocessing."""
 
-    batch: Any = None
+    batch: ImageList = field(init=False)
     sizes: List[Size] = field(default_factory=list)
-    raw: Tuple[Any, ...] = ()
+    raw: Tuple[object, ...] = ()
 
 
 @contextmanager
-def _watched(model: Any) -> Iterator[_Seen]:
+def _watched(model: Model) -> Iterator[_Seen]:
     """Watch a forward; the model is as before afterwards."""
     seen = _Seen()
 
-    def see_batch(_module: Any, _inputs: Any, output: Any) -> None:
+    def see_batch(_module: nn.Module, _inputs: object, output: Tuple[ImageList, object]) -> None:
         seen.batch = output[0]
 
-    def see_levels(_module: Any, _inputs: Any, output: Any) -> None:
-        levels = [output] if torch.is_tensor(output) else list(output.values())
+    def see_levels(
+        _module: nn.Module, _inputs: object, output: Union[torch.Tensor, Mapping[str, torch.Tensor]]
+    ) -> None:
+        levels = [output] if isinstance(output, torch.Tensor) else list(output.values())
         seen.sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in levels]
 
     owner = getattr(model, "roi_heads", model)
-    postprocess = owner.postprocess_detections
+    postprocess: Callable[..., object] = owner.postprocess_detections
 
-    def see_raw(*arguments: Any) -> Any:
+    def see_raw(*arguments: object) -> object:
         seen.raw = arguments
         return postprocess(*arguments)
 
@@ -177,7 +191,7 @@ def open_detector(opening: Opening) -> Detector:
 
 def _open_detector(opening: Opening, checkpoint: str) -> TorchvisionDetector:
     refuse_unused(opening, preprocess="the model has its own")
-    options: Dict[str, Any] = {}
+    options: Dict[str, int] = {}
     if opening.input_size and "ssd" not in opening.target:
         options = {"min_size": min(opening.input_size), "max_size": max(opening.input_size)}
     if checkpoint != RANDOM:  # another number of classes than COCO's 91
@@ -196,7 +210,8 @@ def _open_other(opening: Opening, checkpoint: str) -> PyTorchModel:
     backbone = {"weights_backbone": None} if opening.target in torchvision.models.list_models(segmentation) else {}
     model = torchvision.models.get_model(opening.target, weights=None, **backbone)
     load_checkpoint(model, checkpoint, opening.trusted)
-    seen: Any = torchvision.models.get_model_weights(opening.target).DEFAULT.transforms()
+    weights = torchvision.models.get_model_weights(opening.target).DEFAULT
+    seen: Union[ImageClassification, SemanticSegmentation] = weights.transforms()
     (side,) = getattr(seen, "crop_size", seen.resize_size)
     fit = Preprocessing(mean=tuple(seen.mean), std=tuple(seen.std)).changed(opening.preprocess)
     return PyTorchModel(model, _info(opening, model, checkpoint), fit, opening.input_size or (side, side))
@@ -219,7 +234,7 @@ def _class_names(name: str, count: Optional[int]) -> List[str]:
     return names if count in (None, len(names)) else []
 
 
-def _classes_of(weights: Mapping[str, Any]) -> Optional[int]:
+def _classes_of(weights: Mapping[str, torch.Tensor]) -> Optional[int]:
     """The number of classes of a two-stage detector's weights; other heads hide it behind their anchors."""
     bias = weights.get("roi_heads.box_predictor.cls_score.bias")
     return None if bias is None else len(bias)

@@ -7,7 +7,7 @@ import warnings
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union, cast
 
 import torch
 from msgspec.structs import replace
@@ -22,19 +22,27 @@ from featscope.adapters.detector import (
     refuse_unused,
 )
 from featscope.adapters.images import Captured
-from featscope.adapters.mmdet_heads import HeadCalls, candidates_of, has_box_head, head_calls
-from featscope.adapters.mmengine_reading import reading_of
-from featscope.adapters.mmengine_samples import believed_geometry, boxes_of, geometry_of, picture_of, sample_id
+from featscope.adapters.mm.heads import HeadCalls, candidates_of, has_box_head, head_calls
+from featscope.adapters.mm.reading import reading_of
+from featscope.adapters.mm.runners import versions_here
+from featscope.adapters.mm.samples import believed_geometry, boxes_of, geometry_of, picture_of, sample_id
 from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.layers import unwrap
 from featscope.errors import BadImageError, BadOptionError, MissingPackageError
+from featscope.explaining.candidates import Candidates
 from featscope.records import Geometry, Picture, RunInfo, Sample
 
 if TYPE_CHECKING:
-    from featscope.adapters.mmengine import FeatureMapHook
+    from mmcv.transforms import Compose
+    from mmdet.models.detectors import BaseDetector
+    from mmengine.config import Config, ConfigDict
+    from mmengine.runner import Runner
+    from torch.utils.data import DataLoader
+
+    from featscope.adapters.mm.hook import DataBatch, FeatureMapHook
 
 
-def read_config(path: str, options: Optional[Mapping[str, Any]] = None) -> Any:
+def read_config(path: str, options: Optional[Mapping[str, object]] = None) -> Config:
     """Read a config of MMEngine and register the modules that it names."""
     try:
         from mmengine.config import Config
@@ -59,6 +67,9 @@ def read_config(path: str, options: Optional[Mapping[str, Any]] = None) -> Any:
     return config
 
 
+_Packed = Mapping[str, Any]  # what a pipeline gives: 'inputs', an image, and 'data_samples', what it is of
+
+
 class MMDetector(Detector):
     """A model of MMDetection or MMRotate, fed by its config's test pipeline.
 
@@ -67,11 +78,13 @@ class MMDetector(Detector):
 
     not_features = ("data_preprocessor",)
 
-    def __init__(self, model: torch.nn.Module, info: RunInfo, config: Any) -> None:
+    model: BaseDetector
+
+    def __init__(self, model: BaseDetector, info: RunInfo, config: Config) -> None:
         super().__init__(model.eval(), info)
         self.config = config
         self.layer_to_explain = "neck" if getattr(model, "with_neck", False) else "backbone"
-        self._pipelines: Dict[bool, Any] = {}
+        self._pipelines: Dict[bool, Compose] = {}
 
     @property
     def traceable(self) -> bool:
@@ -91,7 +104,7 @@ class MMDetector(Detector):
         from_array = not isinstance(image, Path)
         if from_array not in self._pipelines:
             self._pipelines[from_array] = pipeline_for_testing(self.config, from_array)
-        data: Dict[str, Any] = {"img_id": sample_id}
+        data: Dict[str, object] = {"img_id": sample_id}
         data.update({"img_path": str(image)} if isinstance(image, Path) else {"img": image[:, :, ::-1]})
         try:
             item = self._pipelines[from_array](data)
@@ -106,9 +119,10 @@ class MMDetector(Detector):
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run `test_step`."""
+        packed = [cast(_Packed, item.inputs) for item in items]
         batch = {
-            "inputs": [item.inputs["inputs"] for item in items],
-            "data_samples": [item.inputs["data_samples"].clone() for item in items],
+            "inputs": [one["inputs"] for one in packed],
+            "data_samples": [one["data_samples"].clone() for one in packed],
         }
         with head_calls(self.model, tolerant=True) as noted:
             outputs = self.model.test_step(batch)
@@ -117,7 +131,7 @@ class MMDetector(Detector):
         geometries = [geometry_of(output.metainfo) for output in outputs]
         head = noted.last.head if noted.last is not None else getattr(self.model, "bbox_head", None)
         believed = [believed_geometry(one.metainfo, geometry, head) for one, geometry in zip(outputs, geometries)]
-        raw: Sequence[Any] = [None] * len(items)
+        raw: Sequence[Optional[Candidates]] = [None] * len(items)
         untraced = ""
         if candidates:
             raw, untraced = self._candidates(noted, believed, geometries)
@@ -133,7 +147,7 @@ class MMDetector(Detector):
 
     def _candidates(
         self, noted: HeadCalls, believed: Sequence[Optional[Geometry]], geometries: Sequence[Optional[Geometry]]
-    ) -> Tuple[Sequence[Any], str]:
+    ) -> Tuple[Sequence[Optional[Candidates]], str]:
         """The raw outputs of each item, or why there are none: a head may be anything, and is the user's."""
         count = len(geometries)
         if noted.last is None:
@@ -165,10 +179,8 @@ def open_detector(opening: Opening) -> MMDetector:
     return MMDetector(model, run_info(config, model, checkpoint), config)
 
 
-def run_info(config: Any, model: torch.nn.Module, checkpoint: str) -> RunInfo:
+def run_info(config: Config, model: torch.nn.Module, checkpoint: str) -> RunInfo:
     """What a run says of a model and its config."""
-    from featscope.adapters.mmengine import versions_here
-
     return RunInfo(
         model=type(model).__name__,
         config=str(config.filename or ""),
@@ -179,7 +191,7 @@ def run_info(config: Any, model: torch.nn.Module, checkpoint: str) -> RunInfo:
     )
 
 
-def _set_threshold(model: Any, threshold: float) -> None:
+def _set_threshold(model: ConfigDict, threshold: float) -> None:
     """The score threshold of a config's detections, of whatever kind its heads are."""
     tests = [model.get("test_cfg"), *((model.get(part) or {}).get("test_cfg") for part in ("bbox_head", "roi_head"))]
     for test in tests:
@@ -188,7 +200,7 @@ def _set_threshold(model: Any, threshold: float) -> None:
                 config["score_thr"] = threshold
 
 
-def build_model(config: Any) -> Any:
+def build_model(config: Config) -> BaseDetector:
     """Build the model of a config, for testing."""
     from mmengine.registry import MODELS
 
@@ -196,7 +208,12 @@ def build_model(config: Any) -> Any:
 
 
 def capture_test_loop(
-    config: Any, checkpoint: str, output: Path, layers: Optional[Sequence[str]], trusted: bool = False, **options: Any
+    config: Config,
+    checkpoint: str,
+    output: Path,
+    layers: Optional[Sequence[str]],
+    trusted: bool = False,
+    **options: Any,
 ) -> Captured:
     """Run the config's own test loop and capture.
 
@@ -205,7 +222,7 @@ def capture_test_loop(
     """
     from mmengine.runner import Runner
 
-    from featscope.adapters.mmengine import FeatureMapHook
+    from featscope.adapters.mm.hook import FeatureMapHook
 
     config.work_dir = str(output / "work_dir")
     config.load_from = None
@@ -222,12 +239,12 @@ def capture_test_loop(
     return Captured(hook.written, hook.failures, hook.remarks)
 
 
-def _leave_out_forwards(runner: Any, hook: FeatureMapHook) -> None:
+def _leave_out_forwards(runner: Runner, hook: FeatureMapHook) -> None:
     """Let the test loop run the model on those batches only of which something is to be stored."""
     loop = runner.test_loop
     run_iter = loop.run_iter
 
-    def run_if_wanted(number: int, batch: Any) -> None:
+    def run_if_wanted(number: int, batch: DataBatch) -> None:
         if hook.wants(runner, number, batch):
             run_iter(number, batch)
 
@@ -242,21 +259,21 @@ def _leave_out_forwards(runner: Any, hook: FeatureMapHook) -> None:
 class _FirstBatches:
     """A data loader that ends when so many samples came, over all ranks: images behind them are not read."""
 
-    def __init__(self, loader: Any, samples: int, world_size: int) -> None:
+    def __init__(self, loader: DataLoader[DataBatch], samples: int, world_size: int) -> None:
         self._loader = loader
-        self._count = min(len(loader), -(-samples // (loader.batch_size * world_size)))
+        self._count = min(len(loader), -(-samples // ((loader.batch_size or 1) * world_size)))
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[DataBatch]:
         return islice(iter(self._loader), self._count)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._loader, name)
 
 
-def pipeline_for_testing(config: Any, from_array: bool = False) -> Any:
+def pipeline_for_testing(config: Config, from_array: bool = False) -> Compose:
     """The config's pipeline for images without labels; `from_array` lets it start with one in memory."""
     from mmcv.transforms import Compose
 
@@ -270,7 +287,7 @@ def pipeline_for_testing(config: Any, from_array: bool = False) -> Any:
     return Compose(steps)
 
 
-def _classes(config: Any) -> List[str]:
+def _classes(config: Config) -> List[str]:
     """Names of the classes of the config's data set, without reading the data set."""
     from mmengine.registry import DATASETS
 

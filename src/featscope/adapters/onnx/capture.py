@@ -11,7 +11,7 @@ from typing import Callable, DefaultDict, Dict, List, Mapping, NamedTuple, Optio
 import msgspec
 import numpy as np
 
-from featscope.adapters.onnx_values import Array, Piece, Values, pieces_of, thin
+from featscope.adapters.onnx.values import Array, Piece, Values, pieces_of, thin
 from featscope.arrays.readings import Reading
 from featscope.capturing.estimate import Room
 from featscope.capturing.given import GivenReadings
@@ -50,6 +50,7 @@ class OnnxCapture:
         graph: GraphFacts,
         tensors: Sequence[str],
         to: Union[str, Path, Sink, None],
+        *,
         info: RunInfo,
         on_close: Callable[[], None],
         asked: bool = True,
@@ -125,11 +126,15 @@ class OnnxCapture:
         if kind is None and failure is not None:
             raise failure
         if missing:
-            texts = [f"{name!r} gave nothing that can be stored ({why})" for name, why in missing.items()][:5]
-            hint = f"see what there is: featscope layers {self._graph.name}"
-            if self._given:
-                hint = "the rest is stored; leave out what cannot be:" + "".join(f" -l '!{name}'" for name in missing)
-            raise CaptureError(f"{'; '.join(texts)}; {hint}")
+            raise self._gave_nothing(missing)
+
+    def _gave_nothing(self, missing: Mapping[str, str]) -> CaptureError:
+        """The error for tensors that were asked for and have no map."""
+        texts = [f"{name!r} gave nothing that can be stored ({why})" for name, why in missing.items()][:5]
+        hint = f"see what there is: featscope layers {self._graph.name}"
+        if self._given:
+            hint = "the rest is stored; leave out what cannot be:" + "".join(f" -l '!{name}'" for name in missing)
+        return CaptureError(f"{'; '.join(texts)}; {hint}")
 
     def _missing(self) -> Dict[str, str]:
         """The tensors that were asked for and have no map -> why."""
@@ -267,14 +272,14 @@ class OnnxCapture:
         self._levels[folder] += 1
         self._calls[name] += 1
         captured = CapturedMap(
-            name,
-            self._graph.kinds[name],
-            part.name,
-            level,
-            call,
-            batch,
-            ids,
-            folder,
+            layer=name,
+            cls=self._graph.kinds[name],
+            field=part.name,
+            level=level,
+            call=call,
+            batch=batch,
+            samples=ids,
+            folder=folder,
             axes=part.axes,
             place=place,
             reduced=thinned.reduced,

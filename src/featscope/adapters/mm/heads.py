@@ -8,7 +8,20 @@ import inspect
 import sys
 import threading
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import torch
 from torch import nn
@@ -19,11 +32,19 @@ from featscope.errors import CaptureError
 from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry
 
+if TYPE_CHECKING:
+    from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+    from mmdet.models.roi_heads.bbox_heads import BBoxHead
+    from mmengine.structures import InstanceData
+
+    Head = Union[BaseDenseHead, BBoxHead]
+    """What makes boxes of raw outputs by `predict_by_feat`."""
+
 
 class HeadCall(NamedTuple):
-    """One call of a head's `predict_by_feat`: its arguments by name."""
+    """One call of a head's `predict_by_feat`: its arguments by name, of which each kind of head has its own."""
 
-    head: Any
+    head: Head
     arguments: Dict[str, Any]
 
 
@@ -130,11 +151,12 @@ def _restore(cls: type) -> None:
         delattr(cls, "predict_by_feat")
 
 
-def _decode(head: Any, named: Mapping[str, object]) -> Any:
+def _decode(head: Head, named: Mapping[str, object]) -> List[InstanceData]:
     """What a head makes of its raw outputs; nobody hears it."""
     cls = type(head)
     method = _replaced[cls][0] if cls in _replaced else cls.predict_by_feat
-    return method(head, **named)
+    found: List[InstanceData] = method(head, **named)  # type: ignore[assignment, unused-ignore]
+    return found
 
 
 def _box_heads(model: nn.Module) -> Iterator[nn.Module]:
@@ -144,13 +166,13 @@ def _box_heads(model: nn.Module) -> Iterator[nn.Module]:
             yield module
 
 
-def _no_boxes() -> Any:
+def _no_boxes() -> InstanceData:
     from mmengine.structures import InstanceData
 
     return InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0, dtype=torch.long))
 
 
-def _kind(method: Any) -> str:
+def _kind(method: Callable[..., object]) -> str:
     """Regions, cells or queries: told by the arguments. Masks, keypoints and the like are none."""
     names = list(inspect.signature(method).parameters)[1:]  # without self
     if "rcnn_test_cfg" in names and "rois" in names and "cls_scores" in names:
@@ -266,12 +288,12 @@ def _decoding_all(cls: type, seen: List[torch.Tensor]) -> Iterator[None]:
     `filter_scores_and_topk` and `select_single_mlvl` are names in the modules of the head's classes.
     """
 
-    def keep_all(scores: torch.Tensor, _threshold: float, _best: int, results: Any = None) -> Tuple[Any, ...]:
+    def keep_all(scores: torch.Tensor, _threshold: float, _best: int, results: object = None) -> Tuple[object, ...]:
         seen.append(scores)
         highest, labels = scores.max(1)
         return highest, labels, torch.arange(len(scores), device=scores.device), results
 
-    def select_with_gradient(levels: Any, index: int, detach: bool = True) -> List[torch.Tensor]:
+    def select_with_gradient(levels: Sequence[torch.Tensor], index: int, detach: bool = True) -> List[torch.Tensor]:
         return [level[index] for level in levels]
 
     replaced = []

@@ -5,15 +5,16 @@ What `featscope.capturing.following` is for PyTorch. Nothing is guessed from a s
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Tuple
+from itertools import zip_longest
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from featscope.adapters import onnx_making, onnx_moving  # noqa: F401 (the rules are there once these are loaded)
-from featscope.adapters.onnx_graph import Graph
-from featscope.adapters.onnx_operations import Operation, UnfollowedError, rule_of
+from featscope.adapters.onnx import making, moving  # noqa: F401 (the rules are there once these are loaded)
+from featscope.adapters.onnx.graph import Graph
+from featscope.adapters.onnx.operations import Operation, UnfollowedError, rule_of
 from featscope.arrays.readings import Reading, read, unknown
 from featscope.arrays.traces import Trace, trace_of_images
 
@@ -56,43 +57,43 @@ class Followed:
         sized = next((graph.sized_by_image[name] for name in node.output if name in graph.sized_by_image), "")
         if not before and not sized:
             return
-        lost = next((trace.lost for trace in before.values() if trace.lost), "")
-        found: List[Optional[Trace]] = []
-        if sized:
-            lost = lost or sized
-        elif any(trace.known for trace in before.values()):
-            found, lost = _ruled(graph, node, before, lost)
-        for place, name in enumerate(node.output):
-            trace = found[place] if place < len(found) else None
+        found, why = _made(graph, node, before, sized)
+        lost = next((trace.lost for trace in before.values() if trace.lost), "") or why
+        for name, trace in zip_longest(node.output, found[: len(node.output)]):
             if name:
                 self._traces[name] = trace or Trace(graph.facts.shapes.get(name, ()), lost=lost)
 
 
-def _ruled(
-    graph: Graph, node: onnx.NodeProto, before: Mapping[str, Trace], lost: str
-) -> Tuple[List[Optional[Trace]], str]:
-    """What a node makes of the traces that it is given; none, and the operator's name, where that cannot be said."""
+Made = Tuple[Sequence[Optional[Trace]], str]
+"""The traces of a node's outputs, and why some of them may have none."""
+
+
+def _made(graph: Graph, node: onnx.NodeProto, before: Mapping[str, Trace], sized: str) -> Made:
+    """What a node makes of the traces that it is given; sized: why the size of its outputs depends on the image."""
+    if sized:
+        return (), sized
+    if not any(trace.known for trace in before.values()):
+        return (), ""
     kind = f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
     rule = rule_of(node)
     if rule is None:
-        return [], lost or kind
+        return (), kind
     try:
         found = rule(Operation(node, graph.opset, graph.facts, before))
     except UnfollowedError as why:
-        return [], lost or (f"{kind} ({why})" if str(why) else kind)
+        return (), f"{kind} ({why})" if str(why) else kind
     except Exception as error:  # noqa: BLE001 (whatever we fail to understand, the tensor is stored as it is)
-        return [], lost or f"{kind} ({type(error).__name__}: {error})"
+        return (), f"{kind} ({type(error).__name__}: {error})"
     made = found if isinstance(found, list) else [found]
-    right = [
-        trace if trace is not None and _fits(trace, graph.facts.shapes.get(name)) else None
-        for name, trace in zip(node.output, made)
-    ]
-    return right, lost or kind
+    shapes = (graph.facts.shapes.get(name) for name in node.output)
+    return [trace if _fits(trace, shape) else None for trace, shape in zip(made, shapes)], kind
 
 
-def _fits(trace: Trace, shape: Optional[Tuple[int, ...]]) -> bool:
+def _fits(trace: Optional[Trace], shape: Optional[Tuple[int, ...]]) -> bool:
     """Whether a trace is one of a tensor of this shape."""
-    return trace.shape == shape and all(
+    if trace is None or shape is None or trace.shape != shape:
+        return False
+    return all(
         plane.ndim == len(shape) and all(side in (1, whole) for side, whole in zip(plane.shape, shape))
         for plane in trace.all_planes()
     )

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from featscope.adapters.onnx_operations import Facts, rule_of
+from featscope.adapters.onnx.operations import Facts, rule_of
 
 Array = NDArray[np.generic]
 
@@ -98,12 +98,7 @@ class Graph:
     def _find_what_is_the_images(self) -> None:
         for node in self.nodes:
             given = [*node.input, *_from_outside(node)]
-            sized = next((self.sized_by_image[name] for name in given if name in self.sized_by_image), "")
-            sizing = [node.input[place] for place in _SIZING.get(node.op_type, ()) if place < len(node.input)]
-            known = rule_of(node) is not None or node.op_type in _SIZING
-            if any(name in self._by_image for name in (sizing if known else given)):
-                why = f"{node.op_type} (the size of what it gives depends on the image)"
-                sized = sized or (why if known else node.op_type)
+            sized = self._what_sizes(node, given)
             of_image = any(name in self._by_image for name in given) or node.op_type in _RANDOM
             if node.op_type in _BY_SIZE:
                 of_image, sized = bool(sized), ""
@@ -113,24 +108,23 @@ class Graph:
                 if sized:
                     self.sized_by_image[name] = sized
 
+    def _what_sizes(self, node: onnx.NodeProto, given: Sequence[str]) -> str:
+        """The operator that makes the size of what a node gives depend on the image; '' where none does."""
+        sized = next((self.sized_by_image[name] for name in given if name in self.sized_by_image), "")
+        known = rule_of(node) is not None or node.op_type in _SIZING
+        sizing = [node.input[place] for place in _SIZING.get(node.op_type, ()) if place < len(node.input)]
+        if sized or not any(name in self._by_image for name in (sizing if known else given)):
+            return sized
+        return f"{node.op_type} (the size of what it gives depends on the image)" if known else node.op_type
+
     # The run
 
     def _run(self) -> None:
         """Run the graph once, for the shapes of all tensors and the numbers that it works out for its operators."""
         names = [name for name in self._tensors() if name not in self._feed and name not in self._weights]
-        steering = [name for name in self._steering() if name not in self._weights and name not in self._constants]
-        model = onnx.ModelProto()
-        model.CopyFrom(self.model)
-        del model.graph.output[:]
-        taken = {name for node in self.nodes for name in (*node.input, *node.output)}
-        taken |= {value.name for value in self.model.graph.input}
-        prefix = "shape_of"
-        while any(name.startswith(prefix) for name in taken):
-            prefix += "_"
-        for number, name in enumerate(names):
-            model.graph.node.append(onnx.helper.make_node("Shape", [name], [f"{prefix}:{number}"]))
-            model.graph.output.append(onnx.ValueInfoProto(name=f"{prefix}:{number}"))
-        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in steering if name not in self._feed)
+        there = {*self._weights, *self._constants, *self._feed}
+        steering = [name for name in self._steering() if name not in there]
+        model = self._asked_for(names, steering)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -143,7 +137,23 @@ class Graph:
         self._shapes.update({name: tuple(int(d) for d in one.dims) for name, one in self._weights.items()})
         for name in self.sized_by_image:
             self._shapes.pop(name, None)
-        self._ran = dict(zip([name for name in steering if name not in self._feed], found[len(names) :]))
+        self._ran = dict(zip(steering, found[len(names) :]))
+
+    def _asked_for(self, names: Sequence[str], steering: Sequence[str]) -> onnx.ModelProto:
+        """A copy of the graph whose outputs are the shapes of tensors, then the numbers that steer its operators."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        del model.graph.output[:]
+        taken = {name for node in self.nodes for name in (*node.input, *node.output)}
+        taken |= {value.name for value in self.model.graph.input}
+        prefix = "shape_of"
+        while any(name.startswith(prefix) for name in taken):
+            prefix += "_"
+        for number, name in enumerate(names):
+            model.graph.node.append(onnx.helper.make_node("Shape", [name], [f"{prefix}:{number}"]))
+            model.graph.output.append(onnx.ValueInfoProto(name=f"{prefix}:{number}"))
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in steering)
+        return model
 
     def _tensors(self) -> List[str]:
         """Names that surely are of tensors, not of lists of them: what an operator with a rule takes or gives."""

@@ -7,7 +7,7 @@ from typing import List, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.adapters.onnx_operations import Operation, Traces, UnfollowedError, normal, rule_for
+from featscope.adapters.onnx.operations import Operation, Traces, UnfollowedError, normal, rule_for
 from featscope.arrays import cells, traces
 from featscope.arrays.traces import Plane, Trace
 
@@ -165,4 +165,6 @@ def _depth_to_space(op: Operation) -> Traces:
 @rule_for("SpaceToDepth")
 def _space_to_depth(op: Operation) -> Traces:
     by = op.integer("blocksize", 1)
-    return cells.windowed(op.first, op.shape, [2, 3], [by] * 2, [by] * 2, [0] * 2, [1] * 2)
+    return cells.windowed(
+        op.first, op.shape, [2, 3], kernel=[by] * 2, stride=[by] * 2, padding=[0] * 2, dilation=[1] * 2
+    )

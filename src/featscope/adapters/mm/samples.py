@@ -8,7 +8,7 @@ import re
 from enum import Enum
 from pathlib import Path
 from types import CodeType
-from typing import Any, Iterator, Mapping, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, Optional, Protocol, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from msgspec.structs import replace
 
 from featscope.arrays.frames import reframed
 from featscope.records import Boxes, Extent, Geometry, Picture, Size
+
+if TYPE_CHECKING:
+    from mmengine.structures import InstanceData
 
 Meta = Mapping[str, Any]
 """What a pipeline says of an image: img_id, img_path, ori_shape, scale_factor, flip, ..."""
@@ -31,7 +34,7 @@ class DataSample(Protocol):
     def metainfo(self) -> Meta:
         """What the pipeline says of the image."""
 
-    def get(self, key: str) -> Any:
+    def get(self, key: str) -> Optional[InstanceData]:
         """A field (`pred_instances`), or None."""
 
 
@@ -144,7 +147,10 @@ def _constants(code: CodeType) -> Iterator[object]:
 
 
 def boxes_of(
-    instances: Any, believed: Optional[Geometry] = None, geometry: Optional[Geometry] = None, frame: str = "original"
+    instances: Optional[InstanceData],
+    believed: Optional[Geometry] = None,
+    geometry: Optional[Geometry] = None,
+    frame: str = "original",
 ) -> Optional[Boxes]:
     """Predictions or ground truth; None where there are none.
 
@@ -173,7 +179,7 @@ def boxes_of(
     )
 
 
-def truth_of(instances: Any, frame: Optional[AnnotationFrame]) -> Optional[Boxes]:
+def truth_of(instances: Optional[InstanceData], frame: Optional[AnnotationFrame]) -> Optional[Boxes]:
     """The ground truth of an image, in the frame that its pipeline leaves it in; None where that is not known."""
     return None if frame is None or frame is AnnotationFrame.UNKNOWN else boxes_of(instances, frame=frame.value)
 
@@ -190,10 +196,7 @@ def annotation_frame(dataset: object) -> Optional[AnnotationFrame]:
         return None
     kinds = [type(transform).__name__ for transform in _transforms(getattr(dataset, "pipeline", None))]
     loaded = next((number for number, kind in enumerate(kinds) if "Annotations" in kind), len(kinds))
-    before, behind = (
-        [kind for kind in part if _MOVING.search(kind) and not _COLOURS_ONLY.search(kind)]
-        for part in (kinds[:loaded], kinds[loaded:])
-    )
+    before, behind = _moving(kinds[:loaded]), _moving(kinds[loaded:])
     if not behind:
         return AnnotationFrame.ORIGINAL
     if not before:
@@ -201,6 +204,11 @@ def annotation_frame(dataset: object) -> Optional[AnnotationFrame]:
     if all("Resize" in kind for kind in before) and all("Flip" in kind for kind in behind):
         return AnnotationFrame.MIRRORED
     return AnnotationFrame.UNKNOWN
+
+
+def _moving(kinds: Sequence[str]) -> List[str]:
+    """The names of transforms that move what an image shows."""
+    return [kind for kind in kinds if _MOVING.search(kind) and not _COLOURS_ONLY.search(kind)]
 
 
 def _transforms(pipeline: object) -> Iterator[object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple, Union, cast
 
 import msgspec
 import torch
@@ -20,9 +20,9 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
-from featscope.adapters.transformers_folder import inputs_of, open_folder, tokenizer_of
-from featscope.adapters.transformers_images import PIXELS, Placed, ProcessedImages
-from featscope.adapters.transformers_script import finds_boxes
+from featscope.adapters.transformers.companion import finds_boxes
+from featscope.adapters.transformers.folder import inputs_of, open_folder, tokenizer_of
+from featscope.adapters.transformers.processor import PIXELS, Placed, ProcessedImages
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.layers import parameters_of, select
 from featscope.capturing.listener import LayerInput
@@ -42,6 +42,13 @@ _NOWHERE = "where an image lies in the input cannot be told from what its image 
 Features = Dict[str, torch.Tensor]
 
 
+class _Queries(Protocol):
+    """What a model that finds boxes gives, beside what else its output holds."""
+
+    logits: torch.Tensor
+    pred_boxes: torch.Tensor
+
+
 class _Fed(NamedTuple):
     """An image, and what the image processor made of it alone."""
 
@@ -51,6 +58,10 @@ class _Fed(NamedTuple):
     @property
     def size(self) -> Size:
         return self.picture.shape[0], self.picture.shape[1]
+
+
+def _fed(item: Item) -> _Fed:
+    return cast(_Fed, item.inputs)
 
 
 class TransformersModel(Detector):
@@ -95,12 +106,12 @@ class TransformersModel(Detector):
     def features(self, items: Sequence[Item]) -> Features:
         """What the image processor makes of a batch."""
         if len(items) == 1:
-            return items[0].inputs.features
-        return self._images.features([item.inputs.picture for item in items])
+            return _fed(items[0]).features
+        return self._images.features([_fed(item).picture for item in items])
 
     def places(self, items: Sequence[Item]) -> List[Optional[Placed]]:
         """Where the images lie in their batch."""
-        return self._images.places([item.inputs.size for item in items])
+        return self._images.places([_fed(item).size for item in items])
 
     def run(self, features: Features) -> ModelOutput:
         """The model's output for a batch. Raises `CaptureError` where it does not take it."""
@@ -158,15 +169,11 @@ class TransformersDetector(TransformersModel):
         """Run the network and the processor's own postprocessing."""
         features = self.features(items)
         output = self.run(features)
-        sizes = [item.inputs.size for item in items]
+        sizes = [_fed(item).size for item in items]
         queries = hasattr(output, "logits") and hasattr(output, "pred_boxes")
         kept = self._found(output, self._score, sizes) if queries else [None] * len(items)
-        untraced = ""
-        if not queries:
-            untraced = f"{self.info.model} gave {', '.join(output)}, and neither logits nor pred_boxes"
-        elif output.pred_boxes.shape[-1] != 4:
-            untraced = f"{self.info.model} gave boxes of {output.pred_boxes.shape[-1]} numbers, and 4 are known"
-        elif candidates and self._softmax is None:
+        untraced = self._untraced(output)
+        if candidates and not untraced and self._softmax is None:
             self._softmax = self._is_softmax(output, sizes)
         found = []
         for index, (item, rows, placed) in enumerate(zip(items, kept, self.places(items))):
@@ -179,6 +186,13 @@ class TransformersDetector(TransformersModel):
             picture = self._images.picture(features[PIXELS][index], placed)
             found.append(Detected(sample, raw, untraced if candidates else "", picture))
         return found
+
+    def _untraced(self, output: ModelOutput) -> str:
+        """Why an output gives no candidates; '' where it does."""
+        if not (hasattr(output, "logits") and hasattr(output, "pred_boxes")):
+            return f"{self.info.model} gave {', '.join(output)}, and neither logits nor pred_boxes"
+        numbers = cast(_Queries, output).pred_boxes.shape[-1]
+        return "" if numbers == 4 else f"{self.info.model} gave boxes of {numbers} numbers, and 4 are known"
 
     def _found(self, output: ModelOutput, threshold: float, sizes: Sequence[Size]) -> List[Features]:
         """What the processor makes of an output. Raises `CaptureError` where the two do not belong together."""
@@ -197,12 +211,13 @@ class TransformersDetector(TransformersModel):
         Models of one kind are read by processors of several. What this one does shows in the scores it gives to
         logits that are all 1.
         """
-        even = type(output)(**{**output, "logits": torch.ones_like(output.logits)})
+        even = type(output)(**{**output, "logits": torch.ones_like(cast(_Queries, output).logits)})
         scores = self._found(even, -1.0, sizes)[0]["scores"].float()
         return not torch.allclose(scores, torch.ones_like(scores).sigmoid(), atol=1e-3)
 
     def _queries(self, output: ModelOutput, index: int, original: Size) -> Candidates:
-        logits, boxes = output.logits[index], output.pred_boxes[index]
+        given = cast(_Queries, output)
+        logits, boxes = given.logits[index], given.pred_boxes[index]
         scores = logits.softmax(-1)[..., :-1] if self._softmax else logits.sigmoid()
         height, width = original
         corners = torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
@@ -250,7 +265,7 @@ def open_detector(opening: Opening) -> Detector:
         raise BadOptionError(f"--score-threshold has no use with {opening.target}: a {kind.__name__} finds no boxes")
     detector: TransformersModel
     if decode is not None:
-        detector = TransformersDetector(found.model, images, info, folder, decode, opening.score_threshold)
+        detector = TransformersDetector(found.model, images, info, folder, decode=decode, score=opening.score_threshold)
     else:
         detector = TransformersModel(found.model, images, info, folder)
     detector.remarks = [*detector.remarks, *found.remarks]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from featscope.adapters.mmengine_samples import (
+from featscope.adapters.mm.samples import (
     AnnotationFrame,
     annotation_frame,
     before_normalisation,

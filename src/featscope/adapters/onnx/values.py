@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,44 +71,60 @@ def pieces_of(name: str, runs: Sequence[Values], kind: str, reads: Sequence[Read
     reads: of each run. without_batch: the graph takes single images.
     """
     given = [_listed(run.found.get(name)) for run in runs]
-    reasons = [_why_not(value) for values in given for value in values or [None]]
-    why = next(filter(None, reasons), "")
-    kept = [
-        [laid for value in values if not _why_not(value) for laid in read(np.asarray(value)).apply(np.asarray(value))]
-        for values, read in zip(given, reads)
-    ]
+    why = _first_reason(given)
+    kept = [_laid(values, read) for values, read in zip(given, reads)]
     ends = np.cumsum([run.images for run in runs]).tolist()
     if kind in WEIGHTS:
         return Pieces([Piece(array, part, 0, ends[-1]) for part, array in kept[0]], why)
-    alone = len(runs) == 1 and runs[0].images == runs[0].batch
-    same_length = len({len(values) for values in kept}) == 1
-    # Of lists of several lengths nothing says which of their elements belong together.
-    levels = [list(level) for level in zip(*kept)] if same_length else []
-    apart = [] if same_length else [(values, span) for values, span in zip(kept, zip([0, *ends], ends))]
-    pieces = [Piece(array, part, *span) for values, span in apart for part, array in values]
-    remark = ""
-    for level in levels:
-        part, first = level[0]
-        has_rows = part.axes[:1] == ("sample",) or not (without_batch or kind in _NO_ROWS)
-        joined = first if alone else _joined([array for _, array in level], runs) if has_rows else None
+    spans = list(zip([0, *ends], ends))
+    if len({len(values) for values in kept}) != 1:
+        # Of lists of several lengths nothing says which of their elements belong together.
+        return Pieces([Piece(array, part, *span) for values, span in zip(kept, spans) for part, array in values], why)
+    pieces: List[Piece] = []
+    apart: List[Array] = []
+    for level in zip(*kept):
+        joined = _joined(level, runs, without_batch or kind in _NO_ROWS)
         if joined is not None:
-            pieces.append(Piece(joined, part, 0, ends[-1]))
-            continue
-        pieces += [Piece(array, part, *span) for (part, array), span in zip(level, zip([0, *ends], ends))]
-        if any(run.images < run.batch for run in runs):
-            remark = (
-                f"{name!r} {first.shape} has no row for each image of a batch; the last batch was filled up by "
-                "repeats of its last image, and what those gave is stored too"
-            )
+            pieces.append(Piece(joined, level[0][0], 0, ends[-1]))
+        else:
+            pieces += [Piece(array, part, *span) for (part, array), span in zip(level, spans)]
+            apart.append(level[0][1])
+    remark = ""
+    if apart and any(run.images < run.batch for run in runs):
+        remark = (
+            f"{name!r} {apart[-1].shape} has no row for each image of a batch; the last batch was filled up by "
+            "repeats of its last image, and what those gave is stored too"
+        )
     return Pieces(pieces, why, remark)
 
 
-def _joined(level: Sequence[Array], runs: Sequence[Values]) -> Optional[Array]:
-    """A tensor of all runs in one, without the rows that filled up a batch; None where it has no row for each image."""
-    rest = level[0].shape[1:]
-    if not all(value.shape == (run.batch, *rest) for value, run in zip(level, runs)):
+def _first_reason(given: Sequence[Sequence[object]]) -> str:
+    """Why a part of what the runs gave cannot be stored; '' where all can."""
+    return next(filter(None, (_why_not(value) for values in given for value in values or [None])), "")
+
+
+Laid = Tuple[MapPart, Array]
+
+
+def _laid(values: Sequence[object], read: Read) -> List[Laid]:
+    """What is stored of the values of one run, each as it is read."""
+    arrays = [np.asarray(value) for value in values if not _why_not(value)]
+    return [laid for array in arrays for laid in read(array).apply(array)]
+
+
+def _joined(level: Sequence[Laid], runs: Sequence[Values], without_rows: bool) -> Optional[Array]:
+    """A tensor of all runs in one, without the rows that filled up a batch; None where it has no row for each image.
+
+    without_rows: its first axis counts no images, unless its reading says so.
+    """
+    part, first = level[0]
+    if len(runs) == 1 and runs[0].images == runs[0].batch:
+        return first
+    if without_rows and part.axes[:1] != ("sample",):
         return None
-    return np.concatenate([value[: run.images] for value, run in zip(level, runs)])
+    if not all(value.shape == (run.batch, *first.shape[1:]) for (_, value), run in zip(level, runs)):
+        return None
+    return np.concatenate([value[: run.images] for (_, value), run in zip(level, runs)])
 
 
 def _listed(value: object) -> List[object]:
@@ -138,18 +154,25 @@ def thin(piece: Piece, policy: Policy, name: str) -> Thinned:
     array, reduced, channels, remark = piece.array, "", None, ""
     if array.ndim == 4 and array.size and (policy.channels or policy.reduce):
         if is_map(piece.part.axes):
-            if policy.channels:
-                channels = np.array([_choose(image, policy.channels, name) for image in array], np.int64)
-                array = np.stack([image[chosen] for image, chosen in zip(array, channels)])
-            if policy.reduce:
-                array = np.stack([np.asarray(reduce(image, policy.reduce))[None] for image in array])
-                reduced = policy.reduce
+            array, channels = _fewer_channels(array, policy, name)
+            reduced = policy.reduce
         else:
             remark = f"{name!r} {array.shape} is stored whole: which of its axes are channels is not known"
     if policy.dtype and array.dtype.kind == "f":
         with np.errstate(over="ignore"):
             array = array.astype(policy.dtype)
     return Thinned(array, reduced, channels, remark)
+
+
+def _fewer_channels(array: Array, policy: Policy, name: str) -> Tuple[Array, Optional[NDArray[np.int64]]]:
+    """Maps (N, C, H, W) by the channels that a policy chooses, reduced if it says so, and the numbers of these."""
+    channels = None
+    if policy.channels:
+        channels = np.array([_choose(image, policy.channels, name) for image in array], np.int64)
+        array = np.stack([image[chosen] for image, chosen in zip(array, channels)])
+    if policy.reduce:
+        array = np.stack([np.asarray(reduce(image, policy.reduce))[None] for image in array])
+    return array, channels
 
 
 def _choose(image: Array, choice: str, name: str) -> List[int]:

@@ -15,8 +15,8 @@ from ultralytics.nn.tasks import BaseModel
 
 from featscope.adapters.companions import ScriptModel, script_info
 from featscope.adapters.detector import boxes_on_original
-from featscope.adapters.ultralytics_geometry import view_geometry
-from featscope.adapters.ultralytics_samples import Owner, feeder
+from featscope.adapters.ultralytics.geometry import view_geometry
+from featscope.adapters.ultralytics.samples import Owner, feeder
 from featscope.capturing.calls import ModelCall, stack
 from featscope.capturing.inputs import Images, Known, find_images, picture_of
 from featscope.capturing.layers import modules_of
@@ -36,15 +36,19 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> O
     network = next((module for _, module in modules_of(model) if isinstance(module, BaseModel)), None)
     if network is None:
         return None
-    names = getattr(network, "names", None) or {}
-    classes = [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [str(name) for name in names]
-    info = replace(script_info(network, "ultralytics"), classes=classes)
+    info = replace(script_info(network, "ultralytics"), classes=classes_of(network))
     return ScriptModel(network, UltralyticsCompanion(), info)
 
 
 def companion_of(model: nn.Module, pictures: bool) -> Optional[UltralyticsCompanion]:
     """The companion of a network of Ultralytics; None for other models."""
     return UltralyticsCompanion(pictures) if isinstance(model, BaseModel) else None
+
+
+def classes_of(network: nn.Module) -> List[str]:
+    """The names of the classes that a network finds."""
+    names = getattr(network, "names", None) or {}
+    return [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [str(name) for name in names]
 
 
 class _Fed(NamedTuple):
@@ -83,9 +87,7 @@ class UltralyticsCompanion:
             geometry = Geometry(images.size, images.size, images.size)
             samples = [Sample("", geometry=geometry) for _ in images.each]
         if views:  # they go by the name of their image
-            samples = [
-                sample if sample.id else replace(sample, id=f"image{number}") for number, sample in enumerate(samples)
-            ]
+            samples = _with_names(samples)
         self._fed = _Fed(owner, images, samples, [])
         return self._known(self._fed, _FORWARD if views else "")
 
@@ -148,6 +150,10 @@ class UltralyticsCompanion:
 # Views
 
 
+def _with_names(samples: Sequence[Sample]) -> List[Sample]:
+    return [sample if sample.id else replace(sample, id=f"image{number}") for number, sample in enumerate(samples)]
+
+
 def _asks_for_views(call: ModelCall) -> bool:
     return bool(call.named.get("augment")) or (len(call.arguments) > 2 and call.arguments[2] is True)
 
@@ -172,16 +178,8 @@ def _view(first: _Fed, frame: FrameType) -> _Fed:
 
 def _boxes_of(found: Found, geometry: Optional[Geometry]) -> Optional[Boxes]:
     """The boxes that were found in an image; None for a task without boxes."""
-    if isinstance(found, Mapping):  # a validator's: in pixels of the input
-        if geometry is None or not {"bboxes", "conf", "cls"} <= set(found):
-            return None
-        boxes, scores, labels = (found[name].detach().float().cpu().numpy() for name in ("bboxes", "conf", "cls"))
-        extra = found.get("extra")
-        if boxes.shape[-1] == 4 and extra is not None and extra.shape[-1] == 1:  # the angle, in older versions
-            boxes = np.concatenate([boxes, extra.detach().float().cpu().numpy()], 1)
-        if boxes.shape[-1] == 5:
-            return boxes_on_original("cxcywha", boxes, scores, labels, geometry)
-        return boxes_on_original("xyxy", boxes, scores, labels, geometry, clip=True)
+    if isinstance(found, Mapping):
+        return _validated(found, geometry)
     turned = getattr(found, "obb", None)
     held = turned if turned is not None else getattr(found, "boxes", None)
     if held is None:
@@ -190,6 +188,19 @@ def _boxes_of(found: Found, geometry: Optional[Geometry]) -> Optional[Boxes]:
     data = data.detach().float().cpu().numpy() if isinstance(data, torch.Tensor) else data
     form, numbers = ("cxcywha", 5) if turned is not None else ("xyxy", 4)
     return boxes_on_original(form, data[:, :numbers], data[:, -2], data[:, -1])
+
+
+def _validated(found: Mapping[str, torch.Tensor], geometry: Optional[Geometry]) -> Optional[Boxes]:
+    """What a validator found, in pixels of the input."""
+    if geometry is None or not {"bboxes", "conf", "cls"} <= set(found):
+        return None
+    boxes, scores, labels = (found[name].detach().float().cpu().numpy() for name in ("bboxes", "conf", "cls"))
+    extra = found.get("extra")
+    if boxes.shape[-1] == 4 and extra is not None and extra.shape[-1] == 1:  # the angle, in older versions
+        boxes = np.concatenate([boxes, extra.detach().float().cpu().numpy()], 1)
+    if boxes.shape[-1] == 5:
+        return boxes_on_original("cxcywha", boxes, scores, labels, geometry)
+    return boxes_on_original("xyxy", boxes, scores, labels, geometry, clip=True)
 
 
 def _frame_of(name: str) -> Optional[FrameType]:

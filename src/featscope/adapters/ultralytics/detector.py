@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union, cast
 
 import msgspec
 import numpy as np
@@ -29,19 +29,22 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
-from featscope.adapters.ultralytics_geometry import centre_crop_geometry, letterbox_geometry
-from featscope.adapters.ultralytics_reading import read_file, reading_of_file
+from featscope.adapters.ultralytics.companion import classes_of
+from featscope.adapters.ultralytics.geometry import centre_crop_geometry, letterbox_geometry
+from featscope.adapters.ultralytics.reading import read_file, reading_of_file
 from featscope.adapters.weights import load_checkpoint, read_torch_file
 from featscope.arrays.frames import to_original
 from featscope.capturing.layers import modules_of
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError, first_line
 from featscope.explaining.candidates import CandidateLevel, Candidates
-from featscope.records import Geometry, Picture, RunInfo, Size
+from featscope.records import Boxes, Geometry, Picture, RunInfo, Size
 
 _SCORE = 0.25  # Ultralytics' own thresholds for prediction
 _OVERLAP = 0.7
 _WITHOUT_BOXES = ("classify", "semantic", "depth")
 _OWN = "capture it in your own script: featscope run -o RUN -- python SCRIPT"
+_Raw = Dict[str, Any]  # tensors by their names; of 'feats' a list, one a level
+_Output = Tuple[Union[torch.Tensor, Tuple[torch.Tensor, ...]], object]
 _STRETCHED = ("rtdetr", "depth")  # instead of a letterbox
 
 
@@ -51,20 +54,27 @@ class UltralyticsDetector(Detector):
     task: Ultralytics' own word for what it does; 'rtdetr' for its transformers.
     """
 
-    def __init__(self, model: Any, info: RunInfo, task: str, size: Size, score: Optional[float]) -> None:
+    model: tasks.BaseModel
+
+    def __init__(self, model: tasks.BaseModel, info: RunInfo, task: str, size: Size, score: Optional[float]) -> None:
         super().__init__(model.eval(), info)
         self._task, self._size, self._score = task, size, _SCORE if score is None else score
-        inputs = model.model[-1].f  # the layers that the head is fed from
-        indices = [i % len(model.model) for i in (inputs if isinstance(inputs, list) else [inputs])]
+        inputs = cast(Union[int, List[int]], self._head.f)  # the layers that the head is fed from
+        count = len(cast(nn.Sequential, model.model))
+        indices = [i % count for i in (inputs if isinstance(inputs, list) else [inputs])]
         self.layer_to_explain = ",".join(f"model.{i}" for i in indices)
         self._grey = _channels_of(model) == 1
         self._transforms = classify_transforms(size) if task == "classify" else None
-        self._stride = int(max(int(model.stride.max()), 32))
+        self._stride = int(max(int(cast(torch.Tensor, model.stride).max()), 32))
+
+    @property
+    def _head(self) -> nn.Module:
+        return cast(nn.Sequential, self.model.model)[-1]
 
     @property
     def traceable(self) -> bool:
         """Whether its raw outputs are known."""
-        return isinstance(self.model.model[-1], (heads.Detect, heads.RTDETRDecoder))
+        return isinstance(self._head, (heads.Detect, heads.RTDETRDecoder))
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Read an image; it is fitted with the others of its batch."""
@@ -98,12 +108,13 @@ class UltralyticsDetector(Detector):
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
         """Run the network and Ultralytics' own suppression."""
-        fitted = self._fit([item.inputs for item in items])
+        inputs = [cast(Picture, item.inputs) for item in items]
+        fitted = self._fit(inputs)
         batch = torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).contiguous().float() / 255
         if self._transforms is not None:
             batch = self._transforms.transforms[-1](batch)  # Normalize
         padded = (int(batch.shape[-2]), int(batch.shape[-1]))
-        geometries = [self._geometry(item.inputs, padded) for item in items]
+        geometries = [self._geometry(picture, padded) for picture in inputs]
         pictures = [picture.repeat(3, -1) if self._grey else picture for picture in fitted]
         output = self._run(batch.to(next(self.model.parameters()).dtype))
         if self._task in _WITHOUT_BOXES:
@@ -111,17 +122,17 @@ class UltralyticsDetector(Detector):
                 Detected(msgspec.structs.replace(item.sample, geometry=geometry), picture=picture)
                 for item, geometry, picture in zip(items, geometries, pictures)
             ]
-        decoded, raw = _parts(output)
+        decoded, raw = _decoded_and_raw(output)
         with torch.no_grad():
             kept = self._suppress(decoded.detach().clone())
         found = []
         for index, (geometry, item, rows) in enumerate(zip(geometries, items, kept)):
             sample = msgspec.structs.replace(item.sample, geometry=geometry, predictions=self._boxes(rows, geometry))
-            levels = Candidates(self._levels(raw, decoded, index, geometry), self._form) if candidates else None
+            levels = Candidates(self._levels(raw, index, geometry), self._form) if candidates else None
             found.append(Detected(sample, levels, picture=pictures[index]))
         return found
 
-    def _run(self, batch: torch.Tensor) -> Any:
+    def _run(self, batch: torch.Tensor) -> object:
         try:
             return self.model(batch)
         except FeatscopeError:
@@ -137,26 +148,31 @@ class UltralyticsDetector(Detector):
         return "cxcywha" if self._task == "obb" else "xyxy"
 
     def _suppress(self, decoded: torch.Tensor) -> List[torch.Tensor]:
-        head = self.model.model[-1]
+        head = self._head
         end_to_end = bool(getattr(head, "end2end", False))
         if isinstance(head, heads.RTDETRDecoder):
             if not hasattr(head, "postprocess"):  # before the head chose the best itself
                 return [_top(rows, self._score) for rows in decoded]
             return [_corners(rows[rows[:, 4] > self._score]) for rows in decoded]
         kept: List[torch.Tensor] = non_max_suppression(
-            decoded, self._score, _OVERLAP, nc=head.nc, rotated=self._task == "obb", end2end=end_to_end
+            decoded,
+            self._score,
+            _OVERLAP,
+            nc=cast(heads.Detect, head).nc,
+            rotated=self._task == "obb",
+            end2end=end_to_end,
         )
         return kept
 
-    def _boxes(self, rows: torch.Tensor, geometry: Geometry) -> Any:
+    def _boxes(self, rows: torch.Tensor, geometry: Geometry) -> Boxes:
         values = rows.cpu().double().numpy()
         boxes = values[:, [0, 1, 2, 3, -1]] if self._task == "obb" else values[:, :4]
-        if isinstance(self.model.model[-1], heads.RTDETRDecoder):
+        if isinstance(self._head, heads.RTDETRDecoder):
             boxes = boxes * np.array([geometry.padded[1], geometry.padded[0]] * 2)
         return boxes_on_original(self._form, boxes, values[:, 4], values[:, 5], geometry, clip=True)
 
-    def _levels(self, raw: Any, decoded: torch.Tensor, index: int, geometry: Geometry) -> List[CandidateLevel]:
-        head = self.model.model[-1]
+    def _levels(self, raw: object, index: int, geometry: Geometry) -> List[CandidateLevel]:
+        head = self._head
         if isinstance(head, heads.RTDETRDecoder) and isinstance(raw, tuple):
             boxes, logits = raw[0][-1][index], raw[1][-1][index]  # of the last layer of the decoder
             height, width = geometry.padded
@@ -164,24 +180,26 @@ class UltralyticsDetector(Detector):
             return [CandidateLevel(logits, logits.sigmoid(), _in_original(boxes, geometry), "query")]
         if not isinstance(head, heads.Detect) or not isinstance(raw, dict):
             raise no_candidates(self)
-        raw = raw.get("one2one" if head.end2end else "one2many", raw)
+        return self._cells(head, raw.get("one2one" if head.end2end else "one2many", raw), index, geometry)
+
+    def _cells(self, head: heads.Detect, raw: _Raw, index: int, geometry: Geometry) -> List[CandidateLevel]:
         # Decoded again, before the best are chosen: with its gradient, and with the place of each.
         boxes = _unseen(head)._get_decode_boxes(raw)[index].T
         if self._task == "obb":
             boxes = torch.cat([boxes, raw["angle"][index].T], 1)
         elif not head.end2end and not head.xyxy:
-            boxes = torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+            boxes = _corners(boxes)
         boxes = to_original(boxes, geometry) if self._form == "cxcywha" else _in_original(boxes, geometry)
         logits = raw["scores"][index].T
         sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in raw["feats"]]
         counts = [height * width for height, width in sizes]
         return [
             CandidateLevel(logit, logit.sigmoid(), box, "cell", (*size, 1))
-            for logit, box, size in zip(logits.split(counts), boxes.split(counts), sizes)
+            for logit, box, size in zip(torch.split(logits, counts), torch.split(boxes, counts), sizes)
         ]
 
 
-def _unseen(head: Any) -> Any:
+def _unseen(head: heads.Detect) -> heads.Detect:
     """The same head with parts of its own: a capture takes what they compute for no layer of the model's."""
     twin = copy.copy(head)
     twin._modules = {name: copy.deepcopy(part) if name == "dfl" else part for name, part in head._modules.items()}
@@ -195,11 +213,11 @@ def _in_original(boxes: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
 
 
-def _parts(output: Any) -> Tuple[torch.Tensor, Any]:
+def _decoded_and_raw(output: object) -> Tuple[torch.Tensor, object]:
     """What a model gives in evaluation: decoded boxes (with masks' prototypes beside them), and the raw output."""
-    if torch.is_tensor(output):
+    if isinstance(output, torch.Tensor):
         return output, None
-    decoded, raw = output[0], output[1]
+    decoded, raw = cast(_Output, output)[:2]
     return (decoded[0] if isinstance(decoded, tuple) else decoded), raw
 
 
@@ -221,13 +239,7 @@ def open_detector(opening: Opening) -> Detector:
     refuse_unused(opening, preprocess="it has its own", config_options="it has no config")
     target = opening.target
     if target.endswith(".pt"):
-        if not Path(target).is_file():
-            raise BadOptionError(f"{target} does not exist; nothing is downloaded: name a .pt file, or a .yaml")
-        content: Dict[str, Any] = read_torch_file(target, opening.trusted)
-        model, checkpoint = (content.get("ema") or content.get("model")), target
-        if not isinstance(model, torch.nn.Module):
-            raise CaptureError(f"{target} holds no model of Ultralytics, but {sorted(content)[:5]}")
-        model = model.float()
+        model, checkpoint = _from_weights(target, opening.trusted), ""
     else:
         checkpoint = need_checkpoint(opening)
         torch.manual_seed(opening.seed)
@@ -244,15 +256,25 @@ def open_detector(opening: Opening) -> Detector:
     size = opening.input_size or ((224, 224) if task == "classify" else (640, 640))
     if task == "classify" and size[0] != size[1]:
         raise BadOptionError(f"a classifier of Ultralytics sees a square, not {size[0]} x {size[1]} pixels")
-    names = getattr(model, "names", {})
     info = RunInfo(
         model=type(model).__name__,
         config=f"ultralytics:{target}",
-        checkpoint=checkpoint if checkpoint != target else "",
-        classes=[str(names[key]) for key in sorted(names)] if isinstance(names, dict) else list(names),
+        checkpoint=checkpoint,
+        classes=classes_of(model),
         versions=versions("ultralytics"),
     )
     return UltralyticsDetector(model, info, task, size, opening.score_threshold)
+
+
+def _from_weights(path: str, trusted: bool) -> tasks.BaseModel:
+    """The model that a .pt file of Ultralytics holds."""
+    if not Path(path).is_file():
+        raise BadOptionError(f"{path} does not exist; nothing is downloaded: name a .pt file, or a .yaml")
+    content = cast(Dict[str, object], read_torch_file(path, trusted))
+    model = content.get("ema") or content.get("model")
+    if not isinstance(model, torch.nn.Module):
+        raise CaptureError(f"{path} holds no model of Ultralytics, but {sorted(content)[:5]}")
+    return cast(tasks.BaseModel, model.float())
 
 
 # Ultralytics' own functions are not typed.
@@ -266,7 +288,7 @@ def _channels_of(model: nn.Module) -> int:
     return int(config.get("channels", config.get("ch", 3)))
 
 
-def _make(target: str) -> nn.Module:
+def _make(target: str) -> tasks.BaseModel:
     """A model with the weights it starts with, by the name of its .yaml."""
     try:
         config = _read_config(target)
@@ -290,7 +312,7 @@ def _make(target: str) -> nn.Module:
         "depth": "DepthModel",
     }
     name = by_head.get(head) or by_task.get(task or "", "")
-    make: Optional[Callable[..., nn.Module]] = getattr(tasks, name, None)
+    make: Optional[Callable[..., tasks.BaseModel]] = getattr(tasks, name, None)
     if make is None:
         raise CaptureError(f"{target} ends in {head}, and featscope knows no model of Ultralytics with that")
     level = LOGGER.level

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.validator import BaseValidator
 
-from featscope.adapters.ultralytics_geometry import classifier_geometry, is_letterbox, letterbox_geometry
-from featscope.adapters.ultralytics_reading import reading_of_data_set, reading_of_source
+from featscope.adapters.ultralytics.geometry import classifier_geometry, is_letterbox, letterbox_geometry
+from featscope.adapters.ultralytics.reading import reading_of_data_set, reading_of_source
 from featscope.capturing.calls import ModelCall, stack
 from featscope.capturing.inputs import Images
 from featscope.records import Geometry, Sample, Size

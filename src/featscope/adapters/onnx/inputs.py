@@ -78,23 +78,18 @@ class GraphInputs:
     def __init__(
         self, model: onnx.ModelProto, path: str, layout: str, texts: Mapping[str, str], size: Optional[Size]
     ) -> None:
-        weights = {tensor.name for tensor in model.graph.initializer}
-        every = [_read_input(value) for value in model.graph.input]
-        for name in texts:
-            if name not in [one.name for one in every]:
-                raise unknown_name("input", name, [one.name for one in every], f"featscope layers {path}")
         # Files of an old format list their weights among the inputs.
-        own = [one for one in every if one.name not in weights]
-        self.image = _find_image([one for one in own if one.name not in texts], path, layout)
+        weights = {tensor.name for tensor in model.graph.initializer}
+        every = {value.name: _read_input(value) for value in model.graph.input}
+        unknown = next((name for name in texts if name not in every), None)
+        if unknown is not None:
+            raise unknown_name("input", unknown, list(every), f"featscope layers {path}")
+        own = [one for name, one in every.items() if name not in weights and name not in texts]
+        self.image = _find_image(own, path, layout)
         self.size = self.image.size(size, path)
         self._path = path
-        self._others = [one for one in every if one.name in texts]
-        missing = [one for one in own if one.name not in texts and one.name != self.image.name]
-        if missing:
-            raise CaptureError(
-                f"{path} also takes {', '.join(map(str, missing))}; say what goes in: --input {missing[0].name}=1.0, "
-                "or a list 1,2,3, or a .npy file"
-            )
+        self._others = [one for name, one in every.items() if name in texts]
+        _refuse_missing([one for one in own if one.name != self.image.name], path)
         self._values = {one.name: _read_value(one, texts[one.name]) for one in self._others}
         self.shapes = {name: value.shape for name, value in self._fed_beside(self.image.batch or 1).items()}
         sides = {"N": self.image.batch or 1, "C": self.image.channels, "H": self.size[0], "W": self.size[1]}
@@ -146,15 +141,24 @@ def _read_input(value: onnx.ValueInfoProto) -> Input:
     return Input(value.name, dtype if dtype is not None and dtype.kind in "biuf" else None, dims)
 
 
+def _refuse_missing(missing: Sequence[Input], path: str) -> None:
+    if missing:
+        raise CaptureError(
+            f"{path} also takes {', '.join(map(str, missing))}; say what goes in: --input {missing[0].name}=1.0, "
+            "or a list 1,2,3, or a .npy file"
+        )
+
+
+def _takers_of_images(inputs: Sequence[Input], layout: str) -> List[Tuple[Input, List[str]]]:
+    """The inputs that may take images, and the layouts in which; those of a whole batch, if there are some."""
+    numeric = [one for one in inputs if one.dtype is not None and one.dtype.kind in "iuf"]
+    images = [(one, layouts) for one, layouts in ((one, _layouts(one.dims, layout)) for one in numeric) if layouts]
+    return [(one, layouts) for one, layouts in images if one.dims is None or len(one.dims) == 4] or images
+
+
 def _find_image(inputs: Sequence[Input], path: str, layout: str) -> ImageInput:
     """The input that takes the images. Raises where none does, several could, or its layout is not proved."""
-    found: List[Tuple[Input, List[str]]] = []
-    for one in inputs:
-        if one.dtype is not None and one.dtype.kind in "iuf":
-            found.append((one, _layouts(one.dims, layout)))
-    images = [(one, layouts) for one, layouts in found if layouts]
-    fourfold = [(one, layouts) for one, layouts in images if one.dims is None or len(one.dims) == 4]
-    images = fourfold or images
+    images = _takers_of_images(inputs, layout)
     if not images:
         hint = "" if not layout else f" in the layout {layout}"
         given = ", ".join(map(str, inputs)) or "nothing but what --input gives"
@@ -229,12 +233,13 @@ def _fitted(one: Input, value: NDArray[np.generic], batch: int) -> NDArray[np.ge
     """A value in the shape of its input: one number fills it, one for an image is repeated for the batch's others."""
     if one.dims is None or value.shape == one.dims:
         return value
-    rows = one.dims[:1] if not one.dims or one.dims[0] else (batch,)
-    if value.ndim == 0:
-        return np.full((*rows, *(dim or 1 for dim in one.dims[1:])), value)
-    if value.ndim == len(one.dims) and all(dim in (0, side) for dim, side in zip(one.dims, value.shape)):
-        return value.repeat(batch, 0) if not one.dims[0] and len(value) == 1 else value
     rest = one.dims[1:]
+    free = one.dims[:1] == (0,)  # the number of rows
+    rows = (batch,) if free else one.dims[:1]
+    if value.ndim == 0:
+        return np.full((*rows, *(dim or 1 for dim in rest)), value)
+    if value.ndim == len(one.dims) and all(dim in (0, side) for dim, side in zip(one.dims, value.shape)):
+        return value.repeat(batch, 0) if free and len(value) == 1 else value
     if one.dims and 0 not in rest and value.size == int(np.prod(rest)):
         return np.broadcast_to(value.reshape(rest), (*rows, *rest)).copy()
     raise BadOptionError(f"--input {one.name}: an array of the shape {value.shape} does not fit {one}")

@@ -1,0 +1,1 @@
+"""MMDetection, MMRotate and what else runs by MMEngine."""
