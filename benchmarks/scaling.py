@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measure import Row
-from featscope.render.jobs import run_jobs
 from featscope.render.heat_plan import HeatOptions, plan_heat
+from featscope.render.jobs import run_jobs
 from featscope.scale.executors import executor_named
 from featscope.store.index import INDEX
 from featscope.store.reader import Run, open_run

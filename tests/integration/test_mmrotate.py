@@ -131,11 +131,13 @@ def test_the_command_gives_the_same_files(tested, tmp_path):
 
 def test_pictures_of_the_real_run(tested):
     folder, _ = tested
-    done = featscope("heat", folder / "run", "-r", "max", "--boxes", "--truth", "--only", "*refine*cls_scores")
+    done = featscope(
+        "heat", folder / "run", "-r", "max", "--boxes", "--truth", "--no-legend", "--only", "*refine*cls_scores"
+    )
     assert "20 pictures of 10 maps" in done.stdout
     done = featscope("render", folder / "run", "--only", "neck*", "-c", "top:20", "--titles", "--numbers")
     assert "10 pictures of 10 maps" in done.stdout
-    picture = Image.open(next((folder / "run" / "heat").rglob("batch_1_layer_0_overlay.png")))
+    picture = Image.open(next((folder / "run" / "heat").rglob("P0706_level0_overlay.png")))
     assert picture.size == (1111, 1182)  # P0706 as it is, not as the network saw it
 
 

@@ -125,7 +125,7 @@ def test_heat_maps_lie_over_the_upright_photo(folder):
     """The whole chain, by pixels: every overlay of the eight has the red at its top."""
     photos = [part for number in range(1, 9) for part in ("-i", folder / f"photo{number}.jpg")]
     featscope("capture", "demo", *photos, "-o", folder / "run", "-l", "neck")
-    featscope("heat", folder / "run", "--only", "*/batch_*_layer_0.npy", "--alpha", "0")
+    featscope("heat", folder / "run", "--only", "*/batch_*_layer_0.npy", "--style", "jet", "--alpha", "0")
     overlays = sorted((folder / "run" / "heat").rglob("*_overlay.png"))
     assert len(overlays) == 8
     for path in overlays:
