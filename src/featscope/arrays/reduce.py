@@ -5,7 +5,7 @@ To add one, write a function and add its row to `REDUCTIONS`.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +109,24 @@ REDUCTIONS: Dict[str, Callable[[Floats], Floats]] = {
 }
 
 
+def parse_reduction(how: str) -> Optional[int]:
+    """Check the name of a reduction: the channel of `channel:N`, None of a name of `REDUCTIONS`.
+
+    >>> parse_reduction("channel:7"), parse_reduction("mean")
+    (7, None)
+
+    Raises `UnknownNameError` or `BadOptionError` for anything else.
+    """
+    if how.startswith("channel:"):
+        number = how[len("channel:") :]
+        if not number.isdecimal():
+            raise BadOptionError(f"{how!r} does not name a channel; type channel:0 for the first")
+        return int(number)
+    if how not in REDUCTIONS:
+        raise unknown_name("reduction", how, [*REDUCTIONS, "channel:0"], "featscope heat --help")
+    return None
+
+
 def reduce(feature_map: NDArray[np.generic], how: str = "mean") -> Floats:
     """Reduce a feature map over its channels.
 
@@ -126,16 +144,12 @@ def reduce(feature_map: NDArray[np.generic], how: str = "mean") -> Floats:
             f"a map has (C, H, W), this array {feature_map.shape}; of a batch (N, C, H, W) give one image, array[0], "
             "of a film (C, T, H, W) one step, array[:, 0], and (H, W) as array[None]"
         )
+    channel = parse_reduction(how)
     x = as_floats(feature_map)
-    if how.startswith("channel:"):
-        number = how[len("channel:") :]
-        if not number.isdigit():
-            raise BadOptionError(f"{how!r} names no channel; type channel:0 for the first")
-        if int(number) >= len(x):
-            raise BadOptionError(f"no channel {number}: the map has {len(x)}, 0 to {len(x) - 1}")
-        return x[int(number)]
-    if how not in REDUCTIONS:
-        raise unknown_name("reduction", how, [*REDUCTIONS, "channel:0"], "featscope heat --help")
+    if channel is not None:
+        if channel >= len(x):
+            raise BadOptionError(f"no channel {channel}: the map has {len(x)}, 0 to {len(x) - 1}")
+        return x[channel]
     reduction = REDUCTIONS[how]
     with np.errstate(all="ignore"):
         heat = reduction(x)

@@ -6,7 +6,15 @@ import warnings
 from contextlib import contextmanager
 from typing import Iterator, List
 
-from featscope.errors import BadRunError, FeatscopeError, OutputError
+from featscope.errors import BadRunError, FeatscopeError, OutputError, check_name
+
+ON_ERROR = ("raise", "warn", "disk")
+"""What becomes of an error: see `Remarks`."""
+
+
+def check_on_error(on_error: str) -> None:
+    """Raise `UnknownNameError` for anything but a name of `ON_ERROR`."""
+    check_name("choice of on_error", on_error, ON_ERROR, "featscope capture --help")
 
 
 class Remarks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Mapping, Sequence
+from typing import Any, Callable, Iterator, List, Literal, Mapping, Sequence
 
 import typer
 from rich import table
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.text import Text
 
 from featscope.store.files import size_text
+from featscope.words import counted
 
 _SHOWN_ERRORS = 20
 
@@ -33,6 +34,23 @@ class Table(table.Table):
     def add_row(self, *cells: object, **style: Any) -> None:
         """Add a row of text."""
         super().add_row(*(Text(plain(str(cell))) for cell in cells), **style)
+
+
+def new_table(*headings: str, right: Sequence[str] = (), folded: Sequence[str] = ()) -> Table:
+    """A table without a frame. right: columns of numbers. folded: columns that may take several lines."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        side: Literal["left", "right"] = "right" if heading in right else "left"
+        made.add_column(heading, justify=side, no_wrap=heading not in folded, overflow="fold")
+    return made
+
+
+def show(shown: Table) -> None:
+    """Print a table; where that is no terminal every line is as long as it has to be."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(1, console.measure(shown, options=console.options.update(width=10_000)).maximum))
+    console.print(shown)
 
 
 def complain(message: str) -> None:
@@ -123,8 +141,20 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
 
 def pictures_line(pictures: int, skipped: int, size: int, maps: int, folder: Path) -> str:
     """What was drawn where: the closing line of the commands that draw."""
-    kept = f" ({skipped} more were up to date)" if skipped else ""
-    return f"{pictures} pictures of {maps} maps, {size_text(size)}, in {folder}{kept}"
+    kept = f" ({skipped} more {'was' if skipped == 1 else 'were'} up to date)" if skipped else ""
+    return f"{counted(pictures, 'picture')} of {counted(maps, 'map')}, {size_text(size)}, in {folder}{kept}"
+
+
+def values_remarks(nan: int, inf: int, constant: int = 0) -> List[str]:
+    """What to say of values that are no numbers, and of maps that are all one value."""
+    said = []
+    if nan:
+        said.append(f"{counted(nan, 'cell')} {'is' if nan == 1 else 'are'} NaN (magenta)")
+    if inf:
+        said.append(f"{counted(inf, 'cell')} {'is' if inf == 1 else 'are'} infinite (green)")
+    if constant:
+        said.append(f"{counted(constant, 'map')} {'is' if constant == 1 else 'are'} constant and drawn in one colour")
+    return said
 
 
 def no_maps_remarks(folders: Sequence[str], readings: Mapping[str, str]) -> List[str]:
@@ -135,8 +165,11 @@ def no_maps_remarks(folders: Sequence[str], readings: Mapping[str, str]) -> List
     if not folders:
         return []
     names = list(dict.fromkeys(folders))
-    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more folders" if len(names) > 3 else "")
+    some = ", ".join(names[:3]) + (f" and {counted(len(names) - 3, 'more folder')}" if len(names) > 3 else "")
     why = "; ".join(f"{layer}: {text}" for layer, text in list(readings.items())[:3])
-    return [
-        f"{len(folders)} arrays are not maps of the image and were not drawn: {some}" + (f" ({why})" if why else "")
-    ]
+    many = (
+        "1 array is not a map of the image and was"
+        if len(folders) == 1
+        else (f"{len(folders)} arrays are not maps of the image and were")
+    )
+    return [f"{many} not drawn: {some}" + (f" ({why})" if why else "")]
