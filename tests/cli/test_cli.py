@@ -77,7 +77,7 @@ def test_render_and_heat_a_folder_made_by_hand(featscope, folder):
 def test_heat_over_an_image_given_by_hand(featscope, folder, tmp_path):
     Image.fromarray(np.full((40, 30, 3), 50, np.uint8)).save(tmp_path / "photo.png")
     code, out, _ = featscope(
-        "heat", folder, "-o", tmp_path / "out", "--image", tmp_path / "photo.png", "--style", "jet"
+        "heat", folder, "-o", tmp_path / "out", "--under", tmp_path / "photo.png", "--style", "jet"
     )
     assert code == 0
     assert "10 pictures" in out
@@ -96,7 +96,7 @@ def test_a_run_with_its_image(featscope, run):
 
 def test_an_image_given_for_a_run_keeps_the_runs_geometry(featscope, run, tmp_path):
     featscope("heat", run, "-o", tmp_path / "recorded")
-    featscope("heat", run, "-o", tmp_path / "given", "--image", run.parent / "photo.png")
+    featscope("heat", run, "-o", tmp_path / "given", "--under", run.parent / "photo.png")
     name = "neck.fpn/batch_0_layer_0_overlay.png"
     np.testing.assert_array_equal(pixels(tmp_path / "recorded" / name), pixels(tmp_path / "given" / name))
 
@@ -163,7 +163,8 @@ def test_nan_and_constant_maps_are_said(featscope, tmp_path):
     np.save(tmp_path / "a" / "holes.npy", array)
     code, _, err = featscope("heat", tmp_path)
     assert code == 0
-    assert "1 cells are NaN (magenta), 1 infinite (green)" in err
+    assert "1 cell is NaN (magenta)" in err
+    assert "1 cell is infinite (green)" in err
     assert "constant" in err
 
 
@@ -172,15 +173,15 @@ def test_nan_and_constant_maps_are_said(featscope, tmp_path):
     [
         (["heat", "{folder}", "-r", "maen"], "did you mean 'mean'"),
         (["heat", "{folder}", "--colormap", "viridiss"], "viridis"),
-        (["heat", "{folder}", "--range", "x"], "no value range"),
+        (["heat", "{folder}", "--range", "x"], "is no value range"),
         (["heat", "{folder}", "--style", "jett"], "'jet'"),
         (["heat", "{folder}", "--boxes"], "no record of boxes"),
-        (["heat", "{folder}", "--image", "none.png"], "none.png does not exist"),
+        (["heat", "{folder}", "--under", "none.png"], "none.png does not exist"),
         (["render", "{folder}", "--channels", "q"], "chooses no channels"),
         (["render", "{folder}", "--only", "neck.fpnn"], "'neck.fpn'"),
         (["render", "missing"], "does not exist"),
         (["layers", "nothing"], "is no model"),
-        (["layers", "demo", "--below", "nek"], "'neck'"),
+        (["layers", "demo", "-l", "nek"], "'neck'"),
         (["layers", "no_module:thing"], "no adapter or module"),
     ],
 )
@@ -248,7 +249,7 @@ def test_the_demo_on_an_image_of_ones_own(featscope, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 200, 3), dtype=np.uint8)).save(tmp_path / "mine.jpg")
     code, out, _ = featscope("demo", "--image", tmp_path / "mine.jpg", "-o", tmp_path / "out")
     assert code == 0
-    assert "29 maps of 1 images" in out
+    assert "29 maps of 1 image " in out
     assert pixels(tmp_path / "out" / "run" / "heat" / "neck.fpn" / "batch_0_layer_0_overlay.png").shape == (90, 200, 3)
 
 

@@ -11,8 +11,8 @@ import typer
 
 from featscope import __version__
 from featscope.cli import capture, check, demo, explain, heat, layers, list, place, render, run
-from featscope.cli.console import complain
-from featscope.cli.options import Command, literal
+from featscope.cli.console import complain, literal
+from featscope.cli.options import Command
 from featscope.errors import FeatscopeError
 
 app = typer.Typer(

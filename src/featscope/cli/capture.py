@@ -65,7 +65,9 @@ def run(
 ) -> None:
     """Run a detector's test loop, or images, and store the feature maps of its layers.
 
-    Nothing in the config or the model is edited. Examples:
+    Nothing in the config or the model is edited.
+
+    Examples:
       featscope capture s2anet.py s2anet.pth -o runs/s2anet
       featscope capture s2anet.py s2anet.pth -i photos/ -o runs/photos
       featscope capture s2anet.py s2anet.pth -l neck -l 'bbox_head_*' -o runs/some

@@ -13,6 +13,8 @@ def run(
 ) -> None:
     """Read every array of a run and compare it with the manifest; say what is missing or changed.
 
+    The exit code is 1 if something is wrong.
+
     Examples:
       featscope check runs/s2anet
     """

@@ -10,10 +10,10 @@ from typing import Any, Callable, Iterator, List, Literal, Mapping, Sequence
 import typer
 from rich import table
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from featscope.store.files import size_text
 from featscope.words import counted
 
 _SHOWN_ERRORS = 20
@@ -26,6 +26,17 @@ def plain(text: str) -> str:
     'ship\\\\x1b[2J\\\\n'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def literal(text: str) -> str:
+    """A text that rich shows as it is: brackets are no markup, and `:factory:` is no picture.
+
+    >>> literal("plain"), Text.from_markup(literal("photo[copy].png :factory:")).plain
+    ('plain', 'photo[copy].png :factory:')
+    """
+    if Text.from_markup(text).plain == text:
+        return text
+    return escape(text).replace(":", ":[b][/b]")
 
 
 class Table(table.Table):
@@ -141,6 +152,8 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
 
 def pictures_line(pictures: int, skipped: int, size: int, maps: int, folder: Path) -> str:
     """What was drawn where: the closing line of the commands that draw."""
+    from featscope.store.files import size_text
+
     kept = f" ({skipped} more {'was' if skipped == 1 else 'were'} up to date)" if skipped else ""
     return f"{counted(pictures, 'picture')} of {counted(maps, 'map')}, {size_text(size)}, in {folder}{kept}"
 

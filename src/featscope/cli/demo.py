@@ -31,7 +31,9 @@ def run(
 ) -> None:
     """Detect ships, planes and vehicles, capture every part of the detector, and draw it all.
 
-    It needs no framework but torch. Examples:
+    It needs no framework but torch.
+
+    Examples:
       featscope demo
       featscope demo -i harbour.png -o runs/harbour
       featscope demo --evaluate 200

@@ -29,7 +29,7 @@ def run(
         help="Explain at this layer. Repeat it for more: they are the levels of one map.", shown="the detector's own"
     ),
     images: Optional[List[Path]] = options.image(
-        help="With MODEL: an image, or a folder of images. Repeat it for more."
+        help="With MODEL: an image, or a folder of images. Repeat it for more.", shown="the run's own"
     ),
     sample: str = options.sample(default=""),
     show: bool = own(
@@ -89,6 +89,12 @@ def run(
     score_threshold: Optional[float] = options.score_threshold(),
     cfg_options: Optional[List[str]] = options.cfg_options(),
     trust_checkpoint: bool = options.trust_checkpoint(),
+    masks: int = own(
+        "--masks", panel=options.HOW_MUCH, help="Random masks of d-rise.", default=1000, metavar="N", min=1
+    ),
+    batch_size: int = options.batch_size(
+        default=4, help="Images of one forward of d-rise, score-cam and ablation-cam."
+    ),
     method: Optional[List[str]] = own(
         "--method",
         "-m",
@@ -105,16 +111,12 @@ def run(
         help="Measure the maps: pointing game, energy in the box, deletion, insertion.",
         default=False,
     ),
-    masks: int = own(
-        "--masks", panel=options.HOW_MUCH, help="Random masks of d-rise.", default=1000, metavar="N", min=1
-    ),
-    batch_size: int = options.batch_size(
-        default=4, help="Images of one forward of d-rise, score-cam and ablation-cam."
-    ),
 ) -> None:
     """Draw what made single detections, or list where they come from.
 
-    A run's model is opened as it was for the capture, and must find the recorded boxes again. Examples:
+    A run's model is opened as it was for the capture, and must find the recorded boxes again.
+
+    Examples:
       featscope explain runs/s2anet --list
       featscope explain runs/s2anet --sample P0706 --top 3
       featscope explain runs/s2anet --box 12 -l neck -m odam -m layercam

@@ -97,7 +97,9 @@ def run(
     """Draw every map as a heat map: reduce over channels, normalise, colour, place on the image.
 
     Padding, resize, letterbox and flip are undone: a cell lies where it looked.
-    Pictures that are up to date are not drawn again. Examples:
+    Pictures that are up to date are not drawn again.
+
+    Examples:
       featscope heat runs/s2anet
       featscope heat runs/s2anet -l 'bbox_head_refine.*' -r max --boxes --truth
       featscope heat runs/s2anet -l neck --level 2 -r pca --no-alone

@@ -40,7 +40,9 @@ def run(
 ) -> None:
     """List a model's layers after one forward: outputs, axes, strides, calls.
 
-    The weights are random: they do not matter here. Examples:
+    The weights are random: they do not matter here.
+
+    Examples:
       featscope layers demo
       featscope layers s2anet-le135_r50_fpn_1x_dota.py
       featscope layers config.py -l bbox_head_refine

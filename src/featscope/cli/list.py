@@ -30,7 +30,9 @@ def run(
 ) -> None:
     """List what a run holds, or the maps of a layer, a level, a sample.
 
-    A run of a million maps answers in a second, after it was indexed once. Examples:
+    A run of a million maps answers in a second, after it was indexed once.
+
+    Examples:
       featscope list runs/s2anet
       featscope list runs/s2anet --all
       featscope list runs/s2anet --sample P0706

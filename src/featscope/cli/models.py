@@ -15,7 +15,7 @@ model = argument(
     "A config (.py) of MMDetection or MMRotate, ADAPTER:NAME, module.path:factory, a .onnx file, or 'demo'.",
     complete=completion.models,
 )
-checkpoint = argument("[CHECKPOINT]", "Its weights, or 'random'. Leave it out if the model has its own.", "")
+checkpoint = argument("CHECKPOINT", "Its weights, or 'random'. Leave it out if the model has its own.", "")
 
 
 def opening(

@@ -10,25 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import typer
-from rich.markup import escape
-from rich.text import Text
 from typer.core import TyperCommand
 
 from featscope.cli import checks, completion
+from featscope.cli.console import literal
 
 WHAT, MODEL, HOW_MUCH, DRAWING, RARE = "What", "Model", "How much", "Drawing", "Rare"
 """The panels of the help."""
-
-
-def literal(text: str) -> str:
-    """A text that rich shows as it is: brackets are no markup, and `:factory:` is no picture.
-
-    >>> literal("plain"), Text.from_markup(literal("photo[copy].png :factory:")).plain
-    ('plain', 'photo[copy].png :factory:')
-    """
-    if Text.from_markup(text).plain == text:
-        return text
-    return escape(text).replace(":", ":[b][/b]")
 
 
 @dataclass(frozen=True)
@@ -51,6 +39,11 @@ class Option:
     min: Optional[float] = None
     max: Optional[float] = None
 
+    @property
+    def flag(self) -> bool:
+        """Whether it takes no value."""
+        return isinstance(self.default, bool) or "/" in self.names[0]
+
     def __call__(self, **own: Any) -> Any:
         """The option in a command. own: fields that are different there: its default, or what exactly it does."""
         row = replace(self, **own)
@@ -58,7 +51,7 @@ class Option:
         return typer.Option(
             row.default,
             *row.names,
-            metavar=row.metavar,
+            metavar=" " if row.flag else row.metavar,  # typer would call a flag a <bool>
             help=literal(row.help),
             rich_help_panel=row.panel,
             show_default=row.shown or says_itself,
@@ -292,6 +285,8 @@ class Command(TyperCommand):
         """The option --help, in the panel of the last option."""
         found = super().get_help_option(ctx)
         panels = [panel for panel in (getattr(one, "rich_help_panel", None) for one in self.params) if panel]
+        if found is not None:
+            found.metavar = " "
         if found is not None and panels:
             found.rich_help_panel = panels[-1]
         return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def run(
     folder: Path = options.argument("RUN", "A run."),
-    checkpoint: str = options.argument("[CHECKPOINT]", "The weights, if they have moved since the capture.", ""),
+    checkpoint: str = options.argument("CHECKPOINT", "The weights, if they have moved since the capture.", ""),
     layers: Optional[List[str]] = options.layer(),
     images: Optional[List[Path]] = options.image(
         help="Measure on an image, or a folder of images. Repeat it for more.", shown="the run's own"
@@ -47,7 +47,9 @@ def run(
     Heads are measured by the run's own detections against their source cells;
     the model does not run for this. Other layers are measured by the gradient of
     their cells at the input. `heat` and `explain` use what is certain enough; the
-    arrays and manifests stay as they are. Examples:
+    arrays and manifests stay as they are.
+
+    Examples:
       featscope place runs/s2anet
       featscope place runs/s2anet -i photos/ --most 12
       featscope place runs/s2anet -l neck -l 'bbox_head_*'
@@ -110,7 +112,7 @@ def _drawn(run: Run, layers: Sequence[str]) -> Dict[Key, Place]:
         found.setdefault((record.layer, record.field, record.level), place)
     if not found:
         these = f"the layers {' '.join(layers)} of {run.folder}" if layers else str(run.folder)
-        raise BadRunError(f"{these} hold no map of an image, so there is no place to measure")
+        raise BadRunError(f"there is no map of an image in {these}, so there is no place to measure")
     return found
 
 

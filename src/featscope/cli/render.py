@@ -59,7 +59,9 @@ def run(
 ) -> None:
     """Draw every map as PNG: a mosaic of its channels, or single channels.
 
-    Pictures that are up to date are not drawn again. Examples:
+    Pictures that are up to date are not drawn again.
+
+    Examples:
       featscope render runs/s2anet
       featscope render runs/s2anet -l neck -c top:20 --columns 5 --numbers
       featscope render runs/s2anet --only 'neck*' --sample P0706 --titles

@@ -32,7 +32,9 @@ def run(
 ) -> None:
     """Run any Python script and capture the first model in it that has the layers.
 
-    Nothing is edited: output, results and exit code are the script's own. Examples:
+    Nothing is edited: output, results and exit code are the script's own.
+
+    Examples:
       featscope run -o runs/test -- python tools/test.py config.py weights.pth
       featscope run -o runs/mine -l backbone -l neck -- python predict.py photos
       featscope run -o runs/yolo -- yolo predict model=best.pt source=photos
