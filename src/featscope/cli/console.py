@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterator, List, Literal, Mapping, Sequence
 import typer
 from rich import table
 from rich.console import Console
+from rich.emoji import Emoji
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -34,7 +35,7 @@ def literal(text: str) -> str:
     >>> literal("plain"), Text.from_markup(literal("photo[copy].png :factory:")).plain
     ('plain', 'photo[copy].png :factory:')
     """
-    if Text.from_markup(text).plain == text:
+    if "[" not in text and Emoji.replace(text) == text:
         return text
     return escape(text).replace(":", ":[b][/b]")
 
@@ -52,16 +53,25 @@ def new_table(*headings: str, right: Sequence[str] = (), folded: Sequence[str] =
     made = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         side: Literal["left", "right"] = "right" if heading in right else "left"
-        made.add_column(heading, justify=side, no_wrap=heading not in folded, overflow="fold")
+        made.add_column(heading, justify=side, no_wrap=heading not in folded, overflow="fold", min_width=len(heading))
     return made
+
+
+def _width(shown: Table) -> int:
+    """The columns that a table would like to have."""
+    console = Console()
+    return max(1, console.measure(shown, options=console.options.update(width=10_000)).maximum)
+
+
+def fits(shown: Table) -> bool:
+    """Whether a table has room in the terminal; where there is no terminal it has."""
+    console = Console()
+    return not console.is_terminal or _width(shown) <= console.width
 
 
 def show(shown: Table) -> None:
     """Print a table; where that is no terminal every line is as long as it has to be."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(1, console.measure(shown, options=console.options.update(width=10_000)).maximum))
-    console.print(shown)
+    Console(width=None if Console().is_terminal else _width(shown)).print(shown)
 
 
 def complain(message: str) -> None:

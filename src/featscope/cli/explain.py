@@ -291,7 +291,7 @@ def _list(source: str, folder: Optional[Path], glob: str) -> None:
     if not samples:
         raise unknown_name("sample", glob, opened.samples, f"featscope list {folder}")
     headings = ("sample", "--box", "class", "score", "box", "source")
-    table = new_table(*headings, right=["--box", "score"], folded=["sample"])
+    table = new_table(*headings, right=["--box", "score"], folded=["sample", "box", "source"])
     counts = {"one source": 0, "a tie": 0, "not found": 0, "not traced": 0}
     for sample in samples:
         found = sample.predictions

@@ -86,7 +86,7 @@ def run(
         raise unknown_name("layer", pattern, known, f"featscope layers {model} --depth 99")
     includes = [pattern for pattern in layers or () if not pattern.startswith("!")]
     headings = ("--layer", "class", "calls", "field", "shape", "axes", "stride", "first cell")
-    table = new_table(*headings, right=["calls", "stride"])
+    table = new_table(*headings, right=["calls", "stride"], folded=["--layer", "class", "axes", "first cell"])
     shown = 0
     refused: Dict[str, str] = {}  # why -> a layer
     for layer in found.layers:

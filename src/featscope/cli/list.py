@@ -11,6 +11,7 @@ from featscope.cli.options import own
 from featscope.words import counted
 
 if TYPE_CHECKING:
+    from featscope.cli.console import Table
     from featscope.records import Boxes, Sample
     from featscope.store.index import Form
     from featscope.store.reader import Run
@@ -67,30 +68,41 @@ def run(
 
 def _tell_maps(run: Run, forms: List[Form]) -> None:
     """Print the maps, a line for each level of a folder."""
-    from featscope.cli.console import new_table, show
-    from featscope.store.files import size_text
+    from featscope.cli.console import fits, show
 
     groups: Dict[Tuple[str, str, str, int], List[Form]] = {}
     for form in forms:
         groups.setdefault((form.folder, form.layer, form.field, form.level), []).append(form)
-    headings = ("folder", "layer", "field", "level", "shape", "stride", "maps", "size", "place")
-    table = new_table(*headings, right=["level", "stride", "maps", "size"], folded=["folder", "layer", "shape"])
-    last: Tuple[str, str, str] = ("", "", "")
+    table = _table_of_maps(run, groups, narrow=False)
+    # A folder's name holds that of its layer and field: a narrow terminal has room for one of them.
+    show(table if fits(table) else _table_of_maps(run, groups, narrow=True))
+
+
+def _table_of_maps(run: Run, groups: Dict[Tuple[str, str, str, int], List[Form]], narrow: bool) -> Table:
+    from featscope.cli.console import new_table
+    from featscope.store.files import size_text
+
+    shapes = {key: _some([form.shape for form in same]) for key, same in groups.items()}
+    numbers = ["level", "stride", "maps", "size"]
+    folded = ["folder", *(["shape"] if any("," in text for text in shapes.values()) else [])]
+    names = ["folder"] if narrow else ["folder", "layer", "field"]
+    table = new_table(*names, "level", "shape", "stride", "maps", "size", "place", right=numbers, folded=folded)
+    last: Tuple[str, ...] = ()
     for (folder, layer, field, level), same in groups.items():
         measured = run.places.get((layer, field, level))
         places = ["measured" if measured is not None and not measured.refused else one.place for one in same]
-        names = (folder, layer, field)
+        own = (folder,) if narrow else (folder, layer, field)
         table.add_row(
-            *(names if names != last else ("", "", "")),
+            *(own if own != last else [""] * len(own)),
             level,
-            _some([form.shape for form in same]),
+            shapes[folder, layer, field, level],
             _some([form.stride for form in same]),
             sum(form.maps for form in same),
             size_text(sum(form.bytes for form in same)),
             ", ".join(dict.fromkeys(place or "not a map" for place in places)),
         )
-        last = names
-    show(table)
+        last = own
+    return table
 
 
 def _some(texts: List[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Uni
 
 import msgspec
 
-from featscope.errors import BadRunError, FeatscopeError, unknown_name
+from featscope.errors import BadOptionError, BadRunError, FeatscopeError, unknown_name
 from featscope.records import MeasuredPlace, RunInfo, Sample
 from featscope.store.files import PICTURE_FOLDERS, natural_key
 from featscope.store.globs import choose_names
@@ -96,6 +96,11 @@ class Run:
             return [replace(map_file, wanted=sample) for map_file in chosen]
         if sample is not None and not self.select(sample=sample):
             raise unknown_name("sample", sample, self.samples, list_with)
+        if level is not None and self.select(only, layers, None, sample):
+            levels = sorted({form.level for form in self.index.forms()}) if self.index is not None else []
+            raise BadOptionError(
+                f"no map of level {level} is among them; {self.folder} has the levels {', '.join(map(str, levels))}"
+            )
         parts = [*only, *layers, *([f"level {level}"] if level is not None else []), *([sample] if sample else [])]
         raise unknown_name("map", " ".join(parts), self.folders(), list_with)
 
