@@ -109,7 +109,7 @@ class TestOldNames:
         got = {}
         monkeypatch.setattr(COMMANDS["run"], "callback", lambda **values: got.update(values))
         COMMANDS["run"].main(["-o", "r", "--", "s.py", "--layers", "x"], standalone_mode=False)
-        assert got["command"] == ["s.py", "--layers", "x"]
+        assert list(got["command"]) == ["s.py", "--layers", "x"]
         assert capsys.readouterr().err == ""
 
 

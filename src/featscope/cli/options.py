@@ -62,13 +62,13 @@ class Option:
         )
 
 
-def _checked(check: Callable[[Any], object]) -> Callable[[typer.Context, Any], Any]:
-    def callback(context: typer.Context, value: Any) -> Any:
+def _checked(check: Callable[[Any], object]) -> Callable[..., Any]:
+    def callback(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
         if not context.resilient_parsing:
             for one in value if isinstance(value, (list, tuple)) else [value]:
                 if one not in (None, ""):
                     check(one)
-        return value
+        return [] if value is None and getattr(param, "multiple", False) else value  # as typer 0.12 needs it
 
     return callback
 
