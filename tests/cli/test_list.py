@@ -69,6 +69,8 @@ def test_a_run(taken, featscope, monkeypatch, keep):
     assert "P20" not in out
     assert "and 5 more samples: --all" in out
     assert out.splitlines()[-1] == "75 maps in 2 folders, 25 samples"
+    run = open_run(taken)
+    assert sum(form.bytes for form in run.index.forms()) == sum(map_file.record.bytes for map_file in run.maps) > 0
     out = featscope("list", taken, "--all")[1]
     assert "P24" in out
     assert "--all" not in out
