@@ -105,6 +105,14 @@ class TestOldNames:
         assert capsys.readouterr().err == ""
         assert got[0] == got[1] == got[2]
 
+    def test_it_is_said_once(self, capsys, monkeypatch):
+        got = {}
+        monkeypatch.setattr(COMMANDS["capture"], "callback", lambda **values: got.update(values))
+        arguments = ["m", "-o", "r", "--layers", "a", "--layers", "b", "-l", "c"]
+        COMMANDS["capture"].main(arguments, standalone_mode=False)
+        assert list(got["layers"]) == ["a", "b", "c"]
+        assert capsys.readouterr().err.count("note:") == 1
+
     def test_what_a_script_is_given_is_its_own(self, capsys, monkeypatch):
         got = {}
         monkeypatch.setattr(COMMANDS["run"], "callback", lambda **values: got.update(values))

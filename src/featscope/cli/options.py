@@ -295,11 +295,13 @@ class Command(TyperCommand):
         from featscope.cli.console import remark
 
         end = args.index("--") if "--" in args else len(args)  # what lies behind is a script's own
-        made = []
+        made: List[str] = []
+        told = set()
         for arg in args[:end]:
             name, equals, value = arg.partition("=")
             new = OLD.get((self.name or "", name))
-            if new is not None and not quiet:
+            if new is not None and not quiet and name not in told:
+                told.add(name)
                 remark(f"{name} is called {new} now; the next version will not know the old name")
             if arg not in _DROPPED:
                 made.append(arg if new is None else new + equals + value)
