@@ -1,6 +1,8 @@
 """The commands as a user types them: pictures, closing lines, errors and exit codes."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import pytest
 from conftest import pixels
 from PIL import Image
 
-from featscope.cli import main
+from featscope.cli import console, main
 
 
 @pytest.fixture
@@ -94,6 +96,39 @@ def test_a_run_with_its_image(featscope, run):
     assert featscope("check", run)[0] == 0
 
 
+def test_levels_side_by_side_in_another_format_and_size(featscope, run):
+    code, out, _ = featscope("heat", run, "--panel", "--format", "webp", "--max-size", "15")
+    assert code == 0
+    assert "1 pictures of 2 maps" in out
+    with Image.open(run / "heat" / "neck.fpn" / "a_levels.webp") as picture:
+        assert picture.format == "WEBP"
+
+
+def test_an_old_name_still_works_and_the_new_one_is_said(featscope, run, tmp_path):
+    code, _, err = featscope("heat", run, "-o", tmp_path / "old", "--no-colorbar")
+    assert code == 0
+    assert "--colorbar is now --legend" in err
+    assert featscope("heat", run, "-o", tmp_path / "new", "--no-legend")[2] == ""
+    for path in (tmp_path / "old").rglob("*.png"):
+        np.testing.assert_array_equal(pixels(path), pixels(tmp_path / "new" / path.relative_to(tmp_path / "old")))
+
+
+@pytest.mark.parametrize("verb", ["heat", "render"])
+def test_a_long_drawing_says_what_it_will_come_to_and_is_refused_where_it_does_not_fit(
+    featscope, run, verb, monkeypatch
+):
+    monkeypatch.setattr(console, "_LONG", 1)
+    code, _, err = featscope(verb, run)
+    assert code == 0
+    assert re.search(r"about \d pictures, [\d.]+ .?B, 1 min of one core; .* has .* free", err)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 9))
+    shutil.rmtree(run / verb)
+    code, _, err = featscope(verb, run)
+    assert code == 1
+    assert "draw less: --max-size 1024" in err
+    assert not list((run / verb).rglob("*.png"))
+
+
 def test_an_image_given_for_a_run_keeps_the_runs_geometry(featscope, run, tmp_path):
     featscope("heat", run, "-o", tmp_path / "recorded")
     featscope("heat", run, "-o", tmp_path / "given", "--image", run.parent / "photo.png")
@@ -174,6 +209,10 @@ def test_nan_and_constant_maps_are_said(featscope, tmp_path):
         (["heat", "{folder}", "--colormap", "viridiss"], "viridis"),
         (["heat", "{folder}", "--range", "x"], "not a value range"),
         (["heat", "{folder}", "--style", "jett"], "'jet'"),
+        (["heat", "{folder}", "--format", "gif"], "no picture format 'gif'"),
+        (["render", "{folder}", "--format", "jpgg"], "'jpg'"),
+        (["heat", "{folder}", "--basis", "image"], "'image' is not a basis"),
+        (["heat", "{folder}", "--labels", "names"], "no kind of label 'names'"),
         (["heat", "{folder}", "--boxes"], "no record of boxes"),
         (["heat", "{folder}", "--image", "none.png"], "none.png does not exist"),
         (["render", "{folder}", "--channels", "q"], "chooses no channels"),

@@ -5,7 +5,7 @@ import pytest
 
 from featscope.arrays.scores import sigmoid
 from featscope.records import Boxes, CapturedMap, Geometry, Place, RunInfo, Sample, Source
-from featscope.render.heat import STYLES
+from featscope.render.heat import STYLES, HeatStyle
 from featscope.render.heat_plan import HeatOptions, plan_heat
 from featscope.render.jobs import run_jobs
 from featscope.render.looks import looks_of
@@ -50,7 +50,7 @@ def _normal(channels, seed=0):
 
 
 def _role(run, field):
-    look = looks_of(run.maps, STYLES["featscope"], len(CLASSES))[f"head.toy.{field}"]
+    look = looks_of(run, STYLES["featscope"])[f"head.toy.{field}"]
     return look.scores
 
 
@@ -116,7 +116,7 @@ def test_other_names_are_no_scores(make, field):
 
 def test_regressions_have_zero_in_the_middle_and_features_their_contrast(make):
     run = make(lambda *_: 0.5, {"bbox_preds": _normal(4), "feats": _normal(16)}, sources=False)
-    looks = looks_of(run.maps, STYLES["featscope"], 3)
+    looks = looks_of(run, STYLES["featscope"])
     boxes, features = looks["head.toy.bbox_preds"].style, looks["head.toy.feats"].style
     assert (boxes.reduce, boxes.range, boxes.zero) == ("mean", "symmetric:99", True)
     assert (features.reduce, features.range, features.zero) == ("contrast", "percentile:1:99", False)
@@ -133,6 +133,29 @@ def test_the_choice_is_one_for_all_levels_and_written_on_the_picture(make, tmp_p
 
 def test_what_the_user_asks_for_is_drawn(make):
     run = make(SCORES["sigmoid"][1], {"out": _normal(3)})
-    assert looks_of(run.maps, STYLES["jet"], 3) == {}
-    asked = looks_of(run.maps, STYLES["featscope"].__class__("max", "map", "gray"), 3)
+    assert looks_of(run, STYLES["jet"]) == {}
+    asked = looks_of(run, HeatStyle("max", "map", "gray"))
     assert asked == {}
+
+
+def test_one_sample_is_drawn_as_it_is_among_all(make, tmp_path):
+    """What a layer is does not depend on what is chosen of it."""
+    run = make(SCORES["sigmoid"][1], {"out": _normal(3)})
+    chosen = plan_heat(run, run.maps[:1], HeatOptions())
+    assert chosen.looks == plan_heat(run, run.maps, HeatOptions()).looks
+
+
+def test_maps_of_regions_are_not_taken_for_scores(make):
+    """More rows than images: which of them is an image's is not known."""
+    run = make(SCORES["sigmoid"][1], {"out": _normal(3)})
+    path = run.maps[0].path
+    np.save(path, np.repeat(np.load(path), 5, 0))
+    assert _role(run, "out") is None
+
+
+def test_some_stored_channels_are_not_all_classes(make):
+    run = make(lambda *_: 0.5, {"cls_scores": _normal(4)}, sources=False)
+    manifest = run.folder / "manifest-00000.jsonl"
+    manifest.write_text(manifest.read_text().replace('"stride"', '"channels":[[0,1,2,3]],"stride"'))
+    role = _role(open_run(run.folder), "cls_scores")
+    assert (role.activation, role.classes) == ("sigmoid", 1), "four of many are not three and a background"

@@ -20,6 +20,10 @@ MOST_CHANNELS = 4096
 """Of a basis for several maps: the covariance of as many takes 128 MiB."""
 
 
+_NOTHING = 1e-12
+"""Of the largest variance: what is smaller is rounding."""
+
+
 class Basis(NamedTuple):
     """mean: (C,), of all cells. vectors: (3, C), of length one, by falling variance; zero where there are fewer.
 
@@ -106,7 +110,7 @@ def basis_of(feature_map: NDArray[np.floating]) -> Optional[Basis]:
         return None
     values, cells = np.linalg.eigh(products)
     values, cells = values[::-1][:COMPONENTS], cells[:, ::-1][:, :COMPONENTS]
-    lengths = np.sqrt(np.where(values > values[:1] * 1e-12, values, np.inf))
+    lengths = np.sqrt(np.where(values > values[:1] * _NOTHING, values, np.inf))
     strengths = np.abs(flat).mean(0)
     vectors = (centred @ (cells / lengths)).T
     return _basis(mean, _bright(vectors, centred @ (strengths - strengths.mean())), values / flat.shape[1])
@@ -127,10 +131,11 @@ def _bright(vectors: Doubles, towards: Doubles) -> Doubles:
 
 
 def _basis(mean: Doubles, vectors: Doubles, variances: Doubles) -> Basis:
-    """With three components, of which those that are missing are zero."""
-    found = len(vectors)
+    """With three components; one along which nothing varies has no direction, and is zero."""
     three, spread = np.zeros((COMPONENTS, len(mean))), np.zeros(COMPONENTS)
-    three[:found], spread[:found] = vectors, np.sqrt(variances[:found].clip(0))
+    for number, (vector, variance) in enumerate(zip(vectors, variances)):
+        if variance > variances[0] * _NOTHING:
+            three[number], spread[number] = vector, np.sqrt(variance)
     return Basis(mean, three, spread)
 
 

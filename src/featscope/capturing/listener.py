@@ -97,8 +97,8 @@ class Listener:
         if self.compiled:
             self._remarks.say("the model is compiled (torch.compile); while it is captured it runs as written")
         try:
-            as_written.hold()
             self._entered.callback(as_written.release)
+            as_written.hold()
             self._home = threading.get_ident()
             watch(self)
         except BaseException:

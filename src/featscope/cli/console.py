@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Sequence
 
 import typer
 from rich import table
@@ -15,7 +15,12 @@ from rich.text import Text
 
 from featscope.store.files import size_text
 
+if TYPE_CHECKING:
+    from featscope.render.jobs import Plan
+    from featscope.store.maps import MapFile
+
 _SHOWN_ERRORS = 20
+_LONG = 500  # maps: they take more than a few seconds to draw
 
 
 def plain(text: str) -> str:
@@ -119,6 +124,25 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
     ) as bar:
         task = bar.add_task(label, total=total)
         yield lambda: bar.advance(task)
+
+
+def foretell(maps: Sequence[MapFile], plan: Plan, folder: Path) -> None:
+    """Say what a long drawing will come to, before it begins. Raises `OutputError` where it does not fit the disk."""
+    import shutil
+
+    from featscope.errors import OutputError
+    from featscope.render.jobs import foresee
+
+    if len(maps) < _LONG:
+        return
+    foreseen, free = foresee(maps, plan, folder), shutil.disk_usage(folder).free
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # what was drawn before
+    remark(f"{foreseen}; {folder} has {size_text(free)} free")
+    if foreseen.bytes - there > free:
+        raise OutputError(
+            f"{foreseen} do not fit in {folder}, which has {size_text(free)} free; draw less: --max-size 1024, "
+            "--format webp, or --only 'neck*'"
+        )
 
 
 def pictures_line(pictures: int, skipped: int, size: int, maps: int, folder: Path) -> str:

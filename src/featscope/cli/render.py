@@ -30,6 +30,7 @@ def run(
     colormap: str = typer.Option("viridis", help="A colour map of the cmap catalogue, or jet."),
     titles: bool = typer.Option(False, help="Write folder, file and shape above each mosaic."),
     numbers: bool = typer.Option(False, help="Write its channel into each tile."),
+    picture_format: str = typer.Option("png", "--format", help="Of the pictures: png, webp or jpg."),
     style: str = typer.Option("featscope", help="featscope, or mmengine_topk: the 20 channels of draw_featmap."),
     sample: Optional[str] = typer.Option(
         None, "--sample", metavar="ID", help="Draw only this sample's maps; or a glob."
@@ -47,9 +48,9 @@ def run(
       featscope render folder_of_npy -o pictures --scale 4
       featscope render runs/s2anet --single --channels 0-3
     """
-    from featscope.cli.console import finish, no_maps_remarks, pictures_line, progress
+    from featscope.cli.console import finish, foretell, no_maps_remarks, pictures_line, progress
     from featscope.errors import unknown_name
-    from featscope.render.jobs import choose_maps, output_folder, run_jobs
+    from featscope.render.jobs import Form, choose_maps, output_folder, run_jobs
     from featscope.render.mosaic_plan import MosaicOptions, plan_mosaics
     from featscope.scale.executors import executor_named
     from featscope.store.reader import open_run
@@ -58,7 +59,18 @@ def run(
         raise unknown_name("style", style, ["featscope", "mmengine_topk"], "featscope render --help")
     if style == "mmengine_topk":
         channels, columns, colormap, gap = "sum:20", 5, "jet", 0
-    options = MosaicOptions(channels, colormap, value_range, columns, scale, gap, titles, numbers, single)
+    options = MosaicOptions(
+        channels=channels,
+        colormap=colormap,
+        range=value_range,
+        columns=columns,
+        scale=scale,
+        gap=gap,
+        titles=titles,
+        numbers=numbers,
+        single=single,
+        form=Form(picture_format),
+    )
     run_on = executor_named(executor)
     if executor.startswith("dask"):  # its workers run in other folders
         folder, output = folder.absolute(), output and output.absolute()
@@ -66,6 +78,7 @@ def run(
     maps = choose_maps(opened, only or (), sample)
     draw = plan_mosaics(opened, maps, options, run_on)
     target = output_folder(opened, "render", output)
+    foretell(maps, draw, target)
     with progress("maps", len(maps)) as done:
         outcome = run_jobs(maps, draw, target, done, run_on)
     outcome.remarks += no_maps_remarks(outcome.no_maps, opened.info.readings if opened.info else {})

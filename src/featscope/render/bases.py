@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterable, List, NamedTuple, Optional
+from zipfile import BadZipFile
 
 import numpy as np
 
 from featscope.arrays.basis import COMPONENTS, MOST_CHANNELS, Basis, Key, Moments
 from featscope.arrays.reduce import Cells, as_floats
-from featscope.errors import BadArrayError, BadOptionError, FeatscopeError
+from featscope.errors import BadArrayError, BadOptionError, FeatscopeError, first_line
 from featscope.render.geometry import cells_inside
-from featscope.render.jobs import Executor, FeatureMap, feature_maps, spread
+from featscope.render.jobs import Executor, FeatureMap, feature_maps
 from featscope.store.files import write_atomic
 from featscope.store.maps import MapFile
 
@@ -21,7 +22,7 @@ SHARED_BY = ("map", "layer", "run")
 _SPREAD = " spread"
 
 _MOST_MAPS = 512
-"""A basis is worked out from at most so many maps of a layer, from its first to its last: more do not turn it."""
+"""A basis is worked out from at most so many maps of a layer, from its first to its last."""
 
 
 def check_basis(basis: str) -> None:
@@ -31,39 +32,70 @@ def check_basis(basis: str) -> None:
 
 
 def basis_key(map_file: MapFile, basis: str) -> Key:
-    """Whose basis a file's maps are drawn with."""
-    channels = map_file.record.shape[1] if map_file.record is not None and len(map_file.record.shape) > 1 else 0
+    """Whose basis a file's maps are drawn with. Raises `BadArrayError` where its header cannot be read."""
+    record, channels = map_file.record, map_file.channels()
     if basis == "run":
         return "", channels
-    record = map_file.record
     return (f"{record.layer}.{record.field}" if record is not None else map_file.folder), channels
 
 
-def bases_of(maps: Sequence[MapFile], reduction: str, basis: str, executor: Executor) -> Dict[Key, Basis]:
-    """The bases that these maps share; none where each has its own, or where no components are drawn."""
+def bases_of(maps: Iterable[MapFile], reduction: str, basis: str, executor: Executor) -> Dict[Key, Basis]:
+    """The bases that these maps share; none where each has its own, or where no components are drawn.
+
+    Raises `BadOptionError` where a file of bases has none for some of the maps.
+    """
     if reduction not in ("pc1", "pca") or basis == "map":
         return {}
+    groups = _groups(maps, basis)
     if basis not in SHARED_BY:
-        return read_bases(Path(basis))
-    groups: Dict[Key, List[MapFile]] = {}
-    for map_file in maps:
-        if map_file.is_map and not (map_file.record is not None and map_file.record.reduced):
-            groups.setdefault(basis_key(map_file, basis), []).append(map_file)
-    items = [_Group(key, list(spread(files, _MOST_MAPS))) for key, files in groups.items()]
-    found: Dict[Key, Basis] = {}
+        found = read_bases(Path(basis))
+        missing = [f"{name} ({channels} channels)" for name, channels in groups if (name, channels) not in found]
+        if missing:
+            raise BadOptionError(
+                f"{basis} has no basis for {', '.join(missing)}; it has those of "
+                f"{', '.join(f'{name} ({channels})' for name, channels in found)}; choose these layers with --only"
+            )
+        return found
+    found = {}
+    items = [_Group(key, files) for key, files in groups.items()]
     for item, value in executor(_basis_of_group, items):
         if isinstance(value, FeatscopeError):
             raise value
-        if isinstance(value, Basis):
+        if isinstance(value, Exception):
+            name = item.key[0] or "this run"
+            raise BadArrayError(f"the basis of {name} was not worked out: {first_line(value)}; try --basis map")
+        if value is not None:
             found[item.key] = value
     return {key: found[key] for key in groups if key in found}
 
 
-class _Group:
+def _groups(maps: Iterable[MapFile], basis: str) -> Dict[Key, List[MapFile]]:
+    """The maps of each basis, from first to last: at most `_MOST_MAPS`, of however many."""
+    groups: Dict[Key, List[MapFile]] = {}
+    steps: Dict[Key, int] = {}
+    counts: Dict[Key, int] = {}
+    for map_file in maps:
+        if not map_file.is_map or (map_file.record is not None and map_file.record.reduced):
+            continue
+        try:
+            key = basis_key(map_file, basis)
+        except BadArrayError:  # it is named when it is drawn
+            continue
+        kept, step, count = groups.setdefault(key, []), steps.get(key, 1), counts.get(key, 0)
+        counts[key] = count + 1
+        if count % step == 0:
+            kept.append(map_file)
+        if len(kept) == _MOST_MAPS:  # every second goes, and from here on every second comes
+            del kept[1::2]
+            steps[key] = 2 * step
+    return groups
+
+
+class _Group(NamedTuple):
     """The maps of one basis."""
 
-    def __init__(self, key: Key, files: List[MapFile]) -> None:
-        self.key, self.files = key, files
+    key: Key
+    files: List[MapFile]
 
 
 def _basis_of_group(group: _Group) -> Optional[Basis]:
@@ -72,7 +104,9 @@ def _basis_of_group(group: _Group) -> Optional[Basis]:
         return None
     basis = moments.basis()
     if basis is None:
-        raise BadArrayError(f"the values of {group.key[0] or 'this run'} are too large for a shared basis; --basis map")
+        raise BadArrayError(
+            f"the values of {group.key[0] or 'this run'} are too large for a shared basis; type --basis map"
+        )
     return basis
 
 
@@ -89,8 +123,6 @@ def _moments(group: _Group) -> Optional[Moments]:
                         "most; type --basis map"
                     )
                 part = Moments.of(array[(slice(None), *inside_of(feature_map))])
-                if whole is not None and len(whole.mean) != len(part.mean):
-                    continue  # another number of channels, in a folder made by hand: it is drawn by itself
                 whole = part if whole is None else whole.and_of(part)
         except BadArrayError:  # it is named when it is drawn, and has no say here
             continue
@@ -130,7 +162,7 @@ def read_bases(path: Path) -> Dict[Key, Basis]:
                 if shapes != ((COMPONENTS + 1, int(channels)), (COMPONENTS,)) or array.dtype.kind != "f":
                     raise ValueError(f"{name} has the shapes {shapes}")
                 found[layer, int(channels)] = Basis(array[0], array[1:], spread)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise BadArrayError(
             f"{path} is not a file of bases ({error}); `featscope heat -r pca` writes basis.npz"
         ) from None

@@ -35,7 +35,7 @@ class Caption(NamedTuple):
 
 class Frame(NamedTuple):
     """above, below: grey strips, (rows, width). bar: the scale's place in `below`. swatches: the places of small
-    squares in the colours of what is no number, and their indices."""
+    squares in the colours of NaN and infinity, and their indices."""
 
     above: NDArray[np.uint8]
     below: NDArray[np.uint8]
@@ -51,19 +51,35 @@ class Frame(NamedTuple):
 def frame(width: int, caption: Caption, values: Quantised, clipped: float = 0.0) -> Frame:
     """The frame of a picture of this width; clipped: the share of the cells beyond the ends of the scale."""
     width = max(width, _NARROWEST)
-    large = min(max(12, round(width / 62)), 40)
-    small = max(11, round(large * 0.82))
-    pad = large // 2
-    lines = _wrapped(readable(caption.title), font_of(large, caption.title), width - 2 * pad)
+    large, small = _letters(width)
     words = caption.words + (f"; {_percent(clipped)} of the cells are beyond the scale" if clipped > 0 else "")
+    return Frame(_title(width, caption.title, words), *_scale(width, small, large // 2, values))
+
+
+def under_title(picture: NDArray[np.uint8], caption: Caption) -> NDArray[np.uint8]:
+    """An RGB picture under its title, without a scale, as where three values make a colour."""
+    width = max(picture.shape[1], _NARROWEST)
+    return np.vstack([_as_rgb(_title(width, caption.title, caption.words)), _in_the_middle(picture, width)])
+
+
+def _letters(width: int) -> Tuple[int, int]:
+    """The heights of large and small letters, in pixels."""
+    large = min(max(12, round(width / 62)), 40)
+    return large, max(11, round(large * 0.82))
+
+
+def _title(width: int, title: str, words: str) -> NDArray[np.uint8]:
+    large, small = _letters(width)
+    pad = large // 2
+    lines = _wrapped(readable(title), font_of(large, title), width - 2 * pad)
     under = _wrapped(readable(words), font_of(small, words), width - 2 * pad)
-    above = Image.new("L", (width, pad + round((large * len(lines) + small * len(under)) * 1.35) + pad // 2), _WHITE)
-    draw, y = ImageDraw.Draw(above), float(pad // 2)
+    strip = Image.new("L", (width, pad + round((large * len(lines) + small * len(under)) * 1.35) + pad // 2), _WHITE)
+    draw, y = ImageDraw.Draw(strip), float(pad // 2)
     for texts, size, ink in ((lines, large, _INK), (under, small, _PALE)):
         for text in texts:
             draw.text((pad, y), text, fill=ink, font=font_of(size, text))
             y += size * 1.35
-    return Frame(np.asarray(above), *_scale(width, small, pad, values))
+    return np.asarray(strip)
 
 
 def _scale(width: int, unit: int, pad: int, values: Quantised) -> Tuple[NDArray[np.uint8], Box, List[Tuple[Box, int]]]:
@@ -157,20 +173,26 @@ def framed_indices(
     below[top:bottom, left:right] = np.linspace(0, levels - 1, right - left).round().astype(np.uint8)
     for (top, bottom, left, right), index in around.swatches:
         below[top:bottom, left:right] = index
-    middle = np.full((picture.shape[0], around.width), levels, np.uint8)
-    start = (around.width - picture.shape[1]) // 2
-    middle[:, start : start + picture.shape[1]] = picture
-    return np.vstack([above, middle, below]), table
+    return np.vstack([above, _in_the_middle(picture, around.width, levels), below]), table
 
 
 def framed(picture: NDArray[np.uint8], around: Frame, ramp: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """An RGB picture in its frame; ramp: the colours of the scale as they are seen, (n, 3)."""
-    above, below = (np.repeat(strip[..., None], 3, 2) for strip in (around.above, around.below))
+    above, below = _as_rgb(around.above), _as_rgb(around.below)
     top, bottom, left, right = around.bar
     below[top:bottom, left:right] = ramp[np.linspace(0, len(ramp) - 1, right - left).round().astype(int)]
     for (top, bottom, left, right), index in around.swatches:
         below[top:bottom, left:right] = _MARKS[index]
-    middle = np.full((picture.shape[0], around.width, 3), 255, np.uint8)
-    start = (around.width - picture.shape[1]) // 2
-    middle[:, start : start + picture.shape[1]] = picture
-    return np.vstack([above, middle, below])
+    return np.vstack([above, _in_the_middle(picture, around.width), below])
+
+
+def _as_rgb(strip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(strip[..., None], 3, 2)
+
+
+def _in_the_middle(picture: NDArray[np.uint8], width: int, ground: int = _WHITE) -> NDArray[np.uint8]:
+    """A picture in the middle of a wider one."""
+    wide = np.full((picture.shape[0], width, *picture.shape[2:]), ground, np.uint8)
+    start = (width - picture.shape[1]) // 2
+    wide[:, start : start + picture.shape[1]] = picture
+    return wide

@@ -22,7 +22,7 @@ _NOBODY_HAS = "\U0010ffff"
 
 def font_of(size: int, text: str = "") -> Font:
     """A font of this height in pixels, with the characters of the text if any font here has them."""
-    return _font(size, frozenset(text))
+    return _font(size, _rare(text))
 
 
 def readable(text: str, instead: Optional[str] = None) -> str:
@@ -44,13 +44,19 @@ def readable(text: str, instead: Optional[str] = None) -> str:
 
 def missing_characters(text: str) -> FrozenSet[str]:
     """The characters of a text that no single font here has beside the others."""
-    return _lacks(_font(16, frozenset(text)), frozenset(text))
+    rare = _rare(text)
+    return _lacks(_font(16, rare), rare)
+
+
+def _rare(text: str) -> FrozenSet[str]:
+    """The characters that a font may lack. Without the others, few texts are new to the cache of fonts."""
+    return frozenset(c for c in text if not c.isascii() and not c.isspace())
 
 
 @lru_cache(maxsize=512)
 def _font(size: int, characters: FrozenSet[str]) -> Font:
     own = ImageFont.load_default(size)
-    least, best = _lacks(own, characters), own
+    least, best = _lacks(own, characters) if characters else characters, own
     if least:
         for path in _system_fonts():
             try:
@@ -68,7 +74,7 @@ def _font(size: int, characters: FrozenSet[str]) -> Font:
 def _lacks(font: Font, characters: FrozenSet[str]) -> FrozenSet[str]:
     """The characters that a font draws as it draws one that does not exist."""
     nothing = _drawn(font, _NOBODY_HAS)
-    return frozenset(c for c in characters if not c.isspace() and (not c.isascii()) and _drawn(font, c) == nothing)
+    return frozenset(c for c in characters if _drawn(font, c) == nothing)
 
 
 def _drawn(font: Font, character: str) -> Tuple[bytes, Tuple[int, int]]:

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featscope.arrays.basis import COMPONENTS as COUNT
 from featscope.arrays.basis import Basis
 from featscope.arrays.frames import in_whole_pixels
-from featscope.arrays.normalise import Quantised, bounds, finite_bounds, quantise, scale_of, share_beyond, symmetric
-from featscope.arrays.reduce import EVERYWHERE, as_floats, reduce
+from featscope.arrays.normalise import (
+    INF_INDEX,
+    Quantised,
+    bounds,
+    finite_bounds,
+    quantise,
+    scale_of,
+    share_beyond,
+    symmetric,
+)
+from featscope.arrays.reduce import EVERYWHERE, Cells, as_floats, reduce
 from featscope.errors import BadArrayError, BadImageError, unknown_name
 from featscope.records import Boxes, Geometry, Size
 from featscope.render.boxes import draw_boxes
-from featscope.render.caption import GREYS, Caption, frame, framed, framed_indices
+from featscope.render.caption import GREYS, Caption, frame, framed, framed_indices, under_title
 from featscope.render.colour import palette
 from featscope.render.geometry import cells_inside, place, place_indices, refuse_huge
 from featscope.render.png import encode_indexed, encode_rgb
 
+Bounds = Tuple[float, float]
+
 AUTO = "auto"
-"""Of a reduction, a range, a colour map: what suits the map."""
+"""As a reduction, a range or a colour map: what suits the map."""
 
 SEQUENTIAL, DIVERGING = "turbo", "colorbrewer:RdBu_r"
 """The colour maps that suit values of one sign, and of two."""
@@ -37,9 +48,9 @@ class HeatStyle:
     (`featscope.arrays.normalise.RANGES`), or `auto`. colormap: a name of the cmap catalogue, or `auto`. alpha: weight
     of the colours over the image. smooth: blend between cells. resize: what is
     resized - the 8-bit `indices` (fastest), the `values` after their range is known, or the values
-    `before_range`, as mmengine does, where peaks between cells lose height. legend: title and scale around the
-    pictures of a run. fade: values that say little let the image through. grey: the image is grey, so that every colour
-    is the map's. stretched: the map fills the image, wherever its cells look. zero: it lies in the middle of the range.
+    `before_range`, as mmengine does, where peaks between cells lose height. legend: pictures of a run have a title and
+    a scale. fade: values that say little let the image through. grey: the image is drawn in grey, so that every colour
+    is the map's. stretched: the map fills the image, wherever its cells look. zero: zero is the middle of the range.
     """
 
     reduce: str = "mean"
@@ -110,7 +121,7 @@ WORDS = {
     "max": "largest channel of each cell",
     "l2": "length of each cell's features (L2)",
     "std": "standard deviation of the channels",
-    "contrast": "contrast: how far each cell's features are from the mean cell's",
+    "contrast": "contrast: distance of each cell's features from the mean cell's",
     "pc1": "first principal component",
     "pca": "first three principal components as red, green, blue",
     "select_max": "the channel with the largest sum",
@@ -119,8 +130,8 @@ WORDS = {
 
 
 class HeatPicture(NamedTuple):
-    """png: the file. values: what was drawn, with its range and what was no number in it. clipped: the share of the
-    cells on the image that are beyond the range."""
+    """png: the file. values: what was drawn, with its range and its cells that are not numbers. clipped: the share of
+    the cells on the image whose values are outside of the range."""
 
     png: bytes
     values: Quantised
@@ -150,13 +161,13 @@ def draw_heat(
     >>> picture.png[1:4]
     b'PNG'
 
-    feature_map: (C, H, W). size: (height, width) of the picture; by default the image's, else the
+    feature_map: (C, H, W). size: (height, width) of the picture, without its frame; by default the image's, else the
     original's of the geometry, else the map's own. image: (H, W, 3) uint8 RGB to lie under the map.
     geometry, stride, first: where the map's cells lie on the image (`featscope.records.Place`); without a geometry
     the map is stretched over the whole of it, so it must be what the network saw. value_range: overrides the style's.
     boxes: each with a colour, or None for one by class; in pixels of the picture. labels: what is written at them
-    (`featscope.render.boxes.LABELS`). caption: is written above the map, and the scale is drawn below. basis: of the
-    principal components, where it is not the map's own.
+    (`featscope.render.boxes.LABELS`). caption: the text above the map; with it, the scale is drawn below. basis: of
+    the principal components, where it is not the map's own.
 
     Raises `BadImageError` where image and geometry are of different sizes, or where there is no geometry and the
     map cannot be one of the whole image.
@@ -175,70 +186,114 @@ def draw_heat(
         inside = EVERYWHERE
     if image is not None and geometry is None:
         _refuse_other_shape((heat.shape[0], heat.shape[1]), (image.shape[0], image.shape[1]))
-    if size is None:
-        size = _default_size(heat, image, geometry)
+    size = size or _default_size(heat, image, geometry)
     refuse_huge(size)
     if size[0] > _TALLEST * size[1]:
         caption = None  # nothing can be read in the frame of a strip
-    lie = partial(place_indices, size=size, geometry=geometry, stride=stride, smooth=style.smooth, first=first)
+    canvas = _Canvas(size, geometry, stride, first, image, boxes, classes, min_score, labels)
+    scales: List[Optional[Bounds]] = [value_range] * COUNT
+    if value_range is None and basis is not None and style.zero and style.reduce in COMPONENTS:
+        scales = [basis.scale(i) for i in range(COUNT)]  # one for all maps, as their basis is one
     if heat.ndim == 3:
-        scales = [
-            value_range
-            or (basis.scale(i) if basis is not None and style.zero else bounds(heat[(*inside, i)], style.range))
-            for i in range(3)
-        ]
-        parts = [quantise(heat[..., i], *scale) for i, scale in enumerate(scales)]
-        coloured = Image.fromarray(np.stack([lie(part.indices, False) for part in parts], -1))
-        picture = _over_image(coloured, replace(style, fade=False), image, geometry)
-        for some, colour in boxes:
-            draw_boxes(picture, some, classes, min_score, colour, labels)
-        notes = dict(text or {}, **_notes(style, parts[0]))
-        return HeatPicture(encode_rgb(_titled(picture, caption), notes), parts[0])
-    if basis is not None and style.zero and style.reduce in COMPONENTS:  # one scale for all maps, as their basis is one
-        value_range = value_range or basis.scale(0)
-    limits = value_range or (None if style.resize == "before_range" else bounds(heat[inside], style.range))
-    clipped = 0.0
-    if style.resize != "indices":
+        return _draw_colours(heat, style, canvas, scales, inside, caption, text or {})
+    return _draw_values(heat, style, canvas, scales[0], inside, caption, text or {})
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """What a heat map is drawn on: where its cells lie, the image below it and the boxes above it."""
+
+    size: Size
+    geometry: Optional[Geometry]
+    stride: Optional[Bounds]
+    first: Optional[Bounds]
+    image: Optional[NDArray[np.uint8]]
+    boxes: Sequence[Tuple[Boxes, Optional[str]]]
+    classes: Sequence[str]
+    min_score: float
+    labels: str
+
+    def lay(self, indices: NDArray[np.uint8], marked: bool, smooth: bool) -> NDArray[np.uint8]:
+        """Indices at their places."""
+        return place_indices(indices, marked, self.size, self.geometry, self.stride, smooth, self.first)
+
+    def lay_values(self, heat: NDArray[np.floating], smooth: bool) -> NDArray[np.floating]:
+        """Values at their places, blended between cells."""
         if not np.isfinite(heat).all():
             raise BadArrayError("this style blends values, and the map has NaN or infinity; use --style featscope")
         # Pillow blends in single precision: what has no room in it is brought near one, and its range too.
         exponent = scale_of(*bounds(heat, "map"))
         heat = np.ldexp(heat, -exponent).astype(np.float32)
-        heat = np.asarray(place(heat, size, geometry, stride, style.smooth, first)).astype(np.float64)
-        heat = np.ldexp(heat, exponent)
-        inside = EVERYWHERE
-    low, high = limits or bounds(heat, style.range)
+        placed = place(heat, self.size, self.geometry, self.stride, smooth, self.first)
+        return np.ldexp(np.asarray(placed).astype(np.float64), exponent)
+
+    def compose(
+        self, coloured: Image.Image, style: HeatStyle, weight: Optional[Image.Image] = None
+    ) -> NDArray[np.uint8]:
+        """The coloured map over the image, with the boxes."""
+        picture = _over_image(coloured, style, self.image, self.geometry, weight)
+        for some, colour in self.boxes:
+            draw_boxes(picture, some, self.classes, self.min_score, colour, self.labels)
+        return np.asarray(picture)
+
+
+def _draw_colours(
+    heat: NDArray[np.floating],
+    style: HeatStyle,
+    canvas: _Canvas,
+    scales: Sequence[Optional[Bounds]],
+    inside: Cells,
+    caption: Optional[Caption],
+    text: Mapping[str, str],
+) -> HeatPicture:
+    """A map of three values a cell, (H, W, 3), as red, green and blue."""
+    parts = [
+        quantise(heat[..., i], *(scale or bounds(heat[(*inside, i)], style.range))) for i, scale in enumerate(scales)
+    ]
+    coloured = Image.fromarray(np.stack([canvas.lay(part.indices, False, style.smooth) for part in parts], -1))
+    drawn = canvas.compose(coloured, style)
+    if caption is not None:
+        drawn = under_title(drawn, caption)
+    return HeatPicture(encode_rgb(drawn, dict(text, **_notes(style, parts[0]))), parts[0])
+
+
+def _draw_values(
+    heat: NDArray[np.floating],
+    style: HeatStyle,
+    canvas: _Canvas,
+    scale: Optional[Bounds],
+    inside: Cells,
+    caption: Optional[Caption],
+    text: Mapping[str, str],
+) -> HeatPicture:
+    """A map of one value a cell, (H, W), by a colour map."""
+    if scale is None and style.resize != "before_range":
+        scale = bounds(heat[inside], style.range)
+    if style.resize != "indices":
+        heat, inside = canvas.lay_values(heat, style.smooth), EVERYWHERE
+    low, high = scale or bounds(heat, style.range)
     if style.zero:
         low, high = symmetric(low, high)
-    levels = 254 if caption is None else 254 - GREYS
-    values = quantise(heat, low, high, levels if caption is not None else 256)
+    values = quantise(heat, low, high, 256 if caption is None else INF_INDEX - GREYS)
     clipped = share_beyond(heat[inside], low, high)
     marked = values.nan + values.inf > 0
-    if caption is None and not marked:
-        levels = 256
+    levels = INF_INDEX - GREYS if caption is not None else INF_INDEX if marked else 256
     colours = palette(style.colormap, levels, marked or caption is not None)
-    placed = values.indices if style.resize != "indices" else lie(values.indices, marked)
-    note = dict(text or {}, **_notes(style, values))
+    placed = canvas.lay(values.indices, marked, style.smooth) if style.resize == "indices" else values.indices
+    note = dict(text, **_notes(style, values))
     if clipped:
-        note["beyond the range"] = f"{clipped:.4f} of the cells"
+        note["outside of the range"] = f"{clipped:.4f} of the cells"
     around = None if caption is None else frame(placed.shape[1], caption, values, clipped)
-    if image is None and not boxes:
+    if canvas.image is None and not canvas.boxes:
         if around is not None:
             placed, colours = framed_indices(placed, around, levels, colours)
         return HeatPicture(encode_indexed(placed, colours, note), values, clipped)
     indexed = Image.fromarray(placed)
     indexed.putpalette(colours.tobytes())
     weights = _weights(style, levels)
-    weight = Image.fromarray(weights[placed]) if style.fade else None
-    picture = _over_image(indexed.convert("RGB"), style, image, geometry, weight)
-    for some, colour in boxes:
-        draw_boxes(picture, some, classes, min_score, colour, labels)
-    drawn = np.asarray(picture)
+    drawn = canvas.compose(indexed.convert("RGB"), style, Image.fromarray(weights[placed]) if style.fade else None)
     if around is not None:
-        ramp = colours[:levels]
-        if image is not None:
-            seen = (weights[:levels].astype(float) / 255 if style.fade else np.ones(levels)) * style.alpha
-            ramp = (ramp * seen[:, None] + _GROUND * (1 - seen[:, None])).round().astype(np.uint8)
+        ramp = colours[:levels] if canvas.image is None else _as_seen(colours[:levels], weights[:levels], style)
         drawn = framed(drawn, around, ramp)
     return HeatPicture(encode_rgb(drawn, note), values, clipped)
 
@@ -251,14 +306,11 @@ def _weights(style: HeatStyle, levels: int) -> NDArray[np.uint8]:
     return weights
 
 
-def _titled(picture: Image.Image, caption: Optional[Caption]) -> NDArray[np.uint8]:
-    """A picture under its title, without a scale: its colours are three."""
-    if caption is None:
-        return np.asarray(picture)
-    nothing = Quantised(np.zeros((1, 1), np.uint8), 0.0, 1.0, 0, 0, False)
-    around = frame(picture.width, caption, nothing)
-    around = around._replace(below=around.below[:0], swatches=[], bar=(0, 0, 0, 0))
-    return framed(np.asarray(picture), around, np.zeros((1, 3), np.uint8))
+def _as_seen(colours: NDArray[np.uint8], weights: NDArray[np.uint8], style: HeatStyle) -> NDArray[np.uint8]:
+    """Colours as they look over a grey image."""
+    share = (weights / 255 if style.fade else np.ones(len(weights)))[:, None] * style.alpha
+    seen: NDArray[np.uint8] = (colours * share + _GROUND * (1 - share)).round().astype(np.uint8)
+    return seen
 
 
 def _refuse_other_shape(cells: Size, image: Size) -> None:

@@ -21,6 +21,7 @@ from featscope.render.bases import bases_of, basis_key, check_basis, inside_of
 from featscope.render.boxes import LABELS
 from featscope.render.caption import Caption
 from featscope.render.colour import palette
+from featscope.render.files import check_format
 from featscope.render.heat import AUTO, SEQUENTIAL, STYLES, WORDS, HeatPicture, HeatStyle, draw_heat
 from featscope.render.images import input_image, lies_in_input, sample_image
 from featscope.render.jobs import (
@@ -240,7 +241,7 @@ def plan_heat(run: Run, maps: Sequence[MapFile], options: HeatOptions, executor:
             f"{run.folder} has no record of boxes: it is a folder of arrays only; leave out --boxes and --truth"
         )
     origin = Origin.of(run)
-    looks = looks_of(maps, style, len(origin.classes))
+    looks = looks_of(run, style)
     bases = bases_of(maps, style.reduce, options.basis, executor)
     plan = HeatPlan(origin, options, looks, bases)
     return replace(plan, shared=shared_bounds(maps, style.range, partial(_reduced_values, plan=plan), executor))
@@ -257,6 +258,7 @@ def check_heat(options: HeatOptions) -> None:
     if options.labels not in LABELS:
         raise unknown_name("kind of label", options.labels, LABELS, "featscope heat --help")
     check_basis(options.basis)
+    check_format(options.form.format)
     if style.reduce != AUTO:
         reduce(np.zeros((3, 1, 1), np.float32), "mean" if style.reduce.startswith("channel:") else style.reduce)
 
@@ -275,7 +277,7 @@ def _only_sample(run: Run, maps: Sequence[MapFile], image: Path) -> Optional[Sam
         names, more = list(found)[:_NAMED], ", ..." if len(found) > _NAMED else ""
         raise BadOptionError(
             f"{image} is one image, and these maps are of several: {', '.join(names)}{more}; name the one that it is, "
-            f"--sample {names[0]}, or leave out --under; all of them: featscope list {run.folder}"
+            f"--sample {names[0]}, or leave --image out; all of them: featscope list {run.folder}"
         )
     return next(iter(found.values()), None)
 

@@ -30,7 +30,7 @@ from featscope.arrays.normalise import bounds, merge_bounds
 from featscope.errors import FeatscopeError, OutputError, first_line, unknown_name
 from featscope.records import Sample
 from featscope.render.files import read_text, reencode
-from featscope.store.files import inside, make_folder, safe_name, write_atomic
+from featscope.store.files import inside, make_folder, safe_name, size_text, write_atomic
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 
@@ -241,6 +241,10 @@ class Foreseen(NamedTuple):
     bytes: int
     seconds: float
 
+    def __str__(self) -> str:
+        minutes = max(1, round(self.seconds / 60))
+        return f"about {self.pictures} pictures, {size_text(self.bytes)}, {minutes} min of one core"
+
 
 def foresee(maps: Sequence[MapFile], plan: Plan, output: Path, tried: int = 8) -> Foreseen:
     """How much a drawing will be, by drawing a few of the maps, from first to last, without keeping them."""
@@ -253,8 +257,12 @@ def foresee(maps: Sequence[MapFile], plan: Plan, output: Path, tried: int = 8) -
     return Foreseen(round(total.pictures * factor), round(total.bytes * factor), seconds)
 
 
-def spread(files: Sequence[MapFile], most: int) -> Iterator[MapFile]:
-    """At most so many of the files, from first to last."""
+def spread(files: Sequence[Item], most: int) -> Iterator[Item]:
+    """At most so many of the files, from first to last.
+
+    >>> list(spread("abcdefg", 3))
+    ['a', 'd', 'g']
+    """
     count = min(most, len(files))
     for number in range(count):
         yield files[round(number * (len(files) - 1) / max(1, count - 1))]
@@ -323,13 +331,18 @@ def _draw_files(files: Sequence[MapFile], plan: Plan, output: Path, dry: bool = 
                 except OutputError:
                     raise
                 except FeatscopeError as error:
-                    named = str(error).startswith(str(map_file.path))
-                    outcome.errors.append(str(error) if named else f"{map_file.path}: {error}")
+                    outcome.errors.append(named(map_file, error))
         except FeatscopeError as error:
             outcome.errors.append(str(error))
         except Exception as error:  # noqa: BLE001 (whatever it is, as too little memory: the other files are drawn)
             outcome.errors.append(f"{map_file.path} cannot be drawn: {first_line(error)}")
     return outcome
+
+
+def named(map_file: MapFile, error: FeatscopeError) -> str:
+    """An error's text, with the file that it is about."""
+    text = str(error)
+    return text if text.startswith(str(map_file.path)) else f"{map_file.path}: {text}"
 
 
 def save(path: Path, png: bytes, outcome: Outcome, form: Form = AS_IT_IS) -> None:

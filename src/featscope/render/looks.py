@@ -17,6 +17,7 @@ from featscope.records import Sample
 from featscope.render.heat import AUTO, COMPONENTS, NEVER_NEGATIVE, HeatStyle, two_signs
 from featscope.render.jobs import spread
 from featscope.store.maps import MapFile
+from featscope.store.reader import Run
 
 SCORES, ONE_SCORE, REGRESSION, FEATURES = "class scores", "one score", "regression", "features"
 
@@ -39,7 +40,8 @@ _NAMES = (
 )
 _ROLES = tuple((kind, re.compile(rf"(.*\.)?({pattern})", re.IGNORECASE)) for kind, pattern in _NAMES)
 
-_FILES_LOOKED_AT = 8  # of a layer, to learn whether its values have two signs
+_FILES_LOOKED_AT = 32  # of a folder
+_FILES_READ = 8  # of these, to learn whether their values have two signs
 _DETECTIONS = 24  # that are compared with a layer's values
 _ENOUGH = 3  # that agree, and none that does not
 _CLOSE = 4e-3  # of a score: maps may be stored in half precision
@@ -70,7 +72,7 @@ class Role(NamedTuple):
 
     @property
     def words(self) -> str:
-        """It, on a picture."""
+        """What is drawn of it, as text on a picture."""
         made = {"sigmoid": " after sigmoid", "softmax": " after softmax"}.get(self.activation, "")
         if self.factor:
             made += f", times {self.factor.rpartition('.')[2]}"
@@ -80,23 +82,30 @@ class Role(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """How a layer's maps are drawn. scores: how the array becomes a map of scores first, where it is to."""
+    """How a layer's maps are drawn. scores: how to turn them into scores first, where they are drawn as scores."""
 
     style: HeatStyle
     scores: Optional[Role] = None
 
 
-def looks_of(maps: Sequence[MapFile], style: HeatStyle, classes: int) -> Dict[str, Look]:
-    """How the maps of each folder are drawn, by what they are.
+def looks_of(run: Run, style: HeatStyle) -> Dict[str, Look]:
+    """How the maps of each folder of a run are drawn, by what they are.
 
-    maps: all that will be drawn. classes: how many the detector knows; 0 where that is not known.
+    A few maps of each folder are looked at, whichever are to be drawn, so that a layer looks the same in every call.
     """
     if AUTO not in (style.reduce, style.range, style.colormap):
         return {}
-    folders: Dict[str, List[MapFile]] = {}
-    for map_file in maps:
-        folders.setdefault(map_file.folder, []).append(map_file)
-    return {folder: _look(files, style, classes) for folder, files in folders.items()}
+    classes = len(run.info.classes) if run.info is not None else 0
+    return {folder: _look(files, style, classes) for folder, files in _some_of_each_folder(run) if files}
+
+
+def _some_of_each_folder(run: Run) -> Iterator[Tuple[str, List[MapFile]]]:
+    """Each folder with maps from its first to its last; a run has its maps in the order of its folders."""
+    start = 0
+    for folder, count in run.folders().items():
+        places = spread(range(start, start + count), _FILES_LOOKED_AT)
+        yield folder, [found for found in (run.maps[place] for place in places) if found.folder == folder]
+        start += count
 
 
 def _look(files: List[MapFile], style: HeatStyle, classes: int) -> Look:
@@ -105,7 +114,7 @@ def _look(files: List[MapFile], style: HeatStyle, classes: int) -> Look:
     role = Role(FEATURES) if reduced or style.reduce != AUTO else role_of(files, classes)
     if role.kind in (SCORES, ONE_SCORE):
         return Look(style.with_auto("scores", "percentile:1:99.9"), role)
-    seen = list(spread(files, _FILES_LOOKED_AT))
+    seen = list(spread(files, _FILES_READ))
     if role.kind == FEATURES and _channels(seen) > 1 and not reduced and style.reduce == AUTO:
         return Look(style.with_auto("contrast"))
     how = "mean" if style.reduce == AUTO else style.reduce
@@ -130,11 +139,13 @@ def role_of(files: Sequence[MapFile], classes: int) -> Role:
 def _by_name(kind: str, files: Sequence[MapFile], classes: int) -> Role:
     if kind == REGRESSION:
         return Role(kind, known="name")
-    seen = list(spread(files, _FILES_LOOKED_AT))
+    seen = list(spread(files, _FILES_READ))
     channels = _channels(seen)
     within = all(low >= 0 and high <= 1 for low, high in map(_ends, seen))
-    if kind == ONE_SCORE or not classes or (channels % classes and channels % (classes + 1)):
-        # Of one class, as the region proposals of a two-stage detector.
+    record = files[0].record
+    some = record is not None and bool(record.channels)  # of the channels were stored
+    if kind == ONE_SCORE or some or not classes or (channels % classes and channels % (classes + 1)):
+        # Each channel is a score of its own, as the region proposals of a two-stage detector.
         return Role(ONE_SCORE if kind == ONE_SCORE else SCORES, "" if within else "sigmoid", 1, known="name")
     softmax = channels % classes != 0 and not within
     return Role(SCORES, "softmax" if softmax else "" if within else "sigmoid", classes, known="name")
@@ -152,13 +163,14 @@ class _Seen(NamedTuple):
 
 def _proved(files: Sequence[MapFile], classes: int) -> Optional[Role]:
     """The role of class scores, where what the detector makes of these maps is the score of its detections."""
-    shape = files[0].record.shape if files[0].record is not None else []
+    record = files[0].record
+    shape = record.shape if record is not None and not record.channels else []  # all channels were stored
     if len(shape) != 4 or shape[1] > (classes + 1) * _MOST_ANCHORS:
         return None
     if shape[1] % classes and shape[1] % (classes + 1):
         return None
     seen: List[_Seen] = []
-    for map_file in spread(files, 4 * _FILES_LOOKED_AT):
+    for map_file in files:
         try:
             seen += _detections_of(map_file)
         except FeatscopeError:  # it will be named when it is drawn
@@ -199,7 +211,9 @@ def _detections_of(map_file: MapFile) -> Iterator[_Seen]:
             if array is None:
                 array = map_file.load()
                 siblings = {folder: _sibling(map_file, folder).load() for folder in _one_score_folders(map_file)}
-            if array.ndim != 4 or row >= array.shape[2] or column >= array.shape[3]:
+            if array.shape[:1] != (len(map_file.samples),) or array.ndim != 4:
+                return  # not one map for each image
+            if row >= array.shape[2] or column >= array.shape[3]:
                 continue
             factors = {
                 folder: np.asarray(other[index, :, row, column], np.float64)
@@ -243,7 +257,7 @@ def _sibling(map_file: MapFile, folder: str) -> MapFile:
 def _channels(files: Sequence[MapFile]) -> int:
     for map_file in files:
         try:
-            return int(map_file.load().shape[1])
+            return map_file.channels()
         except FeatscopeError:
             continue
     return 1

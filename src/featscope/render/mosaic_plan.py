@@ -13,6 +13,7 @@ from featscope.arrays.channels import choose_channels
 from featscope.arrays.normalise import bounds, parse_range
 from featscope.arrays.reduce import as_floats
 from featscope.render.colour import palette
+from featscope.render.files import check_format
 from featscope.render.jobs import (
     AS_IT_IS,
     Bounds,
@@ -98,6 +99,7 @@ class MosaicPlan:
 def plan_mosaics(run: Run, maps: Sequence[MapFile], options: MosaicOptions, executor: Executor = serial) -> MosaicPlan:
     """What draws mosaics of these maps; a wrong option is one error, not one a map."""
     palette(options.colormap)
+    check_format(options.form.format)
     if options.range != "channel":
         parse_range(options.range)
     return MosaicPlan(Origin.of(run), options, shared_bounds(maps, options.range, _all_values, executor))

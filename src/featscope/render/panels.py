@@ -14,7 +14,17 @@ from PIL import Image
 from featscope.errors import FeatscopeError, first_line
 from featscope.render.geometry import refuse_huge
 from featscope.render.heat_plan import HeatPlan
-from featscope.render.jobs import FINGERPRINT, Executor, FeatureMap, Outcome, feature_maps, save, serial, up_to_date
+from featscope.render.jobs import (
+    FINGERPRINT,
+    Executor,
+    FeatureMap,
+    Outcome,
+    feature_maps,
+    named,
+    save,
+    serial,
+    up_to_date,
+)
 from featscope.render.png import encode_rgb
 from featscope.store.files import inside, make_folder
 from featscope.store.maps import MapFile
@@ -76,7 +86,12 @@ def _draw_panels(files: Sequence[MapFile], plan: HeatPlan, output: Path) -> Outc
         make_folder(folder)
         of_images: Dict[str, List[FeatureMap]] = {}
         for map_file in files:
-            for feature_map in feature_maps(map_file):
+            try:
+                levels = list(feature_maps(map_file))
+            except FeatscopeError as error:
+                outcome.errors.append(str(error))
+                continue
+            for feature_map in levels:
                 name = feature_map.stem.rpartition("_level")[0] if feature_map.sample is not None else ""
                 of_images.setdefault(name, []).append(feature_map)
         for name, levels in of_images.items():
@@ -97,7 +112,7 @@ def _draw_panel(levels: List[FeatureMap], plan: HeatPlan, path: Path, outcome: O
         try:
             picture = plan.picture(level, outcome)
         except FeatscopeError as error:
-            outcome.errors.append(f"{level.file.path}: {error}")
+            outcome.errors.append(named(level.file, error))
             continue
         pictures.append(np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")))
     if pictures:

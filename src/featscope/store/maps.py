@@ -78,6 +78,12 @@ class MapFile:
             raise BadArrayError(f"{self.path} is empty: its shape is {shape}")
         return (shape[0] if len(shape) in (4, 5) else 1), (shape[2] if len(shape) == 5 else None)
 
+    def channels(self) -> int:
+        """How many channels its maps have, by the file's header."""
+        self.stay_inside()
+        shape = read_npy_shape(self.path)
+        return shape[0] if len(shape) == 3 else shape[1] if len(shape) > 3 else 1
+
     def stay_inside(self) -> None:
         """Raise `BadArrayError` if the record's path leads out of the run, also through a link."""
         if self.record is not None and self.root is not None:
