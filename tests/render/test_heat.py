@@ -8,7 +8,7 @@ from PIL import Image
 
 from featscope.errors import BadImageError, UnknownNameError
 from featscope.records import Boxes, Geometry
-from featscope.render.caption import Caption, tick_text, ticks
+from featscope.render.caption import Caption, frame, tick_text, ticks
 from featscope.render.colour import CLASS_COLOURS, NAN_COLOUR, palette
 from featscope.render.heat import STYLES, HeatStyle, draw_heat, style_named
 
@@ -130,6 +130,18 @@ def test_ticks_are_round_and_told_apart(low, high, expected):
     if expected is not None:
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=(high - low) * 1e-9)
     assert len({tick_text(value, low, high) for value in found}) == len(found)
+
+
+def test_a_tick_stands_where_its_value_is():
+    values = draw_heat(np.linspace(-1, 3, 64, dtype=np.float32).reshape(1, 8, 8), GRAY).values
+    around = frame(1000, TITLE, values)
+    top, bottom, left, right = around.bar
+    marks = np.flatnonzero(around.below[bottom + 2] < 150)
+    expected = [left + (value + 1) / 4 * (right - 1 - left) for value in (-1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3)]
+    found = [mark for mark in marks if not any(mark - other == 1 for other in marks)]
+    if len(found) == 5:  # every second
+        expected = expected[::2]
+    np.testing.assert_allclose(found, expected, atol=1.5)
 
 
 def test_cells_on_the_padding_have_no_say_in_the_range():

@@ -20,7 +20,6 @@ from featscope.arrays.normalise import (
     quantise,
     scale_of,
     share_beyond,
-    symmetric,
 )
 from featscope.arrays.reduce import EVERYWHERE, Cells, as_floats, reduce
 from featscope.errors import BadArrayError, BadImageError, unknown_name
@@ -272,8 +271,6 @@ def _draw_values(
     if style.resize != "indices":
         heat, inside = canvas.lay_values(heat, style.smooth), EVERYWHERE
     low, high = scale or bounds(heat, style.range)
-    if style.zero:
-        low, high = symmetric(low, high)
     values = quantise(heat, low, high, 256 if caption is None else INF_INDEX - GREYS)
     clipped = share_beyond(heat[inside], low, high)
     marked = values.nan + values.inf > 0
