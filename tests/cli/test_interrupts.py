@@ -13,6 +13,9 @@ from PIL import Image
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a Ctrl-C of one process reaches all of a console here")
 
+_SLEEP = "[time.sleep(0.01) for _ in range(6000)]"
+"""A minute in short naps: Python does not wake for a signal that comes just before one long sleep begins."""
+
 
 def _start(arguments, **environment):
     """A command as a shell starts it: the group's own, which Ctrl-C reaches as a whole."""
@@ -62,7 +65,7 @@ def test_while_a_module_is_imported(tmp_path, maps, module):
         f"        if name == {module!r} and os.getpid() == os.getsid(0):\n"
         f"            open({str(reached)!r}, 'w').close()\n"
         "            try:\n"
-        "                time.sleep(60)\n"
+        f"                {_SLEEP}\n"
         "            except KeyboardInterrupt:\n"
         "                raise ImportError('as a library may make of it')\n"
         "sys.meta_path.insert(0, Slow())\n"
@@ -102,7 +105,7 @@ def test_a_script_that_is_captured(tmp_path):
     script.write_text(
         "import torch, time\nfrom pathlib import Path\n"
         "model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1))\n"
-        "try:\n    model(torch.zeros(1, 3, 8, 8)); Path('ran').touch(); time.sleep(60)\n"
+        f"try:\n    model(torch.zeros(1, 3, 8, 8)); Path('ran').touch(); {_SLEEP}\n"
         "finally:\n    print('its own end', flush=True)\n"
     )
     process = subprocess.Popen(
