@@ -12,7 +12,7 @@ import featscope
 SOURCE = Path(featscope.__file__).parent
 # Lower layers first; a package imports its own layer and those below it.
 LAYERS = [
-    {"errors", "records"},
+    {"errors", "records", "words"},
     {"arrays"},
     {"store"},
     {"render", "capturing"},

@@ -67,6 +67,13 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
+def check_name(kind: str, name: str, known: Iterable[str], list_with: str) -> None:
+    """Raise `UnknownNameError` for a name that is not among the known ones."""
+    known = list(known)
+    if name not in known:
+        raise unknown_name(kind, name, known, list_with)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], list_with: str) -> UnknownNameError:
     """The error for a name that is not among the known ones.
 

@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.words import counted
+
 Size = Tuple[int, int]
 """(height, width) in pixels."""
 
@@ -431,7 +433,10 @@ class Written(NamedTuple):
     place: str
 
     def __str__(self) -> str:
-        return f"{self.maps} maps of {self.samples} samples, {self.bytes / 1e6:.1f} MB, in {self.place}"
+        return (
+            f"{counted(self.maps, 'map')} of {counted(self.samples, 'sample')}, {self.bytes / 1e6:.1f} MB, "
+            f"in {self.place}"
+        )
 
 
 def infer_stride(padded: int, cells: int) -> float:

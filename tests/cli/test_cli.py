@@ -79,7 +79,7 @@ def test_render_and_heat_a_folder_made_by_hand(featscope, folder):
 def test_heat_over_an_image_given_by_hand(featscope, folder, tmp_path):
     Image.fromarray(np.full((40, 30, 3), 50, np.uint8)).save(tmp_path / "photo.png")
     code, out, _ = featscope(
-        "heat", folder, "-o", tmp_path / "out", "--image", tmp_path / "photo.png", "--style", "jet"
+        "heat", folder, "-o", tmp_path / "out", "--under", tmp_path / "photo.png", "--style", "jet"
     )
     assert code == 0
     assert "10 pictures" in out
@@ -99,7 +99,7 @@ def test_a_run_with_its_image(featscope, run):
 def test_levels_side_by_side_in_another_format_and_size(featscope, run):
     code, out, _ = featscope("heat", run, "--panel", "--format", "webp", "--max-size", "15")
     assert code == 0
-    assert "1 pictures of 2 maps" in out
+    assert "1 picture of 2 maps" in out
     with Image.open(run / "heat" / "neck.fpn" / "a_levels.webp") as picture:
         assert picture.format == "WEBP"
 
@@ -107,7 +107,7 @@ def test_levels_side_by_side_in_another_format_and_size(featscope, run):
 def test_an_old_name_still_works_and_the_new_one_is_said(featscope, run, tmp_path):
     code, _, err = featscope("heat", run, "-o", tmp_path / "old", "--no-colorbar")
     assert code == 0
-    assert "--colorbar is now --legend" in err
+    assert "--no-colorbar is called --no-legend now" in err
     assert featscope("heat", run, "-o", tmp_path / "new", "--no-legend")[2] == ""
     for path in (tmp_path / "old").rglob("*.png"):
         np.testing.assert_array_equal(pixels(path), pixels(tmp_path / "new" / path.relative_to(tmp_path / "old")))
@@ -131,7 +131,7 @@ def test_a_long_drawing_says_what_it_will_come_to_and_is_refused_where_it_does_n
 
 def test_an_image_given_for_a_run_keeps_the_runs_geometry(featscope, run, tmp_path):
     featscope("heat", run, "-o", tmp_path / "recorded")
-    featscope("heat", run, "-o", tmp_path / "given", "--image", run.parent / "photo.png")
+    featscope("heat", run, "-o", tmp_path / "given", "--under", run.parent / "photo.png")
     name = "neck.fpn/a_level0_overlay.png"
     np.testing.assert_array_equal(pixels(tmp_path / "recorded" / name), pixels(tmp_path / "given" / name))
 
@@ -198,7 +198,8 @@ def test_nan_and_constant_maps_are_said(featscope, tmp_path):
     np.save(tmp_path / "a" / "holes.npy", array)
     code, _, err = featscope("heat", tmp_path)
     assert code == 0
-    assert "1 cells are NaN (magenta), 1 infinite (green)" in err
+    assert "1 cell is NaN (magenta)" in err
+    assert "1 cell is infinite (green)" in err
     assert "constant" in err
 
 
@@ -214,12 +215,15 @@ def test_nan_and_constant_maps_are_said(featscope, tmp_path):
         (["heat", "{folder}", "--basis", "image"], "'image' is not a basis"),
         (["heat", "{folder}", "--labels", "names"], "no kind of label 'names'"),
         (["heat", "{folder}", "--boxes"], "no record of boxes"),
+        (["heat", "{folder}", "--under", "none.png"], "none.png does not exist"),
         (["heat", "{folder}", "--image", "none.png"], "none.png does not exist"),
+        (["capture", "best.pt", "-o", "{folder}/run"], "type ultralytics:best.pt"),
+        (["layers", "weights/best.pt"], "type ultralytics:weights/best.pt"),
         (["render", "{folder}", "--channels", "q"], "chooses no channels"),
         (["render", "{folder}", "--only", "neck.fpnn"], "'neck.fpn'"),
         (["render", "missing"], "does not exist"),
         (["layers", "nothing"], "is no model"),
-        (["layers", "demo", "--below", "nek"], "'neck'"),
+        (["layers", "demo", "-l", "nek"], "'neck'"),
         (["layers", "no_module:thing"], "no adapter or module"),
     ],
 )
@@ -287,7 +291,7 @@ def test_the_demo_on_an_image_of_ones_own(featscope, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 200, 3), dtype=np.uint8)).save(tmp_path / "mine.jpg")
     code, out, _ = featscope("demo", "--image", tmp_path / "mine.jpg", "-o", tmp_path / "out")
     assert code == 0
-    assert "29 maps of 1 images" in out
+    assert "29 maps of 1 image " in out
     assert (tmp_path / "out" / "run" / "heat" / "neck.fpn" / "mine_level0_overlay.png").is_file()
 
 

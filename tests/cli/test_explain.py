@@ -45,13 +45,13 @@ def test_every_detection_is_listed_with_its_source(place, capsys):
         place_words = ["level", str(source.get("level", 0)), "row", str(source.get("row", 0))]
         assert row[-6:-2] == place_words
         assert row[-1] == str(source.get("column", 0))
-    assert f"{len(rows)} detections of 1 images: {len(rows)} one source" in out
+    assert f"{len(rows)} detections of 1 image: {len(rows)} one source" in out
 
 
 def test_a_run_is_explained(place, capsys):
     code, out, err = call(capsys, "explain", place / "run", "--box", 2, "-m", "layercam", "-m", "odam")
     assert code == 0, err
-    assert "2 maps of 1 boxes in 1 images" in out
+    assert "2 maps of 1 box in 1 image," in out
     (picture,) = (place / "run" / "explain" / "harbour").glob("box_2_*_layercam_neck_level_*.png")
     text = read_text(picture)
     assert text["method"] == "layercam"
@@ -93,7 +93,7 @@ def test_the_demos_own_run_is_explained(capsys, tmp_path, place):
     assert call(capsys, "demo", "-i", place / "harbour.png", "-o", tmp_path / "demo")[0] == 0
     code, out, err = call(capsys, "explain", tmp_path / "demo" / "run", "--box", 1, "-l", "bbox_head_refine.0")
     assert code == 0, err
-    assert "1 maps of 1 boxes" in out
+    assert "1 map of 1 box " in out
 
 
 OWN = """
@@ -140,7 +140,7 @@ def test_a_function_of_ones_own_models_output(own, place, capsys, tmp_path):
         "--target", f"{own}:score", "-m", "hirescam", "-m", "ablation-cam", "-o", tmp_path / "why",
     )  # fmt: skip
     assert code == 0, err
-    assert "2 maps of 1 targets" in out
+    assert "2 maps of 1 target " in out
     heat = np.load(tmp_path / "why" / "harbour" / "target_hirescam_stem_level_0.npy")
     assert heat.shape == (32, 32)
 
@@ -166,7 +166,7 @@ def test_a_function_that_detects(own, place, capsys, tmp_path):
         (["{own}:make", "random", "-l", "stem", "--target", "score"], "names no function"),
         (["--predict", "{own}:both"], "it must give the detections of each"),
         (["--predict", "{own}:detect", "-m", "layercam"], "layercam is a map of a layer"),
-        (["demo", "--predict", "{own}:detect"], "two detectors"),
+        (["demo", "--predict", "{own}:detect"], "both name a detector"),
         ([], "name a run or a model"),
     ],
 )
@@ -223,7 +223,7 @@ def test_a_broken_image_does_not_stop_the_others(place, capsys, tmp_path):
     code, out, err = call(capsys, "explain", "demo", "-i", tmp_path / "photos", "-o", tmp_path / "why", "--top", 1)
     assert code == 1
     assert "a.png cannot be read" in err
-    assert "1 maps of 1 boxes" in out
+    assert "1 map of 1 box " in out
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_broken_image_does_not_stop_the_others(place, capsys, tmp_path):
         (["{run}", "--side", "x", "-m", "d-rise"], "leave out d-rise"),
         (["{run}", "--sample", "nothing"], "no sample 'nothing'"),
         (["demo"], "name one"),
-        (["demo", "--list"], "is no run"),
+        (["demo", "--list"], "is not a run"),
         (["nothing"], "is no model"),
         (["demo", "-i", "missing.png"], "does not exist"),
     ],

@@ -232,7 +232,7 @@ class TestDeformableDETR(Transformers):
         layers = ["model.decoder.layers.0.encoder_attn", "model.encoder"]
         capture_images(detector, [tmp_path / "wide.png"], tmp_path / "run", layers)
         opened = open_run(tmp_path / "run")
-        (points,) = opened.select(layer="*.sampling_points")
+        (points,) = opened.select(layer="**.sampling_points")
         assert points.record.shape[1:] == [30, 4, 4, 4, 2]
         encoded = opened.select(layer="model.encoder")
         height, width = opened.samples["wide"].geometry.padded

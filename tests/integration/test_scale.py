@@ -146,5 +146,5 @@ def test_the_estimate_is_what_the_run_takes(whole, three_images, tmp_path):
 
 def test_few_samples_leave_out_the_other_forwards(three_images, tmp_path):
     done = featscope("capture", three_images, WEIGHTS, "-o", tmp_path / "run", "--max-samples", "1", "-l", "neck")
-    assert "5 maps of 1 samples" in done.stdout
+    assert "5 maps of 1 sample," in done.stdout
     assert "dota/mAP" not in done.stdout, "the metrics of a part would mislead"

@@ -9,7 +9,7 @@ from featscope.errors import BadOptionError, UnknownNameError, UnknownReadingErr
 from featscope.records import Boxes, CapturedMap, Geometry, MeasuredPlace, RunInfo, Sample
 from featscope.render.heat import STYLES, HeatStyle, draw_heat
 from featscope.render.heat_plan import HeatOptions, plan_heat
-from featscope.render.jobs import choose_maps, feature_maps, run_jobs
+from featscope.render.jobs import feature_maps, run_jobs
 from featscope.render.mosaic_plan import MosaicOptions, plan_mosaics
 from featscope.render.png import read_text
 from featscope.store.maps import MapFile
@@ -51,8 +51,8 @@ def test_ranges_that_maps_share(tmp_path, value_range, top):
 
 def test_maps_are_chosen_by_folder_or_file(run):
     opened = open_run(run)
-    assert len(choose_maps(opened, ["neck*"])) == 2
-    assert [m.path.name for m in choose_maps(opened, ["*/batch_0_layer_1.npy"])] == ["batch_0_layer_1.npy"]
+    assert len(opened.choose(["neck*"])) == 2
+    assert [m.path.name for m in opened.choose(["*/batch_0_layer_1.npy"])] == ["batch_0_layer_1.npy"]
 
 
 def test_boxes_are_drawn_in_pixels_of_the_original(run):
@@ -191,8 +191,8 @@ class TestOneImageForMaps:
         opened = open_run(two)
         options = HeatOptions(image=run.parent / "photo.png")
         with pytest.raises(BadOptionError, match="maps are of several: a, b; name the one that it is, --sample a,"):
-            plan_heat(opened, choose_maps(opened), options)
-        maps = choose_maps(opened, sample="b")
+            plan_heat(opened, opened.choose(), options)
+        maps = opened.choose(sample="b")
         outcome = run_jobs(maps, plan_heat(opened, maps, options), two / "heat")
         assert outcome.errors == []
         assert sorted(path.name for path in (two / "heat" / "neck.fpn").iterdir()) == [

@@ -47,7 +47,7 @@ def test_folders_that_are_no_run(tmp_path):
     with pytest.raises(BadRunError, match=r"no \.npy file"):
         open_run(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadRunError, match="is no folder"):
+    with pytest.raises(BadRunError, match="is not a folder"):
         open_run(tmp_path / "file")
 
 

@@ -66,6 +66,10 @@ def split_name(name: str) -> Tuple[str, str]:
         return "mmdet", name
     if name.endswith(".onnx"):
         return "onnx", name
+    if not colon and name.endswith(".pt"):
+        raise BadOptionError(
+            f"{name} does not say which framework it is of; for a model of Ultralytics type ultralytics:{name}"
+        )
     if not colon:
         known = ", ".join(f"{key}:..." for key in FRAMEWORKS if key != "demo")
         raise BadOptionError(

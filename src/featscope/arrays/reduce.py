@@ -112,6 +112,24 @@ _OF_ALL_CELLS = ("contrast", "pc1", "pca")
 """Reductions in which a cell is seen beside the others: what lies outside of the image is left out of those."""
 
 
+def parse_reduction(how: str) -> Optional[int]:
+    """Check the name of a reduction: the channel of `channel:N`, None for a name of `REDUCTIONS`.
+
+    >>> parse_reduction("channel:7"), parse_reduction("mean")
+    (7, None)
+
+    Raises `UnknownNameError` or `BadOptionError` for anything else.
+    """
+    if how.startswith("channel:"):
+        number = how[len("channel:") :]
+        if not number.isdecimal():
+            raise BadOptionError(f"{how!r} does not name a channel; type channel:0 for the first")
+        return int(number)
+    if how not in REDUCTIONS:
+        raise unknown_name("reduction", how, [*REDUCTIONS, "channel:0"], "featscope heat --help")
+    return None
+
+
 def reduce(
     feature_map: NDArray[np.generic], how: str = "mean", inside: Cells = EVERYWHERE, basis: Optional[Basis] = None
 ) -> Floats:
@@ -133,16 +151,12 @@ def reduce(
             f"a map has (C, H, W), this array {feature_map.shape}; of a batch (N, C, H, W) give one image, array[0], "
             "of a film (C, T, H, W) one step, array[:, 0], and (H, W) as array[None]"
         )
+    channel = parse_reduction(how)
     x = as_floats(feature_map)
-    if how.startswith("channel:"):
-        number = how[len("channel:") :]
-        if not number.isdigit():
-            raise BadOptionError(f"{how!r} names no channel; type channel:0 for the first")
-        if int(number) >= len(x):
-            raise BadOptionError(f"no channel {number}: the map has {len(x)}, 0 to {len(x) - 1}")
-        return x[int(number)]
-    if how not in REDUCTIONS:
-        raise unknown_name("reduction", how, [*REDUCTIONS, "channel:0"], "featscope heat --help")
+    if channel is not None:
+        if channel >= len(x):
+            raise BadOptionError(f"no channel {channel}: the map has {len(x)}, 0 to {len(x) - 1}")
+        return x[channel]
     if basis is not None and how in ("pc1", "pca"):
         return basis.project(x, 1)[0] if how == "pc1" else np.ascontiguousarray(basis.project(x).transpose(1, 2, 0))
     reduction = partial(REDUCTIONS[how], inside=inside) if how in _OF_ALL_CELLS else REDUCTIONS[how]

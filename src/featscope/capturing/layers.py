@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections import defaultdict
-from fnmatch import fnmatchcase
 from typing import DefaultDict, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import torch
@@ -13,6 +12,7 @@ from torch import nn
 
 from featscope.errors import UnknownNameError, unknown_name
 from featscope.store.files import natural_key
+from featscope.store.globs import lies_below, matches
 
 
 class Layer(NamedTuple):
@@ -102,19 +102,19 @@ def select(model: nn.Module, layers: Optional[Sequence[str]] = None) -> List[Lay
         for pattern in includes:
             found = [Layer(pattern, modules[pattern])] if pattern in modules else []
             # A star is one part of a name, as in a file system: `backbone.*` are its children.
-            found = found or [Layer(n, modules[n], glob=pattern) for n in known if _matches(n, pattern)]
+            found = found or [Layer(n, modules[n], glob=pattern) for n in known if matches(n, pattern)]
             found = found or _kept_attribute(modules, pattern)
             if not found:
                 raise unknown_name("layer", pattern, known, "featscope layers MODEL")
             chosen += found
     chosen.sort(key=lambda layer: bool(layer.glob), reverse=True)  # of one found twice the name counts
     for pattern in excludes:
-        if not any(_matches(name, pattern) for name in known):
+        if not any(matches(name, pattern) for name in known):
             raise unknown_name("layer", pattern, known, "featscope layers MODEL")
     kept = {
         layer.name: layer
         for layer in chosen
-        if not any(_matches(layer.name, p) or _lies_below(layer.name, p) for p in excludes)
+        if not any(matches(layer.name, p) or lies_below(layer.name, p) for p in excludes)
     }
     return sorted(kept.values(), key=lambda layer: natural_key(layer.name))
 
@@ -186,21 +186,9 @@ def _without(prefix: str, pattern: str, known: Sequence[str]) -> str:
     name = ".".join(part for part in name.split(".") if part != "_orig_mod")
     # Wrappers that are off already (test-time augmentation, and around that a distributed one) are typed all the same.
     for wrapper in (prefix, "module.", "module."):
-        if wrapper and name.startswith(wrapper) and not any(_matches(one, name) for one in known):
+        if wrapper and name.startswith(wrapper) and not any(matches(one, name) for one in known):
             name = name[len(wrapper) :]
     return sign + name
-
-
-def _matches(name: str, pattern: str) -> bool:
-    if "**" in pattern:
-        return fnmatchcase(name, pattern.replace("**", "*"))
-    parts, wanted = name.split("."), pattern.split(".")
-    return len(parts) == len(wanted) and all(fnmatchcase(p, w) for p, w in zip(parts, wanted))
-
-
-def _lies_below(name: str, pattern: str) -> bool:
-    parts = name.split(".")
-    return any(_matches(".".join(parts[:end]), pattern) for end in range(1, len(parts)))
 
 
 def _kept_attribute(modules: Dict[str, nn.Module], name: str) -> List[Layer]:

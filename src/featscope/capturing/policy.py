@@ -7,7 +7,7 @@ from typing import Any, Mapping, Union
 import msgspec
 
 from featscope.arrays.channels import parse_channels
-from featscope.errors import BadOptionError, unknown_name
+from featscope.errors import BadOptionError, check_name, unknown_name
 from featscope.records import Policy
 
 DTYPES = ("float32", "float16", "bfloat16", "uint8")
@@ -29,6 +29,8 @@ def make_policy(values: Union[Policy, Mapping[str, Any], None]) -> Policy:
         given = dict(values)
         if isinstance(given.get("channels"), (list, tuple, range)):
             given["channels"] = ",".join(map(str, given["channels"]))
+        if given.get("channels") == "all":
+            given["channels"] = ""
         if isinstance(given.get("images"), str):
             given["images"] = [given["images"]]
         for name in given:
@@ -38,10 +40,10 @@ def make_policy(values: Union[Policy, Mapping[str, Any], None]) -> Policy:
             values = msgspec.convert(given, Policy)
         except msgspec.ValidationError as error:
             raise BadOptionError(f"a policy of capture is wrong: {error}; see featscope capture --help") from None
-    if values.dtype and values.dtype not in DTYPES:
-        raise unknown_name("dtype", values.dtype, DTYPES, "featscope capture --help")
-    if values.reduce and values.reduce not in REDUCTIONS:
-        raise unknown_name("reduction on capture", values.reduce, REDUCTIONS, "featscope capture --help")
+    if values.dtype:
+        check_name("dtype", values.dtype, DTYPES, "featscope capture --help")
+    if values.reduce:
+        check_name("reduction on capture", values.reduce, REDUCTIONS, "featscope capture --help")
     if values.channels and parse_channels(values.channels)[0] not in ("list", "top"):
         raise BadOptionError(f"channels {values.channels!r} cannot be kept on capture; type 0-15, 3,7 or top:16")
     if values.every < 1 or values.max_samples < 0:

@@ -6,7 +6,16 @@ import warnings
 from contextlib import contextmanager
 from typing import Iterator, List
 
-from featscope.errors import BadRunError, FeatscopeError, OutputError
+from featscope.errors import BadOptionError, BadRunError, FeatscopeError, OutputError
+
+ON_ERROR = ("raise", "warn", "disk")
+"""What becomes of an error: see `Remarks`."""
+
+
+def check_on_error(on_error: str) -> None:
+    """Raise `BadOptionError` for anything but a name of `ON_ERROR`."""
+    if on_error not in ON_ERROR:
+        raise BadOptionError(f"on_error={on_error!r} is unknown; type one of: {', '.join(ON_ERROR)}")
 
 
 class Remarks:

@@ -20,10 +20,9 @@ from featscope.capturing.memory import MemorySink
 from featscope.capturing.policy import make_policy
 from featscope.capturing.proof import Proof
 from featscope.capturing.ranks import rank_and_world_size
-from featscope.capturing.remarks import Remarks
+from featscope.capturing.remarks import Remarks, check_on_error
 from featscope.capturing.session import Capture
 from featscope.capturing.speakers import Speakers
-from featscope.errors import BadOptionError
 from featscope.records import Policy, RunInfo, Sink
 from featscope.store.writer import RunWriter
 
@@ -73,8 +72,7 @@ def capture(
     does not have, `CaptureError` where a layer that was asked for did not run or gave nothing that can be stored,
     `BadRunError` where the folder holds another run, `OutputError` where nothing can be written.
     """
-    if on_error not in ("raise", "warn", "disk"):
-        raise BadOptionError(f"on_error={on_error!r} means nothing; type 'raise', 'warn' or 'disk'")
+    check_on_error(on_error)
     layers = [layers] if isinstance(layers, str) else layers
     chosen = select(model, layers)
     inner = unwrap(model)

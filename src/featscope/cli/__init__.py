@@ -1,7 +1,8 @@
-"""The command line: one file a verb."""
+"""The command line: one file a verb, one table of options."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from typing import List, Optional
@@ -10,15 +11,15 @@ import typer
 
 from featscope import __version__
 from featscope.cli import capture, check, demo, explain, heat, layers, list, place, render, run
-from featscope.cli.console import complain
+from featscope.cli.console import complain, literal
+from featscope.cli.options import Command
 from featscope.errors import FeatscopeError
 
 app = typer.Typer(
     name="featscope",
     help="See what an object detector sees: capture, store and draw its feature maps.",
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="rich",  # for its panels; the texts are made literal
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -32,20 +33,24 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    pass
+    # A name that the terminal's code page lacks is shown by its number. What a script prints is its own.
+    if context.invoked_subcommand != "run" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 for verb in (demo, layers, capture, run, list, render, heat, explain, place, check):
-    app.command(verb.__name__.rpartition(".")[2])(verb.run)
+    name = verb.__name__.rpartition(".")[2]
+    app.command(name, cls=Command, help=literal(inspect.getdoc(verb.run) or ""))(verb.run)
 
 
 def main(arguments: Optional[List[str]] = None) -> None:
     """Run the command line; errors that featscope foresaw are one line, and exit code 1."""
     warnings.filterwarnings("ignore", message="featscope: ")  # remarks are printed as notes at the end
     try:
-        app(arguments, standalone_mode=True)
+        app(arguments, standalone_mode=True, prog_name="featscope")
     except FeatscopeError as error:
         complain(str(error))
         sys.exit(1)

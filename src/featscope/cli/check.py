@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
+from featscope.cli import options
+from featscope.words import counted
 
 
 def run(
-    folder: Path = typer.Argument(..., metavar="RUN", help="A run, or a folder of subfolders of .npy files."),
+    folder: Path = options.argument("RUN", "A run, or a folder of subfolders of .npy files."),
 ) -> None:
     """Read every array of a run and compare it with the manifest; say what is missing or changed.
 
-    \b
+    The exit code is 1 if something is wrong.
+
     Examples:
       featscope check runs/s2anet
     """
@@ -23,5 +25,6 @@ def run(
     report = check_run(folder)
     state = "with problems" if report.problems else "whole"
     finish(
-        f"{folder}: {report.maps} maps, {size_text(report.bytes)}, {report.samples} samples, {state}", report.problems
+        f"{folder}: {counted(report.maps, 'map')}, {size_text(report.bytes)}, {counted(report.samples, 'sample')}, {state}",
+        report.problems,
     )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Literal, Mapping, Sequence
 
 import typer
 from rich import table
 from rich.console import Console
+from rich.emoji import Emoji
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from featscope.store.files import size_text
+from featscope.words import counted
 
 if TYPE_CHECKING:
     from featscope.render.jobs import Plan
@@ -32,12 +34,49 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def literal(text: str) -> str:
+    """A text that rich shows as it is: brackets are no markup, and `:factory:` is no picture.
+
+    >>> literal("plain"), Text.from_markup(literal("photo[copy].png :factory:")).plain
+    ('plain', 'photo[copy].png :factory:')
+    """
+    if "[" not in text and Emoji.replace(text) == text:
+        return text
+    return escape(text).replace(":", ":[b][/b]")
+
+
 class Table(table.Table):
     """A table whose cells are text and nothing else: brackets in a name are no markup."""
 
     def add_row(self, *cells: object, **style: Any) -> None:
         """Add a row of text."""
         super().add_row(*(Text(plain(str(cell))) for cell in cells), **style)
+
+
+def new_table(*headings: str, right: Sequence[str] = (), folded: Sequence[str] = ()) -> Table:
+    """A table without a frame. right: columns of numbers. folded: columns that may take several lines."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        side: Literal["left", "right"] = "right" if heading in right else "left"
+        made.add_column(heading, justify=side, no_wrap=heading not in folded, overflow="fold", min_width=len(heading))
+    return made
+
+
+def _width(shown: Table) -> int:
+    """The columns that a table would like to have."""
+    console = Console()
+    return max(1, console.measure(shown, options=console.options.update(width=10_000)).maximum)
+
+
+def fits(shown: Table) -> bool:
+    """Whether a table has room in the terminal; where there is no terminal it has."""
+    console = Console()
+    return not console.is_terminal or _width(shown) <= console.width
+
+
+def show(shown: Table) -> None:
+    """Print a table; where that is no terminal every line is as long as it has to be."""
+    Console(width=None if Console().is_terminal else _width(shown)).print(shown)
 
 
 def complain(message: str) -> None:
@@ -132,6 +171,7 @@ def foretell(maps: Sequence[MapFile], plan: Plan, folder: Path) -> None:
 
     from featscope.errors import OutputError
     from featscope.render.jobs import foresee
+    from featscope.store.files import size_text
 
     if len(maps) < _LONG:
         return
@@ -147,8 +187,22 @@ def foretell(maps: Sequence[MapFile], plan: Plan, folder: Path) -> None:
 
 def pictures_line(pictures: int, skipped: int, size: int, maps: int, folder: Path) -> str:
     """What was drawn where: the closing line of the commands that draw."""
-    kept = f" ({skipped} more were up to date)" if skipped else ""
-    return f"{pictures} pictures of {maps} maps, {size_text(size)}, in {folder}{kept}"
+    from featscope.store.files import size_text
+
+    kept = f" ({skipped} more {'was' if skipped == 1 else 'were'} up to date)" if skipped else ""
+    return f"{counted(pictures, 'picture')} of {counted(maps, 'map')}, {size_text(size)}, in {folder}{kept}"
+
+
+def values_remarks(nan: int, inf: int, constant: int = 0) -> List[str]:
+    """What to say of values that are no numbers, and of maps that are all one value."""
+    said = []
+    if nan:
+        said.append(f"{counted(nan, 'cell')} {'is' if nan == 1 else 'are'} NaN (magenta)")
+    if inf:
+        said.append(f"{counted(inf, 'cell')} {'is' if inf == 1 else 'are'} infinite (green)")
+    if constant:
+        said.append(f"{counted(constant, 'map')} {'is' if constant == 1 else 'are'} constant and drawn in one colour")
+    return said
 
 
 def no_maps_remarks(folders: Sequence[str], readings: Mapping[str, str]) -> List[str]:
@@ -159,8 +213,11 @@ def no_maps_remarks(folders: Sequence[str], readings: Mapping[str, str]) -> List
     if not folders:
         return []
     names = list(dict.fromkeys(folders))
-    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more folders" if len(names) > 3 else "")
+    some = ", ".join(names[:3]) + (f" and {counted(len(names) - 3, 'more folder')}" if len(names) > 3 else "")
     why = "; ".join(f"{layer}: {text}" for layer, text in list(readings.items())[:3])
-    return [
-        f"{len(folders)} arrays are not maps of the image and were not drawn: {some}" + (f" ({why})" if why else "")
-    ]
+    many = (
+        "1 array is not a map of the image and was"
+        if len(folders) == 1
+        else (f"{len(folders)} arrays are not maps of the image and were")
+    )
+    return [f"{many} not drawn: {some}" + (f" ({why})" if why else "")]

@@ -8,22 +8,34 @@ from typing import List, Optional
 
 import typer
 
+from featscope.cli import options
+from featscope.cli.options import own
 from featscope.errors import BadOptionError, MissingPackageError
+from featscope.words import counted
 
 
 def run(
-    output: Path = typer.Option(Path("featscope-demo"), "-o", "--output", metavar="DIR", help="Folder for everything."),
-    image: Optional[List[Path]] = typer.Option(
-        None, "--image", "-i", help="Your own aerial image, in place of scenes."
+    output: Path = options.output(default=Path("featscope-demo"), help="The folder of the run, pictures and page."),
+    images: Optional[List[Path]] = options.image(
+        help="Your own aerial image, or a folder of them. Repeat it for more.", shown="three drawn scenes"
     ),
-    evaluate: int = typer.Option(0, min=0, help="Only print the detector's mAP at IoU 0.5 on so many fresh scenes."),
+    evaluate: int = own(
+        "--evaluate",
+        panel=options.WHAT,
+        help="Only print the detector's mAP at IoU 0.5 on so many fresh scenes.",
+        default=0,
+        metavar="N",
+        shown="draw",
+        min=0,
+    ),
 ) -> None:
     """Detect ships, planes and vehicles, capture every part of the detector, and draw it all.
 
-    \b
-    Needs no framework but torch. Examples:
+    It needs no framework but torch.
+
+    Examples:
       featscope demo
-      featscope demo --image harbour.png -o runs/harbour
+      featscope demo -i harbour.png -o runs/harbour
       featscope demo --evaluate 200
     """
     try:
@@ -34,7 +46,7 @@ def run(
     if evaluate:
         _evaluate(evaluate)
     else:
-        _draw(output, image or [])
+        _draw(output, images or [])
 
 
 def _evaluate(scenes: int) -> None:
@@ -46,7 +58,7 @@ def _evaluate(scenes: int) -> None:
     for name, precision in results:
         typer.echo(f"{name:8} AP50 {precision:.3f}")
     known = [precision for _, precision in results if not math.isnan(precision)]
-    closing(f"mAP50 {sum(known) / len(known):.3f} on {scenes} fresh scenes")
+    closing(f"mAP50 {sum(known) / len(known):.3f} on {counted(scenes, 'fresh scene')}")
 
 
 def _draw(output: Path, images: List[Path]) -> None:
@@ -100,7 +112,8 @@ def _draw(output: Path, images: List[Path]) -> None:
         write_atomic(drawn[-1], encode_rgb(np.asarray(picture)))
     page = write_page(output, run_opened, drawn)
     finish(
-        f"{len(maps)} maps of {len(run_opened.samples)} images and {outcome.pictures} pictures, "
+        f"{counted(len(maps), 'map')} of {counted(len(run_opened.samples), 'image')} and "
+        f"{counted(outcome.pictures, 'picture')}, "
         f"{size_text(outcome.bytes)}, in {output}; open {page}",
         [*made.failed, *outcome.errors],
         [*made.remarks, *outcome.remarks],

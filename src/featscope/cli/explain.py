@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional
 
 import typer
 
-from featscope.cli import models
+from featscope.cli import checks, completion, models, options
+from featscope.cli.options import own
 from featscope.errors import BadOptionError, FeatscopeError, unknown_name
-from featscope.explaining.methods import help_text
+from featscope.explaining.methods import DEFAULT, help_text
+from featscope.words import counted
 
 if TYPE_CHECKING:
     from featscope.explaining.faithfulness import Faithfulness
@@ -18,67 +20,119 @@ if TYPE_CHECKING:
 
 
 def run(
-    source: str = typer.Argument(
-        "", metavar="RUN|MODEL", help="A run, or a model as `featscope capture` takes it; not needed with --predict."
+    source: str = options.argument(
+        "RUN|MODEL", "A run, or a model as `featscope capture` takes it. Leave it out with --predict.", ""
     ),
-    checkpoint: str = typer.Argument("", metavar="[CHECKPOINT]", help=models.CHECKPOINT),
-    images: Optional[List[Path]] = typer.Option(
-        None, "--images", "-i", help="An image or a folder of images, with MODEL."
+    checkpoint: str = models.checkpoint,
+    output: Optional[Path] = options.output(shown="RUN/explain, or featscope-explain"),
+    layers: Optional[List[str]] = options.layer(
+        help="Explain at this layer. Repeat it for more: they are the levels of one map.", shown="the detector's own"
     ),
-    output: Optional[Path] = typer.Option(
-        None, "-o", "--output", metavar="DIR", help="Folder for pictures; RUN/explain."
+    images: Optional[List[Path]] = options.image(
+        help="With MODEL: an image, or a folder of images. Repeat it for more.", shown="the run's own"
     ),
-    show: bool = typer.Option(False, "--list", help="Only list a run's detections, and which raw output gave each."),
-    layer: str = typer.Option("", "--layer", "-l", help="Explain at this layer; several, as levels of one, by comma."),
-    method: Optional[List[str]] = typer.Option(None, "--method", "-m", help=help_text()),
-    top: int = typer.Option(5, min=1, help="Explain so many detections of an image, best first."),
-    label: str = typer.Option("", "--class", metavar="NAME", help="Only detections of this class."),
-    box: Optional[List[int]] = typer.Option(None, "--box", min=0, help="Only this detection, by its number in --list."),
-    side: str = typer.Option(
-        "", help="Explain this number of the box: left, top, right, bottom; x, y, width, height, angle."
+    sample: str = options.sample(default=""),
+    show: bool = own(
+        "--list",
+        panel=options.WHAT,
+        help="Only list a run's detections, and which raw output gave each.",
+        default=False,
     ),
-    target: str = typer.Option(
-        "",
-        metavar="MODULE:FUNCTION",
+    top: int = own(
+        "--top",
+        panel=options.WHAT,
+        help="Explain so many detections of an image, best first.",
+        default=5,
+        metavar="N",
+        min=1,
+    ),
+    label: str = own(
+        "--class", panel=options.WHAT, help="Only detections of this class.", default="", metavar="NAME", shown="all"
+    ),
+    box: Optional[List[int]] = own(
+        "--box",
+        panel=options.WHAT,
+        help="Only this detection: its number in --list. Repeat it for more.",
+        metavar="N",
+        shown="the best",
+        min=0,
+    ),
+    side: str = own(
+        "--side",
+        panel=options.WHAT,
+        help="Explain a number of the box, not its score: left, top, right, bottom; x, y, width, height, angle.",
+        default="",
+        metavar="NAME",
+        shown="the score",
+        check=checks.side,
+        complete=completion.sides,
+    ),
+    target: str = own(
+        "--target",
+        panel=options.WHAT,
         help="Explain what this function makes of the model's output for an image: one number.",
-    ),
-    predict: str = typer.Option(
-        "",
+        default="",
         metavar="MODULE:FUNCTION",
+        shown="the score",
+    ),
+    predict: str = own(
+        "--predict",
+        panel=options.MODEL,
         help="In place of MODEL: a function from pictures (N, H, W, 3) to (boxes, scores, labels) of each; for d-rise.",
+        default="",
+        metavar="MODULE:FUNCTION",
+        shown="none",
     ),
-    sample: str = typer.Option("", "--sample", metavar="GLOB", help="Only images of a run whose id matches."),
-    masks: int = typer.Option(1000, min=1, help="Random masks of d-rise."),
-    batch_size: int = typer.Option(4, min=1, help="Images of one forward of d-rise, score-cam, ablation-cam."),
-    faithfulness: bool = typer.Option(
-        False, "--faithfulness", help="Measure the maps: pointing game, energy in the box, deletion, insertion."
+    input_size: str = options.input_size(),
+    preprocess: str = options.preprocess(),
+    inputs: Optional[List[str]] = options.inputs(),
+    score_threshold: Optional[float] = options.score_threshold(),
+    cfg_options: Optional[List[str]] = options.cfg_options(),
+    trust_checkpoint: bool = options.trust_checkpoint(),
+    masks: int = own(
+        "--masks", panel=options.HOW_MUCH, help="Random masks of d-rise.", default=1000, metavar="N", min=1
     ),
-    input_size: str = models.input_size,
-    preprocess: str = models.preprocess,
-    inputs: Optional[List[str]] = models.inputs,
-    score_threshold: Optional[float] = models.score_threshold,
-    cfg_options: Optional[List[str]] = models.cfg_options,
-    trust_checkpoint: bool = models.trust_checkpoint,
+    batch_size: int = options.batch_size(
+        default=4, help="Images of one forward of d-rise, score-cam and ablation-cam."
+    ),
+    method: Optional[List[str]] = own(
+        "--method",
+        "-m",
+        panel=options.DRAWING,
+        help=help_text(),
+        metavar="NAME",
+        shown=DEFAULT,
+        check=checks.method,
+        complete=completion.methods,
+    ),
+    faithfulness: bool = own(
+        "--faithfulness",
+        panel=options.DRAWING,
+        help="Measure the maps: pointing game, energy in the box, deletion, insertion.",
+        default=False,
+    ),
 ) -> None:
     """Draw what made single detections, or list where they come from.
 
     A run's model is opened as it was for the capture, and must find the recorded boxes again.
 
-    \b
     Examples:
       featscope explain runs/s2anet --list
       featscope explain runs/s2anet --sample P0706 --top 3
-      featscope explain runs/s2anet --box 12 -l bbox_head_refine.0.or_conv -m odam -m layercam
+      featscope explain runs/s2anet --box 12 -l neck -m odam -m layercam
       featscope explain s2anet.py s2anet.pth -i harbour.png -o why --class ship
       featscope explain demo -i harbour.png -o why --side angle
-      featscope explain torchvision:fasterrcnn_resnet50_fpn weights.pth -i photo.jpg -o why -m d-rise
-      featscope explain s2anet.py s2anet.pth -i photos/ -o why -m all --faithfulness
-    \b
+      featscope explain torchvision:fasterrcnn_resnet50_fpn weights.pth \\
+        -i photo.jpg -o why -m d-rise
+      featscope explain s2anet.py s2anet.pth -i photos/ -o why \\
+        -m all --faithfulness
+
     A detector of your own:
-      featscope explain my.package:make_model weights.pth -i photo.jpg -l neck --target my.package:score
+      featscope explain my.package:make_model weights.pth -i photo.jpg \\
+        -l neck --target my.package:score
       featscope explain --predict my.package:detect -i photo.jpg -m d-rise
     """
-    run_folder = Path(source) if source and (Path(source) / "run.json").is_file() else None
+    run_folder = Path(source) if source and Path(source).is_dir() else None
     if show:
         _list(source, run_folder, sample)
         return
@@ -88,18 +142,19 @@ def run(
     from featscope.explaining.targets import Choice
     from featscope.store.places import levels_of
 
-    options: Dict[str, Any] = {
-        "size": input_size,
+    opening: Dict[str, Any] = {
+        "input_size": input_size,
         "preprocess": preprocess,
         "threshold": score_threshold,
         "trusted": trust_checkpoint,
         "config": cfg_options,
         "inputs": inputs,
     }
-    work = _opened(source, checkpoint, run_folder, sample, images, predict, options)
+    function = models.function_named(target, "--target") if target else None
+    work = _opened(source, checkpoint, run_folder, sample, images, predict, opening)
     output = output or (run_folder / "explain" if run_folder is not None else Path("featscope-explain"))
-    detector = _aimed(work.detector, target, bool(predict))
-    layer = layer or detector.layer_to_explain
+    detector = _aimed(work.detector, function, bool(predict))
+    layer = ",".join(layers or ()) or detector.layer_to_explain
     explainer = Explainer(
         detector,
         layer,
@@ -138,7 +193,8 @@ def run(
                 results += measure(detector, item, found, batch_size)
     if faithfulness:
         _tell_faithfulness(results, output)
-    text = f"{maps} maps of {boxes} {'targets' if target else 'boxes'} in {len(work.images)} images, in {output}"
+    what = counted(boxes, "target") if target else counted(boxes, "box", "boxes")
+    text = f"{counted(maps, 'map')} of {what} in {counted(len(work.images), 'image')}, in {output}"
     finish(text, [*errors, *explainer.errors], explainer.remarks)
 
 
@@ -181,19 +237,19 @@ def _opened(
         raise BadOptionError(f"no image to explain: name one, featscope explain {source or '...'} -i photo.jpg")
     if predict:
         if source:
-            raise BadOptionError(f"{source} and --predict are two detectors; leave one of them out")
+            raise BadOptionError(f"{source} and --predict both name a detector; leave one of them out")
         from featscope.explaining.own import OwnPredict
 
         return _Work(OwnPredict(models.function_named(predict, "--predict")), files, {})
     return _Work(models.open_named(source, checkpoint, **options), files, {})
 
 
-def _aimed(detector: Any, target: str, predicts: bool) -> Any:
+def _aimed(detector: Any, function: Any, predicts: bool) -> Any:
     """The detector, or what a function makes of its output."""
-    if target:
+    if function is not None:
         from featscope.explaining.own import OwnTarget
 
-        return OwnTarget(detector, models.function_named(target, "--target"))
+        return OwnTarget(detector, function)
     if not predicts and not detector.traceable:
         from featscope.adapters.detector import no_candidates
 
@@ -203,20 +259,16 @@ def _aimed(detector: Any, target: str, predicts: bool) -> Any:
 
 def _tell_faithfulness(results: List[Faithfulness], output: Path) -> None:
     """Print the table; write it and its curves."""
-    from rich.console import Console
-
-    from featscope.cli.console import Table
+    from featscope.cli.console import new_table, show
     from featscope.explaining.drawing import write_faithfulness
     from featscope.explaining.faithfulness import table
 
     rows = table(results)
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    headings = ("method", "size", "boxes", "pointing", "energy in box", "deletion", "insertion")
-    for heading in headings:
-        shown.add_column(heading, justify="left" if heading in headings[:2] else "right", no_wrap=True)
+    numbers = ("boxes", "pointing", "energy in box", "deletion", "insertion")
+    shown = new_table("method", "size", *numbers, right=numbers)
     for method, size, count, *values in rows:
         shown.add_row(method, size, str(count), *(f"{value:.3f}" for value in values))
-    Console(width=120 if not Console().is_terminal else None).print(shown)
+    show(shown)
     typer.echo("pointing, energy, insertion: more is better; deletion: less is better")
     write_faithfulness(results, rows, output)
 
@@ -225,21 +277,21 @@ def _list(source: str, folder: Optional[Path], glob: str) -> None:
     """Print a run's detections and their sources."""
     from fnmatch import fnmatchcase
 
-    from rich.console import Console
-
-    from featscope.cli.console import Table, closing
+    from featscope.cli.console import closing, new_table, show
     from featscope.store.reader import open_run
 
+    how = "capture one first: featscope capture MODEL -i photo.jpg -o RUN"
     if folder is None:
-        raise BadOptionError(f"{source} is no run; capture one first: featscope capture MODEL -i photo.jpg -o RUN")
+        raise BadOptionError(f"{source} is not a run; {how}" if source else f"name a run; {how}")
     opened = open_run(folder)
+    if opened.info is None:
+        raise BadOptionError(f"{folder} is not a run; {how}")
     classes = opened.info.classes if opened.info else []
     samples = [s for s in opened.samples.values() if not glob or fnmatchcase(s.id, glob)]
     if not samples:
         raise unknown_name("sample", glob, opened.samples, f"featscope list {folder}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("sample", "--box", "class", "score", "box", "source"):
-        table.add_column(heading, justify="right" if heading in ("--box", "score") else "left", no_wrap=True)
+    headings = ("sample", "--box", "class", "score", "box", "source")
+    table = new_table(*headings, right=["--box", "score"], folded=["sample", "box", "source"])
     counts = {"one source": 0, "a tie": 0, "not found": 0, "not traced": 0}
     for sample in samples:
         found = sample.predictions
@@ -263,9 +315,9 @@ def _list(source: str, folder: Optional[Path], glob: str) -> None:
                 if sources
                 else state,
             )
-    Console(width=200 if not Console().is_terminal else None).print(table)
+    show(table)
     closing(
-        f"{sum(counts.values())} detections of {len(samples)} images: "
+        f"{counted(sum(counts.values()), 'detection')} of {counted(len(samples), 'image')}: "
         + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         + f"; explain one: featscope explain {folder} --box 0"
     )

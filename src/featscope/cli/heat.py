@@ -5,125 +5,179 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List, Optional
 
-import typer
+from featscope.cli import checks, completion, options
+from featscope.cli.options import own
 
 
 def run(
-    folder: Path = typer.Argument(..., metavar="RUN_OR_FOLDER", help="A run, or a folder of subfolders of .npy files."),
-    output: Optional[Path] = typer.Option(None, "-o", "--output", metavar="DIR", help="Default: RUN/heat."),
-    only: Optional[List[str]] = typer.Option(
-        None,
-        "--only",
-        metavar="GLOB",
-        help="Draw only these folders, or folder/file: 'neck*', '*/batch_0_layer_0.npy'.",
+    folder: Path = options.argument("RUN_OR_FOLDER", "A run, or a folder of subfolders of .npy files."),
+    output: Optional[Path] = options.output(shown="RUN/heat"),
+    layers: Optional[List[str]] = options.layer(),
+    level: Optional[int] = options.level(),
+    sample: Optional[str] = options.sample(),
+    only: Optional[List[str]] = options.only(),
+    under: Optional[Path] = own(
+        "--under",
+        panel=options.WHAT,
+        help="Draw all maps over this photo, if the run does not record one.",
+        metavar="PHOTO",
+        shown="the image of the map",
     ),
-    reduce: Optional[str] = typer.Option(
-        None,
-        "-r",
-        "--reduce",
-        help="auto, contrast, mean, absmean, max, l2, std, pc1, pca (three as RGB), select_max, or channel:N. auto "
-        "(the default) suits the layer: the highest class score, the contrast of features, signed boxes.",
+    reduce: Optional[str] = options.reduce(
+        default=None,
+        panel=options.DRAWING,
+        help="Reduce the channels to one: auto, contrast, mean, absmean, max, l2, std, pc1, pca (three, as RGB), "
+        "select_max, or channel:N. auto suits the layer: the highest class score, the contrast of features, signed "
+        "boxes.",
+        shown="auto",
+        check=checks.or_auto(checks.reduction),
     ),
-    value_range: Optional[str] = typer.Option(
-        None,
-        "--range",
+    value_range: Optional[str] = options.value_range(
         help="Values that the colours span: auto, map, layer, run, symmetric, symmetric:99, percentile:1:99, or 0:1. "
         "auto: percentiles of the cells on the image.",
+        shown="auto",
+        check=checks.or_auto(checks.value_range),
     ),
-    colormap: Optional[str] = typer.Option(
-        None, help="A colour map of the cmap catalogue, jet, or auto: turbo, for signed values RdBu_r."
+    colormap: Optional[str] = options.colormap(
+        help="A colour map: jet, a name of the cmap catalogue, or auto: turbo, for signed values RdBu_r.",
+        shown="auto",
+        check=checks.or_auto(checks.colormap),
     ),
-    style: str = typer.Option(
-        "featscope", help="featscope (suits each layer), jet (mean, min-max, jet), mmengine_mean, mmengine_max."
+    style: str = options.style(
+        help="A named look: featscope (suits each layer), jet (mean, min-max, jet), mmengine_mean, mmengine_max.",
+        check=checks.heat_style,
     ),
-    alpha: Optional[float] = typer.Option(None, min=0, max=1, help="Weight of the colours over the image."),
-    smooth: Optional[bool] = typer.Option(None, help="Blend between cells, or show each as a rectangle."),
-    overlay: bool = typer.Option(True, help="Draw each map over its image."),
-    alone: bool = typer.Option(True, help="Draw each map by itself."),
-    boxes: bool = typer.Option(False, help="Draw the detections, also rotated ones."),
-    truth: bool = typer.Option(False, help="Draw the ground truth, in white."),
-    min_score: float = typer.Option(0.3, min=0, max=1, help="Leave out detections below this score."),
-    legend: Optional[bool] = typer.Option(None, help="Draw a title above each map and its scale below."),
-    colorbar: Optional[bool] = typer.Option(None, hidden=True),
-    panel: bool = typer.Option(False, "--panel", help="Draw the levels of a layer side by side, in one picture."),
-    labels: str = typer.Option(
-        "score",
-        "--labels",
-        help="What is written at boxes: score (with the class), class, none, or all (labels may overlap).",
-    ),
-    basis: str = typer.Option(
-        "layer",
+    basis: str = own(
         "--basis",
+        panel=options.DRAWING,
         help="Principal components are shared by map, layer or run, or are those of a FILE (basis.npz).",
+        default="layer",
+        metavar="BASIS",
+        check=checks.basis,
     ),
-    picture_format: str = typer.Option("png", "--format", help="Of the pictures: png, webp or jpg."),
-    max_size: int = typer.Option(
-        0,
-        "--max-size",
+    alpha: Optional[float] = own(
+        "--alpha",
+        panel=options.DRAWING,
+        help="Weight of the colours over the image.",
+        metavar="SHARE",
+        shown="the style's",
         min=0,
-        help="Longest side of a picture in pixels, without its legend. 0: as large as the image.",
+        max=1,
     ),
-    image: Optional[Path] = typer.Option(
-        None, help="Lie all maps over this image; for maps without a record of theirs."
+    smooth: Optional[bool] = own(
+        "--smooth/--no-smooth",
+        panel=options.DRAWING,
+        help="Blend between cells, or show each as a rectangle.",
+        shown="smooth",
     ),
-    place: str = typer.Option(
-        "measured",
+    overlay: bool = own(
+        "--overlay/--no-overlay", panel=options.DRAWING, help="Draw each map over its image.", default=True
+    ),
+    alone: bool = own("--alone/--no-alone", panel=options.DRAWING, help="Draw each map by itself.", default=True),
+    boxes: bool = own(
+        "--boxes/--no-boxes", panel=options.DRAWING, help="Draw the detections, also rotated ones.", default=False
+    ),
+    truth: bool = own(
+        "--truth/--no-truth", panel=options.DRAWING, help="Draw the ground truth, in white.", default=False
+    ),
+    min_score: float = own(
+        "--min-score",
+        panel=options.DRAWING,
+        help="Leave out detections below this score.",
+        default=0.3,
+        metavar="SCORE",
+        min=0,
+        max=1,
+    ),
+    labels: str = own(
+        "--labels",
+        panel=options.DRAWING,
+        help="What is written at boxes: score (with the class), class, none, or all (labels may overlap).",
+        default="score",
+        metavar="WHAT",
+        check=checks.labels,
+        complete=completion.labels,
+    ),
+    legend: Optional[bool] = own(
+        "--legend/--no-legend",
+        panel=options.DRAWING,
+        help="Draw a title above each map and its scale below.",
+        shown="the style's",
+    ),
+    panel: bool = own(
+        "--panel/--no-panel",
+        panel=options.DRAWING,
+        help="Draw the levels of a layer side by side, in one picture.",
+        default=False,
+    ),
+    picture_format: str = options.picture_format(),
+    max_size: int = own(
+        "--max-size",
+        panel=options.DRAWING,
+        help="Longest side of a picture in pixels, without its legend.",
+        default=0,
+        metavar="PIXELS",
+        shown="as large as the image",
+        min=0,
+    ),
+    place: str = own(
         "--place",
-        help="Where cells lie: as measured (featscope place RUN) where that is known, else by the operators; "
-        "operators; or assumed: the map is stretched over the image, as by the styles jet and mmengine_*.",
+        panel=options.RARE,
+        help="Where cells lie: measured (by featscope place RUN; by the operators if it was not), operators, or "
+        "assumed (the map is stretched over the image, as by the styles jet and mmengine_*).",
+        default="measured",
+        metavar="HOW",
+        check=checks.place,
+        complete=completion.places,
     ),
-    reading: str = typer.Option(
-        "", help="How --image is read, where the run does not say it: cv2+exif, cv2, pillow, pillow+exif, ..."
+    reading: str = own(
+        "--reading",
+        panel=options.RARE,
+        help="How the photo of --under is read, if the run does not say it: cv2+exif, cv2, pillow, pillow+exif, ...",
+        default="",
+        metavar="HOW",
+        shown="the run's",
+        check=checks.reading,
+        complete=completion.readings,
     ),
-    sample: Optional[str] = typer.Option(
-        None, "--sample", metavar="ID", help="Draw only this sample's maps; or a glob."
-    ),
-    executor: str = typer.Option(
-        "processes", "--executor", help="processes (all cores), processes:4, serial, or dask://HOST:PORT."
-    ),
+    executor: str = options.executor(),
 ) -> None:
     """Draw every map as a heat map: reduce over channels, normalise, colour, place on the image.
 
-    \b
-    Padding, resize, letterbox and flip are undone: a cell lies where it looked. Pictures that are up
-    to date are not drawn again. Examples:
+    Padding, resize, letterbox and flip are undone: a cell lies where it looked.
+    Pictures that are up to date are not drawn again.
+
+    Examples:
       featscope heat runs/s2anet
-      featscope heat runs/s2anet --only 'bbox_head_refine*cls_scores' -r max --boxes --truth
-      featscope heat runs/s2anet -r pca --no-alone --panel
+      featscope heat runs/s2anet -l 'bbox_head_refine.*' --boxes --truth
+      featscope heat runs/s2anet -l neck -r pca --no-alone --panel
       featscope heat runs/s2anet --format webp --max-size 1024
       featscope heat runs/s2anet --range layer --colormap viridis
       featscope heat runs/s2anet --sample P0706 --place assumed
       featscope heat runs/large --executor dask://10.0.0.5:8786
-      featscope heat runs/s2anet --sample P0706 --image elsewhere/P0706.png
-      featscope heat folder_of_npy -o pictures --image photo.jpg --style jet
+      featscope heat runs/s2anet --sample P0706 --under elsewhere/P0706.png
+      featscope heat folder_of_npy -o pictures --under photo.jpg --style jet
     """
-    from featscope.cli.console import finish, foretell, no_maps_remarks, pictures_line, progress, remark
-    from featscope.errors import unknown_name
+    from featscope.cli.console import finish, foretell, no_maps_remarks, pictures_line, progress, values_remarks
     from featscope.render.bases import write_bases
     from featscope.render.heat import style_named
     from featscope.render.heat_plan import HeatOptions, plan_heat
-    from featscope.render.jobs import Form, choose_maps, output_folder, run_jobs
+    from featscope.render.jobs import Form, output_folder, run_jobs
     from featscope.render.panels import run_panels
     from featscope.scale.executors import executor_named
-    from featscope.store.images import READINGS
     from featscope.store.reader import open_run
 
-    if colorbar is not None:
-        remark("--colorbar is now --legend")
-        legend = colorbar if legend is None else legend
     chosen = style_named(
         style, reduce=reduce, range=value_range, colormap=colormap, alpha=alpha, smooth=smooth, legend=legend
     )
-    if reading and reading not in READINGS:
-        raise unknown_name("reading", reading, READINGS, "featscope heat --help")
-    options = HeatOptions(
+    look = HeatOptions(
         style=chosen,
         overlay=overlay,
         alone=alone,
         predictions=boxes,
         truth=truth,
         min_score=min_score,
-        image=image,
+        image=under,
         place=place,
         reading=reading,
         basis=basis,
@@ -134,8 +188,8 @@ def run(
     if executor.startswith("dask"):  # its workers run in other folders
         folder, output = folder.absolute(), output and output.absolute()
     opened = open_run(folder)
-    maps = choose_maps(opened, only or (), sample)
-    draw = plan_heat(opened, maps, options, run_on)
+    maps = opened.choose(only or (), layers or (), level, sample)
+    draw = plan_heat(opened, maps, look, run_on)
     target = output_folder(opened, "heat", output)
     if draw.bases and not Path(basis).is_file():
         write_bases(draw.bases, target / "basis.npz")
@@ -143,10 +197,7 @@ def run(
     with progress("maps", len(maps)) as done:
         outcome = (run_panels if panel else run_jobs)(maps, draw, target, done, run_on)
     outcome.remarks += no_maps_remarks(outcome.no_maps, opened.info.readings if opened.info else {})
-    if outcome.nan or outcome.inf:
-        outcome.remarks.append(f"{outcome.nan} cells are NaN (magenta), {outcome.inf} infinite (green)")
-    if outcome.constant:
-        outcome.remarks.append(f"{outcome.constant} maps are constant: one colour is all they have")
+    outcome.remarks += values_remarks(outcome.nan, outcome.inf, outcome.constant)
     finish(
         pictures_line(outcome.pictures, outcome.skipped, outcome.bytes, len(maps) - len(outcome.no_maps), target),
         [str(problem) for problem in opened.problems] + outcome.errors,

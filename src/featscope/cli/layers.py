@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
-import typer
-
-from featscope.cli import models
+from featscope.cli import models, options
+from featscope.cli.options import own
+from featscope.errors import BadOptionError
+from featscope.words import counted
 
 if TYPE_CHECKING:
     from featscope.capturing.reports import TensorReport
@@ -16,26 +17,36 @@ _NOISE = {"mmdet": (1024, 1024), "pytorch": (512, 512), "demo": (464, 640)}
 
 
 def run(
-    model: str = typer.Argument(..., metavar="MODEL", help=models.MODEL),
-    depth: int = typer.Option(2, min=1, help="Parts of a name that are shown: 1 for backbone, 2 for backbone.layer1."),
-    below: str = typer.Option("", help="Show only this layer and what lies below it, at any depth."),
-    image: Optional[Path] = typer.Option(None, "--image", "-i", help="Run on this image; on noise otherwise."),
-    input_size: str = models.input_size,
-    preprocess: str = models.preprocess,
-    inputs: Optional[List[str]] = models.inputs,
-    axes: Optional[List[str]] = models.axes,
-    grids: Optional[List[str]] = models.grids,
-    cfg_options: Optional[List[str]] = models.cfg_options,
-    trust_checkpoint: bool = models.trust_checkpoint,
+    model: str = models.model,
+    layers: Optional[List[str]] = options.layer(
+        help="List only this layer and its parts, at any depth: its name, or a glob. Repeat it for more.", complete=None
+    ),
+    depth: int = own(
+        "--depth",
+        panel=options.WHAT,
+        help="Parts of a name that are listed: 1 for backbone, 2 for backbone.layer1.",
+        default=2,
+        metavar="N",
+        min=1,
+    ),
+    images: Optional[List[Path]] = options.image(help="Run the model on this image.", shown="noise"),
+    input_size: str = options.input_size(),
+    preprocess: str = options.preprocess(),
+    inputs: Optional[List[str]] = options.inputs(),
+    cfg_options: Optional[List[str]] = options.cfg_options(),
+    trust_checkpoint: bool = options.trust_checkpoint(),
+    axes: Optional[List[str]] = options.axes(),
+    grids: Optional[List[str]] = options.grids(),
 ) -> None:
-    """List a model's layers after one forward: outputs, their axes, strides, calls, and what to type.
+    """List a model's layers after one forward: outputs, axes, strides, calls.
 
-    \b
-    Weights play no part: they are random. Examples:
+    The weights are random: they do not matter here.
+
+    Examples:
       featscope layers demo
       featscope layers s2anet-le135_r50_fpn_1x_dota.py
-      featscope layers config.py --below bbox_head_refine
-      featscope layers torchvision:fasterrcnn_resnet50_fpn --below roi_heads
+      featscope layers config.py -l bbox_head_refine
+      featscope layers torchvision:fasterrcnn_resnet50_fpn -l roi_heads
       featscope layers ultralytics:yolo11n-obb.yaml --depth 3
       featscope layers transformers:folder/of/detr
       featscope layers timm:vit_base_patch16_224
@@ -43,20 +54,24 @@ def run(
       featscope layers torchvision.models:resnet18 --input-size 224
     """
     import numpy as np
-    from rich.console import Console
 
     from featscope.adapters.detector import RANDOM
-    from featscope.adapters.images import list_images, without_gradients
+    from featscope.adapters.images import without_gradients
     from featscope.adapters.opening import split_name
     from featscope.capturing.reports import TensorReport
-    from featscope.cli.console import Table, say
+    from featscope.cli.console import new_table, say, show
+    from featscope.errors import unknown_name
+    from featscope.store.globs import choose_names, lies_below
 
     adapter, target = split_name(model)
+    named = models.images_of(images)
+    if len(named) > 1:
+        raise BadOptionError(f"layers runs the model on one image, and -i names {len(named)}; name one")
     own = adapter == "onnx" or target.endswith(".pt")
     detector = models.open_named(
         model,
         "" if own else RANDOM,
-        size=input_size,
+        input_size=input_size,
         preprocess=preprocess,
         trusted=trust_checkpoint,
         config=cfg_options,
@@ -64,18 +79,21 @@ def run(
     )
     noise = np.random.default_rng(0).integers(0, 256, (*_NOISE.get(adapter, (640, 640)), 3), dtype=np.uint8)
     with without_gradients():
-        found = detector.report(
-            detector.prepare(list_images([image])[0] if image else noise, "noise"), models.given_axes(axes, grids)
-        )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("--layers", "class", "calls", "field", "shape", "axes", "stride", "first cell"):
-        table.add_column(heading, justify="right" if heading in ("calls", "stride") else "left", no_wrap=True)
+        found = detector.report(detector.prepare(named[0] if named else noise, "noise"), models.given_axes(axes, grids))
+    known = [layer.name for layer in found.layers]
+    chosen = choose_names(known, layers or ())
+    for pattern in chosen.missing:
+        raise unknown_name("layer", pattern, known, f"featscope layers {model} --depth 99")
+    includes = [pattern for pattern in layers or () if not pattern.startswith("!")]
+    headings = ("--layer", "class", "calls", "field", "shape", "axes", "stride", "first cell")
+    table = new_table(*headings, right=["calls", "stride"], folded=["--layer", "class", "axes", "first cell"])
     shown = 0
     refused: Dict[str, str] = {}  # why -> a layer
     for layer in found.layers:
-        if below and layer.name != below and not layer.name.startswith(below + "."):
+        part = any(lies_below(layer.name, pattern) for pattern in includes)
+        if layer.name not in chosen.names and not part:
             continue
-        if not below and layer.name.count(".") >= depth:
+        if not includes and layer.name.count(".") >= depth:
             continue
         shown += 1
         names = [layer.name, layer.cls, str(layer.calls)]
@@ -85,16 +103,11 @@ def run(
                     refused.setdefault(tensor.why, layer.name)
                 table.add_row(*names, field if level == 0 else "", *_columns(tensor))
                 names = ["", "", ""]
-    if not shown:
-        from featscope.errors import unknown_name
-
-        raise unknown_name("layer", below, [layer.name for layer in found.layers], f"featscope layers {model}")
-    console = Console(width=200 if not Console().is_terminal else None)
-    console.print(table)
+    show(table)
     hidden = len(found.layers) - shown
     say(
-        f"{shown} of {len(found.layers)} layers that run"
-        + (f"; {hidden} more: --depth 9, or --below NAME" if hidden else "")
+        f"{shown} of {counted(len(found.layers), 'layer')} that run"
+        + (f"; {hidden} more: --depth 9, or -l NAME" if hidden else "")
         + (f"; {len(found.silent)} never run by themselves, as {found.silent[0]}" if found.silent else "")
     )
     for why, name in refused.items():
@@ -104,7 +117,7 @@ def run(
             "Layers that are not maps are stored as they are. If you know their axes, say so: "
             "--axes 'layers.*=NHWC', --grid 'blocks.*=14x14+1'"
         )
-    say("Without --layers every top-level part is captured; globs work: --layers 'backbone.layer*'")
+    say("capture stores every top-level part, or those that you name: -l neck -l 'backbone.layer*'")
 
 
 def _columns(tensor: TensorReport) -> List[str]:

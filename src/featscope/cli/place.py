@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
-import typer
-
-from featscope.cli import models
+from featscope.cli import models, options
+from featscope.cli.options import own
 from featscope.errors import BadOptionError, BadRunError, FeatscopeError
+from featscope.words import counted
 
 if TYPE_CHECKING:
     from featscope.records import MeasuredPlace, Place
@@ -17,30 +17,39 @@ if TYPE_CHECKING:
 
 
 def run(
-    folder: Path = typer.Argument(..., metavar="RUN", help="A run."),
-    checkpoint: str = typer.Argument("", metavar="[CHECKPOINT]", help="The weights, where they lie elsewhere by now."),
-    images: Optional[List[Path]] = typer.Option(
-        None, "--images", "-i", help="Measure on an image or a folder of images in place of the run's own."
+    folder: Path = options.argument("RUN", "A run."),
+    checkpoint: str = options.argument("CHECKPOINT", "The weights, if they have moved since the capture.", ""),
+    layers: Optional[List[str]] = options.layer(),
+    images: Optional[List[Path]] = options.image(
+        help="Measure on an image, or a folder of images. Repeat it for more.", shown="the run's own"
     ),
-    layers: Optional[List[str]] = typer.Option(
-        None, "--layer", "-l", metavar="GLOB", help="Measure only these layers of the run; once for each."
+    input_size: str = options.input_size(),
+    inputs: Optional[List[str]] = options.inputs(),
+    cfg_options: Optional[List[str]] = options.cfg_options(),
+    trust_checkpoint: bool = options.trust_checkpoint(),
+    most: int = own(
+        "--most", panel=options.HOW_MUCH, help="Run the model on at most so many images.", default=6, metavar="N", min=1
     ),
-    most: int = typer.Option(6, "--most", min=1, help="Run the model on at most so many images."),
-    cells: int = typer.Option(6, "--cells", min=1, help="Look at so many cells of each map and image."),
-    input_size: str = models.input_size,
-    inputs: Optional[List[str]] = models.inputs,
-    axes: Optional[List[str]] = models.axes,
-    grids: Optional[List[str]] = models.grids,
-    cfg_options: Optional[List[str]] = models.cfg_options,
-    trust_checkpoint: bool = models.trust_checkpoint,
+    cells: int = own(
+        "--cells",
+        panel=options.HOW_MUCH,
+        help="Look at so many cells of each map and image.",
+        default=6,
+        metavar="N",
+        min=1,
+    ),
+    axes: Optional[List[str]] = options.axes(),
+    grids: Optional[List[str]] = options.grids(),
 ) -> None:
     """Measure where the cells of each map look, on the weights at hand, and keep it in the run.
 
-    \b
-    Which pixels a cell stands for depends on the operators and on the training. Heads are measured by the run's own
-    detections against their source cells, for which nothing runs; other layers by the gradient of their cells at the
-    input. What is narrow enough is used by `heat` and `explain` from then on; the arrays and manifests stay as they
-    are. Examples:
+    Which pixels a cell stands for depends on the operators and on the training.
+    Heads are measured by the run's own detections against their source cells;
+    the model does not run for this. Other layers are measured by the gradient of
+    their cells at the input. `heat` and `explain` use what is certain enough; the
+    arrays and manifests stay as they are.
+
+    Examples:
       featscope place runs/s2anet
       featscope place runs/s2anet -i photos/ --most 12
       featscope place runs/s2anet -l neck -l 'bbox_head_*'
@@ -54,7 +63,7 @@ def run(
 
     opened = open_run(folder)
     if opened.info is None:
-        raise BadRunError(f"{folder} has no manifest, so nobody knows which model its maps are of; name a run")
+        raise BadRunError(f"{folder} has no manifest, so it does not say which model its maps are of; name a run")
     drawn = _drawn(opened, layers or ())
     errors: List[str] = [str(problem) for problem in opened.problems]
     remarks: List[str] = []
@@ -69,7 +78,7 @@ def run(
                 opened,
                 checkpoint,
                 images,
-                dict(size=input_size, config=cfg_options, trusted=trust_checkpoint, inputs=inputs),
+                dict(input_size=input_size, config=cfg_options, trusted=trust_checkpoint, inputs=inputs),
             )
             for place in _by_gradient(detector, opened, named, missing, (most, cells), given, errors):
                 if _key(place) not in found or not place.refused:
@@ -83,7 +92,7 @@ def run(
     write_places(folder, opened.info.started, list({**opened.places, **found}.values()))
     kept = sum(not place.refused for place in found.values())
     finish(
-        f"{kept} of {len(drawn)} places measured and kept, in {folder / PLACES}; draw them: featscope heat {folder}",
+        f"{kept} of {counted(len(drawn), 'place')} measured and kept, in {folder / PLACES}; draw them: featscope heat {folder}",
         errors,
         remarks,
     )
@@ -95,24 +104,15 @@ def _key(place: MeasuredPlace) -> Key:
 
 def _drawn(run: Run, layers: Sequence[str]) -> Dict[Key, Place]:
     """Where the maps of a run are drawn before anything is measured: layer, field, level -> place."""
-    from fnmatch import fnmatchcase
-
-    from featscope.errors import unknown_name
-
     found: Dict[Key, Place] = {}
-    others: Dict[str, None] = {}
-    for map_file in run.maps:
+    for map_file in run.choose(layers=layers):
         record, place = map_file.record, map_file.place("operators") if map_file.is_map else None
         if record is None or place is None:
             continue
-        if layers and not any(fnmatchcase(record.layer, glob) for glob in layers):
-            others[record.layer] = None
-            continue
         found.setdefault((record.layer, record.field, record.level), place)
-    if not found and layers:
-        raise unknown_name("layer", layers[0], others, f"featscope list {run.folder}")
     if not found:
-        raise BadRunError(f"{run.folder} holds no map of an image, so there is no place to measure")
+        these = f"the layers {' '.join(layers)} of {run.folder}" if layers else str(run.folder)
+        raise BadRunError(f"there is no map of an image in {these}, so there is no place to measure")
     return found
 
 
@@ -170,14 +170,10 @@ def _by_gradient(
 
 def _tell(drawn: Dict[Key, Place], found: Dict[Key, MeasuredPlace]) -> None:
     """Print what was measured, beside where the maps were drawn before."""
-    from rich.console import Console
+    from featscope.cli.console import new_table, show
 
-    from featscope.cli.console import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("layer", "field", "level", "stride", "drawn at", "looks at (y, x, in cells)", "seen", ""):
-        right = heading in ("level", "stride", "seen")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    headings = ("layer", "field", "level", "stride", "drawn at", "looks at (y, x, in cells)", "seen", "")
+    table = new_table(*headings, right=["level", "stride", "seen"], folded=["layer", ""])
     for key, place in drawn.items():
         layer, field, level = key
         y, x = (first / step for first, step in zip(place.first, place.stride))
@@ -189,6 +185,6 @@ def _tell(drawn: Dict[Key, Place], found: Dict[Key, MeasuredPlace]) -> None:
             table.add_row(*row, "", "0", "not measured: it was not reached by a gradient")
             continue
         looks = ", ".join(f"{at:+.2f} ± {half:.2f}" for at, half in zip(one.offset, one.interval))
-        what = "cells" if one.by == "gradient" else "detections"
-        table.add_row(*row, looks, f"{one.count} {what}", "kept" if not one.refused else f"stays: {one.refused}")
-    Console(width=200 if not Console().is_terminal else None).print(table)
+        what = "cell" if one.by == "gradient" else "detection"
+        table.add_row(*row, looks, counted(one.count, what), "kept" if not one.refused else f"stays: {one.refused}")
+    show(table)

@@ -10,41 +10,37 @@ from typing import Any, Dict, List, Optional
 
 import typer
 
-from featscope.cli import models
+from featscope.cli import models, options
 from featscope.errors import FeatscopeError
 
 _STOPPED = 130  # as shells have it for what Ctrl-C ended
 
 
 def run(
-    command: List[str] = typer.Argument(
-        ..., metavar="-- SCRIPT ARGUMENTS", help="As you type it: python tools/test.py ..."
-    ),
-    output: Path = typer.Option(..., "-o", "--output", metavar="RUN", help="Folder of the new run."),
-    layers: Optional[List[str]] = typer.Option(
-        None, "--layers", "-l", help="Name or glob of a layer, '!name' to leave one out; give it once for each."
-    ),
-    dtype: str = typer.Option("", help="Store as float32, float16, bfloat16 or uint8."),
-    reduce: str = typer.Option(
-        "", "-r", "--reduce", help="Store mean, absmean, max, l2, std or select_max of the channels."
-    ),
-    channels: str = typer.Option("", "-c", "--channels", help="Store these channels only: 0-15, 3,7 or top:16."),
-    every: int = typer.Option(1, min=1, help="Store every n-th sample."),
-    max_samples: int = typer.Option(0, min=0, help="Store at most so many samples."),
-    axes: Optional[List[str]] = models.axes,
-    grids: Optional[List[str]] = models.grids,
-    resume: bool = typer.Option(False, "--resume", help="Go on with a run that was stopped or killed."),
-    provenance: bool = typer.Option(True, help="Find which raw output gave each detection (OpenMMLab)."),
+    command: List[str] = options.argument("-- SCRIPT ARGUMENTS", "As you type it: python tools/test.py ..."),
+    output: Path = options.new_run(),
+    layers: Optional[List[str]] = options.layer(shown="every top-level part", complete=None),
+    dtype: str = options.dtype(),
+    reduce: str = options.reduce(),
+    channels: str = options.channels(),
+    every: int = options.every(),
+    max_samples: int = options.max_samples(),
+    axes: Optional[List[str]] = options.axes(),
+    grids: Optional[List[str]] = options.grids(),
+    provenance: bool = options.provenance(help="Find which raw output gave each detection (OpenMMLab)."),
+    resume: bool = options.resume(),
 ) -> None:
     """Run any Python script and capture the first model in it that has the layers.
 
-    \b
-    Nothing is edited: output, results and exit code are the script's own. Examples:
-      featscope run -o runs/test -- python tools/test.py config.py checkpoint.pth
-      featscope run -o runs/mine -l backbone -l neck -- python predict.py --image harbour.png
+    Nothing is edited: output, results and exit code are the script's own.
+
+    Examples:
+      featscope run -o runs/test -- python tools/test.py config.py weights.pth
+      featscope run -o runs/mine -l backbone -l neck -- python predict.py photos
       featscope run -o runs/yolo -- yolo predict model=best.pt source=photos
       featscope run -o runs/mod -- python -m my.package.test
-      torchrun --nproc_per_node 2 -m featscope run -o runs/two -- tools/test.py config.py --launcher pytorch
+      torchrun --nproc_per_node 2 -m featscope run -o runs/two -- \\
+        tools/test.py config.py --launcher pytorch
     """
     from featscope.adapters.running import ScriptCapture, parse_command
     from featscope.capturing.policy import make_policy
@@ -53,9 +49,9 @@ def run(
     arguments, start = parse_command(command)
     policy = {"dtype": dtype, "reduce": reduce, "channels": channels, "every": every, "max_samples": max_samples}
     # The results are the script's: a disk that fills up ends the capture, not the script.
-    options: Dict[str, Any] = {"policy": make_policy(policy), "resume": resume, "on_error": "warn"}
-    options["axes"] = models.given_axes(axes, grids)
-    capture = ScriptCapture(output, layers, provenance, **options)
+    asked: Dict[str, Any] = {"policy": make_policy(policy), "resume": resume, "on_error": "warn"}
+    asked["axes"] = models.given_axes(axes, grids)
+    capture = ScriptCapture(output, layers, provenance, **asked)
     saved = sys.argv
     sys.argv = arguments
     code: Any = 0

@@ -96,5 +96,5 @@ def help_text() -> str:
     kinds = {"gradient": "By gradient", "values": "by the layer's values", "hiding": "by hiding, slower"}
     by = {kind: ", ".join(name for name, method in METHODS.items() if method.by == kind) for kind in kinds}
     return "; ".join(f"{kinds[kind]}: {names}" for kind, names in by.items()) + (
-        f". '{ALL}': all but those by hiding. Default: {DEFAULT}."
+        f". '{ALL}': all but those by hiding. Repeat it for more."
     )

@@ -277,7 +277,7 @@ def _only_sample(run: Run, maps: Sequence[MapFile], image: Path) -> Optional[Sam
         names, more = list(found)[:_NAMED], ", ..." if len(found) > _NAMED else ""
         raise BadOptionError(
             f"{image} is one image, and these maps are of several: {', '.join(names)}{more}; name the one that it is, "
-            f"--sample {names[0]}, or leave --image out; all of them: featscope list {run.folder}"
+            f"--sample {names[0]}, or leave --under out; all of them: featscope list {run.folder}"
         )
     return next(iter(found.values()), None)
 

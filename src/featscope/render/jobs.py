@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import (
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from featscope import __version__
 from featscope.arrays.normalise import bounds, merge_bounds
-from featscope.errors import FeatscopeError, OutputError, first_line, unknown_name
+from featscope.errors import FeatscopeError, OutputError, first_line
 from featscope.records import Sample
 from featscope.render.files import read_text, reencode
 from featscope.store.files import inside, make_folder, safe_name, size_text, write_atomic
@@ -199,21 +199,6 @@ class _Batch:
         if self._array is None:
             self._array = self.file.load()
         return self._array
-
-
-def choose_maps(run: Run, only: Sequence[str] = (), sample: Optional[str] = None) -> Sequence[MapFile]:
-    """The maps of a run whose folder, or folder/name, matches one of the globs; all without globs.
-
-    sample: id or glob. Raises `UnknownNameError` where none is left.
-    """
-    if not only and sample is None:
-        return run.maps
-    chosen = run.select(only, sample=sample)
-    if chosen:  # a file may hold others of the batch too
-        return [replace(map_file, wanted=sample) for map_file in chosen]
-    if sample is not None and run.index is not None and not run.select(sample=sample):
-        raise unknown_name("sample", sample, run.samples, f"featscope list {run.folder}")
-    raise unknown_name("map", " ".join(only) or str(sample), run.folders(), f"featscope list {run.folder}")
 
 
 def output_folder(run: Run, kind: str, given: Optional[Path]) -> Path:

@@ -13,13 +13,14 @@ from contextlib import closing, suppress
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Type, Union, overload
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Type, Union, overload
 
 import msgspec
 
 from featscope.errors import BadArrayError, BadRunError, FeatscopeError
 from featscope.records import MapRecord, MeasuredPlace, Sample
 from featscope.store.files import TEMPORARY, inside, natural_key, open_file
+from featscope.store.globs import choose_names
 from featscope.store.lines import DAMAGED_JSON, Record, read_lines
 from featscope.store.maps import MapFile
 from featscope.store.places import Key
@@ -27,7 +28,7 @@ from featscope.store.places import Key
 INDEX = "index.sqlite"
 
 _KEPT_FROM_BYTES = 4 << 20  # of manifests: below, reading them takes less than a tenth of a second
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE about (version INTEGER, signature TEXT);
 CREATE TABLE problems (text TEXT);
@@ -36,6 +37,7 @@ CREATE TABLE maps (id INTEGER PRIMARY KEY, grp INTEGER, batch INTEGER, level INT
                    length INTEGER);
 CREATE TABLE samples (id INTEGER PRIMARY KEY, name TEXT, batch INTEGER, file INTEGER, start INTEGER, length INTEGER);
 CREATE TABLE members (name TEXT, batch INTEGER);
+CREATE TABLE forms (grp INTEGER, level INTEGER, shape TEXT, stride TEXT, place TEXT, maps INTEGER, bytes INTEGER);
 """
 _INDICES = """
 CREATE INDEX maps_by_place ON maps (grp, batch, level);
@@ -46,6 +48,26 @@ CREATE INDEX members_by_name ON members (name, batch);
 
 Where = Tuple[int, int, int]
 """A line: file, start, length."""
+
+_MOST = (1 << 63) - 1  # that a table holds, whatever a line claims
+
+
+class Form(NamedTuple):
+    """The maps of one folder and level that are alike: how many, and their bytes together.
+
+    shape: of one sample's map. stride: '' of what is not a map of the image. place: how it is known where their cells
+    lie, as in `featscope.records.Place`, but for what was measured later.
+    """
+
+    folder: str
+    layer: str
+    field: str
+    level: int
+    shape: str
+    stride: str
+    place: str
+    maps: int
+    bytes: int
 
 
 class RunIndex:
@@ -76,18 +98,32 @@ class RunIndex:
         )
         return dict(found.fetchall())
 
+    def layers(self) -> List[str]:
+        """The layers that maps are stored of, in natural order."""
+        found = self._db.execute("SELECT layer FROM groups GROUP BY layer ORDER BY min(rank)")
+        return [layer for (layer,) in found]
+
+    def forms(self) -> List[Form]:
+        """What maps there are, in natural order, without reading a line."""
+        found = self._db.execute(
+            "SELECT folder, layer, field, level, shape, stride, place, maps, bytes FROM forms "
+            "JOIN groups ON grp = groups.id ORDER BY rank, level, forms.rowid"
+        )
+        return [Form(*row) for row in found]
+
     def maps(
         self,
         only: Sequence[str] = (),
-        layer: Optional[str] = None,
+        layers: Sequence[str] = (),
         level: Optional[int] = None,
         sample: Optional[str] = None,
     ) -> Iterator[MapFile]:
-        """The maps of these folders, this layer, level and sample, in natural order. See `Run.select`."""
+        """The maps of these folders, these layers, this level and sample, in natural order. See `Run.select`."""
         batches = None if sample is None else self._batches_of(sample)
         groups = self._db.execute("SELECT id, folder, layer FROM groups ORDER BY rank").fetchall()
+        chosen = set(choose_names(self.layers(), layers).names)
         for group, folder, own in groups:
-            if layer is not None and not fnmatchcase(own, layer):
+            if own not in chosen:
                 continue
             whole = not only or any(fnmatchcase(folder, glob) for glob in only)
             if not whole and not any("/" in glob for glob in only):
@@ -141,6 +177,11 @@ class RunIndex:
         """The ids of all samples that a line describes, in order."""
         for (name,) in self._db.execute("SELECT name FROM samples GROUP BY name ORDER BY min(id)"):
             yield name
+
+    def sample_count(self) -> int:
+        """How many samples there are."""
+        number: int = self._db.execute("SELECT count(DISTINCT name) FROM samples").fetchone()[0]
+        return number
 
     def sample(self, name: str) -> Optional[Sample]:
         """The last sample of an id."""
@@ -210,6 +251,7 @@ class RunIndex:
         folders: Dict[str, bool] = {}
         last_members: Tuple[int, List[str]] = (-1, [])
         maps: List[Tuple[int, ...]] = []
+        forms: Dict[Tuple[object, ...], List[int]] = {}
         samples: List[Tuple[object, ...]] = []
         members: List[Tuple[str, int]] = []
 
@@ -241,6 +283,11 @@ class RunIndex:
                         continue
                     group = groups.setdefault((folder, record.layer, record.field), len(groups))
                     maps.append((group, record.batch, record.level, number, start, length))
+                    known = record.stride and (record.place or "assumed")
+                    key = (group, record.level, tuple(record.shape), record.stride, known)
+                    form = forms.setdefault(key, [0, 0])
+                    form[0] += 1
+                    form[1] += record.bytes
                     if (record.batch, record.samples) != last_members:
                         last_members = record.batch, record.samples
                         members.extend((name, record.batch) for name in record.samples)
@@ -250,6 +297,7 @@ class RunIndex:
         db.executemany(
             "INSERT INTO groups VALUES (?,?,?,?,?)", [(groups[key], *key, rank) for rank, key in enumerate(order)]
         )
+        db.executemany("INSERT INTO forms VALUES (?,?,?,?,?,?,?)", _rows(forms))
         db.executemany("INSERT INTO problems VALUES (?)", [(text,) for text in problems])
         db.executescript(_INDICES)
         db.execute("INSERT INTO about VALUES (?,?)", (_VERSION, signature))
@@ -265,6 +313,18 @@ class RunIndex:
                 folders[folder] = False
         name = path.rpartition("/")[2]
         return folders[folder] and name not in ("", ".", "..") and "\x00" not in name
+
+
+def _rows(forms: Mapping[Tuple[object, ...], List[int]]) -> List[Tuple[object, ...]]:
+    """The rows of the table of forms: those that differ only in the number of samples in a file are one."""
+    rows: Dict[Tuple[object, ...], List[int]] = {}
+    for (group, level, shape, stride, place), (maps, size) in forms.items():
+        sides = shape[1:] if isinstance(shape, tuple) else ()
+        steps = [f"{step:g}" for step in dict.fromkeys(stride)] if isinstance(stride, tuple) else []
+        row = rows.setdefault((group, level, " x ".join(map(str, sides)), " x ".join(steps), place or ""), [0, 0])
+        row[0] += maps
+        row[1] += size
+    return [(*key, maps, max(0, min(size, _MOST))) for key, (maps, size) in rows.items()]
 
 
 class IndexedMaps(Sequence[MapFile]):
@@ -298,7 +358,7 @@ class IndexedSamples(Mapping[str, Sample]):
         self._index = index
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._index.sample_names())
+        return self._index.sample_count()
 
     def __iter__(self) -> Iterator[str]:
         return self._index.sample_names()

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import msgspec
 
-from featscope.errors import BadRunError, FeatscopeError
+from featscope.errors import BadOptionError, BadRunError, FeatscopeError, unknown_name
 from featscope.records import MeasuredPlace, RunInfo, Sample
 from featscope.store.files import PICTURE_FOLDERS, natural_key
+from featscope.store.globs import choose_names
 from featscope.store.index import IndexedMaps, IndexedSamples, RunIndex
 from featscope.store.maps import MapFile
 from featscope.store.places import Key, read_places
 from featscope.store.writer import info_name, read_info
+from featscope.words import counted
+
+_NAMED = 5  # runs, in an error
 
 
 @dataclass(frozen=True)
@@ -40,26 +44,65 @@ class Run:
     def select(
         self,
         only: Sequence[str] = (),
-        layer: Optional[str] = None,
+        layer: Union[str, Sequence[str], None] = None,
         level: Optional[int] = None,
         sample: Optional[str] = None,
     ) -> List[MapFile]:
-        """The maps of a layer, a level, a sample, or whose folder or folder/file matches a glob.
+        """The maps of layers, of a level, of a sample, or whose folder or folder/file matches a glob.
 
         >>> run.select(layer="neck", level=2, sample="P0706")               # doctest: +SKIP
         [MapFile(path=PosixPath('runs/s2anet/neck.fpn/batch_0_layer_2.npy'), ...)]
 
-        layer and sample may be globs. A folder without a manifest knows neither.
+        layer: names and globs as for a capture (`backbone.layer*`, `**.conv`, `!neck`). sample may be a glob. A folder
+        without a manifest knows neither.
         """
+        layers = [layer] if isinstance(layer, str) else list(layer or ())
         if self.index is not None:
-            return list(self.index.maps(only, layer, level, sample))
-        if (layer, level, sample) != (None, None, None):
+            return list(self.index.maps(only, layers, level, sample))
+        if layers or level is not None or sample is not None:
             return []
         return [
             m
             for m in self.maps
             if not only or any(fnmatchcase(m.folder, g) or fnmatchcase(f"{m.folder}/{m.path.name}", g) for g in only)
         ]
+
+    def choose(
+        self,
+        only: Sequence[str] = (),
+        layers: Sequence[str] = (),
+        level: Optional[int] = None,
+        sample: Optional[str] = None,
+    ) -> Sequence[MapFile]:
+        """The maps that `select` gives, each for the wanted sample alone; all of the run where nothing is asked for.
+
+        Raises `UnknownNameError` for a layer or a sample that the run does not have, and where no map is left.
+        """
+        if not only and not layers and level is None and sample is None:
+            return self.maps
+        asked = {"layers": layers, "levels": level is not None, "samples": sample is not None}
+        if self.index is None and any(asked.values()):
+            names = " and ".join(kind for kind, wanted in asked.items() if wanted)
+            raise BadRunError(
+                f"{self.folder} has no manifest, so it does not know its {names}; choose its folders: --only 'neck*'"
+            )
+        list_with = f"featscope list {self.folder}"
+        if self.index is not None:
+            known = self.index.layers()
+            for pattern in choose_names(known, layers).missing:
+                raise unknown_name("layer", pattern, known, list_with)
+        chosen = self.select(only, layers, level, sample)
+        if chosen:  # a file may hold others of the batch too
+            return [replace(map_file, wanted=sample) for map_file in chosen]
+        if sample is not None and not self.select(sample=sample):
+            raise unknown_name("sample", sample, self.samples, list_with)
+        if level is not None and self.select(only, layers, None, sample):
+            levels = sorted({form.level for form in self.index.forms()}) if self.index is not None else []
+            raise BadOptionError(
+                f"no map of level {level} is among them; {self.folder} has the levels {', '.join(map(str, levels))}"
+            )
+        parts = [*only, *layers, *([f"level {level}"] if level is not None else []), *([sample] if sample else [])]
+        raise unknown_name("map", " ".join(parts), self.folders(), list_with)
 
     def folders(self) -> Dict[str, int]:
         """Folder -> number of its maps, in natural order."""
@@ -80,14 +123,18 @@ def open_run(folder: Path | str) -> Run:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        fact = "is no folder" if folder.exists() else "does not exist"
+        fact = "is not a folder" if folder.exists() else "does not exist"
         raise BadRunError(f"{folder} {fact}; name a run, or a folder of subfolders of .npy files")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise BadRunError(f"{folder} cannot be read: permission denied; try: chmod -R u+rX {folder}")
     if (folder / "run.json").exists():
         return _open_manifests(folder)
     problems: List[FeatscopeError] = []
-    maps = tuple(walk_arrays(folder, problems))
+    runs: List[Path] = []
+    maps = tuple(walk_arrays(folder, problems, runs))
+    if runs:
+        some = ", ".join(map(str, runs[:_NAMED])) + (f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else "")
+        raise BadRunError(f"{folder} is not a run, but holds {counted(len(runs), 'run')}: {some}; name one run")
     if not maps and problems:
         raise problems[0]
     if not maps:
@@ -112,10 +159,11 @@ def _open_manifests(folder: Path) -> Run:
     return Run(folder, IndexedMaps(index), info, IndexedSamples(index), tuple(problems), index, places)
 
 
-def walk_arrays(root: Path, problems: List[FeatscopeError]) -> Iterator[MapFile]:
+def walk_arrays(root: Path, problems: List[FeatscopeError], runs: Optional[List[Path]] = None) -> Iterator[MapFile]:
     """All `.npy` files below a folder in natural order, but for those among a run's pictures.
 
-    Folders that cannot be read go to `problems`.
+    Folders that cannot be read go to `problems`. runs: takes the folders of runs that lie below; their files are left
+    out then.
     """
 
     def unreadable(error: OSError) -> None:
@@ -125,6 +173,10 @@ def walk_arrays(root: Path, problems: List[FeatscopeError]) -> Iterator[MapFile]
         folders[:] = sorted(
             (f for f in folders if not (Path(current) == root and f in PICTURE_FOLDERS)), key=natural_key
         )
+        if runs is not None and "run.json" in files:
+            runs.append(Path(current))
+            folders.clear()
+            continue
         for name in sorted(files, key=natural_key):
             if name.endswith(".npy"):
                 path = Path(current) / name

@@ -1,0 +1,205 @@
+"""Whether an option means anything: each check is the library's own, and is asked before anything runs.
+
+Each raises a `FeatscopeError` that says what to type. Nothing is imported before a value is typed.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, Optional, Tuple
+
+from featscope.errors import BadOptionError, check_name
+
+
+def size(text: str) -> Optional[Tuple[int, int]]:
+    """'640' or '512,864' as (height, width); None for ''.
+
+    >>> size("640"), size("512,864")
+    ((640, 640), (512, 864))
+    """
+    if not text:
+        return None
+    try:
+        sides = [int(side) for side in text.replace("x", ",").split(",")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise BadOptionError(f"{text!r} is not a size; type --input-size 640, or --input-size 512,864 (height, width)")
+    return sides[0], sides[-1]
+
+
+def pairs(texts: Optional[List[str]], option: str) -> Dict[str, str]:
+    """KEY=VALUE texts as a dict.
+
+    >>> pairs(["a=1", "b=x=y"], "--input")
+    {'a': '1', 'b': 'x=y'}
+    """
+    found = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise BadOptionError(f"{text!r} is not KEY=VALUE; type {option} KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def pair(option: str) -> Callable[[str], object]:
+    """The check of an option that takes KEY=VALUE."""
+    return lambda text: pairs([text], option)
+
+
+def axes(option: str) -> Callable[[str], object]:
+    """The check of --axes and --grid."""
+
+    def check(text: str) -> None:
+        from featscope.capturing.given import GivenReadings
+
+        GivenReadings(pairs([text], option))
+
+    return check
+
+
+def preprocess(text: str) -> None:
+    """The check of --preprocess; its input=... is that of the adapter."""
+    from featscope.adapters.preprocessing import Preprocessing
+
+    parts = [part for part in text.split(",") if not part.strip().startswith("input=")]
+    Preprocessing().changed(",".join(parts))
+
+
+def dtype(text: str) -> None:
+    """The check of --dtype."""
+    from featscope.capturing.policy import make_policy
+
+    make_policy({"dtype": text})
+
+
+def kept_reduction(text: str) -> None:
+    """The check of --reduce, of what is worked out while a model runs."""
+    from featscope.capturing.policy import make_policy
+
+    make_policy({"reduce": text})
+
+
+def kept_channels(text: str) -> None:
+    """The check of --channels, of what is stored while a model runs."""
+    from featscope.capturing.policy import make_policy
+
+    make_policy({"channels": text})
+
+
+def on_error(text: str) -> None:
+    """The check of --on-error."""
+    from featscope.capturing.remarks import check_on_error
+
+    check_on_error(text)
+
+
+def or_auto(check: Callable[[str], object]) -> Callable[[str], object]:
+    """The check of an option that may also be `auto`, which suits each layer."""
+    return lambda text: None if text == "auto" else check(text)
+
+
+def reduction(text: str) -> None:
+    """The check of --reduce."""
+    from featscope.arrays.reduce import parse_reduction
+
+    parse_reduction(text)
+
+
+def channels(text: str) -> None:
+    """The check of --channels."""
+    from featscope.arrays.channels import parse_channels
+
+    parse_channels(text)
+
+
+def value_range(text: str) -> None:
+    """The check of --range."""
+    from featscope.arrays.normalise import parse_range
+
+    parse_range(text)
+
+
+def mosaic_range(text: str) -> None:
+    """The check of --range where each channel may have its own."""
+    if text != "channel":
+        value_range(text)
+
+
+def colormap(text: str) -> None:
+    """The check of --colormap."""
+    from featscope.render.colour import palette
+
+    palette(text)
+
+
+def basis(text: str) -> None:
+    """The check of --basis."""
+    from featscope.render.bases import check_basis
+
+    check_basis(text)
+
+
+def labels(text: str) -> None:
+    """The check of --labels."""
+    from featscope.render.boxes import LABELS
+
+    check_name("kind of label", text, LABELS, "featscope heat --help")
+
+
+def picture_format(text: str) -> None:
+    """The check of --format."""
+    from featscope.render.files import check_format
+
+    check_format(text)
+
+
+def heat_style(text: str) -> None:
+    """The check of --style of heat maps."""
+    from featscope.render.heat import style_named
+
+    style_named(text)
+
+
+def mosaic_style(text: str) -> None:
+    """The check of --style of mosaics."""
+    check_name("style", text, MOSAIC_STYLES, "featscope render --help")
+
+
+MOSAIC_STYLES = ("featscope", "mmengine_topk")
+"""The looks of `featscope render`."""
+
+
+def place(text: str) -> None:
+    """The check of --place."""
+    from featscope.store.places import PLACES_KNOWN
+
+    check_name("place", text, PLACES_KNOWN, "featscope heat --help")
+
+
+def reading(text: str) -> None:
+    """The check of --reading."""
+    from featscope.store.images import READINGS
+
+    check_name("reading", text, READINGS, "featscope heat --help")
+
+
+def executor(text: str) -> None:
+    """The check of --executor."""
+    from featscope.scale.executors import executor_named
+
+    executor_named(text)
+
+
+def method(text: str) -> None:
+    """The check of --method."""
+    from featscope.explaining.methods import methods_named
+
+    methods_named([text])
+
+
+def side(text: str) -> None:
+    """The check of --side."""
+    from featscope.explaining.targets import SIDES
+
+    check_name("side", text, [name for names in SIDES.values() for name in names], "featscope explain --help")

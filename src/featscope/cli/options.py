@@ -1,0 +1,319 @@
+"""The options of all commands: one table. A command refers to its rows; what only one command has it adds by `own`.
+
+A name means the same in every command, has one short form, and stands in one panel of the help. What is typed is
+checked before anything runs, by the function that the library itself uses. `OLD` has the names of earlier versions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import typer
+from typer.core import TyperCommand
+
+from featscope.cli import checks, completion
+from featscope.cli.console import literal
+
+WHAT, MODEL, HOW_MUCH, DRAWING, RARE = "What", "Model", "How much", "Drawing", "Rare"
+"""The panels of the help."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option that several commands have. Calling it declares it in one of them.
+
+    names: as they are typed, the long one first. shown: what stands for a default that says nothing by itself.
+    check: raises a `FeatscopeError` for what means nothing; it is called with each value that was typed. complete:
+    gives what may be typed.
+    """
+
+    names: Tuple[str, ...]
+    panel: str
+    help: str
+    default: Any = None
+    metavar: Optional[str] = None
+    shown: str = ""
+    check: Optional[Callable[[Any], object]] = None
+    complete: Optional[completion.Complete] = None
+    min: Optional[float] = None
+    max: Optional[float] = None
+
+    @property
+    def flag(self) -> bool:
+        """Whether it takes no value."""
+        return isinstance(self.default, bool) or "/" in self.names[0]
+
+    def __call__(self, **own: Any) -> Any:
+        """The option in a command. own: fields that are different there: its default, or what exactly it does."""
+        row = replace(self, **own)
+        says_itself = row.default not in (None, "", False, ...)
+        return typer.Option(
+            row.default,
+            *row.names,
+            metavar=" " if row.flag else row.metavar,  # typer would call a flag a <bool>
+            help=literal(row.help),
+            rich_help_panel=row.panel,
+            show_default=row.shown or says_itself,
+            callback=row.check and _checked(row.check),
+            autocompletion=row.complete,
+            min=row.min,
+            max=row.max,
+        )
+
+
+def _checked(check: Callable[[Any], object]) -> Callable[..., Any]:
+    def callback(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+        if not context.resilient_parsing:
+            for one in value if isinstance(value, (list, tuple)) else [value]:
+                if one not in (None, ""):
+                    check(one)
+        return [] if value is None and getattr(param, "multiple", False) else value  # as typer 0.12 needs it
+
+    return callback
+
+
+def own(*names: str, panel: str, help: str, default: Any = None, **more: Any) -> Any:
+    """An option that one command has. more: as in `Option`."""
+    return Option(names, panel, help, default, **more)()
+
+
+def argument(metavar: str, help: str, default: Any = ..., complete: Optional[completion.Complete] = None) -> Any:
+    """An argument of a command."""
+    return typer.Argument(default, metavar=metavar, help=literal(help), show_default=False, autocompletion=complete)
+
+
+# What
+
+layer = Option(
+    ("--layer", "-l"),
+    WHAT,
+    "Only this layer: its name, or a glob ('backbone.*', '**.conv'); '!name' leaves one out. Repeat it for more.",
+    metavar="LAYER",
+    shown="all",
+    complete=completion.layers,
+)
+level = Option(
+    ("--level",), WHAT, "Only this level: 0 is the first, P3 in many detectors.", metavar="N", shown="all", min=0
+)
+sample = Option(
+    ("--sample",),
+    WHAT,
+    "Only this sample: its id, or a glob ('P07*').",
+    metavar="ID",
+    shown="all",
+    complete=completion.samples,
+)
+only = Option(
+    ("--only",),
+    WHAT,
+    "Only these folders, or files of them: 'neck*', '*/batch_0_layer_0.npy'. Repeat it for more.",
+    metavar="GLOB",
+    shown="all",
+)
+image = Option(
+    ("--image", "-i"), WHAT, "An image, or a folder of images. Repeat it for more.", metavar="IMAGE", shown="none"
+)
+output = Option(("--output", "-o"), WHAT, "The folder that is written.", metavar="DIR")
+new_run = Option(("--output", "-o"), WHAT, "The folder of the new run.", ..., metavar="RUN")
+
+# Model
+
+input_size = Option(
+    ("--input-size",),
+    MODEL,
+    "Fit images to this size: 640, or 512,864 (height, width).",
+    "",
+    metavar="SIZE",
+    shown="the model's own",
+    check=checks.size,
+)
+preprocess = Option(
+    ("--preprocess",),
+    MODEL,
+    "How images are fed to .onnx, timm and module.path:factory. By comma: fit=stretch, letterbox or corner; pad=114; "
+    "colour=rgb, bgr or grey; range=1 or 255; mean=a/b/c; std=a/b/c; layout=nchw or nhwc; reading=pillow, pillow+exif "
+    "or cv2+exif. If the model of a factory does not take a batch: input=KEY feeds {KEY: batch}, input=list a list of "
+    "images, input=list:KEY a list of {KEY: image}.",
+    "",
+    metavar="KEY=VALUE",
+    shown="the model's own",
+    check=checks.preprocess,
+)
+inputs = Option(
+    ("--input",),
+    MODEL,
+    "Feed another input of a .onnx: a number, a list 1,2,3, or a .npy file. Repeat it for more.",
+    metavar="NAME=VALUE",
+    shown="none",
+    check=checks.pair("--input"),
+)
+score_threshold = Option(
+    ("--score-threshold",),
+    MODEL,
+    "Leave out detections below this score.",
+    metavar="SCORE",
+    shown="the model's own",
+    min=0,
+    max=1,
+)
+cfg_options = Option(
+    ("--cfg-options",),
+    MODEL,
+    "Change the config, as in OpenMMLab's own tools. Repeat it for more.",
+    metavar="KEY=VALUE",
+    shown="none",
+    check=checks.pair("--cfg-options"),
+)
+trust_checkpoint = Option(
+    ("--trust-checkpoint",),
+    MODEL,
+    "Unpickle a checkpoint that holds more than weights. Only do this if you trust the file.",
+    False,
+)
+
+# How much
+
+batch_size = Option(("--batch-size",), HOW_MUCH, "Images of one forward.", 1, metavar="N", min=1)
+dtype = Option(
+    ("--dtype",),
+    HOW_MUCH,
+    "Store float32, float16, bfloat16 or uint8 (253 levels a channel).",
+    "",
+    metavar="DTYPE",
+    shown="as the model gives it",
+    check=checks.dtype,
+    complete=completion.dtypes,
+)
+every = Option(("--every",), HOW_MUCH, "Store every n-th sample.", 1, metavar="N", min=1)
+max_samples = Option(("--max-samples",), HOW_MUCH, "Store at most so many samples.", 0, metavar="N", shown="all", min=0)
+channels = Option(
+    ("--channels", "-c"),
+    HOW_MUCH,
+    "Only these channels: all, top:16 (the strongest), 0-15, or 3,7.",
+    "all",
+    metavar="CHANNELS",
+    check=checks.kept_channels,
+    complete=completion.channels,
+)
+reduce = Option(
+    ("--reduce", "-r"),
+    HOW_MUCH,
+    "Reduce the channels to one: mean, absmean, max, l2, std or select_max.",
+    "",
+    metavar="HOW",
+    shown="all channels",
+    check=checks.kept_reduction,
+    complete=completion.reductions,
+)
+
+# Drawing
+
+value_range = Option(
+    ("--range",),
+    DRAWING,
+    "Values that the colours span: map, layer, run, symmetric, percentile:1:99, or 0:1.",
+    metavar="RANGE",
+    check=checks.value_range,
+    complete=completion.ranges,
+)
+colormap = Option(
+    ("--colormap",),
+    DRAWING,
+    "A colour map: jet, or a name of the cmap catalogue.",
+    metavar="NAME",
+    check=checks.colormap,
+    complete=completion.colormaps,
+)
+style = Option(("--style",), DRAWING, "A named look.", "featscope", metavar="NAME", complete=completion.styles)
+picture_format = Option(
+    ("--format",),
+    DRAWING,
+    "The format of the pictures: png, webp or jpg.",
+    "png",
+    metavar="FORMAT",
+    check=checks.picture_format,
+    complete=completion.picture_formats,
+)
+
+# Rare
+
+axes = Option(
+    ("--axes",),
+    RARE,
+    "The axes of a layer that could not be followed from the image, a letter for each: N sample, C channel, H row, "
+    "W column, T time. Repeat it for more.",
+    metavar="LAYER=NHWC",
+    shown="as followed",
+    check=checks.axes("--axes"),
+)
+grids = Option(
+    ("--grid",),
+    RARE,
+    "Rows x columns of a layer's tokens that could not be followed, + the number of tokens before them. Repeat it for "
+    "more.",
+    metavar="LAYER=16x24+5",
+    shown="as followed",
+    check=checks.axes("--grid"),
+)
+provenance = Option(("--provenance/--no-provenance",), RARE, "Find which raw output gave each detection.", True)
+resume = Option(("--resume",), RARE, "Go on with a run that was stopped or killed.", False)
+executor = Option(
+    ("--executor",),
+    RARE,
+    "processes (all cores), processes:4, serial, or dask://HOST:PORT.",
+    "processes",
+    metavar="WHERE",
+    check=checks.executor,
+    complete=completion.executors,
+)
+
+
+OLD: Dict[Tuple[str, str], str] = {
+    ("capture", "--layers"): "--layer",
+    ("capture", "--images"): "--image",
+    ("run", "--layers"): "--layer",
+    ("layers", "--below"): "--layer",
+    ("explain", "--images"): "--image",
+    ("place", "--images"): "--image",
+    ("heat", "--image"): "--under",
+    ("heat", "--colorbar"): "--legend",
+    ("heat", "--no-colorbar"): "--no-legend",
+}
+"""(command, old name) -> the name that it has now. An old name is understood for one version, with a note."""
+
+_DROPPED = {"--no-trust-checkpoint"}  # said what is so anyway
+
+
+class Command(TyperCommand):
+    """A command that understands the old names of its options, and has --help among its last ones."""
+
+    def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
+        """Put the new name in the place of an old one, and say so."""
+        return super().parse_args(ctx, self._renamed(args, quiet=ctx.resilient_parsing))
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option --help, in the panel of the last option."""
+        found = super().get_help_option(ctx)
+        panels = [panel for panel in (getattr(one, "rich_help_panel", None) for one in self.params) if panel]
+        if found is not None:
+            found.metavar = " "
+        if found is not None and panels:
+            found.rich_help_panel = panels[-1]
+        return found
+
+    def _renamed(self, args: List[str], quiet: bool) -> List[str]:
+        from featscope.cli.console import remark
+
+        end = args.index("--") if "--" in args else len(args)  # what lies behind is a script's own
+        made: List[str] = []
+        told = set()
+        for arg in args[:end]:
+            name, equals, value = arg.partition("=")
+            new = OLD.get((self.name or "", name))
+            if new is not None and not quiet and name not in told:
+                told.add(name)
+                remark(f"{name} is called {new} now; the next version will not know the old name")
+            if arg not in _DROPPED:
+                made.append(arg if new is None else new + equals + value)
+        return [*made, *args[end:]]
