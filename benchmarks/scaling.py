@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks.measure import Row
 from featscope.render.heat_plan import HeatOptions, plan_heat
 from featscope.render.jobs import run_jobs
-from featscope.scale.executors import executor_named
+from featscope.scale.parallel import executor_named
 from featscope.store.index import INDEX
 from featscope.store.reader import Run, open_run
 

@@ -13,17 +13,23 @@ SOURCE = Path(featscope.__file__).parent
 # Lower layers first; a package imports its own layer and those below it.
 LAYERS = [
     {"errors", "records", "words"},
-    {"arrays"},
+    {"arrays", "scale"},
     {"store"},
     {"render", "capturing"},
     {"explaining"},
     {"measuring"},
-    {"demo", "scale"},
+    {"demo"},
     {"adapters"},
     {"testing"},
     {"cli"},
 ]
-APART = {("render", "capturing"), ("capturing", "render"), ("adapters", "render")}
+APART = {
+    ("render", "capturing"),
+    ("capturing", "render"),
+    ("adapters", "render"),
+    ("arrays", "scale"),
+    ("scale", "arrays"),
+}
 
 
 def _imports(path):

@@ -73,6 +73,6 @@ def sleep_for_ever(item):
 
 def parent_of_workers(folder, workers):
     """A process whose workers never end by themselves."""
-    from featscope.scale.executors import executor_named
+    from featscope.scale.parallel import executor_named
 
     list(executor_named(f"processes:{workers}")(sleep_for_ever, [str(Path(folder, str(i))) for i in range(workers)]))

@@ -10,7 +10,7 @@ import pytest
 
 from featscope.demo.page import write_page
 from featscope.records import CapturedMap, RunInfo, Sample
-from featscope.render.jobs import feature_maps
+from featscope.store.feature_maps import feature_maps
 from featscope.store.reader import open_run
 from featscope.store.writer import RunWriter
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from featscope.arrays.frames import axes_of
+from featscope.arrays.geometry import place
 from featscope.demo.scenes import draw_scene
-from featscope.render.geometry import place
 from featscope.store.reader import open_run
 
 from .conftest import run

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from featscope.arrays.geometry import place
 from featscope.arrays.reduce import reduce
-from featscope.render.geometry import place
 from featscope.store.check import check_run
 from featscope.store.reader import open_run
 

@@ -143,8 +143,8 @@ def test_pictures_of_the_real_run(tested):
 
 def test_heat_lights_up_on_the_objects(tested):
     """The class map of the refine head is hotter inside of the true ships than elsewhere."""
+    from featscope.arrays.geometry import place
     from featscope.arrays.reduce import reduce
-    from featscope.render.geometry import place
 
     folder, _ = tested
     opened = open_run(folder / "run")

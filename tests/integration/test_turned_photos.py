@@ -6,9 +6,9 @@ from PIL import Image
 
 from featscope.adapters.images import capture_images
 from featscope.adapters.opening import open_detector
-from featscope.render.images import sample_image
 from featscope.store.images import read_image
 from featscope.store.reader import open_run
+from featscope.store.sample_images import sample_image
 
 from .conftest import SHARED, featscope
 

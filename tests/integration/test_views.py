@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from featscope.arrays.boxes import rotated_corners
+from featscope.arrays.geometry import place
 from featscope.arrays.reduce import reduce
-from featscope.render.geometry import place
 from featscope.store.check import check_run
 from featscope.store.reader import open_run
 

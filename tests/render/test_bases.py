@@ -11,7 +11,8 @@ from featscope.render import bases
 from featscope.render.bases import bases_of, basis_key, read_bases, write_bases
 from featscope.render.heat import STYLES, style_named
 from featscope.render.heat_plan import HeatOptions, plan_heat
-from featscope.render.jobs import run_jobs, serial
+from featscope.render.jobs import run_jobs
+from featscope.scale.executor import serial
 from featscope.store.reader import open_run
 from featscope.store.writer import RunWriter
 

@@ -10,9 +10,9 @@ from featscope.demo.scenes import draw_scene
 from featscope.records import Agreement, Boxes, Geometry, Sample
 from featscope.render.heat import HeatStyle
 from featscope.render.heat_plan import HeatOptions, plan_heat
-from featscope.render.images import unfed
 from featscope.render.jobs import run_jobs
 from featscope.store.reader import open_run
+from featscope.store.sample_images import unfed
 
 GREY = HeatStyle(colormap="gray", alpha=0.5)
 
@@ -63,7 +63,7 @@ def test_what_the_network_saw_mirrored_comes_back_as_it_was(flip):
 
 
 def test_an_old_run_without_agreement_is_drawn_as_before():
-    from featscope.render.images import lies_in_input
+    from featscope.store.sample_images import lies_in_input
 
     assert not lies_in_input(Sample("a", input="inputs/0_a.jpg"))
     assert lies_in_input(Sample("a", input="inputs/0_a.jpg", agreement=Agreement("disagrees")))

@@ -9,9 +9,10 @@ from featscope.errors import BadOptionError, UnknownNameError, UnknownReadingErr
 from featscope.records import Boxes, CapturedMap, Geometry, MeasuredPlace, RunInfo, Sample
 from featscope.render.heat import STYLES, HeatStyle, draw_heat
 from featscope.render.heat_plan import HeatOptions, plan_heat
-from featscope.render.jobs import feature_maps, run_jobs
+from featscope.render.jobs import run_jobs
 from featscope.render.mosaic_plan import MosaicOptions, plan_mosaics
 from featscope.render.png import read_text
+from featscope.store.feature_maps import feature_maps
 from featscope.store.maps import MapFile
 from featscope.store.places import write_places
 from featscope.store.reader import open_run

@@ -186,7 +186,7 @@ def reading(text: str) -> None:
 
 def executor(text: str) -> None:
     """The check of --executor."""
-    from featscope.scale.executors import executor_named
+    from featscope.scale.parallel import executor_named
 
     executor_named(text)
 

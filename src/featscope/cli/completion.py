@@ -120,7 +120,7 @@ def readings(context: typer.Context, incomplete: str) -> List[str]:
 
 def executors(context: typer.Context, incomplete: str) -> List[str]:
     """The executors."""
-    from featscope.scale.executors import EXECUTORS
+    from featscope.scale.parallel import EXECUTORS
 
     return _begin_with(incomplete, EXECUTORS)
 

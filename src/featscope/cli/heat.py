@@ -164,7 +164,7 @@ def run(
     from featscope.render.heat_plan import HeatOptions, plan_heat
     from featscope.render.jobs import Form, output_folder, run_jobs
     from featscope.render.panels import run_panels
-    from featscope.scale.executors import executor_named
+    from featscope.scale.parallel import executor_named
     from featscope.store.reader import open_run
 
     chosen = style_named(

@@ -72,7 +72,7 @@ def run(
     from featscope.cli.console import finish, foretell, no_maps_remarks, pictures_line, progress, values_remarks
     from featscope.render.jobs import Form, output_folder, run_jobs
     from featscope.render.mosaic_plan import MosaicOptions, plan_mosaics
-    from featscope.scale.executors import executor_named
+    from featscope.scale.parallel import executor_named
     from featscope.store.reader import open_run
 
     if style == "mmengine_topk":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Dict, Iterable, List
 from urllib.parse import quote
 
-from featscope.render.jobs import feature_maps
+from featscope.store.feature_maps import feature_maps
 from featscope.store.files import natural_key
 from featscope.store.reader import Run
 

@@ -20,7 +20,7 @@ from featscope.explaining.methods import DEFAULT, METHODS, methods_named, refuse
 from featscope.explaining.probe import Probe
 from featscope.explaining.targets import Choice, Explainable, OnError, reported
 from featscope.records import MeasuredPlace, Picture, Sample
-from featscope.render.images import original_image
+from featscope.store.sample_images import original_image
 
 
 class Explainer:

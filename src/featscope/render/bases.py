@@ -10,10 +10,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from featscope.arrays.basis import COMPONENTS, MOST_CHANNELS, Basis, Key, Moments
+from featscope.arrays.geometry import cells_inside
 from featscope.arrays.reduce import Cells, as_floats
 from featscope.errors import BadArrayError, BadOptionError, FeatscopeError, first_line
-from featscope.render.geometry import cells_inside
-from featscope.render.jobs import Executor, FeatureMap, feature_maps
+from featscope.scale.executor import Executor
+from featscope.store.feature_maps import FeatureMap, feature_maps
 from featscope.store.files import write_atomic
 from featscope.store.maps import MapFile
 

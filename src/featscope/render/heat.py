@@ -12,6 +12,7 @@ from PIL import Image
 from featscope.arrays.basis import COMPONENTS as COUNT
 from featscope.arrays.basis import Basis
 from featscope.arrays.frames import in_whole_pixels
+from featscope.arrays.geometry import cells_inside, place, place_indices, refuse_huge
 from featscope.arrays.normalise import (
     INF_INDEX,
     Quantised,
@@ -27,7 +28,6 @@ from featscope.records import Boxes, Geometry, Size
 from featscope.render.boxes import draw_boxes
 from featscope.render.caption import GREYS, Caption, frame, framed, framed_indices, under_title
 from featscope.render.colour import palette
-from featscope.render.geometry import cells_inside, place, place_indices, refuse_huge
 from featscope.render.png import encode_indexed, encode_rgb
 
 Bounds = Tuple[float, float]

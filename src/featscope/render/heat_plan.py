@@ -23,26 +23,16 @@ from featscope.render.caption import Caption
 from featscope.render.colour import palette
 from featscope.render.files import check_format
 from featscope.render.heat import AUTO, SEQUENTIAL, STYLES, WORDS, HeatPicture, HeatStyle, draw_heat
-from featscope.render.images import input_image, lies_in_input, sample_image
-from featscope.render.jobs import (
-    AS_IT_IS,
-    Bounds,
-    Executor,
-    FeatureMap,
-    Form,
-    Origin,
-    Outcome,
-    range_key,
-    save,
-    serial,
-    shared_bounds,
-    up_to_date,
-)
+from featscope.render.jobs import AS_IT_IS, Form, Origin, Outcome, provenance, save, up_to_date
 from featscope.render.looks import Look, looks_of
+from featscope.render.ranges import Bounds, range_key, shared_bounds
+from featscope.scale.executor import Executor, serial
+from featscope.store.feature_maps import FeatureMap
 from featscope.store.images import read_image
 from featscope.store.maps import MapFile
 from featscope.store.places import PLACES_KNOWN
 from featscope.store.reader import Run
+from featscope.store.sample_images import input_image, lies_in_input, sample_image
 
 _NAMED = 5  # samples, in an error
 _SMALLEST = 512  # pixels: the longer side of a map that has no image, as a picture that people can look at
@@ -128,7 +118,7 @@ class HeatPlan:
         shared = self._limits(feature_map, look)
         directions = basis.vectors.round(9).tobytes() if basis is not None else b""
         place, state = self._place(feature_map), _state(source)
-        return feature_map.fingerprint("heat", options, look, shared, state, self.origin.classes, place, directions)
+        return feature_map.fingerprint(("heat", options, look, shared, state, self.origin.classes, place, directions))
 
     def look(self, feature_map: FeatureMap) -> Look:
         """How a map is drawn; one that was reduced on capture has nothing left to reduce."""
@@ -148,7 +138,7 @@ class HeatPlan:
         self, feature_map: FeatureMap, scene: _Scene, image: Optional[NDArray[np.uint8]], mark: str
     ) -> HeatPicture:
         look, place, basis = self.look(feature_map), self._place(feature_map), self._basis(feature_map)
-        text = dict(feature_map.describe(self.origin, mark), place=place.known if place else "assumed")
+        text = dict(provenance(feature_map, self.origin, mark), place=place.known if place else "assumed")
         array, style = feature_map.array, look.style
         if look.scores is not None:
             array, style = look.scores.map_of(feature_map.file, feature_map.index, array)[None], _first(style)

@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import (
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Protocol,
-    Sequence,
-    Tuple,
-    TypeVar,
-    Union,
-)
+from typing import Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from featscope import __version__
-from featscope.arrays.normalise import bounds, merge_bounds
 from featscope.errors import FeatscopeError, OutputError, first_line
-from featscope.records import Sample
 from featscope.render.files import read_text, reencode
-from featscope.store.files import inside, make_folder, safe_name, size_text, write_atomic
+from featscope.scale.executor import Executor, run_in_chunks, serial
+from featscope.store.feature_maps import FeatureMap, feature_maps, spread
+from featscope.store.files import inside, make_folder, size_text, write_atomic
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 
-Bounds = Tuple[float, float]
-Item = TypeVar("Item")
-Value = TypeVar("Value")
-
 _FILES_A_JOB = 8  # at most: a job lost with its worker is little work
-
-
-class Executor(Protocol):
-    """Calls a function on every item, in any order and anywhere; see `featscope.scale`."""
-
-    def __call__(
-        self, function: Callable[[Item], Value], items: Iterable[Item]
-    ) -> Iterator[Tuple[Item, Union[Value, Exception]]]:
-        """Each item with what the function made of it, or the error that kept it from that."""
-
-
-def serial(function: Callable[[Item], Value], items: Iterable[Item]) -> Iterator[Tuple[Item, Union[Value, Exception]]]:
-    """The executor that uses no other process.
-
-    >>> list(serial(abs, [-1, 2]))
-    [(-1, 1), (2, 2)]
-    """
-    for item in items:
-        try:
-            value = function(item)
-        except Exception as error:  # noqa: BLE001 (as from another process: the other items are not to blame)
-            yield item, error
-        else:
-            yield item, value
 
 
 @dataclass
@@ -131,74 +85,13 @@ class Plan(Protocol):
         """Draw one image's map into a folder."""
 
 
-class FeatureMap:
-    """One image's map, and the sample it belongs to; the array is read when it is first used.
-
-    index: its place in the file. stem: of its picture's name, by its sample where that is known. plane: which step of
-    a film, or which depth of a volume; None where there is only one.
-    """
-
-    def __init__(self, batch: _Batch, index: int, plane: Optional[int] = None) -> None:
-        self._batch, self.index, self.plane = batch, index, plane
-        self.file = batch.file
-        # Regions of interest come by the hundred for one image: they are no maps of the whole of it.
-        samples = self.file.samples if len(self.file.samples) == batch.count else ()
-        self.sample: Optional[Sample] = samples[index] if samples else None
-        record = self.file.record
-        if self.sample is not None and record is not None:
-            self.stem = f"{safe_name(self.sample.id)}_level{record.level}"
-        else:
-            own = safe_name(self.sample.id) if self.sample is not None else str(index)
-            self.stem = self.file.path.stem + (f"_{own}" if batch.count > 1 else "")
-        if plane is not None:
-            self.stem += f"_t{plane:03d}"
-
-    @property
-    def array(self) -> NDArray[np.generic]:
-        """(C, H, W)."""
-        of_image = self._batch.load()[self.index]
-        return of_image if self.plane is None else np.ascontiguousarray(of_image[:, self.plane])
-
-    def fingerprint(self, *what: object) -> str:
-        """A text that changes when the map, its sample, or `what` is drawn changes."""
-        record = self.file.record
-        if record is None:
-            state = self.file.path.stat()
-            mark: object = (state.st_size, state.st_mtime_ns)
-        else:
-            mark = (record.checksum, record.scales_checksum, record.shape, record.stride, record.first, record.reduced)
-        return hashlib.sha1(repr((__version__, mark, self.sample, what)).encode()).hexdigest()[:20]
-
-    def describe(self, origin: Origin, fingerprint: str) -> Dict[str, str]:
-        """Where a picture comes from, for its text chunks."""
-        text = {"run": origin.folder.name, "map": f"{self.file.folder}/{self.file.path.name}"}
-        record = self.file.record
-        if record is not None:
-            text.update(layer=record.layer, field=record.field, level=str(record.level), reduced=record.reduced)
-        if self.sample is not None:
-            text["sample"] = self.sample.id
-        if self.plane is not None:
-            text["slice"] = str(self.plane)
-        text[FINGERPRINT] = fingerprint
-        return {key: value for key, value in text.items() if value}
-
-
 FINGERPRINT = "fingerprint"
 """The text chunk that tells a picture that is up to date from one that is not."""
 
 
-class _Batch:
-    """A map file, read once and only if some picture of it is to be drawn."""
-
-    def __init__(self, file: MapFile) -> None:
-        self.file = file
-        self.count, self.planes = file.counts()
-        self._array: Optional[NDArray[np.generic]] = None
-
-    def load(self) -> NDArray[np.generic]:
-        if self._array is None:
-            self._array = self.file.load()
-        return self._array
+def provenance(feature_map: FeatureMap, origin: Origin, fingerprint: str) -> Dict[str, str]:
+    """Where a picture comes from, for its text chunks."""
+    return {"run": origin.folder.name, **feature_map.describe(), FINGERPRINT: fingerprint}
 
 
 def output_folder(run: Run, kind: str, given: Optional[Path]) -> Path:
@@ -206,17 +99,6 @@ def output_folder(run: Run, kind: str, given: Optional[Path]) -> Path:
     folder = run.folder / kind if given is None else given
     make_folder(folder)
     return folder
-
-
-def feature_maps(map_file: MapFile) -> Iterator[FeatureMap]:
-    """The maps of one file, image by image; of a film or a volume, slice by slice."""
-    batch = _Batch(map_file)
-    for index in range(batch.count):
-        sample = FeatureMap(batch, index).sample
-        if sample is not None and not map_file.wants(sample):
-            continue
-        for plane in [None] if batch.planes is None else range(batch.planes):
-            yield FeatureMap(batch, index, plane)
 
 
 class Foreseen(NamedTuple):
@@ -242,17 +124,6 @@ def foresee(maps: Sequence[MapFile], plan: Plan, output: Path, tried: int = 8) -
     return Foreseen(round(total.pictures * factor), round(total.bytes * factor), seconds)
 
 
-def spread(files: Sequence[Item], most: int) -> Iterator[Item]:
-    """At most so many of the files, from first to last.
-
-    >>> list(spread("abcdefg", 3))
-    ['a', 'd', 'g']
-    """
-    count = min(most, len(files))
-    for number in range(count):
-        yield files[round(number * (len(files) - 1) / max(1, count - 1))]
-
-
 def run_jobs(
     maps: Sequence[MapFile],
     plan: Plan,
@@ -263,7 +134,7 @@ def run_jobs(
     """Draw each map file; pictures that are up to date stay, an error is kept and the rest goes on."""
     total = Outcome()
     size = max(1, min(_FILES_A_JOB, len(maps) // 16))
-    for files, outcome in _each(executor, partial(_draw_files, plan=plan, output=output), maps, size):
+    for files, outcome in run_in_chunks(executor, partial(_draw_files, plan=plan, output=output), maps, size):
         if isinstance(outcome, Exception):
             total.errors.append(f"{files[0].path} was not drawn: {outcome}")
         else:
@@ -271,31 +142,6 @@ def run_jobs(
         for _ in files:
             done()
     return total
-
-
-def _each(
-    executor: Executor, function: Callable[[List[MapFile]], Value], maps: Iterable[MapFile], size: int
-) -> Iterator[Tuple[List[MapFile], Union[Value, Exception]]]:
-    """What a function makes of the files, some at a time. Some that fail together are done again one by one."""
-    apart: List[MapFile] = []
-    for files, value in executor(function, _parts(maps, size)):
-        if isinstance(value, Exception) and len(files) > 1:
-            apart += files
-        else:
-            yield files, value
-    if apart:
-        yield from executor(function, _parts(apart, 1))
-
-
-def _parts(items: Iterable[Item], size: int) -> Iterator[List[Item]]:
-    part: List[Item] = []
-    for item in items:
-        part.append(item)
-        if len(part) == size:
-            yield part
-            part = []
-    if part:
-        yield part
 
 
 def _draw_files(files: Sequence[MapFile], plan: Plan, output: Path, dry: bool = False) -> Outcome:
@@ -345,35 +191,3 @@ def up_to_date(paths: Sequence[Path], fingerprint: str, outcome: Outcome) -> boo
         return False
     outcome.skipped += len(paths)
     return True
-
-
-def shared_bounds(
-    maps: Sequence[MapFile],
-    value_range: str,
-    values: Callable[[FeatureMap], NDArray[np.floating]],
-    executor: Executor = serial,
-) -> Dict[str, Bounds]:
-    """The range of each layer's maps, or of all, if it is to be shared; unreadable maps have no say."""
-    if value_range not in ("layer", "run"):
-        return {}
-    groups: Dict[str, List[Bounds]] = {}
-    for files, found in _each(executor, partial(_ends, values=values), maps, _FILES_A_JOB):
-        if not isinstance(found, Exception):
-            for map_file, ends in zip(files, found):
-                groups.setdefault(range_key(map_file, value_range), []).extend(ends)
-    return {key: merge_bounds(found) for key, found in groups.items() if found}
-
-
-def _ends(files: Sequence[MapFile], values: Callable[[FeatureMap], NDArray[np.floating]]) -> List[List[Bounds]]:
-    found: List[List[Bounds]] = []
-    for map_file in files:
-        try:
-            found.append([bounds(values(f), "map") for f in feature_maps(map_file)])
-        except Exception:  # noqa: BLE001 (reported when it is drawn)
-            found.append([])
-    return found
-
-
-def range_key(map_file: MapFile, value_range: str) -> str:
-    """Which of the shared ranges is this map's."""
-    return {"layer": map_file.folder, "run": "run"}.get(value_range, "none")

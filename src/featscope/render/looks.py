@@ -15,7 +15,7 @@ from featscope.arrays.scores import class_scores, highest_score, sigmoid
 from featscope.errors import FeatscopeError
 from featscope.records import Sample
 from featscope.render.heat import AUTO, COMPONENTS, NEVER_NEGATIVE, HeatStyle, two_signs
-from featscope.render.jobs import spread
+from featscope.store.feature_maps import spread
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 

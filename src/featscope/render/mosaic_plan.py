@@ -14,21 +14,11 @@ from featscope.arrays.normalise import bounds, parse_range
 from featscope.arrays.reduce import as_floats
 from featscope.render.colour import palette
 from featscope.render.files import check_format
-from featscope.render.jobs import (
-    AS_IT_IS,
-    Bounds,
-    Executor,
-    FeatureMap,
-    Form,
-    Origin,
-    Outcome,
-    range_key,
-    save,
-    serial,
-    shared_bounds,
-    up_to_date,
-)
+from featscope.render.jobs import AS_IT_IS, Form, Origin, Outcome, provenance, save, up_to_date
 from featscope.render.mosaic import draw_channel, draw_mosaic
+from featscope.render.ranges import Bounds, range_key, shared_bounds
+from featscope.scale.executor import Executor, serial
+from featscope.store.feature_maps import FeatureMap
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 
@@ -61,8 +51,8 @@ class MosaicPlan:
         """Draw one image's map into a folder."""
         options = self.options
         limits = self.shared.get(range_key(feature_map.file, options.range))
-        mark = feature_map.fingerprint("mosaic", options, limits)
-        text = feature_map.describe(self.origin, mark)
+        mark = feature_map.fingerprint(("mosaic", options, limits))
+        text = provenance(feature_map, self.origin, mark)
         if options.single:
             for channel in choose_channels(feature_map.array, options.channels):
                 path = folder / f"{feature_map.stem}_channel_{channel}{options.form.suffix}"

@@ -11,21 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featscope.arrays.geometry import refuse_huge
 from featscope.errors import FeatscopeError, first_line
-from featscope.render.geometry import refuse_huge
 from featscope.render.heat_plan import HeatPlan
-from featscope.render.jobs import (
-    FINGERPRINT,
-    Executor,
-    FeatureMap,
-    Outcome,
-    feature_maps,
-    named,
-    save,
-    serial,
-    up_to_date,
-)
+from featscope.render.jobs import FINGERPRINT, Outcome, named, provenance, save, up_to_date
 from featscope.render.png import encode_rgb
+from featscope.scale.executor import Executor, serial
+from featscope.store.feature_maps import FeatureMap, feature_maps
 from featscope.store.files import inside, make_folder
 from featscope.store.maps import MapFile
 
@@ -104,7 +96,7 @@ def _draw_panels(files: Sequence[MapFile], plan: HeatPlan, output: Path) -> Outc
 
 
 def _draw_panel(levels: List[FeatureMap], plan: HeatPlan, path: Path, outcome: Outcome) -> None:
-    mark = levels[0].fingerprint("panel", *map(plan.fingerprint, levels))
+    mark = levels[0].fingerprint(("panel", *map(plan.fingerprint, levels)))
     if up_to_date([path], mark, outcome):
         return
     pictures: List[NDArray[np.uint8]] = []
@@ -116,6 +108,6 @@ def _draw_panel(levels: List[FeatureMap], plan: HeatPlan, path: Path, outcome: O
             continue
         pictures.append(np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")))
     if pictures:
-        text = dict(levels[0].describe(plan.origin, mark), level="all")
+        text = dict(provenance(levels[0], plan.origin, mark), level="all")
         text[FINGERPRINT] = mark
         save(path, encode_rgb(beside(pictures), text), outcome, plan.options.form)

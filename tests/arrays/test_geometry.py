@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from featscope.arrays.geometry import cells_of_image, place, place_indices
 from featscope.errors import BadImageError, BadOptionError
 from featscope.records import Geometry, infer_stride
-from featscope.render.geometry import cells_of_image, place, place_indices
 from featscope.render.heat import draw_heat
-from featscope.render.images import unfed
+from featscope.store.sample_images import unfed
 
 
 def feed(image, geometry):

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featscope.arrays.frames import in_whole_pixels
+from featscope.arrays.geometry import refuse_huge
 from featscope.errors import BadImageError, FeatscopeError, UnknownReadingError
 from featscope.records import Geometry, Picture, Sample
-from featscope.render.geometry import refuse_huge
 from featscope.store.files import inside
 from featscope.store.images import read_image
 

@@ -15,14 +15,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Tuple, TypeVar, Union
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Tuple
 
 from featscope.errors import BadOptionError, FeatscopeError, MissingPackageError, unknown_name
-from featscope.render.jobs import Executor, serial
-
-Item = TypeVar("Item")
-Value = TypeVar("Value")
-Results = Iterator[Tuple[Item, Union[Value, Exception]]]
+from featscope.scale.executor import Executor, Item, Results, Value, serial
 
 EXECUTORS = ("processes", "processes:4", "serial", "dask://HOST:PORT")
 """What `executor_named` reads."""

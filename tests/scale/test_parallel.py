@@ -15,8 +15,10 @@ from conftest import pixels
 from featscope.cli import main
 from featscope.errors import BadOptionError, UnknownNameError
 from featscope.render.heat_plan import HeatOptions, plan_heat
-from featscope.render.jobs import run_jobs, serial, shared_bounds
-from featscope.scale.executors import executor_named
+from featscope.render.jobs import run_jobs
+from featscope.render.ranges import shared_bounds
+from featscope.scale.executor import serial
+from featscope.scale.parallel import executor_named
 from featscope.store.reader import open_run
 
 
@@ -135,7 +137,7 @@ def test_unknown_names(name):
 
 def test_no_scheduler(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("featscope.scale.executors._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("featscope.scale.parallel._CONNECT_SECONDS", 0.5)
     with pytest.raises(BadOptionError, match="no Dask scheduler answers at dask://127.0.0.1:9"):
         list(executor_named("dask://127.0.0.1:9")(work_items.double, [1]))
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from featscope.records import Geometry, Sample
-from featscope.render.images import original_image, sample_image
+from featscope.store.sample_images import original_image, sample_image
 
 UPRIGHT = np.zeros((30, 20, 3), np.uint8)
 UPRIGHT[:10] = (250, 10, 10)

@@ -1,0 +1,106 @@
+"""The maps of a run image by image: each with its sample, a name for its picture, and a fingerprint.
+
+Whatever reads a run map by map (heat maps, mosaics, statistics, a viewer) walks these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Dict, Iterator, Optional, Sequence, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope import __version__
+from featscope.records import Sample
+from featscope.store.files import safe_name
+from featscope.store.maps import MapFile
+
+Item = TypeVar("Item")
+
+
+class FeatureMap:
+    """The map of one image. The array is read when it is first used.
+
+    file: where it is stored. index: its place in the file's batch. plane: the step of a film or the depth of a volume;
+    None if there is only one. sample: the image, if the run knows which. stem: the name of its picture without suffix.
+    """
+
+    def __init__(self, batch: _Batch, index: int, plane: Optional[int] = None) -> None:
+        self._batch, self.index, self.plane = batch, index, plane
+        self.file = batch.file
+        # Regions of interest come by the hundred for one image: they are not maps of the whole image.
+        samples = self.file.samples if len(self.file.samples) == batch.count else ()
+        self.sample: Optional[Sample] = samples[index] if samples else None
+        record = self.file.record
+        if self.sample is not None and record is not None:
+            self.stem = f"{safe_name(self.sample.id)}_level{record.level}"
+        else:
+            own = safe_name(self.sample.id) if self.sample is not None else str(index)
+            self.stem = self.file.path.stem + (f"_{own}" if batch.count > 1 else "")
+        if plane is not None:
+            self.stem += f"_t{plane:03d}"
+
+    @property
+    def array(self) -> NDArray[np.generic]:
+        """(C, H, W)."""
+        of_image = self._batch.load()[self.index]
+        return of_image if self.plane is None else np.ascontiguousarray(of_image[:, self.plane])
+
+    def fingerprint(self, what: object) -> str:
+        """A text that changes when the map, its sample, or `what` is made of it changes."""
+        record = self.file.record
+        if record is None:
+            state = self.file.path.stat()
+            mark: object = (state.st_size, state.st_mtime_ns)
+        else:
+            mark = (record.checksum, record.scales_checksum, record.shape, record.stride, record.first, record.reduced)
+        return hashlib.sha1(repr((__version__, mark, self.sample, what)).encode()).hexdigest()[:20]
+
+    def describe(self) -> Dict[str, str]:
+        """Which map this is, for the text chunks of a picture."""
+        text = {"map": f"{self.file.folder}/{self.file.path.name}"}
+        record = self.file.record
+        if record is not None:
+            text.update(layer=record.layer, field=record.field, level=str(record.level), reduced=record.reduced)
+        if self.sample is not None:
+            text["sample"] = self.sample.id
+        if self.plane is not None:
+            text["slice"] = str(self.plane)
+        return {key: value for key, value in text.items() if value}
+
+
+class _Batch:
+    """A map file, read once, and only if an array of it is used."""
+
+    def __init__(self, file: MapFile) -> None:
+        self.file = file
+        self.count, self.planes = file.counts()
+        self._array: Optional[NDArray[np.generic]] = None
+
+    def load(self) -> NDArray[np.generic]:
+        if self._array is None:
+            self._array = self.file.load()
+        return self._array
+
+
+def feature_maps(map_file: MapFile) -> Iterator[FeatureMap]:
+    """The maps of one file, image by image; of a film or a volume, slice by slice."""
+    batch = _Batch(map_file)
+    for index in range(batch.count):
+        sample = FeatureMap(batch, index).sample
+        if sample is not None and not map_file.wants(sample):
+            continue
+        for plane in [None] if batch.planes is None else range(batch.planes):
+            yield FeatureMap(batch, index, plane)
+
+
+def spread(files: Sequence[Item], most: int) -> Iterator[Item]:
+    """At most so many of the files, from first to last.
+
+    >>> list(spread("abcdefg", 3))
+    ['a', 'd', 'g']
+    """
+    count = min(most, len(files))
+    for number in range(count):
+        yield files[round(number * (len(files) - 1) / max(1, count - 1))]
