@@ -129,7 +129,7 @@ def compare_axes(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis
         shifts.append(Shift(seen.step * (start - slope * first), slope))
         apart.append(off * seen.step)
     limit = max(_LEAST_MOVED, 0.12 * seen.step)
-    return Comparison(correlation, False, max(apart), shifts[0], shifts[1], limit)
+    return Comparison(correlation, False, off=max(apart), rows=shifts[0], columns=shifts[1], limit=limit)
 
 
 def alone(seen: Thumbnail, geometry: Geometry) -> bool:

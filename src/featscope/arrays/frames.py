@@ -84,10 +84,10 @@ def geometry_from(original: Size, padded: Size, rows: Axis, columns: Axis) -> Op
     return Geometry(
         original,
         (resized[0], resized[1]),
-        padded,
-        (offset[0], offset[1]),
-        flip[rows.scale < 0, columns.scale < 0],
-        None if uncut else (top, left, height, width),
+        padded=padded,
+        offset=(offset[0], offset[1]),
+        flip=flip[rows.scale < 0, columns.scale < 0],
+        crop=None if uncut else (top, left, height, width),
     )
 
 

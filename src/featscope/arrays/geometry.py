@@ -139,9 +139,11 @@ def place_indices(
 ) -> NDArray[np.uint8]:
     """`place` for indices of which the last two may be marks (NaN, infinity): those are never blended."""
     if not marked:
-        return place(indices, size, geometry, stride, smooth, first)
+        return place(indices, size, geometry=geometry, stride=stride, smooth=smooth, first=first)
     marks = indices >= INF_INDEX
     values = np.where(marks, 0, indices).astype(np.uint8)
-    placed = place(values, size, geometry, stride, smooth, first)
-    placed_marks = place(np.where(marks, indices, 0).astype(np.uint8), size, geometry, stride, False, first)
+    placed = place(values, size, geometry=geometry, stride=stride, smooth=smooth, first=first)
+    placed_marks = place(
+        np.where(marks, indices, 0).astype(np.uint8), size, geometry=geometry, stride=stride, smooth=False, first=first
+    )
     return np.where(placed_marks > 0, placed_marks, placed).astype(np.uint8)

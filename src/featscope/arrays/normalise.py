@@ -162,4 +162,4 @@ def quantise(heat: NDArray[np.floating], low: float, high: float, levels: int = 
         is_nan, is_inf = np.isnan(heat), np.isinf(heat)
         nan, inf = int(is_nan.sum()), int(is_inf.sum())
         indices[is_inf], indices[is_nan] = INF_INDEX, NAN_INDEX
-    return Quantised(indices, low, high, nan, inf, constant)
+    return Quantised(indices, low, high=high, nan=nan, inf=inf, constant=constant)

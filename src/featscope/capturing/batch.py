@@ -119,7 +119,15 @@ class Batch:
         if thinned.scales is not None:
             scales, ready = copy(thinned.scales, True)
             waits.append(ready)
-        return Piece(laid.field, laid.part, array, thinned.reduced, channels, scales, partial(_wait_for, waits))  # type: ignore[arg-type]
+        return Piece(
+            laid.field,
+            laid.part,
+            array=array,
+            reduced=thinned.reduced,
+            channels=channels,  # type: ignore[arg-type]
+            scales=scales,  # type: ignore[arg-type]
+            ready=partial(_wait_for, waits),
+        )
 
     def name(
         self, layer: str, cls: str, base: str, pieces: Sequence[Piece]

@@ -140,7 +140,7 @@ class _Operators(TorchDispatchMode):
         output = func(*args, **kwargs)
         if before:
             try:
-                self._follow(func, args, kwargs, output, rule, before)
+                self._follow(func, args, kwargs=kwargs, output=output, rule=rule, before=before)
             except Exception as error:  # noqa: BLE001 (the model goes on, whatever we fail to understand)
                 self._lose(output, f"{func} ({type(error).__name__}: {error})")
         return output

@@ -163,7 +163,7 @@ def _convolution(op: Operation) -> Traces:
     summed = cells.contracted(given, [axes[0] - 1])
     transposed = "transpose" in op.name or (op.has("transposed") and bool(op["transposed"]))
     make = cells.spread if transposed else cells.windowed
-    return make(summed, op.shape, axes, kernel, stride, padding, dilation)
+    return make(summed, op.shape, axes=axes, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
 
 
 @rule_for(
@@ -178,7 +178,15 @@ def _pool(op: Operation) -> Traces:
     stride = op.numbers("stride", count) or kernel
     padding = op.numbers("padding", count)
     dilation = op.numbers("dilation", count) if op.has("dilation") else [1] * count
-    found = cells.windowed(op.first, op.shape, range(rank - count, rank), kernel, stride, padding, dilation)
+    found = cells.windowed(
+        op.first,
+        op.shape,
+        axes=range(rank - count, rank),
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+    )
     return [found, found]
 
 
@@ -216,7 +224,9 @@ def _im2col(op: Operation) -> Traces:
     rank = len(given.shape)
     summed = cells.contracted(given, [rank - 3])
     form = (*summed.shape[:-2], *sides)
-    found = cells.windowed(summed, form, [rank - 2, rank - 1], kernel, stride, padding, dilation)
+    found = cells.windowed(
+        summed, form, axes=[rank - 2, rank - 1], kernel=kernel, stride=stride, padding=padding, dilation=dilation
+    )
     return traces.reshape(found, (*form[:-2], sides[0] * sides[1]))._replace(shape=op.shape)
 
 
@@ -232,7 +242,15 @@ def _col2im(op: Operation) -> Traces:
     rank = len(op.first.shape)
     summed = cells.contracted(op.first, [rank - 2])
     form = (*summed.shape[:-1], *sides)
-    return cells.spread(traces.reshape(summed, form), op.shape, [rank - 1, rank], kernel, stride, padding, dilation)
+    return cells.spread(
+        traces.reshape(summed, form),
+        op.shape,
+        axes=[rank - 1, rank],
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+    )
 
 
 @rule_for("grid_sampler grid_sampler_2d _grid_sampler_2d_cpu_fallback")

@@ -245,7 +245,15 @@ def _pixel_shuffle(op: Operation) -> Traces:
 @rule_for("pixel_unshuffle")
 def _pixel_unshuffle(op: Operation) -> Traces:
     rank, by = len(op.shape), op.number("downscale_factor")
-    return cells.windowed(op.first, op.shape, [rank - 2, rank - 1], [by] * 2, [by] * 2, [0] * 2, [1] * 2)
+    return cells.windowed(
+        op.first,
+        op.shape,
+        axes=[rank - 2, rank - 1],
+        kernel=[by] * 2,
+        stride=[by] * 2,
+        padding=[0] * 2,
+        dilation=[1] * 2,
+    )
 
 
 @rule_for("channel_shuffle native_channel_shuffle")

@@ -105,6 +105,15 @@ def capture(
     companion = companion or PlainImages(pictures=isinstance(sink, RunWriter))
     handover = Handover(sink, folders, policy, ledger, remarks)
     batches = Batches(companion, ledger, handover, proof, remarks)
-    listener = Listener(model, chosen, speakers, batches, handover, proof, inputs=inputs, remarks=remarks)
+    listener = Listener(
+        model,
+        chosen,
+        speakers=speakers,
+        batches=batches,
+        handover=handover,
+        proof=proof,
+        inputs=inputs,
+        remarks=remarks,
+    )
     asked = any(not pattern.startswith("!") for pattern in layers or ())
     return Capture(listener, batches, handover, companion, ledger, remarks=remarks, asked=asked)

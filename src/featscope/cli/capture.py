@@ -141,7 +141,16 @@ def run(
         _tell(estimate_run(detector, samples, layers or None, policy, renamed), output)
         return
     with progress("images", len(found)) as done:
-        made = capture_images(detector, found, output, layers or None, batch_size, provenance, done, **asked)
+        made = capture_images(
+            detector,
+            found,
+            output=output,
+            layers=layers or None,
+            batch_size=batch_size,
+            provenance=provenance,
+            done=done,
+            **asked,
+        )
     finish(f"{made.written}; draw them: featscope heat {output}", made.failed + unfinished(output), made.remarks)
 
 

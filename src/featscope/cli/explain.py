@@ -151,17 +151,17 @@ def run(
         "inputs": inputs,
     }
     function = models.function_named(target, "--target") if target else None
-    work = _opened(source, checkpoint, run_folder, sample, images, predict, opening)
+    work = _opened(source, checkpoint, folder=run_folder, glob=sample, images=images, predict=predict, options=opening)
     output = output or (run_folder / "explain" if run_folder is not None else Path("featscope-explain"))
     detector = _aimed(work.detector, function, bool(predict))
     layer = ",".join(layers or ()) or detector.layer_to_explain
     explainer = Explainer(
         detector,
         layer,
-        method or ([WITHOUT_LAYER] if predict else ()),
-        Choice(None if box else top, label, box or ()),
-        side,
-        levels_of(work.places, layer),
+        methods=method or ([WITHOUT_LAYER] if predict else ()),
+        choice=Choice(None if box else top, label, box or ()),
+        side=side,
+        places=levels_of(work.places, layer),
         masks=masks,
         batch_size=batch_size,
     )

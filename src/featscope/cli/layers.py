@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from featscope.cli import models, options
 from featscope.cli.options import own
@@ -11,7 +11,7 @@ from featscope.errors import BadOptionError
 from featscope.words import counted
 
 if TYPE_CHECKING:
-    from featscope.capturing.reports import TensorReport
+    from featscope.capturing.reports import LayerReport, TensorReport
 
 _NOISE = {"mmdet": (1024, 1024), "pytorch": (512, 512), "demo": (464, 640)}
 
@@ -58,10 +58,7 @@ def run(
     from featscope.adapters.detector import RANDOM
     from featscope.adapters.images import without_gradients
     from featscope.adapters.opening import split_name
-    from featscope.capturing.reports import TensorReport
     from featscope.cli.console import new_table, say, show
-    from featscope.errors import unknown_name
-    from featscope.store.globs import choose_names, lies_below
 
     adapter, target = split_name(model)
     named = models.images_of(images)
@@ -80,36 +77,19 @@ def run(
     noise = np.random.default_rng(0).integers(0, 256, (*_NOISE.get(adapter, (640, 640)), 3), dtype=np.uint8)
     with without_gradients():
         found = detector.report(detector.prepare(named[0] if named else noise, "noise"), models.given_axes(axes, grids))
-    known = [layer.name for layer in found.layers]
-    chosen = choose_names(known, layers or ())
-    for pattern in chosen.missing:
-        raise unknown_name("layer", pattern, known, f"featscope layers {model} --depth 99")
-    includes = [pattern for pattern in layers or () if not pattern.startswith("!")]
+    listed = _listed(found.layers, layers or (), depth, model)
     headings = ("--layer", "class", "calls", "field", "shape", "axes", "stride", "first cell")
     table = new_table(*headings, right=["calls", "stride"], folded=["--layer", "class", "axes", "first cell"])
-    shown = 0
-    refused: Dict[str, str] = {}  # why -> a layer
-    for layer in found.layers:
-        part = any(lies_below(layer.name, pattern) for pattern in includes)
-        if layer.name not in chosen.names and not part:
-            continue
-        if not includes and layer.name.count(".") >= depth:
-            continue
-        shown += 1
-        names = [layer.name, layer.cls, str(layer.calls)]
-        for field, tensors in layer.outputs.items() or [("", [])]:
-            for level, tensor in enumerate(tensors or [TensorReport(())]):
-                if tensor.shape and not tensor.grids:
-                    refused.setdefault(tensor.why, layer.name)
-                table.add_row(*names, field if level == 0 else "", *_columns(tensor))
-                names = ["", "", ""]
+    for row in (row for layer in listed for row in _rows(layer)):
+        table.add_row(*row)
     show(table)
-    hidden = len(found.layers) - shown
+    hidden = len(found.layers) - len(listed)
     say(
-        f"{shown} of {counted(len(found.layers), 'layer')} that run"
+        f"{len(listed)} of {counted(len(found.layers), 'layer')} that run"
         + (f"; {hidden} more: --depth 9, or -l NAME" if hidden else "")
         + (f"; {len(found.silent)} never run by themselves, as {found.silent[0]}" if found.silent else "")
     )
+    refused = _refused(listed)
     for why, name in refused.items():
         say(f"{name} is not a map of the image: {why}")
     if refused:
@@ -118,6 +98,46 @@ def run(
             "--axes 'layers.*=NHWC', --grid 'blocks.*=14x14+1'"
         )
     say("capture stores every top-level part, or those that you name: -l neck -l 'backbone.layer*'")
+
+
+def _listed(all_layers: Sequence[LayerReport], patterns: Sequence[str], depth: int, model: str) -> List[LayerReport]:
+    """The layers that were asked for and their parts; without patterns those with names of at most `depth` parts."""
+    from featscope.errors import unknown_name
+    from featscope.store.globs import choose_names, lies_below
+
+    known = [layer.name for layer in all_layers]
+    chosen = choose_names(known, patterns)
+    for pattern in chosen.missing:
+        raise unknown_name("layer", pattern, known, f"featscope layers {model} --depth 99")
+    includes = [pattern for pattern in patterns if not pattern.startswith("!")]
+    if not includes:
+        return [one for one in all_layers if one.name in chosen.names and one.name.count(".") < depth]
+    return [
+        one
+        for one in all_layers
+        if one.name in chosen.names or any(lies_below(one.name, pattern) for pattern in includes)
+    ]
+
+
+def _rows(layer: LayerReport) -> Iterator[List[str]]:
+    """The rows of the table for one layer: one a tensor, with the layer's name in the first only."""
+    from featscope.capturing.reports import TensorReport
+
+    names = [layer.name, layer.cls, str(layer.calls)]
+    for field, tensors in layer.outputs.items() or [("", [])]:
+        for level, tensor in enumerate(tensors or [TensorReport(())]):
+            yield [*names, field if level == 0 else "", *_columns(tensor)]
+            names = ["", "", ""]
+
+
+def _refused(layers: Sequence[LayerReport]) -> Dict[str, str]:
+    """Each reason why a tensor is not a map, with the first layer that it holds for."""
+    found: Dict[str, str] = {}
+    for layer in layers:
+        for tensor in (tensor for tensors in layer.outputs.values() for tensor in tensors):
+            if tensor.shape and not tensor.grids:
+                found.setdefault(tensor.why, layer.name)
+    return found
 
 
 def _columns(tensor: TensorReport) -> List[str]:

@@ -80,7 +80,9 @@ def run(
                 images,
                 dict(input_size=input_size, config=cfg_options, trusted=trust_checkpoint, inputs=inputs),
             )
-            for place in _by_gradient(detector, opened, named, missing, (most, cells), given, errors):
+            for place in _by_gradient(
+                detector, opened, named=named, missing=missing, numbers=(most, cells), given=given, errors=errors
+            ):
                 if _key(place) not in found or not place.refused:
                     found[_key(place)] = place
         except FeatscopeError as error:
@@ -157,7 +159,7 @@ def _by_gradient(
     chosen = named[::step][:most]
     info = run.info or RunInfo()
     layers = [layer for layer in info.layers if layer not in info.left_out]
-    seen = Seen(detector, layers, info.names, given, cells, missing.__contains__)
+    seen = Seen(detector, layers, names=info.names, axes=given, cells=cells, wanted=missing.__contains__)
     with progress("images", len(chosen)) as done:
         for name, path in chosen:
             try:

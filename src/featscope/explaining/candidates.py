@@ -48,7 +48,7 @@ class CandidateLevel:
             return Source(self.kind, index, level)
         _, columns, anchors = self.grid
         cell, anchor = divmod(index, anchors)
-        return Source(self.kind, index, level, cell // columns, cell % columns, anchor)
+        return Source(self.kind, index, level=level, row=cell // columns, column=cell % columns, anchor=anchor)
 
     def box(self, index: int, label: int) -> torch.Tensor:
         """The box of a candidate, (4 or 5,)."""
@@ -109,7 +109,7 @@ class Candidates:
             raise CaptureError("the detector has no raw scores for this image: nothing can be explained")
         level = self.levels[number]
         box = level.box(index, found).detach().double().tolist()
-        return Target(level.source(index, number), found, score, box, self.form, -1)
+        return Target(level.source(index, number), found, score=score, box=box, form=self.form, number=-1)
 
 
 def as_array(tensor: torch.Tensor) -> NDArray[np.float64]:

@@ -66,10 +66,10 @@ class Explainer:
         found = explain_item(
             self.detector,
             item,
-            self.layer,
-            self.methods,
-            choice or self.choice,
-            self.side,
+            layer=self.layer,
+            methods=self.methods,
+            choice=choice or self.choice,
+            side=self.side,
             on_error=self.errors.append,
             **self._options,
         )
@@ -143,13 +143,17 @@ def explain_item(
     made: List[Explanation] = []
     by_map = [name for name in names if METHODS[name].by != "hiding"]
     if by_map and probe is not None:
-        made += _by_map(trial, probe, found.sample, by_map, layer, side, on_error)
+        made += _by_map(trial, probe, sample=found.sample, names=by_map, layer=layer, side=side, on_error=on_error)
     for name in names:
         if METHODS[name].by == "hiding":
             with reported(on_error):
                 for target, (heat, level) in zip(targets, METHODS[name].hide(trial)):
                     with reported(on_error):
-                        made.append(_finished(trial, found.sample, target, name, layer, level, heat))
+                        made.append(
+                            _finished(
+                                trial, found.sample, target=target, method=name, layer=layer, level=level, heat=heat
+                            )
+                        )
     return made
 
 
@@ -175,11 +179,22 @@ def _by_map(
     made = []
     for target in trial.targets:
         with reported(on_error):
-            here = pulled(probe, trial.candidates, target, side, layer, sample.id)
+            here = pulled(probe, trial.candidates, target=target, side=side, layer=layer, name=sample.id)
             for name in names:
                 with reported(on_error):
                     heat = METHODS[name].compute(here.activation, here.gradient)
-                    made.append(_finished(trial, sample, target, name, layer, here.level, heat, side))
+                    made.append(
+                        _finished(
+                            trial,
+                            sample,
+                            target=target,
+                            method=name,
+                            layer=layer,
+                            level=here.level,
+                            heat=heat,
+                            side=side,
+                        )
+                    )
     return made
 
 

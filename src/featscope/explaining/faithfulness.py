@@ -89,12 +89,12 @@ def measure(
         yield Faithfulness(
             explanation.method,
             size_of(explanation),
-            bool(share[np.unravel_index(heat.argmax(), heat.shape)] > 0),
-            float((heat * share).sum() / heat.sum()),
-            float(deletion.mean()),
-            float(insertion.mean()),
-            tuple(map(float, deletion)),
-            tuple(map(float, insertion)),
+            hit=bool(share[np.unravel_index(heat.argmax(), heat.shape)] > 0),
+            energy=float((heat * share).sum() / heat.sum()),
+            deletion=float(deletion.mean()),
+            insertion=float(insertion.mean()),
+            deletion_curve=tuple(map(float, deletion)),
+            insertion_curve=tuple(map(float, insertion)),
         )
 
 

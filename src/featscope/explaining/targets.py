@@ -76,7 +76,16 @@ class Choice(NamedTuple):
         sample, candidates = found.sample, found.raw
         if candidates.levels and candidates.levels[0].kind == "image":
             own = candidates.levels[0]
-            return [Target(own.source(0, 0), 0, float(own.scores), own.boxes[0].tolist(), candidates.form, 0)]
+            return [
+                Target(
+                    own.source(0, 0),
+                    0,
+                    score=float(own.scores),
+                    box=own.boxes[0].tolist(),
+                    form=candidates.form,
+                    number=0,
+                )
+            ]
         wanted = self._class(classes, candidates)
         there = sample.predictions
         meant = there if self.recorded is None or self.recorded.predictions is None else self.recorded.predictions
@@ -94,7 +103,7 @@ class Choice(NamedTuple):
                         "something behind the box head changes its score or box"
                     )
                 label, box, score = there.labels[place], there.boxes[place], there.scores[place]
-                targets.append(Target(sources[place][0], label, score, box, there.form, number))
+                targets.append(Target(sources[place][0], label, score=score, box=box, form=there.form, number=number))
         return targets
 
     def _place_of(self, number: int, sample: Sample, there: Boxes, classes: Sequence[str]) -> int:

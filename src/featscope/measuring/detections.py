@@ -86,13 +86,13 @@ def measure_detections(run: Run, samples: Optional[int] = None) -> List[Measured
                     MeasuredPlace(
                         record.layer,
                         record.field,
-                        record.level,
-                        proof.stride,
-                        seen.offset,
-                        seen.interval,
-                        seen.number,
-                        "detections",
-                        seen.refused,
+                        level=record.level,
+                        stride=proof.stride,
+                        offset=seen.offset,
+                        interval=seen.interval,
+                        count=seen.number,
+                        by="detections",
+                        refused=seen.refused,
                     )
                 )
     return places
@@ -113,7 +113,15 @@ def detections_of(samples: Iterable[Sample]) -> Iterator[Found]:
                 if geometry is not None and boxes.frame != "input":
                     rows, columns = axes_of(geometry)
                     y, x = rows.to_input(y), columns.to_input(x)
-                yield Found(number, sample.batch, sample.id, sources[0], label, score, (float(y), float(x)))
+                yield Found(
+                    number,
+                    sample.batch,
+                    sample=sample.id,
+                    source=sources[0],
+                    label=label,
+                    score=score,
+                    centre=(float(y), float(x)),
+                )
 
 
 def _heads(run: Run, found: Sequence[Found]) -> List[_Proof]:

@@ -82,7 +82,9 @@ class _LiveHandover(Handover):
                 tensor, shape = laid.tensor.clone(), tuple(laid.tensor.shape)  # a later operation in place is not it
             mark: NDArray[np.generic] = np.broadcast_to(np.zeros(1, np.float32), shape)
             self._live.tensors[id(mark)] = tensor
-            pieces.append(Piece(laid.field, laid.part, mark, "", None, None, lambda: None))
+            pieces.append(
+                Piece(laid.field, laid.part, array=mark, reduced="", channels=None, scales=None, ready=lambda: None)
+            )
         return pieces
 
 
@@ -127,7 +129,16 @@ class Live:
         handover = _LiveHandover(self._sink, folders, ledger, remarks)
         companion = NoCompanion()
         batches = Batches(companion, ledger, handover, proof, remarks)
-        listener = Listener(model, chosen, speakers, batches, handover, proof, inputs=(), remarks=remarks)
+        listener = Listener(
+            model,
+            chosen,
+            speakers=speakers,
+            batches=batches,
+            handover=handover,
+            proof=proof,
+            inputs=(),
+            remarks=remarks,
+        )
         self.capture = Capture(listener, batches, handover, companion, ledger, remarks=remarks, asked=False)
 
     @property

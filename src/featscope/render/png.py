@@ -26,13 +26,13 @@ def encode_indexed(
     b'\\x89PNG'
     """
     height, width = indices.shape
-    return _file(width, height, 3, _chunk(b"PLTE", palette.tobytes()), indices, text)
+    return _file(width, height, colour_type=3, palette=_chunk(b"PLTE", palette.tobytes()), rows=indices, text=text)
 
 
 def encode_rgb(image: NDArray[np.uint8], text: Optional[Mapping[str, str]] = None) -> bytes:
     """A true-colour PNG of an image (H, W, 3)."""
     height, width = image.shape[:2]
-    return _file(width, height, 2, b"", image.reshape(height, width * 3), text)
+    return _file(width, height, colour_type=2, palette=b"", rows=image.reshape(height, width * 3), text=text)
 
 
 def read_text(path: Path) -> Dict[str, str]:

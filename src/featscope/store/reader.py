@@ -156,7 +156,15 @@ def _open_manifests(folder: Path) -> Run:
         problems.append(error)
     index = RunIndex(folder, places)
     problems += index.problems()
-    return Run(folder, IndexedMaps(index), info, IndexedSamples(index), tuple(problems), index, places)
+    return Run(
+        folder,
+        IndexedMaps(index),
+        info=info,
+        samples=IndexedSamples(index),
+        problems=tuple(problems),
+        index=index,
+        places=places,
+    )
 
 
 def walk_arrays(root: Path, problems: List[FeatscopeError], runs: Optional[List[Path]] = None) -> Iterator[MapFile]:
