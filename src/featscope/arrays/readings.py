@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,22 +167,9 @@ def _without_axis(trace: Trace, spot: Spot, axis: int) -> Tuple[Trace, Spot]:
 
 def _separate(trace: Trace, spot: Spot) -> Optional[Reading]:
     """Rows, columns and samples along an axis of their own each: nothing but the order of the axes is to be changed."""
-    ways = {name: _varying(spot.planes.get(name)) for name in ("time", "row", "column")}
-    ways["sample"] = _varying(trace.sample)
-    if any(len(axes) > 1 for axes in ways.values()):
+    shape, order = trace.shape, _own_axes(trace, spot)
+    if order is None or order["row"] is None or order["column"] is None:
         return None
-    shape = trace.shape
-    taken = [axis for axes in ways.values() for axis in axes]
-    if len(set(taken)) < len(taken) or _varying(spot.planes.get("part")):
-        return None
-    order = {name: axes[0] if axes else None for name, axes in ways.items()}
-    # A side of one cell: whichever axis of length 1 is left.
-    spare = [axis for axis in range(len(shape)) if axis not in taken and shape[axis] == 1]
-    for name, last in (("sample", False), ("column", True), ("row", True)):
-        if order[name] is None and spare:
-            order[name] = spare.pop(-1 if last else 0)
-    if order["row"] is None or order["column"] is None:
-        return None  # a single element
     places = {name: _even(spot.planes[name].ravel(), spot.coarsest) for name in ("row", "column")}
     if any(place is None or place.step < 0 for place in places.values()):
         return None
@@ -205,6 +192,23 @@ def _separate(trace: Trace, spot: Spot) -> Optional[Reading]:
         (part,),
         tuple(a for a in front if a is not None),
     )
+
+
+def _own_axes(trace: Trace, spot: Spot) -> Optional[Dict[str, Optional[int]]]:
+    """The axis of the samples, of time, rows and columns, None for one that has none; None if they share an axis."""
+    ways = {name: _varying(spot.planes.get(name)) for name in ("time", "row", "column")}
+    ways["sample"] = _varying(trace.sample)
+    taken = [axis for axes in ways.values() for axis in axes]
+    shared = len(set(taken)) < len(taken) or _varying(spot.planes.get("part"))
+    if shared or any(len(axes) > 1 for axes in ways.values()):
+        return None
+    order = {name: axes[0] if axes else None for name, axes in ways.items()}
+    # A side of one cell has whichever axis of length 1 is left. A single element has none.
+    spare = [axis for axis in range(len(trace.shape)) if axis not in taken and trace.shape[axis] == 1]
+    for name, last in (("sample", False), ("column", True), ("row", True)):
+        if order[name] is None and spare:
+            order[name] = spare.pop(-1 if last else 0)
+    return order
 
 
 class _Even(NamedTuple):

@@ -160,37 +160,40 @@ def joined(traces: Sequence[Trace], shape: Shape, axis: int) -> Trace:
     Channels of one place that come from maps of several sizes lie where the finest of them lies. Sequences of
     tokens, and what stands for no place, stay beside one another.
     """
+    spots = [_joined_spots(column, traces, axis) for column in zip_longest(*(trace.spots for trace in traces))]
+    return Trace(shape, _joined_samples(traces, axis), alive(spots), lost_of(traces))
+
+
+def _joined_samples(traces: Sequence[Trace], axis: int) -> Optional[Plane]:
     samples = [trace.sample for trace in traces]
-    if any(one is None for one in samples) and not any(one is not None and one.shape[axis] > 1 for one in samples):
+    known = [one for one in samples if one is not None]
+    if len(known) < len(samples) and all(one.shape[axis] == 1 for one in known):
         # What is put beside a sample's elements, as a class token, is the sample's too.
-        sample = next((one for one in samples if one is not None), None)
-    else:
-        sample = _joined(samples, traces, axis)
-    spots = []
-    for column in map(list, zip_longest(*(trace.spots for trace in traces))):
-        there = [spot for spot in column if spot is not None]
-        if not any(axis in spot.axes() for spot in there):
-            finest = min(spot.coarsest for spot in there)
-            column = [spot if spot is not None and spot.coarsest == finest else None for spot in column]
-            there = [spot for spot in column if spot is not None]
-            if len(there) < len(traces):  # the others are told apart from it by nothing but their values
-                column = [spot or there[0] for spot in column]
-            if all(_same_planes(there[0].planes, spot.planes) for spot in there):
-                spots.append(there[0])
-                continue
-        elif len(there) > 1 and not _one_row(column, traces, axis):
-            column = [
-                spot and Spot({**spot.planes, "part": _part(spot, number, len(column))}, spot.coarsest)
-                for number, spot in enumerate(column)
-            ]
-        names = dict.fromkeys(name for spot in there for name in spot.planes)
-        planes: Planes = {}
-        for name in [*names, *(["part"] if any(s and "part" in s.planes for s in column) else [])]:
-            plane = _joined([spot.planes.get(name) if spot else None for spot in column], traces, axis)
-            if plane is not None:
-                planes[name] = plane
-        spots.append(Spot(planes, min(spot.coarsest for spot in there)))
-    return Trace(shape, sample, alive(spots), lost_of(traces))
+        return known[0] if known else None
+    return _joined(samples, traces, axis)
+
+
+def _joined_spots(column: Sequence[Optional[Spot]], traces: Sequence[Trace], axis: int) -> Spot:
+    """The spots that tensors have at one place of their lists, joined; None stands for a tensor that has none there."""
+    there = [spot for spot in column if spot is not None]
+    if not any(axis in spot.axes() for spot in there):
+        finest = min(spot.coarsest for spot in there)
+        there = [spot for spot in there if spot.coarsest == finest]
+        if all(_same_planes(there[0].planes, spot.planes) for spot in there):
+            return there[0]
+        if len(there) < len(traces):  # the others are told apart from it by nothing but their values
+            column = [spot if spot is not None and spot.coarsest == finest else there[0] for spot in column]
+    elif len(there) > 1 and not _one_row(column, traces, axis):
+        column = [
+            spot and Spot({**spot.planes, "part": _part(spot, number, len(column))}, spot.coarsest)
+            for number, spot in enumerate(column)
+        ]
+    planes: Planes = {}
+    for name in dict.fromkeys(name for spot in column if spot is not None for name in spot.planes):
+        plane = _joined([spot.planes.get(name) if spot else None for spot in column], traces, axis)
+        if plane is not None:
+            planes[name] = plane
+    return Spot(planes, min(spot.coarsest for spot in there))
 
 
 def _one_row(column: Sequence[Optional[Spot]], traces: Sequence[Trace], axis: int) -> bool:

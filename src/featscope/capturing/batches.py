@@ -116,14 +116,11 @@ class Batches:
         batch = self.by_hand or (thread.batch if thread.running else None)
         if batch is None:
             methods = self._methods.running()
-            if in_warm_up() or (name and not methods and asked is None):
+            if in_warm_up():
                 return None
-            if name and not methods and asked is not None:
-                self._handover.refused.setdefault(asked, "it also ran by itself, outside of any call into the model")
-                raise CaptureError(
-                    f"the layer {asked!r} ran by itself, outside of any call into the model, so its batch is not "
-                    "known; say where a batch begins and ends: with session.batch(['its image']):"
-                )
+            if name and not methods:
+                self._refuse_outside(asked)
+                return None
             batch = self._open(thread, methods)
         elif batch is thread.batch and thread.running == [""]:
             batch = self._view_of(thread, batch)
@@ -136,6 +133,15 @@ class Batches:
             with self._lock:  # no images to be seen: one sample, stored whole
                 batch.entry = self._ledger.enter([Sample("")], batch.number)
         return batch
+
+    def _refuse_outside(self, asked: Optional[str]) -> None:
+        """A module runs outside of any call into the model: that is refused if it may speak for a layer."""
+        if asked is not None:
+            self._handover.refused.setdefault(asked, "it also ran by itself, outside of any call into the model")
+            raise CaptureError(
+                f"the layer {asked!r} ran by itself, outside of any call into the model, so its batch is not "
+                "known; say where a batch begins and ends: with session.batch(['its image']):"
+            )
 
     def _open(self, thread: ThreadCalls, methods: Sequence[FrameType]) -> Batch:
         """The batch of an outermost call: the one that its method began already, or a new one.

@@ -25,15 +25,21 @@ def flatten(output: Any, names: Optional[Sequence[str]] = None) -> List[FieldTen
     a plain sequence of tensors is one field of several levels. Arrays of numbers count as tensors. None and values
     that hold no tensor (numbers, text, metrics) have nothing to store, and a generator is not used up.
     """
-    if isinstance(output, (tuple, list)) and not hasattr(output, "_fields"):
-        several = any(_is_nested(value) for value in output)
-        fitting = names if names is not None and len(names) == len(output) > 1 else None
-        # Plain tensors of which some have no name are levels: `return x, x[:, :, ::2, ::2]`.
-        if fitting and (several or not any(name.isdigit() for name in fitting)):
-            return [pair for name, value in zip(fitting, output) for pair in _walk(value, name, set())]
-        if several and isinstance(output, tuple) and len(output) > 1:
-            return [pair for index, value in enumerate(output) for pair in _walk(value, str(index), set())]
-    return list(_walk(output, "", set()))
+    fields = _fields_of(output, names)
+    if fields is None:
+        return list(_walk(output, "", set()))
+    return [pair for name, value in zip(fields, output) for pair in _walk(value, name, set())]
+
+
+def _fields_of(output: object, names: Optional[Sequence[str]]) -> Optional[Sequence[str]]:
+    """The fields of the values of a tuple or list; None if they are the levels of one field, or have names."""
+    if not isinstance(output, (tuple, list)) or hasattr(output, "_fields") or len(output) < 2:
+        return None
+    several = any(map(_is_nested, output))
+    # Plain tensors of which some have no name are levels: `return x, x[:, :, ::2, ::2]`.
+    if names is not None and len(names) == len(output) and (several or not any(name.isdigit() for name in names)):
+        return names
+    return list(map(str, range(len(output)))) if several and isinstance(output, tuple) else None
 
 
 def _is_nested(value: Any) -> bool:
@@ -48,25 +54,26 @@ def _walk(value: Any, field: str, seen: Set[int]) -> Iterator[FieldTensor]:
         if value.dtype.kind in "biufc":
             yield field, torch.from_numpy(np.array(value))
         return
-    children: Iterator[Tuple[str, Any]]
-    if isinstance(value, Mapping):  # also ModelOutput, an OrderedDict
-        children = ((_join(field, str(key)), item) for key, item in value.items())
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        children = ((_join(field, name), getattr(value, name)) for name in value._fields)
-    elif isinstance(value, (tuple, list, set, frozenset, deque, ValuesView)):
-        children = ((field, item) for item in value)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        children = ((_join(field, f.name), getattr(value, f.name)) for f in dataclasses.fields(value))
-    elif not isinstance(value, (type, torch.nn.Module)):
-        children = ((_join(field, k), v) for k, v in _attributes(value).items() if not k.startswith("__"))
-    else:
-        return
-    if id(value) in seen:  # an object that holds itself
+    if isinstance(value, (type, torch.nn.Module)) or id(value) in seen:  # an object may hold itself
         return
     seen.add(id(value))
-    for name, item in children:
+    for name, item in _children(value, field):
         yield from _walk(item, name, seen)
     seen.discard(id(value))
+
+
+def _children(value: Any, field: str) -> Iterator[Tuple[str, Any]]:
+    """What a value holds, each with its field."""
+    if isinstance(value, Mapping):  # also ModelOutput, an OrderedDict
+        yield from ((_join(field, str(key)), item) for key, item in value.items())
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        yield from ((_join(field, name), getattr(value, name)) for name in value._fields)
+    elif isinstance(value, (tuple, list, set, frozenset, deque, ValuesView)):
+        yield from ((field, item) for item in value)
+    elif dataclasses.is_dataclass(value):
+        yield from ((_join(field, f.name), getattr(value, f.name)) for f in dataclasses.fields(value))
+    else:
+        yield from ((_join(field, k), v) for k, v in _attributes(value).items() if not k.startswith("__"))
 
 
 def _attributes(value: object) -> Dict[str, object]:

@@ -45,31 +45,46 @@ def find_images(values: Sequence[object]) -> Optional[Images]:
     found = list(_tensors(values, 0))
     batches = [tensor for tensor in found if tensor.dim() == 4 and not tensor.is_complex()]
     if batches:
-        best = max(batches, key=_rank)
-        rows, columns = _axes(best.shape[1:])
-        size = (int(best.shape[1 + rows]), int(best.shape[1 + columns]))
-        return Images(int(best.shape[0]), size, list(best), best, (1 + rows, 1 + columns, 0, None))
+        return _batch(max(batches, key=_rank))
     for value in _lists(values, 0):
-        single = [next(_tensors([one], 1), None) for one in value]
-        images = [tensor for tensor in single if tensor is not None and tensor.dim() == 3]
-        if images and len(images) == len(value):
-            return Images(len(images), None, images)
-        if value and all(_is_picture(one) for one in value):
-            return Images(len(value))
-    clips = [tensor for tensor in found if tensor.dim() == 5]
-    if clips:
-        clip = clips[0]
-        time = 2 if clip.shape[1] in _COLOURS and clip.shape[2] not in _COLOURS else 1
-        size = (int(clip.shape[-2]), int(clip.shape[-1]))
-        return Images(int(clip.shape[0]), size, (), clip, (3, 4, 0, time))
-    alone = [
-        tensor for tensor in found if tensor.dim() == 3 and (tensor.shape[0] in _COLOURS or tensor.shape[2] in _COLOURS)
-    ]
-    if alone:
-        rows, columns = _axes(alone[0].shape)
-        size = (int(alone[0].shape[rows]), int(alone[0].shape[columns]))
-        return Images(1, size, alone[:1], alone[0], (rows, columns, None, None))
+        images = _list_of_images(value)
+        if images is not None:
+            return images
+    for tensor in found:
+        if tensor.dim() == 5:
+            return _clip(tensor)
+    for tensor in found:
+        if tensor.dim() == 3 and (tensor.shape[0] in _COLOURS or tensor.shape[2] in _COLOURS):
+            return _single(tensor)
     return None
+
+
+def _batch(tensor: torch.Tensor) -> Images:
+    rows, columns = _axes(tensor.shape[1:])
+    size = (int(tensor.shape[1 + rows]), int(tensor.shape[1 + columns]))
+    return Images(int(tensor.shape[0]), size, list(tensor), tensor, (1 + rows, 1 + columns, 0, None))
+
+
+def _list_of_images(value: Sequence[object]) -> Optional[Images]:
+    """A list of tensors (C, H, W), or of pictures that the model reads itself; None for any other list."""
+    single = [next(_tensors([one], 1), None) for one in value]
+    images = [tensor for tensor in single if tensor is not None and tensor.dim() == 3]
+    if images and len(images) == len(value):
+        return Images(len(images), None, images)
+    return Images(len(value)) if value and all(map(_is_picture, value)) else None
+
+
+def _clip(tensor: torch.Tensor) -> Images:
+    """A film (N, C, T, H, W) or (N, T, C, H, W)."""
+    time = 2 if tensor.shape[1] in _COLOURS and tensor.shape[2] not in _COLOURS else 1
+    size = (int(tensor.shape[-2]), int(tensor.shape[-1]))
+    return Images(int(tensor.shape[0]), size, (), tensor, (3, 4, 0, time))
+
+
+def _single(tensor: torch.Tensor) -> Images:
+    rows, columns = _axes(tensor.shape)
+    size = (int(tensor.shape[rows]), int(tensor.shape[columns]))
+    return Images(1, size, [tensor], tensor, (rows, columns, None, None))
 
 
 def _tensors(values: Sequence[object], depth: int) -> Iterator[torch.Tensor]:

@@ -95,18 +95,10 @@ def select(model: nn.Module, layers: Optional[Sequence[str]] = None) -> List[Lay
     patterns = [_without(prefix, pattern, known) for pattern in layers or ()]
     includes = [p for p in patterns if not p.startswith("!")]
     excludes = [p[1:] for p in patterns if p.startswith("!")]
-    if not includes:
-        chosen = [Layer(name, module) for name, module in children_of(inner)] or [Layer("", inner)]
+    if includes:
+        chosen = [layer for pattern in includes for layer in _matching(modules, pattern)]
     else:
-        chosen = []
-        for pattern in includes:
-            found = [Layer(pattern, modules[pattern])] if pattern in modules else []
-            # A star is one part of a name, as in a file system: `backbone.*` are its children.
-            found = found or [Layer(n, modules[n], glob=pattern) for n in known if matches(n, pattern)]
-            found = found or _kept_attribute(modules, pattern)
-            if not found:
-                raise unknown_name("layer", pattern, known, "featscope layers MODEL")
-            chosen += found
+        chosen = [Layer(name, module) for name, module in children_of(inner)] or [Layer("", inner)]
     chosen.sort(key=lambda layer: bool(layer.glob), reverse=True)  # of one found twice the name counts
     for pattern in excludes:
         if not any(matches(name, pattern) for name in known):
@@ -117,6 +109,19 @@ def select(model: nn.Module, layers: Optional[Sequence[str]] = None) -> List[Lay
         if not any(matches(layer.name, p) or lies_below(layer.name, p) for p in excludes)
     }
     return sorted(kept.values(), key=lambda layer: natural_key(layer.name))
+
+
+def _matching(modules: Dict[str, nn.Module], pattern: str) -> List[Layer]:
+    """The layers that a name or a glob means. Raises `UnknownNameError` where there is none."""
+    if pattern in modules:
+        return [Layer(pattern, modules[pattern])]
+    known = [name for name in modules if name]
+    # A star is one part of a name, as in a file system: `backbone.*` are its children.
+    found = [Layer(name, modules[name], glob=pattern) for name in known if matches(name, pattern)]
+    found = found or _kept_attribute(modules, pattern)
+    if not found:
+        raise unknown_name("layer", pattern, known, "featscope layers MODEL")
+    return found
 
 
 def has_layers(model: nn.Module, layers: Sequence[str]) -> Optional[UnknownNameError]:

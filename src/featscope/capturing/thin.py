@@ -106,15 +106,8 @@ def thin(
     rows: places of the kept samples in the batch, None for all. layer: for the error. channels: the second axis of
     four, and of the five of a film or a volume, is that of the channels; tensors of other forms keep theirs.
     """
-    original = tensor = tensor.detach()
-    if tensor.layout is not torch.strided:
-        tensor = tensor.to_dense()
-    if tensor.is_quantized:
-        tensor = tensor.dequantize()
-    if tensor.dtype is torch.complex32:
-        tensor = tensor.to(torch.complex64)
-    elif tensor.dtype in _NARROW and (policy.dtype != "bfloat16" or tensor.dtype is not torch.bfloat16):
-        tensor = tensor.float()
+    original = tensor.detach()
+    tensor = _storable(original, policy.dtype)
     if rows is not None:
         tensor = tensor[list(rows)]
     chosen = scales = None
@@ -135,6 +128,19 @@ def thin(
     strided = original.layout is torch.strided
     owned = not strided or original.untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr()
     return Thinned(tensor, owned, reduced, chosen, scales)
+
+
+def _storable(tensor: torch.Tensor, dtype: str) -> torch.Tensor:
+    """A tensor in a form that a file can hold: dense, not quantised, of a dtype that NumPy has. dtype: the policy's."""
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if tensor.dtype is torch.complex32:
+        return tensor.to(torch.complex64)
+    if tensor.dtype in _NARROW and (dtype != "bfloat16" or tensor.dtype is not torch.bfloat16):
+        return tensor.float()
+    return tensor
 
 
 def _reduce(tensor: torch.Tensor, how: str) -> torch.Tensor:

@@ -134,28 +134,25 @@ class Verifier:
         elif claimed is not None:
             fitting = None  # it is that of another image
         seen = thumbnail(picture)
+
+        def sharp(original: Thumbnail, geometry: Geometry) -> Thumbnail:
+            return original if given is not None else _sharp(sample, original, seen, geometry)
+
         best: Optional[Comparison] = None
         if fitting is not None:
-            sharp = [
-                original if given is not None else _sharp(sample, original, seen, fitting) for original in originals
-            ]
-            tried = [(compare(original, seen, fitting), original) for original in sharp]
+            geometry = fitting
+            tried = [(compare(one, seen, geometry), one) for one in (sharp(one, geometry) for one in originals)]
             best, likely = max(tried, key=lambda one: one[0].correlation)
-            if best.flat:
-                return _Judged(fitting, Agreement("not verifiable", why="the picture has no structure"))
-            if best.agrees:
-                return _Judged(fitting, _agreement(best))
-            near = nudged(likely, seen, fitting.padded, fitting, best) if best.correlation > _NEAR else None
-            if near is not None:
-                why = f"the image lies {apart(near, fitting):.1f} pixels beside the place that its framework tells"
-                return _Judged(near, _agreement(compare(likely, seen, near), why))
+            judged = _as_claimed(best, likely, seen, fitting)
+            if judged is not None:
+                return judged
         elif structure(seen) < FLAT:
             return _Judged(None, Agreement("not verifiable", why="the picture has no structure"))
         told = _told(claimed, fitting is None)
         padded = claimed.padded if claimed is not None else (picture.shape[0], picture.shape[1])
         for original in originals:
-            if claimed is not None and given is None:
-                original = _sharp(sample, original, seen, claimed)
+            if claimed is not None:
+                original = sharp(original, claimed)
             found = self._found(Search(original, picture, padded, claimed))
             if found is not None:
                 return _Judged(found.geometry, _agreement(found.comparison, f"{_words(found)}; {told}"))
@@ -185,6 +182,22 @@ class Verifier:
 class _Judged(NamedTuple):
     geometry: Optional[Geometry]
     agreement: Optional[Agreement]
+
+
+def _as_claimed(best: Comparison, original: Thumbnail, seen: Thumbnail, fitting: Geometry) -> Optional[_Judged]:
+    """The judgement if a geometry is right, a little beside the truth, or cannot be verified; None if it is wrong.
+
+    best: how well `original` agrees with what was seen, laid as the geometry says.
+    """
+    if best.flat:
+        return _Judged(fitting, Agreement("not verifiable", why="the picture has no structure"))
+    if best.agrees:
+        return _Judged(fitting, _agreement(best))
+    near = nudged(original, seen, fitting.padded, fitting, best) if best.correlation > _NEAR else None
+    if near is None:
+        return None
+    why = f"the image lies {apart(near, fitting):.1f} pixels beside the place that its framework tells"
+    return _Judged(near, _agreement(compare(original, seen, near), why))
 
 
 def _sharp(sample: Sample, original: Thumbnail, seen: Thumbnail, geometry: Geometry) -> Thumbnail:

@@ -15,7 +15,7 @@ from featscope.arrays.boxes import corners_of
 from featscope.arrays.frames import axes_of
 from featscope.errors import FeatscopeError
 from featscope.measuring.estimate import estimate
-from featscope.records import MapRecord, MeasuredPlace, Sample, Source
+from featscope.records import Geometry, MapRecord, MeasuredPlace, Sample, Source
 from featscope.store.maps import MapFile
 from featscope.store.places import write_places
 from featscope.store.reader import Run, open_run
@@ -109,10 +109,6 @@ def detections_of(samples: Iterable[Sample]) -> Iterator[Found]:
         for corners, label, score, sources in zip(every, boxes.labels, boxes.scores, sample.sources):
             inside = corners.min() > 0.5 and corners[:, 0].max() < width - 0.5 and corners[:, 1].max() < height - 0.5
             if len(sources) == 1 and sources[0].kind == "cell" and inside:
-                x, y = corners.min(0) / 2 + corners.max(0) / 2
-                if geometry is not None and boxes.frame != "input":
-                    rows, columns = axes_of(geometry)
-                    y, x = rows.to_input(y), columns.to_input(x)
                 yield Found(
                     number,
                     sample.batch,
@@ -120,8 +116,17 @@ def detections_of(samples: Iterable[Sample]) -> Iterator[Found]:
                     source=sources[0],
                     label=label,
                     score=score,
-                    centre=(float(y), float(x)),
+                    centre=_centre(corners, geometry if boxes.frame != "input" else None),
                 )
+
+
+def _centre(corners: Array, geometry: Optional[Geometry]) -> Tuple[float, float]:
+    """The centre (y, x) of a box in pixels of the input. geometry: None if its corners are already in those."""
+    x, y = corners.min(0) / 2 + corners.max(0) / 2
+    if geometry is not None:
+        rows, columns = axes_of(geometry)
+        y, x = rows.to_input(y), columns.to_input(x)
+    return float(y), float(x)
 
 
 def _heads(run: Run, found: Sequence[Found]) -> List[_Proof]:
@@ -131,13 +136,8 @@ def _heads(run: Run, found: Sequence[Found]) -> List[_Proof]:
     votes: DefaultDict[Tuple[str, int], DefaultDict[Tuple[str, int], int]] = defaultdict(lambda: defaultdict(int))
     records: Dict[Tuple[str, int], Dict[str, MapRecord]] = {}
     for sample in dict.fromkeys(one.sample for one in checked):
-        layers: DefaultDict[Tuple[str, int], List[MapFile]] = defaultdict(list)
-        for map_file in run.select(sample=_literal(sample)):
-            record = map_file.record
-            if record is not None and map_file.is_map and len(record.shape) == 4 and record.stride is not None:
-                layers[record.layer, record.level].append(map_file)
-        for key, files in layers.items():
-            here = [one for one in checked if one.sample == sample]
+        here = [one for one in checked if one.sample == sample]
+        for key, files in _levels(run, sample).items():
             for matches in _matches(files, here, anchors):
                 for match in matches:
                     votes[key][match] += 1
@@ -152,6 +152,16 @@ def _heads(run: Run, found: Sequence[Found]) -> List[_Proof]:
         if own.stride is not None:
             proofs.append(_Proof(same, own.stride))
     return proofs
+
+
+def _levels(run: Run, sample: str) -> Dict[Tuple[str, int], List[MapFile]]:
+    """The maps of a sample whose stride is known, by layer and level."""
+    layers: DefaultDict[Tuple[str, int], List[MapFile]] = defaultdict(list)
+    for map_file in run.select(sample=_literal(sample)):
+        record = map_file.record
+        if record is not None and map_file.is_map and len(record.shape) == 4 and record.stride is not None:
+            layers[record.layer, record.level].append(map_file)
+    return layers
 
 
 def _matches(files: Sequence[MapFile], found: Sequence[Found], anchors: int) -> Iterator[List[Tuple[str, int]]]:
