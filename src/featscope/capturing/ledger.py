@@ -88,14 +88,19 @@ class Ledger:
             if self._keeps(position, sample):
                 rows.append(row)
         if number in self.stored:
-            before, now = list(self.stored[number]), [entered[row].id for row in rows]
-            if before and named and before != now:
-                raise BadRunError(
-                    f"batch {number} of the run holds {', '.join(before)}, now {', '.join(now)}: "
-                    "the images are others; resume with those that the run was started with"
-                )
+            if named:
+                self._refuse_others(number, [entered[row].id for row in rows])
             rows = []
         return Entry(number, entered, rows, named)
+
+    def _refuse_others(self, number: int, now: Sequence[str]) -> None:
+        """Raise `BadRunError` if a batch of the run that is continued holds other samples than those that come now."""
+        before = list(self.stored[number])
+        if before and before != list(now):
+            raise BadRunError(
+                f"batch {number} of the run holds {', '.join(before)}, now {', '.join(now)}: "
+                "the images are others; resume with those that the run was started with"
+            )
 
     def kept(self) -> Optional[int]:
         """How many samples of the data set are kept over all ranks; None where that is not known yet."""
@@ -187,13 +192,18 @@ class Ledger:
             return False
         if not policy.images:
             return not policy.max_samples or position // policy.every < policy.max_samples
-        names = (sample.image or sample.id, sample.path)
-        texts = {text for name in names for text in (name, PurePath(name).name)}
-        if not any(fnmatchcase(text, glob) for text in texts for glob in policy.images):
+        if not _matches_any(sample, policy.images):
             return False
         if not sample.view:
             self._matched += 1
         return not policy.max_samples or self._matched <= policy.max_samples
+
+
+def _matches_any(sample: Sample, globs: Sequence[str]) -> bool:
+    """Whether the id or the path of a sample, or the last part of either, matches one of the globs."""
+    names = (sample.image or sample.id, sample.path)
+    texts = {text for name in names for text in (name, PurePath(name).name)}
+    return any(fnmatchcase(text, glob) for text in texts for glob in globs)
 
 
 def _image(sample: Sample) -> Tuple[str, str]:

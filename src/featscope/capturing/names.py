@@ -71,19 +71,23 @@ def _follow(
         called = inner
     if not isinstance(called, ast.Attribute):
         return None
-    owner = called.value
-    if isinstance(owner, ast.Name) and owner.id == "self":
-        target = getattr(cls, called.attr, None)
-    elif isinstance(owner, ast.Call) and getattr(owner.func, "id", "") == "super":
-        target = _inherited(function, cls, called.attr)
-    else:
-        return None
+    target = _method(called, function, cls)
     if not inspect.isfunction(target):
         return None
     names = _names_of(inspect.unwrap(target), cls, count, depth + 1)
     if names is not None and listed:
         return tuple(name if name.endswith("s") or name.isdigit() else name + "s" for name in names)
     return names
+
+
+def _method(called: ast.Attribute, function: Callable[..., object], cls: type) -> Optional[object]:
+    """The method behind `self.name` or `super().name`; None for anything else."""
+    owner = called.value
+    if isinstance(owner, ast.Name) and owner.id == "self":
+        return getattr(cls, called.attr, None)
+    if isinstance(owner, ast.Call) and getattr(owner.func, "id", "") == "super":
+        return _inherited(function, cls, called.attr)
+    return None
 
 
 def _inherited(function: Callable[..., object], cls: type, name: str) -> Optional[object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Union
+from typing import Any, Dict, Mapping, Union
 
 import msgspec
 
@@ -26,20 +26,7 @@ def make_policy(values: Union[Policy, Mapping[str, Any], None]) -> Policy:
     if values is None:
         return Policy()
     if not isinstance(values, Policy):
-        given = dict(values)
-        if isinstance(given.get("channels"), (list, tuple, range)):
-            given["channels"] = ",".join(map(str, given["channels"]))
-        if given.get("channels") == "all":
-            given["channels"] = ""
-        if isinstance(given.get("images"), str):
-            given["images"] = [given["images"]]
-        for name in given:
-            if name not in Policy.__struct_fields__:
-                raise unknown_name("policy", name, Policy.__struct_fields__, "featscope capture --help")
-        try:
-            values = msgspec.convert(given, Policy)
-        except msgspec.ValidationError as error:
-            raise BadOptionError(f"a policy of capture is wrong: {error}; see featscope capture --help") from None
+        values = _converted(dict(values))
     if values.dtype:
         check_name("dtype", values.dtype, DTYPES, "featscope capture --help")
     if values.reduce:
@@ -51,3 +38,20 @@ def make_policy(values: Union[Policy, Mapping[str, Any], None]) -> Policy:
             f"every={values.every}, max_samples={values.max_samples}: every starts at 1, max_samples at 0 (all)"
         )
     return values
+
+
+def _converted(given: Dict[str, Any]) -> Policy:
+    """A policy from the values of a config, in the forms that people write them in."""
+    if isinstance(given.get("channels"), (list, tuple, range)):
+        given["channels"] = ",".join(map(str, given["channels"]))
+    if given.get("channels") == "all":
+        given["channels"] = ""
+    if isinstance(given.get("images"), str):
+        given["images"] = [given["images"]]
+    for name in given:
+        if name not in Policy.__struct_fields__:
+            raise unknown_name("policy", name, Policy.__struct_fields__, "featscope capture --help")
+    try:
+        return msgspec.convert(given, Policy)
+    except msgspec.ValidationError as error:
+        raise BadOptionError(f"a policy of capture is wrong: {error}; see featscope capture --help") from None

@@ -6,12 +6,15 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 import typer
 
 from featscope.cli import models, options
 from featscope.errors import FeatscopeError
+
+if TYPE_CHECKING:
+    from featscope.adapters.running import ScriptCapture
 
 _STOPPED = 130  # as shells have it for what Ctrl-C ended
 
@@ -52,9 +55,27 @@ def run(
     asked: Dict[str, Any] = {"policy": make_policy(policy), "resume": resume, "on_error": "warn"}
     asked["axes"] = models.given_axes(axes, grids)
     capture = ScriptCapture(output, layers, provenance, **asked)
-    saved = sys.argv
-    sys.argv = arguments
-    code: Any = 0
+    code = _run_script(capture, arguments, start)
+    if capture.written is not None:
+        ending = f"; the script ended with {code}, so the run is unfinished" if code else ""
+        typer.echo(f"featscope: {capture.written}{ending}; draw them: featscope heat {output}", err=True)
+        for text in capture.remarks:
+            remark(text)
+        failures = [*capture.failures, *([] if code else unfinished(output, capture.rank))]
+    elif capture.missed is not None:
+        failures = [f"the script ran no model with these layers: {capture.missed}"]
+    else:
+        remark("the script ran no PyTorch model that has weights: nothing was captured")
+        code, failures = code or 1, []
+    for failure in failures:
+        complain(failure)
+    raise typer.Exit(code or (1 if failures else 0))
+
+
+def _run_script(capture: ScriptCapture, arguments: List[str], start: Callable[[], object]) -> int:
+    """Run a script under a capture; its exit code."""
+    saved, sys.argv = sys.argv, arguments
+    code: object = 0
     ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is the script's, as it knows it
     try:
         with capture:
@@ -70,24 +91,10 @@ def run(
     finally:
         signal.signal(signal.SIGINT, ours)
         sys.argv = saved
-    if isinstance(code, str):  # sys.exit("why")
-        typer.echo(code, err=True)
-        code = 1
-    if capture.written is not None:
-        ending = f"; the script ended with {code}, so the run is unfinished" if code else ""
-        typer.echo(f"featscope: {capture.written}{ending}; draw them: featscope heat {output}", err=True)
-        for text in capture.remarks:
-            remark(text)
-        for failure in [*capture.failures, *([] if code else unfinished(output, capture.rank))]:
-            complain(failure)
-            code = code or 1
-    elif capture.missed is not None:
-        complain(f"the script ran no model with these layers: {capture.missed}")
-        code = code or 1
-    else:
-        remark("the script ran no PyTorch model that has weights: nothing was captured")
-        code = code or 1
-    raise typer.Exit(code or 0)
+    if code is None or isinstance(code, int):
+        return code or 0
+    typer.echo(code, err=True)  # sys.exit("why")
+    return 1
 
 
 def _show(error: BaseException) -> None:

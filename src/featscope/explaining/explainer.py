@@ -146,14 +146,17 @@ def explain_item(
         made += _by_map(trial, probe, sample=found.sample, names=by_map, layer=layer, side=side, on_error=on_error)
     for name in names:
         if METHODS[name].by == "hiding":
+            made += _by_hiding(trial, found.sample, name, layer, on_error)
+    return made
+
+
+def _by_hiding(trial: Trial, sample: Sample, name: str, layer: str, on_error: Optional[OnError]) -> List[Explanation]:
+    """The maps of a method that hides parts of the image, one of each target."""
+    made = []
+    with reported(on_error):
+        for target, (heat, level) in zip(trial.targets, METHODS[name].hide(trial)):
             with reported(on_error):
-                for target, (heat, level) in zip(targets, METHODS[name].hide(trial)):
-                    with reported(on_error):
-                        made.append(
-                            _finished(
-                                trial, found.sample, target=target, method=name, layer=layer, level=level, heat=heat
-                            )
-                        )
+                made.append(_finished(trial, sample, target=target, method=name, layer=layer, level=level, heat=heat))
     return made
 
 

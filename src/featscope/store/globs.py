@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import List, NamedTuple, Sequence
+from typing import List, NamedTuple, Sequence, Set
 
 
 class Chosen(NamedTuple):
@@ -50,14 +50,21 @@ def choose_names(known: Sequence[str], patterns: Sequence[str]) -> Chosen:
     excludes = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
     chosen, missing = set(known if not includes else ()), []
     for pattern in includes:
-        found = {pattern} & set(known) or {name for name in known if matches(name, pattern)}
-        found = found or {name for name in known if lies_below(name, pattern)}
+        found = {pattern} & set(known) or _matching(known, pattern) or _below(known, pattern)
         chosen |= found
         if not found:
             missing.append(pattern)
     for pattern in excludes:
-        found = {name for name in known if matches(name, pattern) or lies_below(name, pattern)}
+        found = _matching(known, pattern) | _below(known, pattern)
         chosen -= found
         if not found:
             missing.append(f"!{pattern}")
     return Chosen([name for name in known if name in chosen], missing)
+
+
+def _matching(known: Sequence[str], pattern: str) -> Set[str]:
+    return {name for name in known if matches(name, pattern)}
+
+
+def _below(known: Sequence[str], pattern: str) -> Set[str]:
+    return {name for name in known if lies_below(name, pattern)}

@@ -88,17 +88,20 @@ def read_image(path: Path, reading: str = "") -> NDArray[np.uint8]:
             _refuse_unmeasured(path, file, "exif" in options)
         elif library == "ultralytics" and file.format == "TIFF" and _any_tag(file) in TURNS:
             raise UnknownReadingError(f"{path} is a turned TIFF, which versions of Pillow read in different ways")
-        # Every reader turns a TIFF while it decodes it, whatever it was asked.
-        tag = 1
-        if "exif" in options and library == "cv2" and file.format in ("JPEG", "PNG"):
-            tag = _exif_tag(file)
-        elif "exif" in options and library != "cv2" and file.format != "TIFF":
-            tag = _any_tag(file)
+        tag = _tag_heeded(file, library) if "exif" in options else 1
         picture = _as_cv2(file, "grey" in options) if library == "cv2" else _as_pillow(file, library)
         if "grey" in options:
             picture = picture.convert("L").convert("RGB")
         turn = TURNS.get(tag)
         return np.asarray(picture if turn is None else picture.transpose(turn))
+
+
+def _tag_heeded(file: Image.Image, library: str) -> int:
+    """The orientation tag by which a library turns a file; 1, which turns nothing, if it heeds none."""
+    if library == "cv2":
+        return _exif_tag(file) if file.format in ("JPEG", "PNG") else 1
+    # Every reader turns a TIFF while it decodes it, whatever it was asked.
+    return _any_tag(file) if file.format != "TIFF" else 1
 
 
 @contextmanager

@@ -70,6 +70,10 @@ class Form(NamedTuple):
     bytes: int
 
 
+def _matches_any(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
 class RunIndex:
     """The manifests of a run, indexed. See `open_run`. places: those that were measured."""
 
@@ -125,14 +129,12 @@ class RunIndex:
         for group, folder, own in groups:
             if own not in chosen:
                 continue
-            whole = not only or any(fnmatchcase(folder, glob) for glob in only)
+            whole = not only or _matches_any(folder, only)
             if not whole and not any("/" in glob for glob in only):
                 continue
             for map_file in self._group_maps(group, level, batches):
-                name = f"{folder}/{map_file.path.name}"
-                if not whole and not any(fnmatchcase(name, glob) for glob in only):
-                    continue
-                if sample is None or any(fnmatchcase(known.id, sample) for known in map_file.samples):
+                wanted = whole or _matches_any(f"{folder}/{map_file.path.name}", only)
+                if wanted and (sample is None or any(fnmatchcase(known.id, sample) for known in map_file.samples)):
                     yield map_file
 
     def map_at(self, number: int) -> MapFile:
