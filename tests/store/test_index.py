@@ -152,3 +152,13 @@ def test_an_answer_costs_what_it_holds(tmp_path, times):
     print(
         f"{10 * images} lines: indexed in {indexing:.1f} s, then opened and asked in {took * 1e3:.0f} ms, {peak >> 10} KB"
     )
+
+
+def test_what_killed_processes_left_half_made_is_removed(large, kept):
+    old, new = large / "index.sqlite.7.part", large / "index.sqlite.8.part"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    assert len(open_run(large).maps) > 0
+    assert not old.exists()
+    assert new.exists(), "another process may be making it"

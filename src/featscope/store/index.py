@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import closing, suppress
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -28,6 +29,7 @@ from featscope.store.places import Key
 INDEX = "index.sqlite"
 
 _KEPT_FROM_BYTES = 4 << 20  # of manifests: below, reading them takes less than a tenth of a second
+_ABANDONED_SECONDS = 600  # without a change: an index of a million maps is made in four
 _VERSION = 2
 _TABLES = """
 CREATE TABLE about (version INTEGER, signature TEXT);
@@ -231,6 +233,7 @@ class RunIndex:
         if sum(file.stat().st_size for file in self._files) >= _KEPT_FROM_BYTES:
             # Under a name of its own, then renamed: two processes may do this at once.
             temporary = path.with_name(f"{INDEX}.{os.getpid()}{TEMPORARY}")
+            self._remove_abandoned()
             with suppress(sqlite3.Error, OSError):
                 with closing(sqlite3.connect(str(temporary))) as new:
                     self._build(new, signature)
@@ -241,6 +244,13 @@ class RunIndex:
         memory = sqlite3.connect(":memory:")
         self._build(memory, signature)
         return memory
+
+    def _remove_abandoned(self) -> None:
+        """Remove indices that killed processes left half made. One that is being made changes all the time."""
+        for other in self.folder.glob(f"{INDEX}.*{TEMPORARY}"):
+            with suppress(OSError):
+                if time.time() - other.stat().st_mtime > _ABANDONED_SECONDS:
+                    other.unlink()
 
     def _signature(self) -> str:
         states = [(file.name, file.stat()) for file in self._files]
