@@ -211,6 +211,29 @@ def assert_fits(image, geometry):
     assert not outside.any() or (image[:, outside] - 0.447).abs().max() < 0.002
 
 
+class TestSources:
+    @pytest.mark.parametrize(
+        ("name", "layer"),
+        [
+            ("yolov8n.yaml", "model.9"),
+            ("yolo11n-obb.yaml", "model.9"),
+            ("yolo11n-seg.yaml", "model.9"),
+            ("yolov10n.yaml", "model.9"),
+            ("rtdetr-resnet50.yaml", "model.9"),
+        ],
+    )
+    def test_of_what_a_predictor_finds(self, tmp_path, name, layer):
+        """Each box has one source."""
+
+        def use(yolo):
+            yolo.predict([picture(300, 500), picture(300, 500, 1)], conf=1e-5, max_det=20, imgsz=128, verbose=False)
+
+        found = script(tmp_path / "run", use, name, layer)
+        for sample in found.samples.values():
+            assert len(sample.predictions.boxes) > 5
+            assert [len(sources) for sources in sample.sources] == [1] * len(sample.predictions.boxes)
+
+
 class TestViews:
     @pytest.mark.parametrize("way", ["script", "capture"])
     def test_each_has_its_own_geometry(self, tmp_path, watching, way):
@@ -367,6 +390,7 @@ def test_the_validator(tmp_path, dataset, watching, name, form):
         assert sample.geometry.original == (height, width)
         assert_fits(image, sample.geometry)
         assert sample.predictions.form == form
+        assert [len(sources) for sources in sample.sources] == [1] * len(sample.predictions.boxes)
     assert any(sample.predictions.boxes for sample in samples)
 
 

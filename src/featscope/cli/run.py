@@ -30,7 +30,7 @@ def run(
     max_samples: int = options.max_samples(),
     axes: Optional[List[str]] = options.axes(),
     grids: Optional[List[str]] = options.grids(),
-    provenance: bool = options.provenance(help="Find which raw output gave each detection (OpenMMLab)."),
+    provenance: bool = options.provenance(help="Find which raw output gave each detection (OpenMMLab, Ultralytics)."),
     resume: bool = options.resume(),
 ) -> None:
     """Run any Python script and capture the first model in it that has the layers.

@@ -11,19 +11,25 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 from ultralytics.engine.results import Results
+from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.tasks import BaseModel
+from ultralytics.utils import ops
 
 from featscope.adapters.companions import ScriptModel, script_info
 from featscope.adapters.detector import boxes_on_original
+from featscope.adapters.ultralytics.candidates import OnImage, candidates_of, decoded_and_raw, head_of, on_original
 from featscope.adapters.ultralytics.geometry import view_geometry
 from featscope.adapters.ultralytics.samples import Owner, feeder
+from featscope.arrays.frames import to_original
 from featscope.capturing.calls import ModelCall, stack
 from featscope.capturing.inputs import Images, Known, find_images, picture_of
 from featscope.capturing.layers import modules_of
-from featscope.records import Boxes, Geometry, Sample
+from featscope.explaining.provenance import find_sources
+from featscope.records import Boxes, Geometry, Sample, Size, Source
 
 _FORWARD = "_predict_once"  # the network's own: once a call, with augment=True once a view
 _VIEWS = "_predict_augment"
+_scale_boxes: Callable[..., torch.Tensor] = ops.scale_boxes  # Ultralytics' own functions are not typed
 
 Found = Union[Results, Mapping[str, torch.Tensor]]
 """What `postprocess` gives for one image: a predictor's, or a validator's."""
@@ -37,7 +43,7 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> O
     if network is None:
         return None
     info = replace(script_info(network, "ultralytics"), classes=classes_of(network))
-    return ScriptModel(network, UltralyticsCompanion(), info)
+    return ScriptModel(network, UltralyticsCompanion(trace=network if provenance else None), info)
 
 
 def companion_of(model: nn.Module, pictures: bool) -> Optional[UltralyticsCompanion]:
@@ -52,22 +58,29 @@ def classes_of(network: nn.Module) -> List[str]:
 
 
 class _Fed(NamedTuple):
-    """A batch as it was fed. owner: who will find the boxes in it. boxes: what was found; empty until then."""
+    """A batch as it was fed.
+
+    owner: who will find the boxes in it. boxes: what was found; empty until then. sizes: (height, width) of the images
+    that a predictor's boxes lie on. raw: what the head gave; empty if sources are not wanted.
+    """
 
     owner: Optional[Owner]
     images: Images
     samples: List[Sample]
     boxes: List[Optional[Boxes]]
+    sizes: List[Optional[Size]]
+    raw: List[object]
 
 
 class UltralyticsCompanion:
     """Knows what a predictor, a validator or a trainer feeds, and hears what becomes of it.
 
-    pictures: whether to keep what the inputs look like.
+    pictures: whether to keep what the inputs look like. trace: the network whose raw output the source of each
+    detection is looked for in; None if sources are not wanted.
     """
 
-    def __init__(self, pictures: bool = True) -> None:
-        self._pictures = pictures
+    def __init__(self, pictures: bool = True, trace: Optional[BaseModel] = None) -> None:
+        self._pictures, self._trace = pictures, trace
         self._fed: Optional[_Fed] = None
         self._heard: Dict[type, Callable[..., object]] = {}  # class -> its `postprocess` while we listen
 
@@ -88,14 +101,17 @@ class UltralyticsCompanion:
             samples = [Sample("", geometry=geometry) for _ in images.each]
         if views:  # they go by the name of their image
             samples = _with_names(samples)
-        self._fed = _Fed(owner, images, samples, [])
+        self._fed = _Fed(owner, images, samples, [], [], [])
         return self._known(self._fed, _FORWARD if views else "")
 
     def _known(self, fed: _Fed, forward: str) -> Known:
         return Known(fed.samples, forward=forward, later=lambda: self._complete(fed))
 
     def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
-        """Nothing yet: the boxes come from `postprocess`."""
+        """Nothing yet: the boxes come from `postprocess`, and their sources are found then."""
+        fed = self._fed
+        if self._trace is not None and fed is not None and fed.owner is not None and not known.forward:
+            fed.raw[:] = [decoded_and_raw(output)[1]]
         return None
 
     def close(self) -> None:
@@ -133,18 +149,37 @@ class UltralyticsCompanion:
             return
         if len(results) == len(fed.samples):
             fed.boxes[:] = [_boxes_of(found, sample.geometry) for found, sample in zip(results, fed.samples)]
+            fed.sizes[:] = [getattr(found, "orig_shape", None) for found in results]
 
     def _complete(self, fed: _Fed) -> Known:
         """The samples of a batch that is over."""
         samples = fed.samples
         if fed.boxes:
-            samples = [replace(sample, predictions=boxes) for sample, boxes in zip(samples, fed.boxes)]
+            samples = [
+                replace(sample, predictions=boxes, sources=self._sources(fed, index, boxes))
+                for index, (sample, boxes) in enumerate(zip(samples, fed.boxes))
+            ]
         # A file is compared with the input even where nobody keeps that.
         pictures = [
             picture_of(image) if self._pictures or sample.path else None
             for image, sample in zip(fed.images.each, samples)
         ]
         return Known(samples, pictures)
+
+    def _sources(self, fed: _Fed, index: int, boxes: Optional[Boxes]) -> List[List[Source]]:
+        """The candidates that the boxes of an image are; none if the form of the raw output is not known."""
+        if boxes is None or not fed.raw or self._trace is None or fed.images.size is None:
+            return []
+        head = head_of(self._trace)
+        on_image = _to_image(fed, index, boxes.form, stretched=isinstance(head, RTDETRDecoder))
+        if on_image is None:
+            return []
+        try:
+            with torch.no_grad():
+                candidates = candidates_of(head, fed.raw[0], index, fed.images.size, on_image)
+        except (AttributeError, KeyError, IndexError, TypeError):  # of another version of Ultralytics
+            return []
+        return find_sources(candidates, boxes) if candidates is not None else []
 
 
 # Views
@@ -170,10 +205,26 @@ def _view(first: _Fed, frame: FrameType) -> _Fed:
         if sample.geometry is not None and images.size is not None and isinstance(scale, (int, float)):
             geometry = view_geometry(sample.geometry, scale, flip, images.size) if flip is not None else None
         samples.append(replace(sample, geometry=geometry, view=len(done) if isinstance(done, list) else 1))
-    return _Fed(None, images, samples, [])
+    return _Fed(None, images, samples, [], [], [])
 
 
 # Boxes and pictures
+
+
+def _to_image(fed: _Fed, index: int, form: str, stretched: bool) -> Optional[OnImage]:
+    """How boxes in the input become boxes on an image: as the predictor does it, or by the sample's geometry."""
+    size, on, geometry = fed.images.size, fed.sizes[index], fed.samples[index].geometry
+    if on is not None and not stretched:
+
+        def by_predictor(boxes: torch.Tensor) -> torch.Tensor:
+            scaled = _scale_boxes(size, boxes[:, :4].clone(), on, xywh=form == "cxcywha")
+            return torch.cat([scaled, boxes[:, 4:]], 1)
+
+        return by_predictor
+    if geometry is None:
+        return None
+    # RT-DETR's predictor leaves boxes beyond the edge of the image, what a validator finds is cut off there.
+    return lambda boxes: on_original(boxes, geometry) if on is None else to_original(boxes, geometry)
 
 
 def _boxes_of(found: Found, geometry: Optional[Geometry]) -> Optional[Boxes]:

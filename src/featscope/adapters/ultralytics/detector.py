@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union, cast
+from typing import Any, Callable, Dict, List, Optional, Sequence, Union, cast
 
 import msgspec
 import numpy as np
@@ -29,22 +28,20 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
+from featscope.adapters.ultralytics.candidates import candidates_of, corners, decoded_and_raw, head_of, on_original
 from featscope.adapters.ultralytics.companion import classes_of
 from featscope.adapters.ultralytics.geometry import centre_crop_geometry, letterbox_geometry
 from featscope.adapters.ultralytics.reading import read_file, reading_of_file
 from featscope.adapters.weights import load_checkpoint, read_torch_file
-from featscope.arrays.frames import to_original
 from featscope.capturing.layers import modules_of
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError, first_line
-from featscope.explaining.candidates import CandidateLevel, Candidates
+from featscope.explaining.candidates import Candidates
 from featscope.records import Boxes, Geometry, Picture, RunInfo, Size
 
 _SCORE = 0.25  # Ultralytics' own thresholds for prediction
 _OVERLAP = 0.7
 _WITHOUT_BOXES = ("classify", "semantic", "depth")
 _OWN = "capture it in your own script: featscope run -o RUN -- python SCRIPT"
-_Raw = Dict[str, Any]  # tensors by their names; of 'feats' a list, one a level
-_Output = Tuple[Union[torch.Tensor, Tuple[torch.Tensor, ...]], object]
 _STRETCHED = ("rtdetr", "depth")  # instead of a letterbox
 
 
@@ -69,7 +66,7 @@ class UltralyticsDetector(Detector):
 
     @property
     def _head(self) -> nn.Module:
-        return cast(nn.Sequential, self.model.model)[-1]
+        return head_of(self.model)
 
     @property
     def traceable(self) -> bool:
@@ -122,14 +119,20 @@ class UltralyticsDetector(Detector):
                 Detected(msgspec.structs.replace(item.sample, geometry=geometry), picture=picture)
                 for item, geometry, picture in zip(items, geometries, pictures)
             ]
-        decoded, raw = _decoded_and_raw(output)
+        decoded, raw = decoded_and_raw(output)
         with torch.no_grad():
             kept = self._suppress(decoded.detach().clone())
         found = []
         for index, (geometry, item, rows) in enumerate(zip(geometries, items, kept)):
             sample = msgspec.structs.replace(item.sample, geometry=geometry, predictions=self._boxes(rows, geometry))
-            levels = Candidates(self._levels(raw, index, geometry), self._form) if candidates else None
-            found.append(Detected(sample, levels, picture=pictures[index]))
+            own = self._candidates(raw, index, geometry) if candidates else None
+            found.append(Detected(sample, own, picture=pictures[index]))
+        return found
+
+    def _candidates(self, raw: object, index: int, geometry: Geometry) -> Candidates:
+        found = candidates_of(self._head, raw, index, geometry.padded, lambda boxes: on_original(boxes, geometry))
+        if found is None:
+            raise no_candidates(self)
         return found
 
     def _run(self, batch: torch.Tensor) -> object:
@@ -153,7 +156,7 @@ class UltralyticsDetector(Detector):
         if isinstance(head, heads.RTDETRDecoder):
             if not hasattr(head, "postprocess"):  # before the head chose the best itself
                 return [_top(rows, self._score) for rows in decoded]
-            return [_corners(rows[rows[:, 4] > self._score]) for rows in decoded]
+            return [corners(rows[rows[:, 4] > self._score]) for rows in decoded]
         kept: List[torch.Tensor] = non_max_suppression(
             decoded,
             self._score,
@@ -171,67 +174,12 @@ class UltralyticsDetector(Detector):
             boxes = boxes * np.array([geometry.padded[1], geometry.padded[0]] * 2)
         return boxes_on_original(self._form, boxes, values[:, 4], values[:, 5], geometry, clip=True)
 
-    def _levels(self, raw: object, index: int, geometry: Geometry) -> List[CandidateLevel]:
-        head = self._head
-        if isinstance(head, heads.RTDETRDecoder) and isinstance(raw, tuple):
-            boxes, logits = raw[0][-1][index], raw[1][-1][index]  # of the last layer of the decoder
-            height, width = geometry.padded
-            boxes = _corners(boxes) * boxes.new_tensor([width, height, width, height])
-            return [CandidateLevel(logits, logits.sigmoid(), _in_original(boxes, geometry), "query")]
-        if not isinstance(head, heads.Detect) or not isinstance(raw, dict):
-            raise no_candidates(self)
-        return self._cells(head, raw.get("one2one" if head.end2end else "one2many", raw), index, geometry)
-
-    def _cells(self, head: heads.Detect, raw: _Raw, index: int, geometry: Geometry) -> List[CandidateLevel]:
-        # Decoded again, before the best are chosen: with its gradient, and with the place of each.
-        boxes = _unseen(head)._get_decode_boxes(raw)[index].T
-        if self._task == "obb":
-            boxes = torch.cat([boxes, raw["angle"][index].T], 1)
-        elif not head.end2end and not head.xyxy:
-            boxes = _corners(boxes)
-        boxes = to_original(boxes, geometry) if self._form == "cxcywha" else _in_original(boxes, geometry)
-        logits = raw["scores"][index].T
-        sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in raw["feats"]]
-        counts = [height * width for height, width in sizes]
-        return [
-            CandidateLevel(logit, logit.sigmoid(), box, "cell", (*size, 1))
-            for logit, box, size in zip(torch.split(logits, counts), torch.split(boxes, counts), sizes)
-        ]
-
-
-def _unseen(head: heads.Detect) -> heads.Detect:
-    """The same head with parts of its own: a capture takes what they compute for no layer of the model's."""
-    twin = copy.copy(head)
-    twin._modules = {name: copy.deepcopy(part) if name == "dfl" else part for name, part in head._modules.items()}
-    return twin
-
-
-def _in_original(boxes: torch.Tensor, geometry: Geometry) -> torch.Tensor:
-    """Corners in the input -> in the original, and not beyond it."""
-    height, width = geometry.original
-    boxes = to_original(boxes, geometry)
-    return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
-
-
-def _decoded_and_raw(output: object) -> Tuple[torch.Tensor, object]:
-    """What a model gives in evaluation: decoded boxes (with masks' prototypes beside them), and the raw output."""
-    if isinstance(output, torch.Tensor):
-        return output, None
-    decoded, raw = cast(_Output, output)[:2]
-    return (decoded[0] if isinstance(decoded, tuple) else decoded), raw
-
 
 def _top(rows: torch.Tensor, threshold: float) -> torch.Tensor:
     """RT-DETR's queries (n, 4 + classes), boxes as shares of the input -> (k, 6): box, score, class."""
     scores, labels = rows[:, 4:].max(1)
     found = torch.cat([rows[:, :4], scores[:, None], labels[:, None].float()], 1)
-    return _corners(found[scores > threshold])
-
-
-def _corners(rows: torch.Tensor) -> torch.Tensor:
-    """Rows that begin with the centre and the size of a box -> with its corners."""
-    centre, size = rows[:, :2], rows[:, 2:4]
-    return torch.cat([centre - size / 2, centre + size / 2, rows[:, 4:]], 1)
+    return corners(found[scores > threshold])
 
 
 def open_detector(opening: Opening) -> Detector:
