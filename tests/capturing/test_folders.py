@@ -29,5 +29,5 @@ def test_a_given_name_is_not_that_of_another_layer():
     with pytest.raises(BadOptionError, match="the folder 'B.conv2d' is that of another layer"):
         FolderNames(model, ["a"], {"a": "B.conv2d"})
     assert FolderNames(model, ["a"], {"a": "a.conv2d"}).of("a", "Conv2d") == "a.conv2d"
-    with pytest.raises(BadOptionError, match="differ by case only"):
+    with pytest.raises(BadOptionError, match="differ only by case"):
         FolderNames(model, ["a", "b"], {"a": "x", "b": "X"})

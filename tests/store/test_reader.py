@@ -113,5 +113,5 @@ def test_another_format_is_said(run, name, number):
 def test_a_manifest_that_is_no_file_is_not_waited_for(run):
     (run / "manifest-00000.jsonl").unlink()
     os.mkfifo(run / "manifest-00000.jsonl")
-    with pytest.raises(BadRunError, match="it is no file but a folder, a FIFO"):
+    with pytest.raises(BadRunError, match="it is not a regular file but a folder, a FIFO"):
         open_run(run)
