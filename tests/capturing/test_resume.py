@@ -146,10 +146,10 @@ def test_without_samples_the_batches_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"layers": ["0"]}, r'its layers is \["0","1","2"\], now it is \["0"\]'),
-        ({"policy": {"dtype": "float16"}}, r'its policy is \{\}, now it is \{"dtype":"float16"\}'),
+        ({"layers": ["0"]}, r'its layers is \["0","1","2"\], but now it is \["0"\]'),
+        ({"policy": {"dtype": "float16"}}, r'its policy is \{\}, but now it is \{"dtype":"float16"\}'),
         ({"names": {"0": "first"}}, "its names is"),
-        ({"world_size": 2, "rank": 0}, "its ranks is 1, now it is 2"),
+        ({"world_size": 2, "rank": 0}, "its ranks is 1, but now it is 2"),
     ],
 )
 def test_another_run_is_not_continued(reference, tmp_path, changes, message):

@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 def test_another_format_is_said(run, name, number):
     """Also one whose fields mean something else: what it is comes first."""
     (run / name).write_text(f'{{"format": {number}, "started": 7, "places": {{}}, "layers": "all"}}')
-    said = rf"{name} has the format {number}, this featscope reads the format 1; update it: pip install -U featscope"
+    said = rf"{name} has format {number}, but this version of featscope reads format 1; update it: pip install -U featscope"
     with pytest.raises(BadRunError, match=said):
         raise next(iter(open_run(run).problems))  # without its places a run can be read
 
