@@ -593,7 +593,7 @@ def test_axes_are_followed(make):
     assert (
         found["attention"].why
         == found["after"].why
-        == "its elements stand for whole rows or columns, or for places far apart"
+        == "its elements belong to whole rows or columns, or to places far apart"
     )
 
 
@@ -606,7 +606,7 @@ def test_no_stride_where_rows_and_columns_are_not_known(make, images, tmp_path):
     strides = {name: record.stride for (name, _, _), (record, _) in maps(tmp_path / "run").items()}
     assert strides == {"y": (1, 1), "attention": None, "after": None}
     assert open_run(tmp_path / "run").info.readings == dict.fromkeys(
-        ["attention", "after"], "its elements stand for whole rows or columns, or for places far apart"
+        ["attention", "after"], "its elements belong to whole rows or columns, or to places far apart"
     )
 
 
