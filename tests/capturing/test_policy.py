@@ -104,7 +104,7 @@ def test_bfloat16_becomes_float32_or_stays(tensor):
         ({"dtype": "float61"}, UnknownNameError, "did you mean 'float16'"),
         ({"reduce": "pca"}, UnknownNameError, "reduction on capture 'pca'"),
         ({"channels": "sum:3"}, BadOptionError, "top:16"),
-        ({"every": 0}, BadOptionError, "every starts at 1"),
+        ({"every": 0}, BadOptionError, "every must be at least 1"),
         ({"every": "x"}, BadOptionError, "every"),
         ({"max_samples": -1}, BadOptionError, "max_samples"),
     ],

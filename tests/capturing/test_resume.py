@@ -166,9 +166,9 @@ def test_another_run_is_not_continued(reference, tmp_path, changes, message):
 def test_other_images_are_not_mixed_in(reference, tmp_path):
     shutil.copytree(reference, tmp_path / "run")
     model = small_run.model()
-    with pytest.raises(BadRunError, match="batch 0 of the run holds image_000, now other"), featscope.capture(
-        model, to=tmp_path / "run", resume=True
-    ) as session:
+    with pytest.raises(
+        BadRunError, match="batch 0 of the run holds image_000, but now it would hold other"
+    ), featscope.capture(model, to=tmp_path / "run", resume=True) as session:
         session.start_batch(0, ["other"])
 
 
