@@ -87,7 +87,7 @@ def test_inside_of_vmap_a_tensor_stands_for_several():
         def forward(self, x):
             return self.after(torch.func.vmap(lambda one: self.conv(one[None])[0])(x))
 
-    model, words = Mapped(), r"'conv' cannot be stored: it is inside of vmap"
+    model, words = Mapped(), r"'conv' cannot be stored: it is inside vmap"
     with pytest.warns(RuntimeWarning, match=words), torch.no_grad(), featscope.capture(model) as session:
         model(X)
     assert list(session.sink) == ["after.relu"]

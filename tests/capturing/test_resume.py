@@ -260,7 +260,9 @@ def test_a_disk_that_is_full_in_the_first_batch_is_refused_at_its_end(small_disk
     wide = torch.nn.Sequential(*[torch.nn.Conv2d(3, 3, 1) for _ in range(3)])
     images = torch.zeros(1, 3, 420, 420)  # 2 MB a map
     options = {"to": small_disk / "run", "on_error": on_error, "dataset_size": 1}
-    refused = r"the run would take 6\.4 MB more and .* has [34]\.. MB free; the policy dtype='float16' makes it 3\.2 MB"
+    refused = (
+        r"the run would take 6\.4 MB more, but .* has [34]\.. MB free; the policy dtype='float16' reduces it to 3\.2 MB"
+    )
     with pytest.warns(RuntimeWarning, match=refused) if on_error == "warn" else pytest.raises(
         OutputError, match=refused
     ), torch.no_grad(), featscope.capture(wide, **options) as session:

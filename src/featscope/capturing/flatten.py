@@ -1,4 +1,4 @@
-"""A layer's output, whatever its form, as a flat list of (field, tensor)."""
+"""Flatten the output of a layer, whatever its structure, to a list of (field, tensor)."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 import torch
 
 FieldTensor = Tuple[str, torch.Tensor]
-"""A tensor and the field it is of."""
+"""The name of a field and a tensor of it."""
 
 
 def flatten(output: Any, names: Optional[Sequence[str]] = None) -> List[FieldTensor]:
-    """Name every tensor in an output.
+    """Return every tensor in an output with the name of its field.
 
     >>> x = torch.zeros(1)
     >>> [field for field, _ in flatten(([x, x], [x, x]), ["cls_scores", "bbox_preds"])]
     ['cls_scores', 'cls_scores', 'bbox_preds', 'bbox_preds']
 
-    A field is a key, an attribute, or the name in `names` (the variables of the return statement);
-    a plain sequence of tensors is one field of several levels. Arrays of numbers count as tensors. None and values
-    that hold no tensor (numbers, text, metrics) have nothing to store, and a generator is not used up.
+    A field is a key, an attribute, or the name in `names` (the variables of the return statement). A plain sequence of
+    tensors is one field with several levels. Numeric arrays count as tensors. None, and values without tensors
+    (numbers, text, metrics), are left out, and a generator is not consumed.
     """
     if isinstance(output, (tuple, list)) and not hasattr(output, "_fields"):
         several = any(_is_nested(value) for value in output)
         fitting = names if names is not None and len(names) == len(output) > 1 else None
-        # Plain tensors of which some have no name are levels: `return x, x[:, :, ::2, ::2]`.
+        # Plain tensors are levels of one field if some of them have no name: `return x, x[:, :, ::2, ::2]`.
         if fitting and (several or not any(name.isdigit() for name in fitting)):
             return [pair for name, value in zip(fitting, output) for pair in _walk(value, name, set())]
         if several and isinstance(output, tuple) and len(output) > 1:
@@ -49,7 +49,7 @@ def _walk(value: Any, field: str, seen: Set[int]) -> Iterator[FieldTensor]:
             yield field, torch.from_numpy(np.array(value))
         return
     children: Iterator[Tuple[str, Any]]
-    if isinstance(value, Mapping):  # also ModelOutput, an OrderedDict
+    if isinstance(value, Mapping):  # including ModelOutput, which is an OrderedDict
         children = ((_join(field, str(key)), item) for key, item in value.items())
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         children = ((_join(field, name), getattr(value, name)) for name in value._fields)
@@ -61,7 +61,7 @@ def _walk(value: Any, field: str, seen: Set[int]) -> Iterator[FieldTensor]:
         children = ((_join(field, k), v) for k, v in _attributes(value).items() if not k.startswith("__"))
     else:
         return
-    if id(value) in seen:  # an object that holds itself
+    if id(value) in seen:  # an object that contains itself
         return
     seen.add(id(value))
     for name, item in children:
@@ -79,6 +79,6 @@ def _listed(slots: object) -> Sequence[str]:
 
 
 def _join(parent: str, name: str) -> str:
-    # Frameworks keep values behind a property (`_boxes` of `boxes`): the public name is the field's.
+    # Frameworks keep the value of a property in a private attribute (`_boxes` of `boxes`). Use the public name.
     name = name.lstrip("_") or name
     return f"{parent}.{name}" if parent else name
