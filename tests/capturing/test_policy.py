@@ -159,7 +159,7 @@ def test_the_disk_is_looked_at_before_it_is_full(model, small_disk):
     wide = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 1))
     images = torch.zeros(1, 3, 32, 32)  # 256 KB a sample
     with pytest.raises(
-        featscope.FeatscopeError, match=r"would take 26\.. MB more .* reduce='mean' reduces it to 0.4 MB.*every=\d+"
+        featscope.FeatscopeError, match=r"would take 26\.. MB more.* reduce='mean' reduces it to 0.4 MB.*every=\d+"
     ), torch.no_grad(), featscope.capture(wide, to=small_disk / "run", dataset_size=100):
         wide(images)
     assert not (small_disk / "run").exists()

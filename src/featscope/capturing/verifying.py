@@ -163,7 +163,7 @@ class Verifier:
         return _Judged(None, Agreement("disagrees", correlation, off, f"no geometry agrees; {told}"))
 
     def _found(self, search: Search) -> Optional[Found]:
-        """Search for a geometry: first by the rules that were right last, then by all unless too many searches failed."""
+        """Search for a geometry: first by the rules that were right last, then by all, unless many searches failed."""
         for rule in self._rules:
             found = search.by(rule)
             if found is not None:
