@@ -18,5 +18,5 @@ def test_a_line_with_a_place_that_no_map_has_is_damaged(place):
         '{"path":"n/batch_0_layer_0.npy","layer":"n","cls":"N","field":"","level":0,"call":0,"batch":0,"samples":[],'
         f'"shape":[1,1,1,1],"dtype":"<f4","bytes":4,"checksum":0,{place}}}'
     )
-    with pytest.raises(msgspec.ValidationError, match="no cell"):
+    with pytest.raises(msgspec.ValidationError, match="cells? cannot lie"):
         msgspec.json.decode(line, type=MapRecord)

@@ -1,6 +1,6 @@
-"""`python -m featscope`, and the command `featscope`: the command line, and what Ctrl-C means for it.
+"""Entry point of `python -m featscope` and of the command `featscope`, with the handling of Ctrl-C.
 
-Nothing heavy is imported before Ctrl-C is understood.
+The signal handler is installed before anything heavy is imported.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from types import FrameType
 from typing import Optional
 
 STOPPED = 130
-"""The exit code of what Ctrl-C ends, as shells have it."""
+"""Exit code after Ctrl-C, by the convention of shells."""
 
 
 class _Interrupts:
-    """The first Ctrl-C ends the work in order; a second one, or one that got lost, ends it at once.
+    """Handles Ctrl-C: the first press stops the work in order, and a second press stops it immediately.
 
-    Whatever is written is whole, workers end with this process, and a run can be resumed: nothing is lost.
+    If the exception of the first press is lost, the process also ends immediately. No data is lost in either case: each
+    file is written whole, workers end with this process, and a run can be resumed.
     """
 
     def __init__(self) -> None:
@@ -33,15 +34,17 @@ class _Interrupts:
         raise KeyboardInterrupt
 
     def _unraisable(self, what: sys.UnraisableHookArgs) -> None:
-        if self.heard and issubclass(what.exc_type, KeyboardInterrupt):  # in a destructor, which tells nobody
+        if self.heard and issubclass(
+            what.exc_type, KeyboardInterrupt
+        ):  # raised in a destructor, where Python swallows it
             self.end()
         self._lost(what)
 
     def end(self) -> None:
-        """Leave, without what Python would do and say at its end."""
+        """Exit immediately, without Python's cleanup and messages."""
         try:
             sys.stdout.flush()
-            sys.stderr.write(("\x1b[?25h" if sys.stderr.isatty() else "") + "stopped\n")  # and the cursor is shown
+            sys.stderr.write(("\x1b[?25h" if sys.stderr.isatty() else "") + "stopped\n")  # show the cursor
             sys.stderr.flush()
         finally:
             os._exit(STOPPED)
@@ -55,7 +58,7 @@ def main() -> None:
 
         command()
     except BaseException:
-        if interrupts.heard:  # whatever became of it on its way
+        if interrupts.heard:  # even if other code turned it into another error
             interrupts.end()
         raise
 

@@ -1,6 +1,6 @@
-"""What can go wrong: each error is a `FeatscopeError` and also the built-in error that fits.
+"""The errors that featscope raises. Each one is a `FeatscopeError` and also the matching built-in error.
 
-A message is a fact, the value received, and what to type next.
+A message states the fact, shows the value that was received, and says what to type next.
 """
 
 from __future__ import annotations
@@ -10,55 +10,55 @@ from typing import Iterable
 
 
 class FeatscopeError(Exception):
-    """Base of all errors that featscope raises on purpose."""
+    """The base class of all errors that featscope raises on purpose."""
 
 
 class UnknownNameError(FeatscopeError, KeyError):
-    """A layer, reduction, colour map, ... of this name does not exist."""
+    """There is no layer, reduction, colour map, ... with this name."""
 
     def __str__(self) -> str:
-        """The message as it is; a KeyError would put it in quotes."""
+        """Return the plain message; `KeyError` would put it in quotes."""
         return str(self.args[0]) if self.args else ""
 
 
 class BadArrayError(FeatscopeError, ValueError):
-    """A file or an array is not a feature map that can be read or drawn."""
+    """A file or an array does not hold a feature map that can be read or drawn."""
 
 
 class BadRunError(FeatscopeError, ValueError):
-    """A folder is not a run, or its records cannot be read."""
+    """A folder is not a run, or its records are damaged."""
 
 
 class BadOptionError(FeatscopeError, ValueError):
-    """An option has a value that means nothing."""
+    """An option has an invalid value."""
 
 
 class BadImageError(FeatscopeError, ValueError):
-    """An image is missing, unreadable or of another size than its record says."""
+    """An image is missing, unreadable or does not have the size that its record states."""
 
 
 class UnknownReadingError(BadImageError):
-    """Programs read an image file in different ways, and it is not known which of them is the one to follow."""
+    """Programs read this image file in different ways, and the right way is unknown."""
 
 
 class OutputError(FeatscopeError, OSError):
-    """Something could not be written."""
+    """A file or folder could not be written."""
 
     def __str__(self) -> str:
-        """The message without the number of the system's error, which stays in `errno`."""
+        """Return the message without the system's error number, which stays in `errno`."""
         return self.strerror or super().__str__()
 
 
 class CaptureError(FeatscopeError, RuntimeError):
-    """A model cannot be captured as asked."""
+    """The model cannot be captured in the requested way."""
 
 
 class MissingPackageError(FeatscopeError, ImportError):
-    """A package that this needs is not installed."""
+    """A required package is not installed."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of somebody else's code says, short.
+    """Describe an error from third-party code in one short line: its type and the first line of its message.
 
     >>> first_line(ValueError("no channels")), first_line(MemoryError())
     ('ValueError: no channels', 'MemoryError')
@@ -68,21 +68,21 @@ def first_line(error: BaseException) -> str:
 
 
 def check_name(kind: str, name: str, known: Iterable[str], list_with: str) -> None:
-    """Raise `UnknownNameError` for a name that is not among the known ones."""
+    """Raise `UnknownNameError` if a name is not one of the known names."""
     known = list(known)
     if name not in known:
         raise unknown_name(kind, name, known, list_with)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], list_with: str) -> UnknownNameError:
-    """The error for a name that is not among the known ones.
+    """Return the error for an unknown name, with suggestions of similar names.
 
     >>> str(unknown_name("reduction", "maen", ["mean", "l2"], "featscope heat --help"))
-    "no reduction 'maen'; did you mean 'mean'? All of them: featscope heat --help"
+    "there is no reduction 'maen'; did you mean 'mean'? To see them all: featscope heat --help"
     """
     known = list(known)
     close = get_close_matches(name, known, n=3, cutoff=0.5)
     if not close:
         close = [k for k in known if name.lower() in k.lower()][:3]
     hint = f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else "."
-    return UnknownNameError(f"no {kind} {name!r}{hint} All of them: {list_with}")
+    return UnknownNameError(f"there is no {kind} {name!r}{hint} To see them all: {list_with}")

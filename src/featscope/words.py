@@ -1,10 +1,10 @@
-"""Words that are written in one way everywhere."""
+"""Small helpers for text."""
 
 from __future__ import annotations
 
 
 def counted(count: int, noun: str, several: str = "") -> str:
-    """A number and its noun, singular or plural.
+    """Return a number with its noun in the singular or plural.
 
     >>> counted(1, "map"), counted(2, "map"), counted(0, "box", "boxes")
     ('1 map', '2 maps', '0 boxes')

@@ -241,7 +241,7 @@ def test_a_layer_that_gives_nothing_costs_the_script_nothing_but_the_exit_code(t
     done = run(tmp_path, words + "net(images); print('done')", options=("-l", "text", "-l", "head"), check=False)
     assert "done" in done.stdout
     assert done.returncode == 1
-    assert "'text' gave nothing that can be stored (its output holds no tensor)" in done.stderr
+    assert "'text' gave nothing that can be stored (its output does not contain a tensor)" in done.stderr
     assert "Traceback" not in done.stderr
     opened = open_run(tmp_path / "run")
     assert opened.folders() == {"head.conv2d": 1}

@@ -71,7 +71,7 @@ def test_fewer_channels_than_components():
 
 def test_a_map_of_other_channels_or_without_numbers_is_refused(scenes):
     basis = basis_of(scenes[0])
-    with pytest.raises(BadArrayError, match="16 channels, and the basis is for 32"):
+    with pytest.raises(BadArrayError, match="16 channels, but the basis is for 32"):
         reduce(scenes[0][:16], "pca", basis=basis)
     scenes[0][3, 1, 1] = np.nan
     with pytest.raises(BadArrayError, match="NaN"):

@@ -91,7 +91,7 @@ def test_top_channels_are_the_strongest_in_order():
 
 @pytest.mark.parametrize("shape", [(4, 5), (2, 3, 4, 5), (1, 2, 3, 4, 5)])
 def test_what_is_no_map_of_one_image(shape):
-    with pytest.raises(BadArrayError, match=r"of a film \(C, T, H, W\) one step, array\[:, 0\]"):
+    with pytest.raises(BadArrayError, match=r"of a video \(C, T, H, W\) one step, array\[:, 0\]"):
         reduce(np.zeros(shape), "mean")
 
 

@@ -122,7 +122,9 @@ def test_a_model_that_calls_itself_is_one_batch():
 
 
 def test_a_layer_by_itself_is_an_error_that_says_what_to_do(model):
-    with pytest.raises(CaptureError, match=r"'backbone' ran by itself.*with session\.batch"), featscope.capture(model):
+    with pytest.raises(CaptureError, match=r"'backbone' ran outside any call.*with session\.batch"), featscope.capture(
+        model
+    ):
         model.backbone(X)
     with torch.no_grad(), featscope.capture(model) as session:
         for name in ("left", "right"):
@@ -139,7 +141,7 @@ def test_a_layer_by_itself_is_an_error_that_says_what_to_do(model):
 
 
 def test_a_layer_by_itself_may_be_passed_over(model):
-    with pytest.warns(RuntimeWarning, match="'backbone' ran by itself"), featscope.capture(
+    with pytest.warns(RuntimeWarning, match="'backbone' ran outside any call"), featscope.capture(
         model, ["backbone"], on_error="warn"
     ) as session:
         model.backbone(X)

@@ -26,8 +26,8 @@ def test_a_class_that_is_called_as_a_folder_of_a_run():
 
 def test_a_given_name_is_not_that_of_another_layer():
     model = nn.ModuleDict({"a": nn.Conv2d(1, 1, 1), "b": nn.Conv2d(1, 1, 1)})
-    with pytest.raises(BadOptionError, match="the folder 'B.conv2d' is that of another layer"):
+    with pytest.raises(BadOptionError, match="the folder 'B.conv2d' belongs to another layer"):
         FolderNames(model, ["a"], {"a": "B.conv2d"})
     assert FolderNames(model, ["a"], {"a": "a.conv2d"}).of("a", "Conv2d") == "a.conv2d"
-    with pytest.raises(BadOptionError, match="differ by case only"):
+    with pytest.raises(BadOptionError, match="differ only by case"):
         FolderNames(model, ["a", "b"], {"a": "x", "b": "X"})

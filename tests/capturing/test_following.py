@@ -238,17 +238,23 @@ class Queries(nn.Module):
 
 
 NO_MAPS = {
-    "queries": (lambda x: Queries()(x), "stand for no place"),
-    "a gate": (lambda x: x.mean((2, 3), keepdim=True).sigmoid(), "stand for no place"),
+    "queries": (lambda x: Queries()(x), "do not belong to places of the image"),
+    "a gate": (lambda x: x.mean((2, 3), keepdim=True).sigmoid(), "do not belong to places of the image"),
     "rows only": (lambda x: x.mean(3), "whole rows or columns"),
-    "classes": (lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1) @ torch.ones(3, 30), "stand for no place"),
+    "classes": (
+        lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1) @ torch.ones(3, 30),
+        "do not belong to places of the image",
+    ),
     "frequencies": (lambda x: torch.fft.rfft2(x).real, "went through aten._fft_r2c, which featscope cannot follow"),
-    "noise": (lambda x: torch.rand(1, 3, 6, 5), "featscope found no way from the images to it"),
+    "noise": (lambda x: torch.rand(1, 3, 6, 5), "featscope could not follow it back to the images"),
     "places far apart in one": (
         lambda x: F.avg_pool2d(x, 4).flatten(2).view(1, 3, 4, 30).amax(2),
-        "or for places far apart",
+        "or to places far apart",
     ),
-    "mixed tokens": (lambda x: F.linear(x.flatten(2), torch.ones(30, HEIGHT * WIDTH)), "stand for no place"),
+    "mixed tokens": (
+        lambda x: F.linear(x.flatten(2), torch.ones(30, HEIGHT * WIDTH)),
+        "do not belong to places of the image",
+    ),
 }
 
 

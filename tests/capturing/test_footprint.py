@@ -26,5 +26,5 @@ def test_what_waits_to_be_written_takes_room_too(footprint, tmp_path, monkeypatc
     monkeypatch.setattr(estimate.shutil, "disk_usage", lambda folder: usage(100 * MB, 90 * MB, 10 * MB))
     refuse_what_does_not_fit(footprint, 1, 10, tmp_path, waiting=0)
     refuse_what_does_not_fit(footprint, 1, 7, tmp_path, waiting=3 * MB)
-    with pytest.raises(OutputError, match=r"would take 8\.4 MB more and .* has 7\.3 MB free"):
+    with pytest.raises(OutputError, match=r"would take 8\.4 MB more, but .* has 7\.3 MB free"):
         refuse_what_does_not_fit(footprint, 1, 8, tmp_path, waiting=3 * MB)

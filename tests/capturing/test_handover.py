@@ -52,8 +52,8 @@ class Layer(nn.Module):
 @pytest.mark.parametrize(
     ("give", "why"),
     [
-        (lambda x: "text", "its output holds no tensor"),
-        (lambda x: (x for _ in range(2)), "its output holds no tensor"),
+        (lambda x: "text", "its output does not contain a tensor"),
+        (lambda x: (x for _ in range(2)), "its output does not contain a tensor"),
         (lambda x: torch.nested.nested_tensor([x[0, 0], x[0, 0, :3]]), "a nested tensor"),
         (lambda x: x.to("meta"), "on the meta device"),
         (lambda x: x.as_subclass(Unwilling), "of the user's own"),
@@ -87,7 +87,7 @@ def test_inside_of_vmap_a_tensor_stands_for_several():
         def forward(self, x):
             return self.after(torch.func.vmap(lambda one: self.conv(one[None])[0])(x))
 
-    model, words = Mapped(), r"'conv' cannot be stored: it is inside of vmap"
+    model, words = Mapped(), r"'conv' cannot be stored: it is inside vmap"
     with pytest.warns(RuntimeWarning, match=words), torch.no_grad(), featscope.capture(model) as session:
         model(X)
     assert list(session.sink) == ["after.relu"]
@@ -168,7 +168,7 @@ def test_a_companion_that_fails_is_replaced(when):
             model(X)
     assert len(session.sink["conv.conv2d"]) == 2
     assert [sample.id for sample in session.sink.samples] == ["0", "1"]
-    assert "what Stumbles knows of the images cannot be read" in session.remarks[0]
+    assert "Stumbles cannot read what the framework knows about the images" in session.remarks[0]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -230,7 +230,7 @@ def test_other_images_end_the_capture_and_not_the_model(tmp_path, on_error):
                 session.start_batch(number, [f"{name}{number}"])
                 ran.append(model(X))
     assert len(ran) == 7
-    assert "batch 0 of the run holds a0, now b0" in session.failures[0]
+    assert "batch 0 of the run holds a0, but now it would hold b0" in session.failures[0]
     assert sorted(featscope.open_run(tmp_path / "run").samples) == ["a0", "a1"]
 
 
@@ -247,5 +247,5 @@ def test_what_a_layer_lacks_is_not_said_of_one_whose_name_begins_alike():
     model = Two()
     with featscope.capture(model, ["head", "head2"], on_error="warn") as session:
         model(X)
-    assert "'head' gave nothing that can be stored (its output holds no tensor)" in session.failures[0]
+    assert "'head' gave nothing that can be stored (its output does not contain a tensor)" in session.failures[0]
     assert "'head2' gave nothing that can be stored (it is on the meta device" in session.failures[0]

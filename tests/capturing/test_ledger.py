@@ -28,7 +28,7 @@ def test_globs_match_ids_and_files():
     names = [(f"P{i:02d}", f"/data/{'ship' if i % 2 else 'plane'}_{i}.png") for i in range(6)]
     assert _kept(Policy(images=["P03", "plane_*"]), 6, names=names) == [0, 2, 3, 4]
     assert _kept(Policy(images=["plane_*"], max_samples=2), 6, names=names) == [0, 2]
-    with pytest.raises(BadOptionError, match="needs names"):
+    with pytest.raises(BadOptionError, match="needs the names of the images"):
         _kept(Policy(images=["x"]), 1)
 
 
@@ -63,7 +63,9 @@ def test_they_are_told_apart_over_batches_and_said_once():
     ledger = Ledger()
     for _ in range(3):
         _ids(("0", "photos/a.png"), ledger=ledger)
-    assert ledger.remarks == ["several samples are called '0': photos/a.png is stored as '0_2', others likewise"]
+    assert ledger.remarks == [
+        "several samples have the name '0': photos/a.png is stored as '0_2', and others in the same way"
+    ]
 
 
 def test_frames_are_told_apart_by_their_number():
@@ -83,7 +85,9 @@ def test_views_are_of_their_image():
         [("a_view2", "a"), ("y_a_view2", "y_a")],
     ]
     assert [entry.rows for entry in entries] == [[0], [0], [0]], "every second image, with all its views"
-    assert ledger.remarks == ["several samples are called 'a': y/a.png is stored as 'y_a', others likewise"]
+    assert ledger.remarks == [
+        "several samples have the name 'a': y/a.png is stored as 'y_a', and others in the same way"
+    ]
 
 
 def test_names_that_come_afterwards_take_the_place_of_numbers():
@@ -110,7 +114,7 @@ def test_what_is_stored_is_not_kept_again_and_other_images_are_refused():
     assert ledger.enter([Sample("a")]).rows == []
     assert ledger.enter([Sample("b")]).rows == []
     assert ledger.enter([Sample("c")]).rows == [0]
-    with pytest.raises(BadRunError, match="batch 0 of the run holds a, now z"):
+    with pytest.raises(BadRunError, match="batch 0 of the run holds a, but now it would hold z"):
         Ledger(stored={0: ["a"]}).enter([Sample("z")])
 
 

@@ -33,7 +33,7 @@ def test_it_is_read_like_a_dict(session):
 
 
 def test_a_folder_that_is_not_there(session):
-    with pytest.raises(UnknownNameError, match=r"^no folder '0.conv'; did you mean '0.conv2d'"):
+    with pytest.raises(UnknownNameError, match=r"^there is no folder '0.conv'; did you mean '0.conv2d'"):
         session.sink["0.conv"]
     with pytest.raises(KeyError):
         featscope.MemorySink()["x"]

@@ -52,7 +52,7 @@ def test_a_list_takes_the_channels_that_are_there(tensor):
     thinned = thin(tensor, Policy(channels="3,20-30"))
     assert thinned.channels.tolist() == [[3, 20, 21, 22, 23]] * 2
     np.testing.assert_array_equal(thinned.tensor.numpy(), tensor.numpy()[:, [3, 20, 21, 22, 23]])
-    with pytest.raises(BadOptionError, match="'head' has 24 channels and none of '30-31'"):
+    with pytest.raises(BadOptionError, match="'head' has 24 channels, but none of '30-31'"):
         thin(tensor, Policy(channels="30-31"), layer="head")
 
 
@@ -104,7 +104,7 @@ def test_bfloat16_becomes_float32_or_stays(tensor):
         ({"dtype": "float61"}, UnknownNameError, "did you mean 'float16'"),
         ({"reduce": "pca"}, UnknownNameError, "reduction on capture 'pca'"),
         ({"channels": "sum:3"}, BadOptionError, "top:16"),
-        ({"every": 0}, BadOptionError, "every starts at 1"),
+        ({"every": 0}, BadOptionError, "every must be at least 1"),
         ({"every": "x"}, BadOptionError, "every"),
         ({"max_samples": -1}, BadOptionError, "max_samples"),
     ],
@@ -159,7 +159,7 @@ def test_the_disk_is_looked_at_before_it_is_full(model, small_disk):
     wide = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 1))
     images = torch.zeros(1, 3, 32, 32)  # 256 KB a sample
     with pytest.raises(
-        featscope.FeatscopeError, match=r"would take 26\.. MB more .* reduce='mean' makes it 0.4 MB.*every=\d+"
+        featscope.FeatscopeError, match=r"would take 26\.. MB more.* reduce='mean' reduces it to 0.4 MB.*every=\d+"
     ), torch.no_grad(), featscope.capture(wide, to=small_disk / "run", dataset_size=100):
         wide(images)
     assert not (small_disk / "run").exists()

@@ -234,9 +234,9 @@ def test_what_could_not_be_followed_can_be_said():
 @pytest.mark.parametrize(
     ("axes", "words"),
     [
-        ({"layer": "NHWC?"}, "mean nothing.*a letter for each axis"),
-        ({"layer": "NCC"}, "mean nothing"),
-        ({"layer": "HWC"}, "has 4 axes, .1, 6, 10, 3., and 'HWC' names 3"),
+        ({"layer": "NHWC?"}, "are invalid.*a letter for each axis"),
+        ({"layer": "NCC"}, "are invalid"),
+        ({"layer": "HWC"}, "has 4 axes, .1, 6, 10, 3., but 'HWC' has 3 letters"),
         ({"tokens": "6x9"}, "needs .samples, 54, channels."),
     ],
 )
@@ -246,7 +246,7 @@ def test_what_does_not_fit_is_an_error(axes, words):
 
 
 def test_what_was_followed_otherwise_is_an_error():
-    with pytest.raises(BadOptionError, match="followed from the image to sample, channel, row, column"):
+    with pytest.raises(BadOptionError, match="followed it from the image as sample, channel, row, column"):
         run(Tokens(), torch.rand(1, 3, 24, 24), layers=["patches"], axes={"patches": "NHWC"})
-    with pytest.raises(BadOptionError, match="followed from the image"):
+    with pytest.raises(BadOptionError, match="followed it from the image"):
         run(Tokens(), torch.rand(1, 3, 24, 40), layers=["block"], axes={"block": "10x6+1"})

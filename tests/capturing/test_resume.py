@@ -146,10 +146,10 @@ def test_without_samples_the_batches_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"layers": ["0"]}, r'its layers is \["0","1","2"\], now it is \["0"\]'),
-        ({"policy": {"dtype": "float16"}}, r'its policy is \{\}, now it is \{"dtype":"float16"\}'),
+        ({"layers": ["0"]}, r'its layers is \["0","1","2"\], but now it is \["0"\]'),
+        ({"policy": {"dtype": "float16"}}, r'its policy is \{\}, but now it is \{"dtype":"float16"\}'),
         ({"names": {"0": "first"}}, "its names is"),
-        ({"world_size": 2, "rank": 0}, "its ranks is 1, now it is 2"),
+        ({"world_size": 2, "rank": 0}, "its ranks is 1, but now it is 2"),
     ],
 )
 def test_another_run_is_not_continued(reference, tmp_path, changes, message):
@@ -166,9 +166,9 @@ def test_another_run_is_not_continued(reference, tmp_path, changes, message):
 def test_other_images_are_not_mixed_in(reference, tmp_path):
     shutil.copytree(reference, tmp_path / "run")
     model = small_run.model()
-    with pytest.raises(BadRunError, match="batch 0 of the run holds image_000, now other"), featscope.capture(
-        model, to=tmp_path / "run", resume=True
-    ) as session:
+    with pytest.raises(
+        BadRunError, match="batch 0 of the run holds image_000, but now it would hold other"
+    ), featscope.capture(model, to=tmp_path / "run", resume=True) as session:
         session.start_batch(0, ["other"])
 
 
@@ -260,7 +260,9 @@ def test_a_disk_that_is_full_in_the_first_batch_is_refused_at_its_end(small_disk
     wide = torch.nn.Sequential(*[torch.nn.Conv2d(3, 3, 1) for _ in range(3)])
     images = torch.zeros(1, 3, 420, 420)  # 2 MB a map
     options = {"to": small_disk / "run", "on_error": on_error, "dataset_size": 1}
-    refused = r"the run would take 6\.4 MB more and .* has [34]\.. MB free; the policy dtype='float16' makes it 3\.2 MB"
+    refused = (
+        r"the run would take 6\.4 MB more, but .* has [34]\.. MB free; the policy dtype='float16' reduces it to 3\.2 MB"
+    )
     with pytest.warns(RuntimeWarning, match=refused) if on_error == "warn" else pytest.raises(
         OutputError, match=refused
     ), torch.no_grad(), featscope.capture(wide, **options) as session:

@@ -25,7 +25,7 @@ def test_one_activation_object_speaks_for_the_layer_that_it_runs_in():
 def test_names_in_one_part_are_one_layer_and_said_to_be(recwarn):
     maps, session = stored(shared_activation(), ["1", "3", "4.1"])
     assert maps == [("1", 0, 8), ("1", 1, 16), ("4.1", 0, 32)]
-    assert any("'3' and '1' are one module" in str(warning.message) for warning in recwarn)
+    assert any("'3' and '1' are the same module" in str(warning.message) for warning in recwarn)
     assert any("'3' and '1'" in remark for remark in session.remarks)
     assert stored(shared_activation(), ["3"])[0] == [("3", 0, 8), ("3", 1, 16)]
 

@@ -62,7 +62,7 @@ def test_what_is_not_true_is_mended_with_its_boxes(photo):
     sample, picture = verify(sample, letterboxed(flip=True))
     assert sample.geometry == Geometry((400, 512), (300, 384), (384, 384), (42, 0), "horizontal")
     assert sample.agreement.verdict == "verified"
-    assert "its framework tells 300 x 384" in sample.agreement.why
+    assert "its framework reports 300 x 384" in sample.agreement.why
     wanted = [[512 - 90 / 0.75, 18 / 0.75, 512 - 30 / 0.75, 60 / 0.75]]
     for boxes in (sample.predictions, sample.truth):
         assert boxes.frame == "original"

@@ -219,7 +219,7 @@ def test_nan_and_constant_maps_are_said(featscope, tmp_path):
         (["heat", "{folder}", "--image", "none.png"], "none.png does not exist"),
         (["capture", "best.pt", "-o", "{folder}/run"], "type ultralytics:best.pt"),
         (["layers", "weights/best.pt"], "type ultralytics:weights/best.pt"),
-        (["render", "{folder}", "--channels", "q"], "chooses no channels"),
+        (["render", "{folder}", "--channels", "q"], "is not a choice of channels"),
         (["render", "{folder}", "--only", "neck.fpnn"], "'neck.fpn'"),
         (["render", "missing"], "does not exist"),
         (["layers", "nothing"], "is no model"),

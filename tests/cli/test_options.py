@@ -199,7 +199,7 @@ WRONG = [
     (["capture", "absent", "-o", "{new}", "-r", "foo"], "no reduction on capture 'foo'"),
     (["capture", "absent", "-o", "{new}", "-r", "pca"], "no reduction on capture 'pca'"),
     (["capture", "absent", "-o", "{new}", "-c", "0-x"], "'0-x' chooses no channels"),
-    (["capture", "absent", "-o", "{new}", "-c", "sum:3"], "cannot be kept on capture"),
+    (["capture", "absent", "-o", "{new}", "-c", "sum:3"], "cannot be selected during a capture"),
     (["capture", "absent", "-o", "{new}", "--axes", "neck=QQ"], "'QQ' of 'neck'"),
     (["capture", "absent", "-o", "{new}", "--grid", "neck=ax3"], "'ax3' of 'neck'"),
     (["capture", "absent", "-o", "{new}", "--input-size", "big"], "'big' is not a size"),

@@ -423,7 +423,7 @@ def test_channels_and_reductions(make, images, tmp_path):
     np.testing.assert_allclose(array, whole.mean(1, keepdims=True), atol=2e-3)
     run_images(detector, images[:1], tmp_path / "list", ["y"], policy={"channels": "7-15"})
     assert maps(tmp_path / "list")["y", 0, 0][0].channels == [[7, 8]]
-    with pytest.raises(BadOptionError, match="has 9 channels and none of '20'"):
+    with pytest.raises(BadOptionError, match="has 9 channels, but none of '20'"):
         run_images(detector, images[:1], tmp_path / "none", ["y"], policy={"channels": "20"})
 
 
@@ -593,7 +593,7 @@ def test_axes_are_followed(make):
     assert (
         found["attention"].why
         == found["after"].why
-        == "its elements stand for whole rows or columns, or for places far apart"
+        == "its elements belong to whole rows or columns, or to places far apart"
     )
 
 
@@ -606,7 +606,7 @@ def test_no_stride_where_rows_and_columns_are_not_known(make, images, tmp_path):
     strides = {name: record.stride for (name, _, _), (record, _) in maps(tmp_path / "run").items()}
     assert strides == {"y": (1, 1), "attention": None, "after": None}
     assert open_run(tmp_path / "run").info.readings == dict.fromkeys(
-        ["attention", "after"], "its elements stand for whole rows or columns, or for places far apart"
+        ["attention", "after"], "its elements belong to whole rows or columns, or to places far apart"
     )
 
 
@@ -623,7 +623,7 @@ def test_what_cannot_be_followed_can_be_said(make, images, tmp_path):
     item = detector.prepare(images[0], "0")
     last = next(layer for layer in detector.report(item, {"last": "NHWC"}).layers if layer.name == "last")
     assert (last.outputs[""][0].why, last.outputs[""][0].strides) == ("its axes were given", [(1, 1)])
-    with pytest.raises(BadOptionError, match="y was said to be .* leave the option out"):
+    with pytest.raises(BadOptionError, match="y was given as .* leave the option out"):
         run_images(detector, images[:1], tmp_path / "wrong", axes={"y": "NHWC"})
 
 

@@ -128,7 +128,7 @@ def test_killed_in_the_test_loop_and_resumed(whole, three_images, tmp_path):
     assert check_run(folder).problems == []
     other = featscope("capture", three_images, WEIGHTS, "-o", folder, "--resume", "--dtype", "float16", check=False)
     assert other.returncode == 1
-    assert 'its policy is {}, now it is {"dtype":"float16"}' in other.stderr
+    assert 'its policy is {}, but now it is {"dtype":"float16"}' in other.stderr
 
 
 def test_the_estimate_is_what_the_run_takes(whole, three_images, tmp_path):

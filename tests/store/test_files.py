@@ -46,9 +46,9 @@ def _huge_claim(path):
     ("make", "message"),
     [
         (lambda p: p.write_bytes(b""), "is empty"),
-        (lambda p: p.write_bytes(b"hello world"), "no .npy file"),
-        (lambda p: p.write_bytes(b"\x93NUMPY\x01\x00\x10\x00{'descr': 1/0}   "), "no .npy file"),
-        (lambda p: p.write_bytes(b"\x93NUMPY\x09\x00\x10\x00"), "no .npy file"),
+        (lambda p: p.write_bytes(b"hello world"), "not a .npy file"),
+        (lambda p: p.write_bytes(b"\x93NUMPY\x01\x00\x10\x00{'descr': 1/0}   "), "not a .npy file"),
+        (lambda p: p.write_bytes(b"\x93NUMPY\x09\x00\x10\x00"), "not a .npy file"),
         (_save_object, "Python objects"),
         (_truncate, "truncated"),
         (_huge_claim, "truncated"),
@@ -135,7 +135,9 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, monkeypatch, ma
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "a.npy")
     for read in (read_npy, read_npy_shape):
-        with pytest.raises(BadArrayError, match="a.npy cannot be read: it is no file but a folder, a FIFO, a socket"):
+        with pytest.raises(
+            BadArrayError, match="a.npy cannot be read: it is not a regular file but a folder, a FIFO, a socket"
+        ):
             read(tmp_path / "a.npy")
 
 
@@ -175,7 +177,7 @@ def test_a_strange_header_is_an_error_that_names_the_file(tmp_path, header):
     "name", ["inputs", "heat", "Render", "EXPLAIN", "run.json", "places.json", "manifest-00000.jsonl", "index.sqlite"]
 )
 def test_a_name_that_a_run_uses_itself_names_no_layer(name):
-    with pytest.raises(BadOptionError, match="featscope keeps something else under this name"):
+    with pytest.raises(BadOptionError, match="featscope uses this name for something else"):
         check_folder_name(name)
 
 
@@ -186,7 +188,7 @@ def test_a_name_that_windows_reserves_names_no_layer(name):
 
 
 def test_names_that_differ_by_case_only_are_one_on_some_disks():
-    with pytest.raises(BadOptionError, match="the folders 'Neck' and 'neck' differ by case only"):
+    with pytest.raises(BadOptionError, match="the folders 'Neck' and 'neck' differ only by case"):
         refuse_shared({"a": "Neck", "b": "neck"}, "layers", "`names`")
     with pytest.raises(BadOptionError, match="two layers cannot share the folder 'neck'"):
         refuse_shared({"a": "neck", "b": "neck"}, "layers", "`names`")

@@ -29,8 +29,8 @@ def test_codes_are_values_by_their_scales(coded):
     ("change", "message"),
     [
         (lambda path: np.save(path, np.array([[[-1.0]], [[0.75]]], np.float32)), "has changed since it was captured"),
-        (lambda path: np.save(path, np.zeros((2, 1, 2), np.float32)), "holds no scales of"),
-        (lambda path: np.save(path, np.zeros((2, 1, 1))), "holds no scales of"),
+        (lambda path: np.save(path, np.zeros((2, 1, 2), np.float32)), "does not hold the scales of"),
+        (lambda path: np.save(path, np.zeros((2, 1, 1))), "does not hold the scales of"),
     ],
 )
 def test_scales_that_are_others_are_not_believed(coded, change, message):

@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 def test_another_format_is_said(run, name, number):
     """Also one whose fields mean something else: what it is comes first."""
     (run / name).write_text(f'{{"format": {number}, "started": 7, "places": {{}}, "layers": "all"}}')
-    said = rf"{name} has the format {number}, this featscope reads the format 1; update it: pip install -U featscope"
+    said = rf"{name} has format {number}, but this version of featscope reads format 1; update it: pip install -U featscope"
     with pytest.raises(BadRunError, match=said):
         raise next(iter(open_run(run).problems))  # without its places a run can be read
 
@@ -113,5 +113,5 @@ def test_another_format_is_said(run, name, number):
 def test_a_manifest_that_is_no_file_is_not_waited_for(run):
     (run / "manifest-00000.jsonl").unlink()
     os.mkfifo(run / "manifest-00000.jsonl")
-    with pytest.raises(BadRunError, match="it is no file but a folder, a FIFO"):
+    with pytest.raises(BadRunError, match="it is not a regular file but a folder, a FIFO"):
         open_run(run)

@@ -1,1 +1,1 @@
-"""NumPy in, NumPy out: what turns feature maps and boxes into numbers worth drawing."""
+"""Functions on NumPy arrays that turn feature maps and boxes into numbers to draw."""

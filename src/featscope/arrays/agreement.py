@@ -1,8 +1,8 @@
-"""Whether an input shows what a geometry says: both sides as small grey pictures, laid over one another.
+"""Check whether a geometry is correct by comparing thumbnails of the original image and of the network's input.
 
-The side of the original is averaged over the very places that each pixel of the input's thumbnail covers, so that
-neither scale nor size leaves a difference. What is compared is their structure, without the wide shading that a
-mirrored picture has as well.
+The original is averaged over exactly the area that each pixel of the input's thumbnail covers, so that differences in
+scale and size do not matter. Only the structure is compared. Broad shading is removed first, because a mirrored image
+has the same shading.
 """
 
 from __future__ import annotations
@@ -20,30 +20,35 @@ from featscope.records import Geometry, Picture, Size
 Grey = NDArray[np.float32]
 
 SIDE = 104
-"""Pixels of a thumbnail's longer side, at most."""
+"""The most pixels on a thumbnail's longer side."""
 AGREES = 0.75
-"""The correlation from which on two thumbnails show the same. The same pictures, decoded and resized by other
-programs, have more than 0.9; a picture and itself mirrored or moved by a few pixels, less than 0.5."""
+"""Two thumbnails with at least this correlation show the same. Correlations are above 0.9 for the same picture, decoded
+and resized by different programs, and below 0.5 for a picture compared with itself after flipping or after moving it by
+a few pixels."""
 FLAT = 0.5
-"""Levels of 255: structure below that is the noise of a compression."""
-_WIDE = 9  # pixels of a thumbnail: what is wider is shading
-_LEAST = 4  # pixels of a thumbnail on a side that can be compared
-_LEAST_BESIDE = 20  # pixels of a thumbnail
-_STEP = 3  # levels of 255 between neighbours
-_BUSY = 0.2  # share of neighbours that differ: padding has one colour, or two
-_LEAST_MOVED = 1.0  # pixels of an input
+"""Weaker structure (in grey levels, 0 to 255) is compression noise."""
+_WIDE = 9  # pixels of a thumbnail; wider structures are shading
+_LEAST = 4  # the least pixels on a side of a thumbnail to compare
+_LEAST_BESIDE = 20  # the least pixels of a thumbnail beside the image to judge the padding by
+_STEP = 3  # grey levels between neighbours that count as a difference
+_BUSY = 0.2  # padding has one or two colours, so fewer neighbours than this share differ
+_LEAST_MOVED = 1.0  # pixels of the input; a smaller shift is always accepted
 
 
 class Thumbnail(NamedTuple):
-    """A small grey picture. size: (height, width) of the large one. step: pixels of the large one in each of it."""
+    """A small grey version of a picture."""
 
     grey: Grey
+
     size: Size
+    """Size of the full picture, (height, width)."""
+
     step: int
+    """Pixels of the full picture per pixel of the thumbnail, along each axis."""
 
 
 def thumbnail(picture: Picture, side: int = SIDE) -> Thumbnail:
-    """A picture (H, W, 3) made small by averaging.
+    """Make the thumbnail of a picture (H, W, 3) by averaging.
 
     >>> thumbnail(np.zeros((600, 1000, 3), np.uint8))[1:]
     ((600, 1000), 10)
@@ -51,7 +56,7 @@ def thumbnail(picture: Picture, side: int = SIDE) -> Thumbnail:
     height, width = picture.shape[:2]
     step = max(1, -(-max(height, width) // side))
     channels = picture.shape[2] if picture.ndim == 3 else 1
-    # Colours side by side are one long row of greys: they are averaged in one pass, and nothing is copied before.
+    # Treat the interleaved colours of a row as one long grey row: one pass averages them without a copy.
     flat = np.ascontiguousarray(picture).reshape(height, width * channels)
     image = Image.frombuffer("L", (width * channels, height), flat, "raw", "L", 0, 1)
     small = image.reduce((step * channels, step)) if step * channels > 1 else image
@@ -59,55 +64,61 @@ def thumbnail(picture: Picture, side: int = SIDE) -> Thumbnail:
 
 
 def structure(small: Thumbnail) -> float:
-    """How much a thumbnail shows, in levels of 255."""
+    """Return how much structure a thumbnail has: its standard deviation in grey levels, 0 to 255."""
     return float(_structure(small.grey).std())
 
 
 def spread(small: Thumbnail) -> float:
-    """Over how many pixels of a thumbnail its structure is spread: a few for a dot, hundreds for a photo."""
+    """Return over how many thumbnail pixels the structure is spread: a few for a dot, hundreds for a photo."""
     energy = _structure(small.grey) ** 2
     return float(energy.sum() ** 2 / max(1e-9, float((energy**2).sum())))
 
 
 class Shift(NamedTuple):
-    """How what is seen lies beside what is said, along an axis: by `start + slope * place`, in pixels of the input."""
+    """The measured shift of the content along an axis: `start + slope * position`, in input pixels."""
 
     start: float = 0.0
     slope: float = 0.0
 
 
 class Comparison(NamedTuple):
-    """How well two thumbnails agree.
-
-    correlation: -1 to 1; 0 where one of them is flat and the other is not. flat: neither shows any structure. off: by
-    how many pixels of the input the structure lies beside its place. rows, columns: which way. limit: the most that
-    `off` may be.
-    """
+    """How well two thumbnails agree."""
 
     correlation: float
+    """From -1 to 1; 0 if only one of the thumbnails is flat."""
+
     flat: bool = False
+    """Whether neither thumbnail shows any structure."""
+
     off: float = 0.0
+    """Distance between the content and its expected position, in input pixels."""
+
     rows: Shift = Shift()
+    """The shift along the rows' axis."""
+
     columns: Shift = Shift()
+    """The shift along the columns' axis."""
+
     limit: float = _LEAST_MOVED
+    """The largest accepted value of `off`."""
 
     @property
     def agrees(self) -> bool:
-        """Whether both show the same in the same place."""
+        """Whether both show the same content in the same position."""
         return not self.flat and self.correlation >= AGREES and self.off <= self.limit
 
 
 def compare(original: Thumbnail, seen: Thumbnail, geometry: Geometry) -> Comparison:
-    """Lay an original over what the network saw, by a geometry.
+    """Compare an original image, transformed by a geometry, with the network's input.
 
-    seen: the input, from its top left corner on; it may lack padding at the right and the bottom.
+    seen: thumbnail of the input from its top left corner on; padding at the right and the bottom may be missing.
     """
     rows, columns = axes_of(geometry)
     return compare_axes(original, seen, rows, columns)
 
 
 def compare_axes(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis) -> Comparison:
-    """As `compare`, by two axes."""
+    """Like `compare`, with a geometry given as two axes."""
     parts = [_covered(axis, seen, number) for number, axis in enumerate((rows, columns))]
     (top, bottom), (left, right) = parts
     if bottom - top < _LEAST or right - left < _LEAST:
@@ -116,7 +127,7 @@ def compare_axes(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis
     ours, theirs = _structure(laid), _structure(seen.grey[top:bottom, left:right])
     deviations = float(ours.std()), float(theirs.std())
     if min(deviations) < FLAT:
-        # What the input shows beside the place that is said for the image is no part of a flat one.
+        # A flat image is only a match if the input is also flat outside the image's supposed area.
         elsewhere = float(_steps_beside(seen, rows, columns).max(initial=0.0))
         return Comparison(0.0, flat=max(*deviations, elsewhere) < 4 * FLAT)
     ours /= deviations[0]
@@ -125,7 +136,7 @@ def compare_axes(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis
     moved = _moved(ours, theirs)
     shifts, apart = [], []
     for (start, slope, off), first in zip(moved, (top, left)):
-        # From pixels of the thumbnail's part to those of the input.
+        # Convert from pixels of the compared part of the thumbnail to pixels of the input.
         shifts.append(Shift(seen.step * (start - slope * first), slope))
         apart.append(off * seen.step)
     limit = max(_LEAST_MOVED, 0.12 * seen.step)
@@ -133,13 +144,13 @@ def compare_axes(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis
 
 
 def alone(seen: Thumbnail, geometry: Geometry) -> bool:
-    """Whether an input shows nothing beside the place of the image, but padding: a mosaic shows other images."""
+    """Whether an input contains only padding outside the image's area. A mosaic contains other images there."""
     steps = _steps_beside(seen, *axes_of(geometry))
     return len(steps) < _LEAST_BESIDE or float((steps > _STEP).mean()) < _BUSY
 
 
 def _steps_beside(seen: Thumbnail, rows: Axis, columns: Axis) -> NDArray[np.float32]:
-    """How far neighbouring pixels differ that lie beside the place of the image and its edge."""
+    """Return the differences of neighbouring pixels outside the image's area and its border."""
     beside = np.ones(
         (min(seen.grey.shape[0], seen.size[0] // seen.step), min(seen.grey.shape[1], seen.size[1] // seen.step)), bool
     )
@@ -152,18 +163,19 @@ def _steps_beside(seen: Thumbnail, rows: Axis, columns: Axis) -> NDArray[np.floa
 
 
 def _covered(axis: Axis, seen: Thumbnail, number: int) -> Tuple[int, int]:
-    """The whole pixels of a thumbnail that the image covers along an axis."""
+    """Return the range of thumbnail pixels that the image covers completely along an axis."""
     ends = sorted((axis.to_input(axis.low), axis.to_input(axis.high)))
     first = max(0, int(np.ceil(ends[0] / seen.step - 0.01)))
-    # The last pixel of a thumbnail may stand for fewer of the large picture.
+    # The last pixel of a thumbnail may cover fewer pixels of the full picture.
     last = min(seen.size[number] // seen.step, int(np.floor(ends[1] / seen.step + 0.01)))
     return first, max(first, last)
 
 
 def _shares(count: int, step: int, axis: Axis, cells: Tuple[int, int, int]) -> Grey:
-    """How much of each of an original's rows, `count` of so many pixels, lies in each of the input's (cells, count).
+    """Return which share of each original row lies in each row of the input's thumbnail, as (cells, count).
 
-    cells: pixels in each row of the input's thumbnail, its first row, and the one behind its last.
+    count: rows of the original's thumbnail. step: original pixels per row of its thumbnail. cells: input pixels per row
+    of its thumbnail, its first row, and the row after its last.
     """
     cell, first, last = cells
     edges = ((np.arange(first, last + 1) * cell - axis.start) / axis.scale / step).astype(np.float32)
@@ -174,7 +186,7 @@ def _shares(count: int, step: int, axis: Axis, cells: Tuple[int, int, int]) -> G
 
 
 def _laid(original: Thumbnail, step: int, axes: Tuple[Axis, Axis], ends: Sequence[Tuple[int, int]]) -> Grey:
-    """An original, averaged over what each pixel of a part of the input's thumbnail covers."""
+    """Average an original over the area that each pixel of a part of the input's thumbnail covers."""
     rows, columns = (
         _shares(count, original.step, axis, (step, first, last))
         for count, axis, (first, last) in zip(original.grey.shape, axes, ends)
@@ -183,30 +195,31 @@ def _laid(original: Thumbnail, step: int, axes: Tuple[Axis, Axis], ends: Sequenc
 
 
 def _structure(grey: Grey) -> Grey:
-    """A picture without its shading and its mean."""
+    """Remove the shading and the mean from a picture."""
     left = grey - _means(grey.shape[0]) @ grey @ _means(grey.shape[1]).T
     return np.asarray(left - left.mean())
 
 
 @functools.lru_cache(maxsize=64)
 def _means(count: int) -> Grey:
-    """The matrix that gives of so many numbers in a row the mean of each and its neighbours."""
+    """Return the matrix that replaces each of `count` numbers by the mean of it and its neighbours."""
     apart = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
     near = (apart <= _WIDE // 2).astype(np.float32)
     return np.asarray(near / near.sum(1, keepdims=True))
 
 
 def _moved(ours: Grey, theirs: Grey) -> Tuple[Tuple[float, float, float], ...]:
-    """Along both axes (start, slope, off): by how much theirs lies beside ours, by least squares on the gradients.
+    """Estimate along both axes how far `theirs` is shifted against `ours`, as (start, slope, off).
 
-    Where the structure is, that is; a scale that little speaks for is taken for 1.
+    The shift is fitted to the image gradients by least squares, so it is measured where there is structure. If the
+    structure says little about the scale, the fit keeps it near 1.
     """
     gradients = np.gradient(ours)
     height, width = ours.shape
     places = (np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None])
     middle = ((height - 1) / 2, (width - 1) / 2)
     half = (max(1.0, middle[0]), max(1.0, middle[1]))
-    columns = [ours]  # how strongly they show it is left open
+    columns = [ours]  # the contrast is fitted too, since it may differ
     for gradient, place, centre, reach in zip(gradients, places, middle, half):
         columns += [-gradient, -gradient * ((place - centre) / reach)]
     design = np.stack([column.ravel() for column in columns])
@@ -225,16 +238,16 @@ def _moved(ours: Grey, theirs: Grey) -> Tuple[Tuple[float, float, float], ...]:
 
 
 def shifted(axis: Axis, shift: Shift) -> Axis:
-    """An axis that is moved by what was found."""
-    # What is seen at u lies by start + slope * u further than it is said to.
+    """Return an axis corrected by a measured shift."""
+    # The content at position u lies start + slope * u further than the axis says.
     factor = 1 + shift.slope
     return Axis(axis.scale * factor, axis.start * factor + shift.start, axis.low, axis.high)
 
 
 def best_place(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis) -> Optional[Tuple[Axis, Axis, float]]:
-    """Of two axes with the right scales, where they start, by the correlation of all places; with its height, 0 to 1.
+    """Find where two axes start, given their scales, by the correlation at all positions.
 
-    None where the thumbnails are too small, or show nothing.
+    Returns both axes and the height of the correlation, 0 to 1. Returns None if the thumbnails are too small or flat.
     """
     step = seen.step
     lengths = [abs(axis.scale) * size for axis, size in zip((rows, columns), original.size)]
@@ -250,11 +263,11 @@ def best_place(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis) 
     size = [_quick(a + b) for a, b in zip(ours.shape, theirs.shape)]
 
     def laid_over(one: Grey, other: Grey) -> NDArray[np.floating]:
-        """The sum of products, for each place of the other on the one."""
+        """Return the cross-correlation: the sum of products for each position of `other` on `one`."""
         return np.asarray(np.fft.irfft2(np.fft.rfft2(one, size) * np.conj(np.fft.rfft2(other, size)), size))
 
     product = laid_over(theirs, ours)
-    # By the energy of both where they overlap, so that a small common part counts as much as a large one.
+    # Normalise by the energy in the overlap, so that a small overlap counts as much as a large one.
     energy = laid_over(theirs**2, np.ones_like(ours)), laid_over(np.ones_like(theirs), ours**2)
     area = laid_over(np.ones_like(theirs), np.ones_like(ours))
     enough = area > 0.25 * min(ours.size, theirs.size)
@@ -267,13 +280,13 @@ def best_place(original: Thumbnail, seen: Thumbnail, rows: Axis, columns: Axis) 
 
 
 def _quick(length: int) -> int:
-    """The next length of which the transform is fast."""
+    """Return the next length for which the Fourier transform is fast."""
     power = 1 << max(0, (length - 1).bit_length())
     return power * 3 // 4 if power * 3 // 4 >= length else power
 
 
 def _peak(height: NDArray[np.floating], place: Tuple[np.intp, ...], axis: int) -> float:
-    """Where the top of a correlation lies along an axis, between its cells."""
+    """Return the position of a correlation's peak along an axis, interpolated between cells."""
     count = height.shape[axis]
     here = int(place[axis])
     around = [float(np.take(np.take(height, int(place[1 - axis]), 1 - axis), (here + by) % count)) for by in (-1, 0, 1)]

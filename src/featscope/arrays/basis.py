@@ -1,7 +1,7 @@
-"""Principal components: the channels' directions of largest variance, of one map or of all maps of a layer.
+"""Principal components over channels, of one map or of all maps of a layer.
 
-A basis of its own in each map gives the same object another colour in every image; one for all maps of a layer does
-not. It is worked out map by map, so that its memory is that of the channels squared.
+If each map had its own basis, the same object would have a different colour in every image. One basis for all maps of a
+layer avoids that. It is accumulated map by map, so its memory depends only on the number of channels, squared.
 """
 
 from __future__ import annotations
@@ -17,57 +17,64 @@ Doubles = NDArray[np.float64]
 
 COMPONENTS = 3
 MOST_CHANNELS = 4096
-"""Of a basis for several maps: the covariance of as many takes 128 MiB."""
+"""The most channels of a basis for several maps; the covariance then takes 128 MiB."""
 
 
 _NOTHING = 1e-12
-"""Of the largest variance: what is smaller is rounding."""
+"""Variances below this share of the largest one are rounding errors."""
 
 
 class Basis(NamedTuple):
-    """mean: (C,), of all cells. vectors: (3, C), of length one, by falling variance; zero where there are fewer.
-
-    spread: (3,), the standard deviation of the cells along each.
-    """
+    """The first three principal components."""
 
     mean: Doubles
+    """Mean over all cells, (C,)."""
+
     vectors: Doubles
+    """Unit vectors in the order of falling variance, (3, C). They are zero if there are fewer components."""
+
     spread: Doubles
+    """Standard deviation of the cells along each vector, (3,)."""
 
     def scale(self, component: int) -> Tuple[float, float]:
-        """The values that span the colours of a component in all maps: 2.5 standard deviations to either side."""
+        """Return the value range of a component's colours in all maps: 2.5 standard deviations to each side."""
         reach = 2.5 * float(self.spread[component]) or 1.0
         return -reach, reach
 
     def project(self, feature_map: NDArray[np.floating], count: int = COMPONENTS) -> NDArray[np.float32]:
-        """A map (C, H, W) along its first components: (count, H, W).
+        """Project a map (C, H, W) on its first components: (count, H, W).
 
-        Raises `BadArrayError` for a map of another number of channels, or with NaN or infinity.
+        Raises `BadArrayError` if the map has a different number of channels, or contains NaN or infinity.
         """
         flat = _finite(feature_map)
         if len(flat) != len(self.mean):
-            raise BadArrayError(f"the map has {len(flat)} channels, and the basis is for {len(self.mean)}")
+            raise BadArrayError(f"the map has {len(flat)} channels, but the basis is for {len(self.mean)}")
         parts = self.vectors[:count] @ (flat - self.mean[:, None])
         return parts.reshape(count, *feature_map.shape[1:]).astype(np.float32)
 
 
 class Moments(NamedTuple):
-    """What is kept of all cells that were seen: enough for a basis, and as much for a thousand maps as for one.
-
-    cells: how many. mean: (C,), of the channels. products: (C, C), sums of products of what differs from the mean.
-    strength: the mean over cells of a cell's mean absolute value. towards: (C,), sums of products of what differs from
-    the mean with what a cell's strength differs from its own: the direction in which activation grows.
-    """
+    """Sums over all cells seen so far, from which a basis can be computed. Their size does not grow with the cells."""
 
     cells: int
+    """Number of cells."""
+
     mean: Doubles
+    """Mean of the channels, (C,)."""
+
     products: Doubles
+    """Sums of products of the channels' deviations from their means, (C, C)."""
+
     strength: float
+    """Mean over all cells of a cell's mean absolute value."""
+
     towards: Doubles
+    """Sums of products of the channels' deviations with the deviation of the cell's strength, (C,): the direction in
+    which the activation grows."""
 
     @classmethod
     def of(cls, feature_map: NDArray[np.floating]) -> Moments:
-        """Of one map (C, H, W). Raises `BadArrayError` where it has NaN or infinity."""
+        """Return the moments of one map (C, H, W). Raises `BadArrayError` if it contains NaN or infinity."""
         flat = _finite(feature_map)
         mean = flat.mean(1)
         centred = flat - mean[:, None]
@@ -76,7 +83,7 @@ class Moments(NamedTuple):
         return cls(flat.shape[1], mean, centred @ centred.T, strength, centred @ (strengths - strength))
 
     def and_of(self, other: Moments) -> Moments:
-        """Of the cells of both (the pairwise update of Chan, Golub and LeVeque, 1979)."""
+        """Merge the moments of two sets of cells (the pairwise update of Chan, Golub and LeVeque, 1979)."""
         cells = self.cells + other.cells
         step, further = other.mean - self.mean, other.strength - self.strength
         weight = self.cells * other.cells / cells
@@ -89,7 +96,7 @@ class Moments(NamedTuple):
         )
 
     def basis(self) -> Optional[Basis]:
-        """The components; None where the products are larger than a double holds."""
+        """Compute the components; None if the products overflow a double."""
         if not np.isfinite(self.products).all():
             return None
         values, vectors = np.linalg.eigh(self.products)
@@ -98,11 +105,11 @@ class Moments(NamedTuple):
 
 
 def basis_of(feature_map: NDArray[np.floating]) -> Optional[Basis]:
-    """The basis of one map (C, H, W); None where its values are too large or too small for their squares."""
+    """Return the basis of one map (C, H, W); None if the squares of its values overflow."""
     flat = _finite(feature_map)
     if len(flat) <= flat.shape[1]:
         return Moments.of(feature_map).basis()
-    # More channels than cells: the components of the cells' own products are found in less time, and lead to these.
+    # With more channels than cells, the eigenvectors of the (cells x cells) products are faster to compute.
     mean = flat.mean(1)
     centred = flat - mean[:, None]
     products = centred.T @ centred
@@ -124,14 +131,14 @@ def _finite(feature_map: NDArray[np.floating]) -> Doubles:
 
 
 def _bright(vectors: Doubles, towards: Doubles) -> Doubles:
-    """The vectors, each turned so that strong activation is bright: the sign of a component is free."""
+    """Choose the sign of each vector, which is arbitrary, so that strong activation is bright."""
     signs = np.sign(vectors @ towards)
     turned: Doubles = vectors * np.where(signs == 0, 1, signs)[:, None]
     return turned
 
 
 def _basis(mean: Doubles, vectors: Doubles, variances: Doubles) -> Basis:
-    """With three components; one along which nothing varies has no direction, and is zero."""
+    """Build a basis of three components. A component without variance has no direction and is zero."""
     three, spread = np.zeros((COMPONENTS, len(mean))), np.zeros(COMPONENTS)
     for number, (vector, variance) in enumerate(zip(vectors, variances)):
         if variance > variances[0] * _NOTHING:
@@ -140,4 +147,4 @@ def _basis(mean: Doubles, vectors: Doubles, variances: Doubles) -> Basis:
 
 
 Key = Tuple[str, int]
-"""Whose basis it is: a layer and field, or '' for a whole run, and the number of channels."""
+"""Key of a basis: its layer and field, or '' for a whole run, and its number of channels."""

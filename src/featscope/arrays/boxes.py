@@ -1,7 +1,7 @@
-"""Boxes as arrays: rotated boxes (cx, cy, w, h, angle), their corners and their overlap.
+"""Corners and overlap of boxes, mainly rotated boxes (cx, cy, w, h, angle).
 
-The angle is in radians and turns the box's width from the x axis towards the y axis of the image
-(clockwise on the screen, as y points down): the convention of MMRotate and OpenCV.
+The angle is in radians. It rotates the box's width from the x axis towards the y axis of the image, which is clockwise
+on the screen because y points down. This is the convention of MMRotate and OpenCV.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PAIRS_AT_ONCE = 65_536
-"""Pairs of boxes whose overlap is worked out together: bounds the memory to about 100 MB."""
+"""Number of pairs whose overlap is computed at once. It limits the memory to about 100 MB."""
 
 
 def rotated_corners(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Corners of rotated boxes, in order around the box.
+    """Return the corners of rotated boxes, in order around the box.
 
     >>> rotated_corners(np.array([[10.0, 10.0, 4.0, 2.0, 0.0]])).tolist()
     [[[8.0, 9.0], [12.0, 9.0], [12.0, 11.0], [8.0, 11.0]]]
@@ -40,7 +40,7 @@ def rotated_corners(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def corners_of(form: str, boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """Corners (n, 4, 2) as x, y of boxes of any form (`featscope.records.Boxes`), in order around each.
+    """Return the corners (n, 4, 2) as x, y of boxes of any form (`featscope.records.Boxes`), in order around each.
 
     >>> corners_of("xyxy", [[0, 0, 4, 2]]).tolist()
     [[[0.0, 0.0], [4.0, 0.0], [4.0, 2.0], [0.0, 2.0]]]
@@ -54,7 +54,7 @@ def corners_of(form: str, boxes: Sequence[Sequence[float]]) -> NDArray[np.float6
 
 
 def rotated_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Exact intersection over union of every pair of rotated boxes.
+    """Compute the exact intersection over union of every pair of rotated boxes.
 
     >>> box = np.array([[0.0, 0.0, 4.0, 2.0, 0.3]])
     >>> float(rotated_iou(box, box).round(6)[0, 0])
@@ -66,7 +66,7 @@ def rotated_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.
     b = np.asarray(b, dtype=np.float64).reshape(-1, 5)
     area_a, area_b = a[:, 2] * a[:, 3], b[:, 2] * b[:, 3]
     overlap = np.zeros((len(a), len(b)))
-    # Boxes whose circumscribed circles are apart cannot meet: only the others are worked out.
+    # Boxes do not overlap if their circumscribed circles are apart, so only the others are computed.
     radius_a, radius_b = np.hypot(a[:, 2], a[:, 3]) / 2, np.hypot(b[:, 2], b[:, 3]) / 2
     apart = np.hypot(*(a[:, None, :2] - b[None, :, :2]).transpose(2, 0, 1))
     rows, columns = np.nonzero(apart < radius_a[:, None] + radius_b[None, :])
@@ -79,7 +79,7 @@ def rotated_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.
 
 
 def paired_iou(form: str, a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Intersection over union of boxes pair by pair: (n, ...) each, of one form -> (n,) in [0, 1].
+    """Compute the intersection over union of a[i] and b[i]: (n, ...) each, in the same form -> (n,) in [0, 1].
 
     >>> paired_iou("xyxy", np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2]])).round(3).tolist()
     [0.333]
@@ -92,7 +92,7 @@ def paired_iou(form: str, a: NDArray[np.floating], b: NDArray[np.floating]) -> N
         overlap = convex_overlap(p, q)
         area = convex_overlap(p, p) + convex_overlap(q, q)
     else:
-        # Boxes whose circumscribed circles are apart cannot meet: only the others are worked out.
+        # Boxes do not overlap if their circumscribed circles are apart, so only the others are computed.
         near = np.hypot(*(a[:, :2] - b[:, :2]).T) < (np.hypot(a[:, 2], a[:, 3]) + np.hypot(b[:, 2], b[:, 3])) / 2
         overlap = np.zeros(len(a))
         overlap[near] = convex_overlap(rotated_corners(a[near]), rotated_corners(b[near]))
@@ -106,8 +106,8 @@ def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def convex_overlap(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area of the intersection of convex quadrilaterals, pair by pair: (k, 4, 2) each, turning alike -> (k,)."""
-    # Relative to the first box's centre: far from the origin the cross products lose digits.
+    """Compute the intersection area of convex quadrilaterals p[i] and q[i], (k, 4, 2) each, of the same orientation."""
+    # Move the first box's centre to the origin, because the cross products lose precision far away from it.
     origin = p.mean(1, keepdims=True)
     p, q = p - origin, q - origin
     edge_p, edge_q = np.roll(p, -1, 1) - p, np.roll(q, -1, 1) - q
@@ -123,7 +123,7 @@ def convex_overlap(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np
     u = _cross(between, edge_p[:, :, None]) / safe
     crossing = ~parallel & (t >= 0) & (t <= 1) & (u >= 0) & (u <= 1)
     crossings = p[:, :, None] + t[..., None] * edge_p[:, :, None]
-    # The intersection is convex: its corners in the order of their angle, then the shoelace.
+    # The intersection is convex: sort its corners by angle, then apply the shoelace formula.
     points = np.concatenate([p, q, crossings.reshape(len(p), 16, 2)], 1)
     valid = np.concatenate([p_in_q, q_in_p, crossing.reshape(len(p), 16)], 1)
     count = valid.sum(1)
@@ -132,7 +132,7 @@ def convex_overlap(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np
     angle = np.where(valid, np.arctan2(relative[..., 1], relative[..., 0]), np.inf)
     order = np.argsort(angle, 1)
     ring = np.take_along_axis(relative, order[..., None], 1)
-    # Slots that hold no corner repeat the first one: they add no area.
+    # Unused slots repeat the first corner, which adds no area.
     empty = np.arange(ring.shape[1])[None] >= count[:, None]
     ring = np.where(empty[..., None], ring[:, :1], ring)
     area = np.abs(_cross(ring, np.roll(ring, -1, 1)).sum(1)) / 2

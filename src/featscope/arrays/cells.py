@@ -1,4 +1,4 @@
-"""Operators that make cells of cells: sums, products, and windows that slide over a map."""
+"""Trace operators that compute new cells from several others: sums, products, convolutions, pools and resampling."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from featscope.arrays.traces import (
     sequences_of,
 )
 
-_NEIGHBOURS = 1.5  # how far apart they may lie, in distances between cells
-_STRETCHED = 0.02  # by how much of the distance between cells another distance differs from it
-_MOST_SPOTS = 3  # an attention has two, those of its queries and of its keys
+_NEIGHBOURS = 1.5  # the largest distance of neighbours, in distances between cells
+_STRETCHED = 0.02  # relative difference from which two distances between cells count as different
+_MOST_SPOTS = 3  # attention has two: one of its queries and one of its keys
 
 
 def contracted(trace: Trace, axes: Sequence[int]) -> Trace:
-    """A sum, mean or product over axes, which stay with length 1.
+    """Trace a sum, mean or product over axes, which stay with length 1.
 
-    What is left of a place is the middle of what was summed, as long as that lies side by side. A place that changes
-    along no other axis is gone: the mean of a whole image lies nowhere.
+    The result lies in the middle of the elements that were combined, if they lie side by side. If it does not vary
+    along any other axis, it has no place: the mean over a whole image does not lie anywhere.
     """
     shape = tuple(1 if axis in axes else side for axis, side in enumerate(trace.shape))
 
@@ -50,7 +50,7 @@ def contracted(trace: Trace, axes: Sequence[int]) -> Trace:
 
 
 def _mean(plane: Plane, axes: Tuple[int, ...], widest: float) -> Plane:
-    """The mean of the real numbers among those along axes; NaN where some are farther apart than neighbours."""
+    """Return the mean along axes, without NaN; NaN if some values are farther apart than neighbours."""
     real = ~np.isnan(plane)
     count = real.sum(axes, keepdims=True)
     total = np.where(real, plane, 0).sum(axes, keepdims=True)
@@ -64,10 +64,10 @@ def _mean(plane: Plane, axes: Tuple[int, ...], widest: float) -> Plane:
 
 
 def merged(traces: Sequence[Trace], shape: Shape) -> Trace:
-    """What is worked out of several tensors, element by element; shapes are matched from the last axis on.
+    """Trace the result of an element-wise operation on several tensors. Shapes are matched from the last axis on.
 
-    Where they stand for different places, the finer one counts; of equally fine ones the middle does, as long as they
-    are neighbours.
+    If the tensors have different places, the finer one is used. If they are equally fine and their places are
+    neighbours, the middle is used.
     """
     traces = [_broadcast(trace, len(shape)) for trace in traces if trace.known]
     sample: Optional[Plane] = None
@@ -94,7 +94,7 @@ def _add(spots: List[Spot], spot: Spot) -> None:
         if axes <= others or others <= axes:
             if axes == others:
                 spots[index] = _finer(other, spot)
-            else:  # one of them is the same all along an axis of the other: a gate, a row's mean
+            else:  # one of them is constant along an axis of the other, as a gate or the mean of a row
                 wide, narrow = (other, spot) if axes < others else (spot, other)
                 spots[index] = Spot({**narrow.planes, **wide.planes}, wide.coarsest)
             return
@@ -102,8 +102,10 @@ def _add(spots: List[Spot], spot: Spot) -> None:
 
 
 def _finer(one: Spot, other: Spot) -> Spot:
-    """Of two ways to the same cells the finer one. Of equally fine ones that which was not stretched in between: its
-    cells are still as far apart as the widest on its way; else the middle of both.
+    """Return the finer one of two spots for the same cells.
+
+    If both are equally fine, return the one that was not resampled in between: its cells are still as far apart as its
+    coarsest ones were. Otherwise return the middle of both.
     """
     if one.coarsest != other.coarsest:
         return min(one, other, key=lambda spot: spot.coarsest)
@@ -121,7 +123,7 @@ def _middle(one: Spot, other: Spot) -> Spot:
             continue
         apart = np.abs(ours - theirs)
         if np.isfinite(apart).any() and float(np.nanmax(apart)) > _NEIGHBOURS * one.coarsest:
-            del planes[name]  # two places at once
+            del planes[name]  # the places contradict each other
         else:
             both = (ours + theirs) / 2
             planes[name] = np.where(np.isnan(both), np.where(np.isnan(ours), theirs, ours), both)
@@ -137,8 +139,9 @@ def windowed(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Trace:
-    """A convolution or a pool: each cell is the middle of what its kernel covers. axes: those that the kernel slides
-    along, one number of each list for each.
+    """Trace a convolution or a pool: each cell lies in the middle of the area that its kernel covers.
+
+    axes: the axes that the kernel slides along; the other lists have one number for each of them.
     """
 
     def change(plane: Plane) -> Optional[Plane]:
@@ -153,7 +156,7 @@ def windowed(
 
 
 def _without_sequences(trace: Trace, axes: Sequence[int]) -> Trace:
-    """Without the places that are tokens in a row along one of the axes: its neighbours lie anywhere."""
+    """Remove places that are sequences of tokens along one of the axes, since neighbours there can lie far apart."""
     spots = [spot for spot in trace.spots if not set(sequences_of(spot)) & set(axes)]
     return trace._replace(spots=tuple(spots))
 
@@ -167,7 +170,7 @@ def spread(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Trace:
-    """A transposed convolution: each cell lies between those that reach it."""
+    """Trace a transposed convolution: each cell lies between the input cells that contribute to it."""
 
     def change(plane: Plane) -> Optional[Plane]:
         for axis, width, step, pad, gap in zip(axes, kernel, stride, padding, dilation):
@@ -179,7 +182,7 @@ def spread(
 
 
 def pooled_to(trace: Trace, shape: Shape, axes: Sequence[int]) -> Trace:
-    """A pool to a given size; one to a single cell lies nowhere."""
+    """Trace a pool to a given size. A pool to a single cell has no place."""
 
     def change(plane: Plane) -> Optional[Plane]:
         for axis in axes:
@@ -194,15 +197,16 @@ def pooled_to(trace: Trace, shape: Shape, axes: Sequence[int]) -> Trace:
 
     fewer = max((trace.shape[axis] / shape[axis] for axis in axes), default=1.0)
     given = _without_sequences(trace, axes)
-    # Where windows overlap, their middles are nearer to one another than the cells that share the map between them.
+    # If windows overlap, their centres are closer together than the map's width divided by the number of cells.
     wider = [spot._replace(coarsest=max(spot.coarsest, fewer * _distance(spot))) for spot in given.spots]
     return coarser(move(given._replace(spots=tuple(wider)), shape, change))._replace(attention=False)
 
 
 def resampled(trace: Trace, shape: Shape, axes: Sequence[int], corners: bool = False) -> Trace:
-    """An interpolation to another size. corners: the outermost cells keep their places (`align_corners`).
+    """Trace an interpolation to another size.
 
-    Copies of the nearest cell are spread over the room that the cell had.
+    corners: the outermost cells keep their places (`align_corners`). Copies of the nearest cell are spread over the
+    area of that cell.
     """
 
     where = {}
@@ -215,7 +219,7 @@ def resampled(trace: Trace, shape: Shape, axes: Sequence[int], corners: bool = F
 
 
 def sampled(trace: Trace, shape: Shape, where: Mapping[int, NDArray[np.floating]]) -> Trace:
-    """Cells that lie at fractions of cells of what was given. where: axis -> one place for each cell of the output."""
+    """Trace cells at fractional positions of the input's cells. where: axis -> the position of each output cell."""
 
     def change(plane: Plane) -> Optional[Plane]:
         for axis, places in where.items():
@@ -227,20 +231,20 @@ def sampled(trace: Trace, shape: Shape, where: Mapping[int, NDArray[np.floating]
 
 
 def multiplied(one: Trace, other: Trace, shape: Shape) -> Trace:
-    """A matrix product (..., i, k) x (..., k, j): what is summed over k has no place any more."""
+    """Trace a matrix product (..., i, k) x (..., k, j): places along k are lost in the sum."""
     left = contracted(one, [len(one.shape) - 1])
     right = contracted(other, [len(other.shape) - 2])
     return merged([left, right], shape)._replace(attention=False)
 
 
 def coarser(trace: Trace) -> Trace:
-    """The trace, with the distance between its cells counted in."""
+    """Raise `coarsest` of each spot to the distance between its cells."""
     spots = [spot._replace(coarsest=max(spot.coarsest, _distance(spot))) for spot in trace.spots]
     return trace._replace(spots=tuple(spots))
 
 
 def _distance(spot: Spot) -> float:
-    """The wider distance between its cells, along rows or columns."""
+    """Return the larger of the distances between cells along rows and along columns."""
     return max(_distances(spot))
 
 
@@ -249,7 +253,7 @@ def _distances(spot: Spot) -> Tuple[float, float]:
 
 
 def distance(plane: Optional[Plane]) -> float:
-    """Pixels between neighbouring cells, 0 where there are none."""
+    """Return the distance between neighbouring cells in pixels; 0 if there are none."""
     if plane is None or plane.size < 2:
         return 0.0
     axis = next(a for a in range(plane.ndim) if plane.shape[a] > 1)

@@ -1,4 +1,4 @@
-"""Choosing channels by what a user types: `all`, `top:20`, `0-15`, `3,7,12`."""
+"""Choose channels from what a user types: `all`, `top:20`, `0-15`, `3,7,12`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from featscope.errors import BadOptionError
 
 
 def parse_channels(text: str) -> Tuple[str, List[int]]:
-    """Read a choice of channels: ('all', []), ('top', [k]), ('sum', [k]) or ('list', channels).
+    """Parse a choice of channels: ('all', []), ('top', [k]), ('sum', [k]) or ('list', channels).
 
     >>> parse_channels("0-2,5"), parse_channels("top:20")
     (('list', [0, 1, 2, 5]), ('top', [20]))
@@ -30,20 +30,20 @@ def parse_channels(text: str) -> Tuple[str, List[int]]:
         match = re.fullmatch(r"\s*(\d{1,6})(?:-(\d{1,6}))?\s*", part)
         if match is None:
             raise BadOptionError(
-                f"{text!r} chooses no channels; type all, top:20, a range as 0-15, or a list as 3,7,12"
+                f"{text!r} is not a choice of channels; type all, top:20, a range like 0-15, or a list like 3,7,12"
             )
         chosen += range(int(match[1]), int(match[2] or match[1]) + 1)
     return "list", chosen
 
 
 def choose_channels(feature_map: NDArray[np.generic], choice: str) -> List[int]:
-    """Read a choice of channels: `all`, `top:20`, `sum:20`, `0-15`, `3,7,12`, or parts of these by comma.
+    """Return the channels that a choice selects: `all`, `top:20`, `sum:20`, `0-15`, `3,7,12`, or `0-2,5`.
 
     >>> choose_channels(np.zeros((8, 1, 1)), "0-2,5")
     [0, 1, 2, 5]
 
-    `top:k` takes the k channels of largest mean absolute value, `sum:k` those of largest sum (as
-    mmengine does). Raises `BadOptionError` for a channel that the map does not have.
+    `top:k` takes the k channels with the largest mean absolute value, `sum:k` those with the largest sum (as mmengine
+    does). Raises `BadOptionError` if the map does not have a channel.
     """
     kind, numbers = parse_channels(choice)
     count = len(feature_map)
@@ -55,5 +55,7 @@ def choose_channels(feature_map: NDArray[np.generic], choice: str) -> List[int]:
         sums = as_floats(feature_map).sum((1, 2))
         return [int(i) for i in np.argsort(-sums, kind="stable")[: numbers[0]]]
     if not numbers or max(numbers) >= count:
-        raise BadOptionError(f"no channel {max(numbers, default=choice)}: the map has {count}, 0 to {count - 1}")
+        raise BadOptionError(
+            f"there is no channel {max(numbers, default=choice)}: the map has {count}, 0 to {count - 1}"
+        )
     return numbers

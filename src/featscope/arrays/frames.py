@@ -1,7 +1,7 @@
-"""From an original image to the network's input and back: along each axis a straight line.
+"""Transform coordinates between the original image and the network's input.
 
-Resizing, cropping, padding and mirroring, in any order, make `input = scale * original + start` of each axis, for
-the part of the original that is left. A `Geometry` holds just that, in words.
+Resizing, cropping, padding and flipping, in any order, result in `input = scale * original + start` along each axis,
+for the part of the original that is left. A `Geometry` describes the same transformation in other terms.
 """
 
 from __future__ import annotations
@@ -15,35 +15,39 @@ from numpy.typing import NDArray
 from featscope.records import Boxes, Geometry, Pixels, Size
 
 Values = TypeVar("Values", bound=Any)
-"""An array of NumPy or a tensor, (..., numbers of a box); the result is of the same kind."""
+"""A NumPy array or a tensor of boxes, (..., numbers of a box). The result has the same type."""
 
 _DIGITS = 1e-9
-_WHOLE = 1e-3  # pixels: rounding, where a crop is all of an image
-_ONE_SCALE = 5e-3  # sides that were rounded to whole pixels scale a little differently
+_WHOLE = 1e-3  # pixels; a crop that differs by less is the whole image
+_ONE_SCALE = 5e-3  # scales that differ by less are equal, because sides are rounded to whole pixels
 
 
 class Axis(NamedTuple):
-    """One axis: pixel x of the original lies at `scale * x + start` of the input, where low <= x <= high.
-
-    scale: negative where the image was mirrored.
-    """
+    """The transformation of one axis: pixel x of the original lies at `scale * x + start` in the input."""
 
     scale: float
+    """Input pixels per original pixel; negative if the image was flipped."""
+
     start: float
+    """Input position of the original's pixel 0."""
+
     low: float
+    """First position of the original that is in the input."""
+
     high: float
+    """Last position of the original that is in the input."""
 
     def to_input(self, place: float) -> float:
-        """A place of the original -> of the input."""
+        """Convert a position in the original to one in the input."""
         return self.scale * place + self.start
 
     def to_original(self, place: float) -> float:
-        """A place of the input -> of the original."""
+        """Convert a position in the input to one in the original."""
         return (place - self.start) / self.scale
 
 
 def axes_of(geometry: Geometry) -> Tuple[Axis, Axis]:
-    """The rows' and the columns' axis of a geometry.
+    """Return the transformations of a geometry's rows and columns.
 
     >>> axes_of(Geometry((8, 10), (4, 5), (4, 8), offset=(0, 3), flip="horizontal"))[1]
     Axis(scale=-0.5, start=8.0, low=0.0, high=10.0)
@@ -62,7 +66,7 @@ def axes_of(geometry: Geometry) -> Tuple[Axis, Axis]:
 
 
 def geometry_from(original: Size, padded: Size, rows: Axis, columns: Axis) -> Optional[Geometry]:
-    """The geometry of two axes, cut where the input ends; None where nothing of the image is left in it.
+    """Return the geometry of two axes, cropped to the input; None if the input does not contain the image.
 
     >>> geometry_from((8, 10), (4, 4), Axis(0.5, 0.0, 0.0, 8.0), Axis(0.5, -1.0, 0.0, 10.0))
     Geometry(original=(8, 10), resized=(4, 4), padded=(4, 4), offset=(0, 0), flip='', crop=(0, 2, 8, 8))
@@ -92,7 +96,7 @@ def geometry_from(original: Size, padded: Size, rows: Axis, columns: Axis) -> Op
 
 
 def whole(pixels: float) -> Pixels:
-    """A number of pixels as a whole one, if it is that but for the last digits.
+    """Return a number of pixels as an `int` if it is whole up to rounding errors.
 
     >>> whole(319.9999999999), whole(0.75)
     (320, 0.75)
@@ -101,7 +105,7 @@ def whole(pixels: float) -> Pixels:
 
 
 def fits(geometry: Geometry) -> bool:
-    """Whether the image lies inside of the input, and the crop inside of the original."""
+    """Whether the image lies inside the input, and the crop inside the original."""
     ends = [start + side for start, side in zip(geometry.offset, geometry.resized)]
     crop = geometry.crop or (0.0, 0.0, *geometry.original)
     inside = all(crop[axis] + crop[axis + 2] <= geometry.original[axis] + _WHOLE for axis in (0, 1))
@@ -109,7 +113,7 @@ def fits(geometry: Geometry) -> bool:
 
 
 def in_whole_pixels(geometry: Geometry) -> Geometry:
-    """The same geometry with a crop along the original's pixels, as pictures are cut; its edges move by half of one.
+    """Return the geometry with a crop in whole pixels, to cut pictures. Its edges move by up to half a pixel.
 
     >>> in_whole_pixels(Geometry((8, 8), (8, 8), (8, 8), crop=(0.0, 1.75, 8.0, 4.5))).crop
     (0, 2, 8, 4)
@@ -134,19 +138,19 @@ def in_whole_pixels(geometry: Geometry) -> Geometry:
 
 
 def to_original(boxes: Values, geometry: Geometry) -> Values:
-    """Boxes (..., 4, 5 or 8) in pixels of the input -> in pixels of the original; also a tensor, with its gradient.
+    """Convert boxes (..., 4, 5 or 8) from input pixels to original pixels. Tensors keep their gradient.
 
     >>> to_original(np.array([[0.0, 2.0, 4.0, 6.0]]), Geometry((8, 8), (4, 4), (8, 4), offset=(2, 0))).tolist()
     [[0.0, 0.0, 8.0, 8.0]]
 
-    4 numbers are two corners, 5 a rotated box, 8 four corners. The angle of a box that was mirrored once turns round.
+    4 numbers are two corners, 5 a rotated box, 8 four corners. Flipping along one axis reverses a box's angle.
     """
     rows, columns = axes_of(geometry)
     return _moved(boxes, 1 / columns.scale, -columns.start / columns.scale, 1 / rows.scale, -rows.start / rows.scale)
 
 
 def to_input(boxes: Values, geometry: Geometry) -> Values:
-    """Boxes (..., 4, 5 or 8) in pixels of the original -> in pixels of the input.
+    """Convert boxes (..., 4, 5 or 8) from original pixels to input pixels.
 
     >>> to_input(np.array([[0.0, 0.0, 8.0, 8.0]]), Geometry((8, 8), (4, 4), (8, 4), offset=(2, 0))).tolist()
     [[0.0, 2.0, 4.0, 6.0]]
@@ -156,7 +160,7 @@ def to_input(boxes: Values, geometry: Geometry) -> Values:
 
 
 def reframed(boxes: Values, before: Optional[Geometry], after: Optional[Geometry]) -> Values:
-    """Boxes in pixels of the original as one geometry has it -> as another has it; None is the input itself.
+    """Convert boxes that were computed with one geometry as if another had been used. None stands for input pixels.
 
     >>> mirrored = Geometry((8, 8), (8, 8), (8, 8), flip="horizontal")
     >>> reframed(np.array([[0.0, 0.0, 2.0, 4.0]]), Geometry((8, 8), (8, 8), (8, 8)), mirrored).tolist()
@@ -169,7 +173,7 @@ def reframed(boxes: Values, before: Optional[Geometry], after: Optional[Geometry
 
 
 def reframed_record(boxes: Boxes, before: Optional[Geometry], after: Optional[Geometry]) -> Boxes:
-    """A record of boxes, as `reframed`: without a geometry afterwards they lie in the input."""
+    """Apply `reframed` to a record of boxes. Without a geometry afterwards they are in input pixels."""
     if before == after:
         return boxes
     frame = "input" if after is None else "original"
@@ -179,9 +183,9 @@ def reframed_record(boxes: Boxes, before: Optional[Geometry], after: Optional[Ge
 
 
 def unmirrored(boxes: Boxes, geometry: Optional[Geometry]) -> Optional[Boxes]:
-    """Boxes that were mirrored with an input, but never resized -> of the original; None where nothing is known.
+    """Convert boxes that were flipped with the input but never resized to original pixels; None without a geometry.
 
-    A pipeline that loads boxes behind its resize and mirrors both leaves them so: the mirror is the input's.
+    Such boxes come from a pipeline that loads boxes after its resize and flips both: they are flipped as the input is.
     """
     if geometry is None:
         return None
@@ -195,7 +199,7 @@ def unmirrored(boxes: Boxes, geometry: Optional[Geometry]) -> Optional[Boxes]:
 
 
 def _moved(boxes: Values, x_scale: float, x_start: float, y_scale: float, y_start: float) -> Values:
-    """Boxes whose every point (x, y) goes to (x_scale * x + x_start, y_scale * y + y_start)."""
+    """Move every point (x, y) of boxes to (x_scale * x + x_start, y_scale * y + y_start)."""
     count = int(boxes.shape[-1])
     x, y = (x_scale, x_start), (y_scale, y_start)
     if count == 5:  # cx, cy, w, h, angle
@@ -214,9 +218,9 @@ def _moved(boxes: Values, x_scale: float, x_start: float, y_scale: float, y_star
 
 
 def _turned(boxes: Values, across: float, down: float) -> Values:
-    """Rotated boxes that will be stretched by two factors, with what else that changes: a box on the slant turns.
+    """Prepare rotated boxes for stretching by two different factors, which also rotates slanted boxes.
 
-    The box's width keeps its direction on the image, and the box its area.
+    The box's width keeps its direction in the image, and the box keeps its area.
     """
     values = np.array([]) if isinstance(boxes, np.ndarray) else boxes
     angle = boxes[..., 4]
@@ -238,7 +242,7 @@ def _like(boxes: Values, numbers: Sequence[float]) -> NDArray[np.float64]:
 
 
 def scaled(geometry: Geometry, original: Size) -> Geometry:
-    """The geometry of the same image in another size, as a smaller picture of it.
+    """Return the geometry for the same image at another size, such as a smaller copy.
 
     >>> scaled(Geometry((1000, 800), (500, 400), (512, 512)), (250, 200)).original
     (250, 200)
@@ -252,7 +256,7 @@ def scaled(geometry: Geometry, original: Size) -> Geometry:
 
 
 def scaled_boxes(boxes: Boxes, vertical: float, horizontal: float) -> Boxes:
-    """Boxes of an image in another size; of a rotated one both sides by the mean of the two factors, which are alike.
+    """Scale boxes to another image size. Sides of rotated boxes are scaled by the mean of the two similar factors.
 
     >>> scaled_boxes(Boxes("xyxy", [[2.0, 4.0, 6.0, 8.0]], [0]), 0.5, 0.5).boxes
     [[1.0, 2.0, 3.0, 4.0]]

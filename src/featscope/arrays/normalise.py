@@ -1,4 +1,4 @@
-"""From values to 8-bit indices: the value range, and the quantisation.
+"""Convert heat map values to 8-bit colour indices: value ranges and quantisation.
 
 The order is fixed: reduce, normalise at native size, quantise, and only then resize.
 """
@@ -14,26 +14,37 @@ from numpy.typing import NDArray
 from featscope.errors import BadOptionError
 
 NAN_INDEX, INF_INDEX = 255, 254
-"""Indices that stand for what is no number; a map that has such cells uses the 254 below them."""
+"""Indices for NaN and infinity. A map that contains such cells uses only the 254 lower indices for values."""
 
 RANGES = ("map", "layer", "run", "symmetric", "symmetric:99", "percentile:1:99", "0:1")
-"""What a range may be: the map's own, shared by a layer or a run, symmetric about zero (to a percentile of the
-absolute values), from one percentile to another, or fixed."""
+"""Examples of value ranges: the map's own, shared by a layer or by the whole run, symmetric about zero (if wanted, up
+to a percentile of the absolute values), between two percentiles, or fixed."""
 
 
 class Quantised(NamedTuple):
-    """indices: (H, W) uint8. low, high: the values of the first and the last index."""
+    """Colour indices of a heat map."""
 
     indices: NDArray[np.uint8]
+    """(H, W), or (H, W, 3) if the values were."""
+
     low: float
+    """Value of the first index."""
+
     high: float
+    """Value of the last index."""
+
     nan: int
+    """Number of cells that are NaN."""
+
     inf: int
+    """Number of cells that are infinite."""
+
     constant: bool
+    """Whether the range is empty, so that all cells have the same index."""
 
 
 def parse_range(text: str) -> Tuple[str, Tuple[float, float]]:
-    """Read a range: ('map', (0, 0)), ('percentile', (1, 99)), ('fixed', (0, 1)), ...
+    """Parse a value range: ('map', (0, 0)), ('percentile', (1, 99)), ('fixed', (0, 1)), ...
 
     >>> parse_range("percentile:2:98")
     ('percentile', (2.0, 98.0))
@@ -52,12 +63,12 @@ def parse_range(text: str) -> Tuple[str, Tuple[float, float]]:
     except ValueError:
         raise BadOptionError(f"{text!r} is not a value range; type one of: {', '.join(RANGES)}") from None
     if not low < high or (kind != "fixed" and not 0 <= low < high <= 100):
-        raise BadOptionError(f"range {text!r} is empty; the lower end comes first, as in 0:1")
+        raise BadOptionError(f"range {text!r} is empty; type the lower end first, as in 0:1")
     return kind, (low, high)
 
 
 def finite_bounds(heat: NDArray[np.floating]) -> Tuple[float, float]:
-    """Smallest and largest finite value, (0, 0) if there is none."""
+    """Return the smallest and the largest finite value; (0, 0) if there are none."""
     low, high = float(heat.min()), float(heat.max())
     if np.isfinite(low) and np.isfinite(high):
         return low, high
@@ -66,7 +77,7 @@ def finite_bounds(heat: NDArray[np.floating]) -> Tuple[float, float]:
 
 
 def scale_of(low: float, high: float) -> int:
-    """The power of two that brings values of this range to about one, where their size is out of the ordinary; else 0.
+    """Return the power of two that scales values of this range to about 1 if they are extremely large or small; else 0.
 
     >>> scale_of(-3.0, 5.0), scale_of(0.0, 2.0**100), scale_of(0.0, 2.0**-100)
     (0, 101, -99)
@@ -76,7 +87,7 @@ def scale_of(low: float, high: float) -> int:
 
 
 def bounds(heat: NDArray[np.floating], value_range: str) -> Tuple[float, float]:
-    """The values that become the first and the last colour of this map.
+    """Return the values that the first and the last colour stand for in this map.
 
     >>> bounds(np.array([[-3.0, 1.0]]), "symmetric")
     (-3.0, 3.0)
@@ -89,13 +100,13 @@ def bounds(heat: NDArray[np.floating], value_range: str) -> Tuple[float, float]:
         ends = _percentiles(heat, low, high)
     elif kind == "symmetric" and high < 100:
         ends = symmetric(*_percentiles(np.abs(heat), low, high))
-    if not ends[0] < ends[1]:  # nearly all cells have one value: the few others are what there is to see
+    if not ends[0] < ends[1]:  # nearly all cells have the same value; show the few others
         ends = finite_bounds(heat)
     return symmetric(*ends) if kind == "symmetric" else ends
 
 
 def symmetric(low: float, high: float) -> Tuple[float, float]:
-    """The range with zero in its middle that holds the given one."""
+    """Return the smallest range that is symmetric about zero and contains the given one."""
     largest = max(abs(low), abs(high))
     return -largest, largest
 
@@ -110,7 +121,7 @@ def _percentiles(heat: NDArray[np.floating], low: float, high: float) -> Tuple[f
 
 
 def share_beyond(heat: NDArray[np.floating], low: float, high: float) -> float:
-    """The share of a map's finite cells that are below low or above high.
+    """Return the share of a map's finite cells that are below `low` or above `high`.
 
     >>> share_beyond(np.array([[0.0, 1.0, 2.0, np.nan]]), 0.0, 1.0)
     0.3333333333333333
@@ -122,19 +133,19 @@ def share_beyond(heat: NDArray[np.floating], low: float, high: float) -> float:
 
 
 def merge_bounds(ends: List[Tuple[float, float]]) -> Tuple[float, float]:
-    """The range that holds all the given ones."""
+    """Return the smallest range that contains all the given ones."""
     return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (0.0, 0.0)
 
 
 def quantise(heat: NDArray[np.floating], low: float, high: float, levels: int = 256) -> Quantised:
-    """Turn values into indices 0 to levels - 1, NaN and infinity into indices of their own.
+    """Convert values to indices from 0 to levels - 1. NaN and infinity get their own indices.
 
     >>> quantise(np.array([[0.0, 0.5, 1.0]]), 0.0, 1.0).indices.tolist()
     [[0, 128, 255]]
 
-    heat: (H, W) or (H, W, 3). A constant map becomes the middle index everywhere.
+    heat: (H, W) or (H, W, 3). All cells of a constant map get the middle index.
     """
-    # A sum is finite if all is, but for an overflow, which the exact test then sorts out.
+    # Summing is the fastest check for NaN and infinity. Since the sum may overflow, the exact test follows.
     with np.errstate(all="ignore"):
         clean = bool(np.isfinite(heat.sum())) or bool(np.isfinite(heat).all())
     top = (levels if clean else min(levels, INF_INDEX)) - 1
@@ -142,8 +153,8 @@ def quantise(heat: NDArray[np.floating], low: float, high: float, levels: int = 
     if constant:
         indices = np.full(heat.shape, top // 2 + 1, np.uint8)
     else:
-        # By a power of two, which is exact: the range of large values may be more than their dtype holds, and the
-        # inverse of that of small ones too.
+        # Scale by a power of two, which is exact: the range of very large values may overflow their dtype, and so may
+        # the inverse of the range of very small values.
         exponent = scale_of(low, high)
         first, last = math.ldexp(low, -exponent), math.ldexp(high, -exponent)
         with np.errstate(all="ignore"):
@@ -153,7 +164,7 @@ def quantise(heat: NDArray[np.floating], low: float, high: float, levels: int = 
             scaled += near.dtype.type(0.5)
             if not clean:
                 scaled = np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
-            # In place, and in one pass each: this is half of a small map's time.
+            # Work in place, because these two lines take half of the time for a small map.
             np.minimum(scaled, top + 0.5, out=scaled)
             np.maximum(scaled, 0.0, out=scaled)
         indices = scaled.astype(np.uint8)

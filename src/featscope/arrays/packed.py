@@ -1,4 +1,4 @@
-"""Maps in fewer bytes: bfloat16, and 8-bit codes with a scale and a zero point per channel."""
+"""Unpack arrays that are stored in fewer bytes: bfloat16, and 8-bit codes with a scale and a zero point per channel."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 BFLOAT16 = np.dtype("V2")
-"""bfloat16 in a `.npy`, as packages that have the type (ml_dtypes) write it: two bytes without a name."""
+"""bfloat16 in a `.npy` file, as ml_dtypes writes it: an unnamed type of two bytes."""
 
 STEPS = 252
-"""Codes 0 to 252 are values; a value is at most half a step, (max - min) / 504, from its code's."""
+"""Codes 0 to 252 stand for values. The rounding error is at most half a step, (max - min) / 504."""
 
 MINUS_INFINITY, PLUS_INFINITY, NAN = 253, 254, 255
-"""Codes of what is no number."""
+"""Codes for infinities and NaN."""
 
 
 def unpack(array: NDArray[np.generic], scales: Optional[NDArray[np.floating]] = None) -> NDArray[np.generic]:
-    """The values of a stored array; an array that is not packed is returned as it is.
+    """Return the values of a stored array. An array that is not packed is returned unchanged.
 
     >>> unpack(np.array([[0, 126, 252]], np.uint8), np.array([[[1.0]], [[0.5]]], np.float32)[:, 0]).tolist()
     [[1.0, 64.0, 127.0]]

@@ -1,4 +1,4 @@
-"""How a layer's tensor is read: which of its axes is what, and as which maps it is stored. NumPy only."""
+"""Decide how a tensor is read: what each of its axes means, and which maps of the image it contains. NumPy only."""
 
 from __future__ import annotations
 
@@ -13,51 +13,65 @@ from featscope.records import Place
 Array = NDArray[np.generic]
 
 _EVEN = 0.3
-"""How far a cell may lie from an even distance to its neighbours, in distances."""
+"""How far a cell may lie from its position on an even grid, in distances between cells."""
 
 
 class MapPart(NamedTuple):
-    """A map inside of a tensor.
-
-    name: '' or what is behind the field's name (`prefix_tokens`). axes: of what is stored. order: which elements of
-    the tensor, its places first, in which order; None for all as they are. place: where its cells lie.
-    """
+    """One map, or one group of extra tokens, that a tensor contains."""
 
     name: str
+    """'' for a map; 'prefix_tokens' or 'suffix_tokens', which is appended to the field's name."""
+
     axes: Tuple[str, ...]
+    """Meaning of each axis of the stored array."""
+
     form: Tuple[int, ...]
+    """Shape of the stored array, with the channels second."""
+
     order: Optional[NDArray[np.int64]] = None
+    """Indices of the elements to take, in this order, from the tensor's flattened positions; None for all,
+    unchanged."""
+
     place: Optional[Place] = None
+    """Where the cells lie."""
 
 
 class Reading(NamedTuple):
-    """How a tensor is read.
-
-    shape: the tensor's. axes: what each of its axes is: sample, channel, row, column, time, token (rows and
-    columns in one), window (those and samples in one) or unknown. parts: the maps in it; without any it is
-    stored as it is. why: in words. front: its axes in the order in which the parts' elements are counted.
-    heads: the mean over this axis is taken first.
-    """
+    """How a tensor is read."""
 
     shape: Tuple[int, ...]
+    """Shape of the tensor."""
+
     axes: Tuple[str, ...]
+    """Meaning of each axis: sample, channel, row, column, time, token (rows and columns in one axis), window (windows
+    and samples in one axis), head or unknown."""
+
     why: str
+    """The reason, in words."""
+
     parts: Tuple[MapPart, ...] = ()
+    """The maps in the tensor. If there are none, the tensor is stored unchanged."""
+
     front: Tuple[int, ...] = ()
+    """The order in which the tensor's axes are arranged before the parts are taken from it."""
+
     heads: Optional[int] = None
+    """The axis of attention heads, over which the mean is taken first."""
 
     @property
     def is_map(self) -> bool:
-        """Whether rows and columns of the image are known in it."""
+        """Whether the tensor contains maps of the image."""
         return bool(self.parts)
 
     @property
     def whole(self) -> MapPart:
-        """The tensor as it is."""
+        """The part that stands for the unchanged tensor."""
         return MapPart("", self.axes, ())
 
     def apply(self, array: Array) -> List[Tuple[MapPart, Array]]:
-        """The maps of an array; itself where it is none. Of tensors: `featscope.capturing.laying`.
+        """Return the maps in an array, or the array itself if it has none.
+
+        `featscope.capturing.laying` does the same for tensors.
 
         >>> from featscope.arrays.traces import trace_of_images
         >>> reading = read(trace_of_images((1, 4, 6, 3), rows=1, columns=2))
@@ -74,7 +88,7 @@ class Reading(NamedTuple):
             if part.order is None:
                 found.append((part, laid.reshape(part.form)))
                 continue
-            # places x channels -> the places in their order -> channels in front of rows and columns
+            # (places, channels) -> places in grid order -> channels before rows and columns
             flat = laid.reshape(-1, part.form[1])
             rows = flat[part.order].reshape(part.form[0], *part.form[2:], part.form[1])
             found.append((part, rows if part.name else np.moveaxis(rows, -1, 1)))
@@ -82,7 +96,7 @@ class Reading(NamedTuple):
 
 
 def read(trace: Trace) -> Reading:
-    """How a tensor of which so much is known is to be read.
+    """Decide how to read a tensor with this trace.
 
     >>> from featscope.arrays.traces import trace_of_images
     >>> read(trace_of_images((1, 3, 8, 8), 2, 3)).axes
@@ -108,7 +122,7 @@ def read(trace: Trace) -> Reading:
 
 
 def unknown(shape: Tuple[int, ...], why: str) -> Reading:
-    """The reading of a tensor of which nothing is known."""
+    """Return the reading of a tensor about which nothing is known."""
     return Reading(shape, ("unknown",) * len(shape), why)
 
 
@@ -116,10 +130,10 @@ def _why_no_map(trace: Trace) -> str:
     if trace.lost:
         return f"it went through {trace.lost}, which featscope cannot follow"
     if trace.spots:
-        return "its elements stand for whole rows or columns, or for places far apart"
+        return "its elements belong to whole rows or columns, or to places far apart"
     if trace.known:
-        return "its elements stand for no place of the image"
-    return "featscope found no way from the images to it"
+        return "its elements do not belong to places of the image"
+    return "featscope could not follow it back to the images"
 
 
 def _varying(plane: Optional[Plane]) -> List[int]:
@@ -127,7 +141,7 @@ def _varying(plane: Optional[Plane]) -> List[int]:
 
 
 def _axes(trace: Trace, spot: Spot, known: bool = True) -> Tuple[str, ...]:
-    """A name for each axis: by what changes along it."""
+    """Name each axis by what varies along it."""
     samples = _varying(trace.sample)
     names = []
     for axis in range(len(trace.shape)):
@@ -137,7 +151,7 @@ def _axes(trace: Trace, spot: Spot, known: bool = True) -> Tuple[str, ...]:
         names.append(
             ("window" if "sample" in changing else "token") if len(changing) > 1 else changing[0] if changing else ""
         )
-    # Along an axis of length 1 nothing changes: the batch's is the first of them.
+    # Nothing varies along an axis of length 1. If the batch has one sample, the first such axis is the batch.
     if trace.sample is not None and not samples and trace.shape and trace.shape[0] == 1 and not names[0]:
         names[0] = "sample"
     rest = "channel" if known else "unknown"
@@ -145,7 +159,7 @@ def _axes(trace: Trace, spot: Spot, known: bool = True) -> Tuple[str, ...]:
 
 
 def _heads(trace: Trace, spot: Spot) -> Optional[int]:
-    """The axis of an attention's heads: of (samples, heads, queries, keys) the one before the queries."""
+    """Find the axis of heads in an attention of the form (samples, heads, queries, keys)."""
     taken = {*_varying(trace.sample), *spot.axes()}
     free = [axis for axis in range(1, len(trace.shape)) if axis not in taken]
     queries = {axis for other in trace.spots[:-1] for axis in other.axes()}
@@ -166,7 +180,7 @@ def _without_axis(trace: Trace, spot: Spot, axis: int) -> Tuple[Trace, Spot]:
 
 
 def _separate(trace: Trace, spot: Spot) -> Optional[Reading]:
-    """Rows, columns and samples along an axis of their own each: nothing but the order of the axes is to be changed."""
+    """Read a tensor in which samples, rows and columns each have a separate axis: only the axes are reordered."""
     shape, order = trace.shape, _own_axes(trace, spot)
     if order is None or order["row"] is None or order["column"] is None:
         return None
@@ -188,14 +202,14 @@ def _separate(trace: Trace, spot: Spot) -> Optional[Reading]:
     return Reading(
         trace.shape,
         names,
-        "rows and columns were followed from the input",
+        "its rows and columns were followed from the input",
         (part,),
         tuple(a for a in front if a is not None),
     )
 
 
 def _own_axes(trace: Trace, spot: Spot) -> Optional[Dict[str, Optional[int]]]:
-    """The axis of the samples, of time, rows and columns, None for one that has none; None if they share an axis."""
+    """Return the axis of samples, time, rows and columns (None if one has no axis), or None if two share an axis."""
     ways = {name: _varying(spot.planes.get(name)) for name in ("time", "row", "column")}
     ways["sample"] = _varying(trace.sample)
     taken = [axis for axes in ways.values() for axis in axes]
@@ -203,7 +217,7 @@ def _own_axes(trace: Trace, spot: Spot) -> Optional[Dict[str, Optional[int]]]:
     if shared or any(len(axes) > 1 for axes in ways.values()):
         return None
     order = {name: axes[0] if axes else None for name, axes in ways.items()}
-    # A side of one cell has whichever axis of length 1 is left. A single element has none.
+    # A side of one cell gets any remaining axis of length 1. A single element has none.
     spare = [axis for axis in range(len(trace.shape)) if axis not in taken and trace.shape[axis] == 1]
     for name, last in (("sample", False), ("column", True), ("row", True)):
         if order[name] is None and spare:
@@ -212,15 +226,20 @@ def _own_axes(trace: Trace, spot: Spot) -> Optional[Dict[str, Optional[int]]]:
 
 
 class _Even(NamedTuple):
-    """Cells along an axis: the first one's centre, the distance to the next, and whether all lie as far apart."""
+    """Evenly spaced cells along an axis."""
 
     first: float
+    """Centre of the first cell."""
+
     step: float
+    """Distance between cells; negative if they are in reverse order."""
+
     exact: bool = True
+    """Whether all cells are close to their positions on the grid."""
 
 
 def _even(values: NDArray[np.float64], coarsest: float) -> Optional[_Even]:
-    """Centres that go up; None where they go up and down, or some lie nowhere."""
+    """Fit a grid to the centres of cells; None if they are not monotonic or some have no place."""
     if not np.isfinite(values).all():
         return None
     if len(values) == 1:
@@ -228,7 +247,7 @@ def _even(values: NDArray[np.float64], coarsest: float) -> Optional[_Even]:
     steps = np.diff(values)
     if (steps < 0).any():
         return _Even(float(values[0]), -1.0) if (steps <= 0).all() else None
-    # The middle cells say the distance: those at the edge may be cut short.
+    # Use the median distance, because cells at the edge may be narrower.
     step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     mean = float(values[-1] - values[0]) / (len(values) - 1)
     step = mean if abs(mean - step) < 0.02 * step or step == 0 else step if (steps > 0).all() else mean
@@ -245,7 +264,7 @@ def _place(row: Optional[_Even], column: Optional[_Even]) -> Optional[Place]:
 
 
 def _scattered(trace: Trace, spot: Spot) -> Optional[Reading]:
-    """Tokens, or windows in the batch's axis: every element is put at its own place."""
+    """Read tokens, or windows that are in the batch axis, by moving every element to its cell in a grid."""
     shape = trace.shape
     samples = _varying(trace.sample)
     front = sorted({*samples, *spot.axes()})
@@ -259,7 +278,7 @@ def _scattered(trace: Trace, spot: Spot) -> Optional[Reading]:
         return np.broadcast_to(narrow, [shape[axis] for axis in front]).ravel()
 
     if "time" in spot.planes:
-        return None  # a film's tokens
+        return None  # tokens of a video cannot be arranged in a grid
     row, column = column_of(spot.planes["row"]), column_of(spot.planes["column"])
     sample = np.zeros_like(row) if trace.sample is None else column_of(trace.sample)
     part = column_of(spot.planes["part"]) if "part" in spot.planes else None
@@ -290,7 +309,7 @@ def _grid(
     column: NDArray[np.float64],
     coarsest: float,
 ) -> Optional[Tuple[NDArray[np.int64], Tuple[int, int, int], Optional[Place]]]:
-    """The order of elements that fill a grid, each of its cells once in each sample; None where they do not."""
+    """Return the order in which elements fill a grid; None unless each sample fills each cell exactly once."""
     if not len(which):
         return None
     keys = [np.round(values[which], 3) for values in (sample, row, column)]
@@ -305,12 +324,12 @@ def _grid(
         return None
     rows, columns = _even(sides[1], coarsest), _even(sides[2], coarsest)
     if rows is None or columns is None or not (rows.exact and columns.exact):
-        return None  # cells of several grids, one in another
+        return None  # these are the cells of several interleaved grids
     return order, form, _place(rows, columns)
 
 
 def _beside(there: NDArray[np.bool_], sample: NDArray[np.float64], channels: int) -> List[MapPart]:
-    """Class and register tokens before the places, and what stands behind them."""
+    """Return the parts for class and register tokens, before or after the tokens that have places."""
     before: List[NDArray[np.int64]] = []
     behind: List[NDArray[np.int64]] = []
     for number in np.unique(sample):

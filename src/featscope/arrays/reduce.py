@@ -1,4 +1,4 @@
-"""Reductions: a feature map (C, H, W) to a heat map (H, W), or to three channels (H, W, 3).
+"""Reduce a feature map (C, H, W) to a heat map (H, W), or to three channels (H, W, 3).
 
 To add one, write a function and add its row to `REDUCTIONS`.
 """
@@ -18,16 +18,16 @@ from featscope.errors import BadArrayError, BadOptionError, unknown_name
 Floats = NDArray[np.floating]
 
 Cells = Tuple[slice, slice]
-"""Rows and columns of a map."""
+"""A rectangle of a map's rows and columns."""
 
 EVERYWHERE: Cells = (slice(None), slice(None))
 
-_SMALL = 1e-12  # a map whose every value is: of its squares nothing may be left
-_SUMMED = 64  # channels
+_SMALL = 1e-12  # if all values are smaller, their squares may underflow
+_SUMMED = 64  # number of channels that are summed in single precision
 
 
 def as_floats(array: NDArray[np.generic]) -> Floats:
-    """The array in the float type its values fit: float32, or float64 for wide integers and doubles."""
+    """Convert an array to float32, or to float64 for wide integers and doubles."""
     if array.dtype.kind not in "fiub":
         raise BadArrayError(f"a map of dtype {array.dtype} cannot be drawn; store real numbers")
     if array.dtype in (np.float32, np.float64):
@@ -37,7 +37,7 @@ def as_floats(array: NDArray[np.generic]) -> Floats:
 
 
 def _mean(x: Floats) -> Floats:
-    # A product with ones runs over the map once, at the speed of memory, on BLAS; plain `mean` does not.
+    # A product with constant weights uses BLAS and reads the map only once, so it is faster than `mean`.
     channels = x.shape[0]
     weights = np.full(channels, 1 / channels, x.dtype)
     return (weights @ x.reshape(channels, -1)).reshape(x.shape[1:])
@@ -54,7 +54,7 @@ def _max(x: Floats) -> Floats:
 def _l2(x: Floats) -> Floats:
     flat = x.reshape(x.shape[0], -1)
     total = np.zeros(flat.shape[1])
-    for start in range(0, len(flat), _SUMMED):  # the rounding of a long sum in single precision would be seen
+    for start in range(0, len(flat), _SUMMED):  # the rounding errors of a long sum in single precision would be visible
         part = flat[start : start + _SUMMED]
         total += np.einsum("cp,cp->p", part, part)
     return np.sqrt(total).astype(x.dtype).reshape(x.shape[1:])
@@ -62,27 +62,27 @@ def _l2(x: Floats) -> Floats:
 
 def _std(x: Floats) -> Floats:
     centred = x - _mean(x)
-    centred -= _mean(centred)  # what rounding left over where the values are large beside what varies
+    centred -= _mean(centred)  # remove the rounding error if the mean is large compared with the deviations
     return _l2(centred) / x.dtype.type(np.sqrt(x.shape[0]))
 
 
 def _select_max(x: Floats) -> Floats:
-    """The channel with the largest sum, as mmengine's `draw_featmap` selects it."""
+    """Return the channel with the largest sum, which mmengine's `draw_featmap` selects."""
     return x[int(np.argmax(x.sum((1, 2), dtype=np.float64)))]
 
 
 def _contrast(x: Floats, inside: Cells = EVERYWHERE) -> Floats:
-    """How far a cell's features are from those of the mean cell: the length of the difference."""
+    """Return the distance of each cell's features from the mean features of all cells."""
     seen = x[(slice(None), *inside)]
     usual = seen.mean((1, 2), dtype=np.float64)
-    if not np.isfinite(usual).all():  # a cell that is no number has no say in what is usual
+    if not np.isfinite(usual).all():  # leave cells with NaN or infinity out of the mean
         finite = np.isfinite(seen)
         usual = np.where(finite, seen, 0).sum((1, 2), dtype=np.float64) / np.maximum(finite.sum((1, 2)), 1)
     return _l2(x - usual.astype(x.dtype)[:, None, None])
 
 
 def _components(x: Floats, count: int, inside: Cells = EVERYWHERE) -> Floats:
-    """The map along its first principal components over the channels: (count, H, W)."""
+    """Project the map on its first principal components over channels: (count, H, W)."""
     basis = basis_of(x[(slice(None), *inside)])
     return np.full((count, *x.shape[1:]), np.nan) if basis is None else basis.project(x, count)
 
@@ -109,11 +109,11 @@ REDUCTIONS: Dict[str, Callable[..., Floats]] = {
 
 
 _OF_ALL_CELLS = ("contrast", "pc1", "pca")
-"""Reductions in which a cell is seen beside the others: what lies outside of the image is left out of those."""
+"""Reductions that compare a cell with the other cells. Cells outside the image are left out of the comparison."""
 
 
 def parse_reduction(how: str) -> Optional[int]:
-    """Check the name of a reduction: the channel of `channel:N`, None for a name of `REDUCTIONS`.
+    """Check the name of a reduction. Returns N for `channel:N`, and None for a name in `REDUCTIONS`.
 
     >>> parse_reduction("channel:7"), parse_reduction("mean")
     (7, None)
@@ -140,22 +140,23 @@ def reduce(
     >>> reduce(np.array([[[1.0, -4.0]], [[3.0, 2.0]]]), "channel:1").tolist()
     [[3.0, 2.0]]
 
-    feature_map: (C, H, W), any real dtype. how: a name of `REDUCTIONS` or `channel:N`. inside: the rows and columns
-    that lie on the image, where others lie on its padding; `contrast` and the components compare a cell with those.
-    basis: of `pc1` and `pca`, where it is not the map's own. Returns
-    (H, W), or (H, W, 3) for `pca`; float64 where single precision has no room for what comes out. A cell with NaN in
-    it is NaN; of finite values each cell is finite. Raises `BadArrayError` for arrays of other forms.
+    feature_map: (C, H, W), any real dtype. how: a name in `REDUCTIONS`, or `channel:N`. inside: the rows and columns
+    that lie on the image and not on its padding; `contrast` and the components compare each cell with these. basis:
+    principal components for `pc1` and `pca`; None computes them from the map.
+
+    Returns (H, W), or (H, W, 3) for `pca`, in float64 if the result does not fit in single precision. A cell that
+    contains NaN becomes NaN; finite values always give a finite result. Raises `BadArrayError` for other shapes.
     """
     if feature_map.ndim != 3:
         raise BadArrayError(
-            f"a map has (C, H, W), this array {feature_map.shape}; of a batch (N, C, H, W) give one image, array[0], "
-            "of a film (C, T, H, W) one step, array[:, 0], and (H, W) as array[None]"
+            f"a map has the shape (C, H, W), but this array has {feature_map.shape}; of a batch (N, C, H, W) give one "
+            "image, array[0], of a video (C, T, H, W) one step, array[:, 0], and of (H, W) array[None]"
         )
     channel = parse_reduction(how)
     x = as_floats(feature_map)
     if channel is not None:
         if channel >= len(x):
-            raise BadOptionError(f"no channel {channel}: the map has {len(x)}, 0 to {len(x) - 1}")
+            raise BadOptionError(f"there is no channel {channel}: the map has {len(x)}, 0 to {len(x) - 1}")
         return x[channel]
     if basis is not None and how in ("pc1", "pca"):
         return basis.project(x, 1)[0] if how == "pc1" else np.ascontiguousarray(basis.project(x).transpose(1, 2, 0))
@@ -168,9 +169,9 @@ def reduce(
 
 
 def _at_ordinary_scale(reduction: Callable[[Floats], Floats], x: Floats, heat: Floats) -> Floats:
-    """Reduce a map whose squares or sums may be too large or too small for its dtype; `heat` if they are not.
+    """Reduce a map whose squares or sums may overflow or underflow; return `heat` if its values are of ordinary size.
 
-    A multiple of a map is reduced to that multiple, whatever the reduction, and one by a power of two is exact.
+    Every reduction is homogeneous: scaling the map scales the result. Scaling by a power of two is exact.
     """
     exponent = scale_of(*finite_bounds(x))
     if not exponent:
@@ -182,7 +183,7 @@ def _at_ordinary_scale(reduction: Callable[[Floats], Floats], x: Floats, heat: F
 
 
 def top_channels(feature_map: NDArray[np.generic], k: int) -> List[int]:
-    """The k channels of largest mean absolute value, largest first.
+    """Return the k channels with the largest mean absolute value, largest first.
 
     >>> top_channels(np.array([[[1.0]], [[-5.0]], [[3.0]]]), 2)
     [1, 2]

@@ -1,4 +1,4 @@
-"""Class scores: from a head's raw outputs to the highest score of each cell, as the detector itself works it out."""
+"""Compute class scores from a head's raw outputs in the same way as the detector does."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from featscope.arrays.reduce import Floats, as_floats
 
 ACTIVATIONS = ("", "sigmoid", "softmax")
-"""What makes scores of a head's outputs; '' where they are scores already."""
+"""Functions that turn a head's outputs into scores; '' if they are scores already."""
 
 
 def sigmoid(x: Floats) -> Floats:
-    """The logistic function, without overflow.
+    """Compute the logistic function without overflow.
 
     >>> sigmoid(np.array([-1000.0, 0.0])).tolist()
     [0.0, 0.5]
@@ -24,13 +24,13 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def class_scores(raw: NDArray[np.generic], activation: str, classes: int) -> Floats:
-    """The scores of each anchor and class, (anchors, classes, H, W).
+    """Return the scores of each anchor and class, (anchors, classes, H, W).
 
     >>> class_scores(np.zeros((4, 1, 1)), "sigmoid", 2).ravel().tolist()
     [0.5, 0.5, 0.5, 0.5]
 
-    raw: (anchors x classes, H, W), anchors first; with `softmax` each anchor has one channel more, which means 'none of
-    them' and is left out.
+    raw: (anchors x classes, H, W), anchors first. With `softmax` each anchor has one more channel, for the background,
+    which is left out of the result.
     """
     x = as_floats(raw)
     groups = x.reshape(-1, classes + (activation == "softmax"), *x.shape[1:])
@@ -49,15 +49,15 @@ def highest_score(
     factor: Optional[NDArray[np.generic]] = None,
     root: bool = False,
 ) -> Floats:
-    """The highest score of each cell, (H, W).
+    """Return the highest score of each cell, (H, W).
 
     >>> highest_score(np.array([[[0.0]], [[-9.0]]]), "sigmoid", 2).tolist()
     [[0.5]]
 
-    factor: what the head multiplies its scores with, as an objectness, raw, of one channel for each anchor. root: it
-    takes the square root of the product.
+    factor: raw output that the head multiplies its scores with, such as an objectness, with one channel per anchor.
+    root: the head takes the square root of the product.
     """
-    if factor is None and activation == "sigmoid":  # it grows with its argument, so that one channel needs it
+    if factor is None and activation == "sigmoid":  # the sigmoid is monotonic, so apply it only to the maximum
         return sigmoid(as_floats(raw).max(0))
     scores = class_scores(raw, activation, classes).max(1)
     if factor is not None:

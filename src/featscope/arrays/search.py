@@ -1,7 +1,8 @@
-"""How an image lies in an input, found by its pixels where what is said of it is not so.
+"""Search for the position of an image in a network's input by comparing pixels, if the reported geometry is wrong.
 
-First what pipelines do: an image at one of a few scales, mirrored or not, at an edge or in the middle. Then any place
-at these scales, as a random crop has it. Both only where one answer is better than all others.
+First the common pipelines are tried: an image at one of a few scales, flipped or not, at an edge or in the middle. Then
+all positions at these scales are tried, as a random crop may need. A result counts only if it is clearly better than
+all others.
 """
 
 from __future__ import annotations
@@ -28,38 +29,45 @@ from featscope.records import Extent, Geometry, Picture, Size
 
 _FLIPS = ("", "horizontal", "vertical", "diagonal")
 _BETTER = 0.05
-"""By how much the correlation of the best answer must lie above that of any other."""
-_SAME = 2.0  # pixels of the input: two answers that differ by less are one
-_FINE = 4  # times as large as for a comparison, to find a place to the pixel
-_NEAR_WHOLE = 0.4  # pixels
-_ROUNDED = 4.0  # pixels of the input that a place may lie beside an edge or the middle
-_SPREAD = 50  # pixels of a thumbnail over which the structure is spread
+"""The least difference between the correlation of the best result and that of any other."""
+_SAME = 2.0  # pixels of the input; results that differ by less are the same
+_FINE = 4  # how much larger the thumbnail is for finding a position to the pixel
+_NEAR_WHOLE = 0.4  # pixels; a start that is closer to a whole number is rounded
+_ROUNDED = 4.0  # pixels of the input; the largest distance from an edge or the middle
+_SPREAD = 50  # pixels of a thumbnail; structure in fewer pixels does not determine a position
 
 
 class Rule(NamedTuple):
-    """Where an image is looked for: its scale and its mirror, and at which edge of each axis (0 first, 1 last, 0.5).
-
-    scale: its name in `_scales`. ends: None for any place.
-    """
+    """Where to look for an image."""
 
     scale: str
+    """Name of the scale in `_scales`."""
+
     flip: str
+    """Flip, as in `Geometry`."""
+
     ends: Optional[Tuple[float, float]] = None
+    """Position along each axis: 0 for the first edge, 1 for the last, 0.5 for the middle. None for any position."""
 
 
 class Found(NamedTuple):
-    """What was found, how well it agrees, and by which rule; which is tried first for the next image."""
+    """A geometry that was found."""
 
     geometry: Geometry
+
     comparison: Comparison
+    """How well it agrees with the pixels."""
+
     rule: Rule
+    """The rule that found it, which is tried first for the next image."""
 
 
 class Search:
-    """Looks for the geometry of one image.
+    """Searches for the geometry of one image.
 
-    original: as thumbnail. picture: what the network saw, from its top left corner on. padded: the whole input.
-    claimed: what is said of it, whose scale and mirror are likely to be right; None for nothing.
+    original: the image's thumbnail. picture: the network's input from its top left corner on. padded: size of the whole
+    input. claimed: the geometry that the framework reports, whose scale and flip are likely to be right; None if it
+    reports none.
     """
 
     def __init__(self, original: Thumbnail, picture: Picture, padded: Size, claimed: Optional[Geometry]) -> None:
@@ -68,14 +76,14 @@ class Search:
         self._scales = dict(_scales(original.size, picture, claimed))
 
     def by(self, rule: Rule) -> Optional[Found]:
-        """What one rule finds; None where that does not agree."""
+        """Try one rule; None if its result does not agree with the pixels."""
         if rule.scale not in self._scales:
             return None
         found = self._anywhere(rule) if rule.ends is None else self._at(rule, self._axes(rule, rule.ends))
         return found if found is not None and self._is_right(found) else None
 
     def at_edges(self) -> Optional[Found]:
-        """The one answer among those where the image lies at edges or in the middle."""
+        """Return the only good result among positions at edges or in the middle."""
         edges = (0.0, 0.5, 1.0)
         rules = [Rule(*rule) for rule in product(self._scales, self._flips(), product(edges, edges))]
         places = {self._axes(rule, rule.ends or ()): rule for rule in reversed(rules)}
@@ -84,7 +92,7 @@ class Search:
         return best if best is not None and self._is_right(best) else None
 
     def anywhere(self) -> Optional[Found]:
-        """The one answer among all places; None for a picture that shows one spot, which could be any."""
+        """Return the only good result among all positions; None if the picture shows just one spot."""
         if spread(self._seen) < _SPREAD:
             return None
         rules = [Rule(name, flip) for name in self._scales for flip in self._flips()]
@@ -104,14 +112,14 @@ class Search:
         for number, (scale, flip, end) in enumerate(zip(self._scales[rule.scale], mirrored, ends)):
             length = self._original.size[number]
             room = self._picture.shape[number] - scale * length
-            # A crop in the middle begins at a whole pixel, as a padding does.
+            # A crop or a padding in the middle begins at a whole pixel.
             start = float(np.floor(room * end) if room >= 0 else -np.floor(-room * end + 0.5))
             axes.append(Axis(-scale, start + scale * length, 0.0, float(length)) if flip else
                         Axis(scale, start, 0.0, float(length)))  # fmt: skip
         return axes[0], axes[1]
 
     def _at(self, rule: Rule, axes: Tuple[Axis, Axis]) -> Optional[Found]:
-        """The image at a place, or a few pixels beside it, as programs round in their own ways."""
+        """Try a position, and correct it by a few pixels if needed, because programs round in different ways."""
         geometry = geometry_from(self._original.size, self._padded, *axes)
         if geometry is None:
             return None
@@ -134,7 +142,7 @@ class Search:
         return Found(geometry, compare(self._original, self._seen, geometry), rule)
 
     def _refined(self, rows: Axis, columns: Axis) -> Tuple[Axis, Axis]:
-        """Two axes whose start is nearly right, to the pixel."""
+        """Correct the starts of two axes, which are nearly right, to the pixel."""
         fine = thumbnail(self._picture, _FINE * max(self._seen.grey.shape))
         for _ in range(4):
             found = compare_axes(self._original, fine, rows, columns)
@@ -148,7 +156,7 @@ class Search:
 
 
 def _whole(axis: Axis) -> Axis:
-    """Images are cut and padded between pixels: a start that is nearly a whole number is one."""
+    """Round a start that is nearly a whole number, because images are cropped and padded at whole pixels."""
     whole = float(round(axis.start))
     return axis._replace(start=whole) if abs(whole - axis.start) < _NEAR_WHOLE else axis
 
@@ -156,7 +164,7 @@ def _whole(axis: Axis) -> Axis:
 def nudged(
     original: Thumbnail, seen: Thumbnail, padded: Size, claimed: Geometry, found: Comparison
 ) -> Optional[Geometry]:
-    """A geometry that is right but for some pixels, moved to where the pixels are."""
+    """Correct a geometry that is wrong by a few pixels; None if the result does not agree."""
     rows, columns = axes_of(claimed)
     for _ in range(3):
         rows, columns = shifted(rows, found.rows), shifted(columns, found.columns)
@@ -165,7 +173,7 @@ def nudged(
 
 
 def _scales(original: Size, picture: Picture, claimed: Optional[Geometry]) -> Iterator[Tuple[str, Extent]]:
-    """Scales (of the rows, of the columns) that an image may have in an input, by name, each once."""
+    """Yield the scales (rows, columns) that an image may have in an input, by name, without duplicates."""
     window = (picture.shape[0], picture.shape[1])
     ratios = [side / length for side, length in zip(window, original)]
     content = _content(picture)
@@ -176,7 +184,7 @@ def _scales(original: Size, picture: Picture, claimed: Optional[Geometry]) -> It
         found.append(("as said", (abs(rows.scale), abs(columns.scale))))
     found.append(("filling the input", (ratios[0], ratios[1])))
     for name, scale in (("inside of the input", min(ratios)), ("around the input", max(ratios)), ("as it is", 1.0)):
-        # Sides are rounded to whole pixels.
+        # Pipelines round sides to whole pixels.
         sides = [max(1, round(length * scale)) for length in original]
         found.append((name, (sides[0] / original[0], sides[1] / original[1])))
     found.append(("inside of the border", (inner[0], inner[1])))
@@ -189,7 +197,7 @@ def _scales(original: Size, picture: Picture, claimed: Optional[Geometry]) -> It
 
 
 def _content(picture: Picture) -> Size:
-    """The size of what is not a border of one colour."""
+    """Return the size of the content without a border of one colour."""
     differs = (picture != picture[-1:, -1:]).any(2)
     if not differs.any():
         return picture.shape[0], picture.shape[1]
@@ -198,7 +206,7 @@ def _content(picture: Picture) -> Size:
 
 
 def _only(found: Sequence[Found]) -> Optional[Found]:
-    """The best of some answers, where no other one is nearly as good."""
+    """Return the best result, or None if another one is nearly as good."""
     if not found:
         return None
     ranked = sorted(found, key=lambda one: -one.comparison.correlation)
@@ -210,7 +218,7 @@ def _only(found: Sequence[Found]) -> Optional[Found]:
 
 
 def apart(one: Geometry, other: Geometry) -> float:
-    """By how many pixels of the input two geometries differ at most, over the image."""
+    """Return the largest difference of two geometries over the image, in input pixels."""
     farthest = 0.0
     for first, second in zip(axes_of(one), axes_of(other)):
         for place in (max(first.low, second.low), min(first.high, second.high)):

@@ -1,9 +1,9 @@
-"""Which place of the input each element of a tensor stands for, followed from operator to operator.
+"""Follow which position of the input each element of a tensor belongs to, from operator to operator.
 
-A trace has the form of its tensor, but holds places in place of values: moving, cutting and joining a tensor moves,
-cuts and joins its trace; what makes new cells of them is in `featscope.arrays.cells`. So the axes of a tensor and the
-places of its cells are not guessed from its shape: they are what the network made of them. NumPy only; who follows
-PyTorch is `featscope.capturing.following`.
+A trace has the same shape as its tensor but contains positions instead of values. An operator that moves, cuts or joins
+tensors does the same with their traces; operators that compute new cells are in `featscope.arrays.cells`. So the axes
+of a tensor and the positions of its cells are not guessed from its shape: they follow from what the network did. This
+module uses NumPy only. `featscope.capturing.following` follows PyTorch's operators with it.
 """
 
 from __future__ import annotations
@@ -15,52 +15,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 Plane = NDArray[np.float64]
-"""One coordinate of each element of a tensor: as many axes as it, of length 1 where nothing changes along an axis.
-
-NaN where an element stands for no place (a class token)."""
+"""One coordinate of each element of a tensor, with the tensor's number of axes. An axis along which nothing varies has
+length 1. NaN marks elements without a position, such as a class token."""
 
 Shape = Tuple[int, ...]
 Planes = Dict[str, Plane]
 
-_EVEN = 0.01  # how much the distances of a row's cells may differ, in distances
+_EVEN = 0.01  # the largest difference between the distances of a row's cells, relative to them
 
 
 class Spot(NamedTuple):
-    """The places of a tensor's elements, as 'row' and 'column' in pixels of the input, 'time' in frames.
-
-    planes: also 'part', which of the joined sequences an element comes from. coarsest: the widest distance between
-    cells, in pixels, that any tensor on the way here had: where two ways meet, the finer one says where a cell lies.
-    """
+    """The positions of a tensor's elements on the input."""
 
     planes: Planes
+    """Coordinates by name: 'row' and 'column' in pixels of the input, 'time' in frames, and 'part', the number of the
+    sequence that an element comes from if sequences were joined."""
+
     coarsest: float = 1.0
+    """The largest distance between cells, in pixels, of all tensors on the way here. If two branches are merged, the
+    finer one determines the positions."""
 
     def axes(self) -> Tuple[int, ...]:
-        """The axes along which a place changes."""
+        """Return the axes along which a coordinate varies."""
         return tuple(sorted({a for plane in self.planes.values() for a in range(plane.ndim) if plane.shape[a] > 1}))
 
 
 class Trace(NamedTuple):
-    """What is known of a tensor's elements.
-
-    sample: which image of the batch each belongs to. spots: none where nothing is known; an attention has one for its
-    queries and one for its keys. lost: the operator behind which nothing is known any more. attention: it is what a
-    softmax over places gave.
-    """
+    """What is known about a tensor's elements."""
 
     shape: Shape
+
     sample: Optional[Plane] = None
+    """Index of the image in the batch that each element belongs to."""
+
     spots: Tuple[Spot, ...] = ()
+    """The positions; empty if they are unknown. An attention has one for its queries and one for its keys."""
+
     lost: str = ""
+    """Name of the first operator that could not be followed."""
+
     attention: bool = False
+    """Whether the tensor is the result of a softmax over positions."""
 
     @property
     def known(self) -> bool:
-        """Whether anything is known of it."""
+        """Whether anything is known about the elements."""
         return self.sample is not None or bool(self.spots)
 
     def all_planes(self) -> List[Plane]:
-        """The coordinates of all kinds."""
+        """Return all coordinates, including the sample."""
         planes = [plane for spot in self.spots for plane in spot.planes.values()]
         return planes if self.sample is None else [self.sample, *planes]
 
@@ -68,13 +71,13 @@ class Trace(NamedTuple):
 def trace_of_images(
     shape: Sequence[int], rows: int, columns: int, sample: Optional[int] = 0, time: Optional[int] = None
 ) -> Trace:
-    """The trace of a batch of images: the places are the pixels' centres.
+    """Return the trace of a batch of images, whose positions are the centres of the pixels.
 
     >>> trace = trace_of_images((2, 3, 4, 6), rows=2, columns=3)
     >>> trace.spots[0].planes["row"].ravel().tolist()
     [0.5, 1.5, 2.5, 3.5]
 
-    rows, columns, sample, time: which axes those are.
+    rows, columns, sample, time: the index of the respective axis.
     """
     planes = {"row": _along(shape, rows) + 0.5, "column": _along(shape, columns) + 0.5}
     if time is not None:
@@ -87,7 +90,7 @@ def _along(shape: Sequence[int], axis: int) -> Plane:
 
 
 def move(trace: Trace, shape: Shape, change: Callable[[Plane], Optional[Plane]]) -> Trace:
-    """A trace whose elements went elsewhere: `change` does to a plane what was done to the tensor."""
+    """Return the trace after elements were moved; `change` does to a plane what was done to the tensor."""
     sample = change(trace.sample) if trace.sample is not None else None
     spots = [Spot(_changed(spot.planes, change), spot.coarsest) for spot in trace.spots]
     return Trace(shape, sample, alive(spots), trace.lost, trace.attention)
@@ -99,12 +102,12 @@ def _changed(planes: Planes, change: Callable[[Plane], Optional[Plane]]) -> Plan
 
 
 def alive(spots: Sequence[Spot]) -> Tuple[Spot, ...]:
-    """Without those of which no row and no column is left."""
+    """Remove spots that have neither rows nor columns left."""
     return tuple(spot for spot in spots if "row" in spot.planes or "column" in spot.planes)
 
 
 def reshape(trace: Trace, shape: Shape) -> Trace:
-    """The elements in the same order in another form."""
+    """Trace a reshape: the elements stay in the same order."""
     if 0 in trace.shape or 0 in shape:
         return Trace(shape)
     groups = _groups(trace.shape, shape)
@@ -121,7 +124,7 @@ def reshape(trace: Trace, shape: Shape) -> Trace:
 
 
 def _groups(before: Shape, after: Shape) -> List[Tuple[List[int], List[int]]]:
-    """The smallest groups of axes that hold the same elements in both forms."""
+    """Return the smallest groups of axes that contain the same elements in both shapes."""
     groups: List[Tuple[List[int], List[int]]] = []
     i = j = 0
     while i < len(before) or j < len(after):
@@ -140,7 +143,7 @@ def _groups(before: Shape, after: Shape) -> List[Tuple[List[int], List[int]]]:
 
 
 def narrowed(plane: Plane, axes: Sequence[int]) -> Plane:
-    """A plane with length 1 along those of the axes along which nothing changes."""
+    """Shorten a plane to length 1 along each of the axes along which it does not vary."""
     for axis in axes:
         if plane.shape[axis] > 1:
             first = plane.take([0], axis)
@@ -150,15 +153,15 @@ def narrowed(plane: Plane, axes: Sequence[int]) -> Plane:
 
 
 def same(one: Plane, other: Plane) -> bool:
-    """Whether two planes are equal, and lie nowhere in the same cells."""
+    """Whether two planes are equal; NaN is equal to NaN."""
     return bool(((one == other) | (np.isnan(one) & np.isnan(other))).all())
 
 
 def joined(traces: Sequence[Trace], shape: Shape, axis: int) -> Trace:
-    """Tensors one behind the other along an axis (`cat`).
+    """Trace tensors that are joined along an axis (`cat`).
 
-    Channels of one place that come from maps of several sizes lie where the finest of them lies. Sequences of
-    tokens, and what stands for no place, stay beside one another.
+    If maps of several sizes are joined along channels, the result has the positions of the finest one. Sequences of
+    tokens, and elements without a position, keep their separate parts.
     """
     spots = [_joined_spots(column, traces, axis) for column in zip_longest(*(trace.spots for trace in traces))]
     return Trace(shape, _joined_samples(traces, axis), alive(spots), lost_of(traces))
@@ -168,20 +171,20 @@ def _joined_samples(traces: Sequence[Trace], axis: int) -> Optional[Plane]:
     samples = [trace.sample for trace in traces]
     known = [one for one in samples if one is not None]
     if len(known) < len(samples) and all(one.shape[axis] == 1 for one in known):
-        # What is put beside a sample's elements, as a class token, is the sample's too.
+        # Elements that are joined to those of a sample, such as a class token, belong to the same sample.
         return known[0] if known else None
     return _joined(samples, traces, axis)
 
 
 def _joined_spots(column: Sequence[Optional[Spot]], traces: Sequence[Trace], axis: int) -> Spot:
-    """The spots that tensors have at one place of their lists, joined; None stands for a tensor that has none there."""
+    """Join the spots at one place of the tensors' lists; None stands for a tensor without a spot there."""
     there = [spot for spot in column if spot is not None]
     if not any(axis in spot.axes() for spot in there):
         finest = min(spot.coarsest for spot in there)
         there = [spot for spot in there if spot.coarsest == finest]
         if all(_same_planes(there[0].planes, spot.planes) for spot in there):
             return there[0]
-        if len(there) < len(traces):  # the others are told apart from it by nothing but their values
+        if len(there) < len(traces):  # the others have no positions, so they take those of the finest map
             column = [spot if spot is not None and spot.coarsest == finest else there[0] for spot in column]
     elif len(there) > 1 and not _one_row(column, traces, axis):
         column = [
@@ -197,7 +200,7 @@ def _joined_spots(column: Sequence[Optional[Spot]], traces: Sequence[Trace], axi
 
 
 def _one_row(column: Sequence[Optional[Spot]], traces: Sequence[Trace], axis: int) -> bool:
-    """Whether pieces of maps are together one row of evenly spaced cells: a map that was cut and rolled."""
+    """Whether pieces of a map form one row of evenly spaced cells, as after cutting and rolling a map."""
     for name in ("row", "column"):
         planes = [spot.planes.get(name) if spot is not None else None for spot in column]
         there = [plane for plane in planes if plane is not None]
@@ -205,7 +208,7 @@ def _one_row(column: Sequence[Optional[Spot]], traces: Sequence[Trace], axis: in
             continue
         sides = [trace.shape[axis] for trace in traces]
         if len(there) < len(planes) or any(p.size != side or p.shape[axis] != side for p, side in zip(there, sides)):
-            return False  # tokens, or a piece that lies nowhere
+            return False  # tokens, or a piece without positions
         values = np.sort(np.concatenate([plane.ravel() for plane in there]))
         steps = np.diff(values)
         return bool((steps > 0).all() and np.ptp(steps) < _EVEN * steps.min())
@@ -244,8 +247,9 @@ def _without(shape: Shape, axis: int) -> List[int]:
 
 
 def padded(trace: Trace, shape: Shape, pads: Sequence[Tuple[int, int]]) -> Trace:
-    """A border around a tensor: (before, after) for each axis, negative to cut. Its places go on as they are inside;
-    what is put beside a sequence of tokens lies nowhere.
+    """Trace a padding: (before, after) for each axis, negative to cut.
+
+    The grid of positions continues into the padding. Elements that are added to a sequence of tokens have no position.
     """
 
     def lengthened(plane: Plane, sequences: Sequence[int] = ()) -> Plane:
@@ -268,23 +272,23 @@ def padded(trace: Trace, shape: Shape, pads: Sequence[Tuple[int, int]]) -> Trace
 
 
 def at_fractions(plane: Plane, axis: int, where: NDArray[np.floating]) -> Plane:
-    """A plane at fractions of cells along an axis: between two in proportion, and beyond the ends straight on."""
+    """Interpolate a plane at fractional cells along an axis; beyond the ends it is extrapolated linearly."""
     last = plane.shape[axis] - 1
     low = np.clip(np.floor(where), 0, max(last - 1, 0)).astype(np.int64)
     high = np.minimum(low + 1, last)
     weight = (where - low).reshape([-1 if a == axis else 1 for a in range(plane.ndim)])
     start = plane.take(low, axis)
     moved = start + weight * (plane.take(high, axis) - start)
-    exact = weight == 0  # a NaN beside a cell is not in it
+    exact = weight == 0  # a NaN in the neighbour must not affect an exact position
     return np.where(np.broadcast_to(exact, moved.shape), start, moved)
 
 
 def lost_of(traces: Sequence[Trace]) -> str:
-    """The first operator behind which one of them was lost."""
+    """Return the name of the first operator that could not be followed."""
     return next((trace.lost for trace in traces if trace.lost), "")
 
 
 def sequences_of(spot: Spot) -> List[int]:
-    """The axes along which both rows and columns change: tokens stand in a row there."""
+    """Return the axes along which both rows and columns vary, which are sequences of tokens."""
     ways = [spot.planes[name] for name in ("row", "column") if name in spot.planes]
     return [axis for axis in spot.axes() if sum(plane.shape[axis] > 1 for plane in ways) > 1]

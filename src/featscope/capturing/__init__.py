@@ -1,1 +1,1 @@
-"""Capturing: the outputs of any layer of a PyTorch model, while it runs as it always does."""
+"""Capture the outputs of any layer of a PyTorch model while the model runs unchanged."""

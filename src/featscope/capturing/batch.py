@@ -1,4 +1,4 @@
-"""One batch of a capture: its samples, and what its maps are called."""
+"""One batch of a capture: its samples and the names of its maps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from featscope.store.files import safe_name
 
 
 class Piece(NamedTuple):
-    """One tensor of a layer's output, copied; the fields as in `CapturedMap`."""
+    """A copy of one tensor of a layer's output. The fields are as in `CapturedMap`."""
 
     field: str
     part: MapPart
@@ -38,7 +38,7 @@ class Piece(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """What a module gave before it is known whether it speaks."""
+    """The output of a module, kept until it is known whether the module speaks."""
 
     node: Node
     pieces: List[Piece]
@@ -47,13 +47,22 @@ class Waiting(NamedTuple):
 class Batch:
     """A batch, from the outermost call into the model to its end.
 
-    frame: the method of the model that was called, where that is not the model's own call: as long as it is on the
-    stack, the batch lasts. number: the one that it was begun with by hand. block: it lasts as long as a block of
-    the user's. model_call: the model's own call that runs. entry: its samples, once they are known. known: what the
-    companion says of them. input_size: (height, width) of the network's input. has_input: that input was seen.
-    used: a layer ran. ended, failed: the model's own call returned, or raised. tries_again: something in it raised,
-    and it went on. waiting: what may still speak. forward: the frame of the view that it is, in a call that makes
-    several. views: those after the first.
+    frame: frame of the model's method that was called, if it was not a call of the model itself. The batch lasts as
+    long
+        as this frame is on the stack.
+    number: the number that the user gave when beginning the batch by hand.
+    block: whether it lasts as long as a block in the user's code.
+    model_call: the running call of the model itself.
+    entry: its samples, once they are known.
+    known: what the companion knows about the samples.
+    input_size: (height, width) of the network's input.
+    has_input: whether the network's input was found.
+    used: whether a layer ran.
+    ended, failed: whether the call of the model itself returned, or raised an exception.
+    tries_again: whether something in the batch raised an exception and the batch continued.
+    waiting: outputs of modules that may still speak.
+    forward: the frame of the view that the batch is, in a call that makes several views.
+    views: the batches of the views after the first one.
     """
 
     def __init__(self, frame: Optional[FrameType] = None, number: Optional[int] = None) -> None:
@@ -73,15 +82,15 @@ class Batch:
         self._levels: DefaultDict[str, int] = defaultdict(int)
 
     def forget(self) -> None:
-        """It is over: let go of what its calls held."""
+        """Release what the calls of the batch held."""
         self.model_call = self.frame = self.forward = self._handled = None
         self._inputs.clear()
 
     def computes_again(self, layer: str, values: Sequence[object]) -> bool:
-        """Whether a layer is about to be given, after something in the batch raised, the very tensors that it had.
+        """Whether a layer, after an exception in the batch, receives exactly the same tensors as before.
 
-        A model that catches an error and tries again runs the layers before the error twice. Without an error a
-        layer may well see a tensor twice and answer differently: one with dropout, or with a memory.
+        A model that catches an exception and tries again runs the layers before the exception twice. Without an
+        exception a repeated call is not a repetition: a layer with dropout or memory may give a different output.
         """
         tensors = [value for value in values if isinstance(value, torch.Tensor)]
         given = [(weakref.ref(tensor), _version(tensor)) for tensor in tensors]
@@ -99,14 +108,14 @@ class Batch:
 
     @property
     def wanted(self) -> bool:
-        """Whether anything of it is to be stored."""
+        """Whether anything of this batch is to be stored."""
         return self.entry is None or not self.entry.samples or bool(self.entry.rows)
 
     def take(self, layer: str, laid: Laid, policy: Policy, copy: Transfer) -> Piece:
-        """Copy what the policy keeps of one of a layer's tensors."""
+        """Copy the part of a layer's tensor that the policy keeps."""
         rows, size = (self.entry.rows, len(self.entry.samples)) if self.entry is not None else ([], 0)
         axes, tensor = laid.part.axes, laid.tensor
-        # Regions of interest and queries are no rows of the batch: they are kept all.
+        # Regions of interest and queries do not correspond to samples of the batch, so all of them are kept.
         some = len(rows) < size and axes[:1] == ("sample",) and len(tensor) == size
         thinned = thin(tensor, policy, rows if some else None, layer, channels=is_map(axes))
         array, ready = copy(thinned.tensor, thinned.owned)
@@ -132,7 +141,7 @@ class Batch:
     def name(
         self, layer: str, cls: str, base: str, pieces: Sequence[Piece]
     ) -> Iterator[Tuple[CapturedMap, NDArray[np.generic]]]:
-        """The pieces of one call of a layer as maps; `base` is its folder without the field."""
+        """Yield the pieces of one call of a layer as named maps. `base` is the layer's folder without the field."""
         call = self._calls[layer]
         self._calls[layer] += 1
         for piece in pieces:
@@ -161,14 +170,14 @@ class Batch:
             yield captured, piece.array
 
     def _ids(self) -> List[str]:
-        """The ids of the samples that are kept; none where they are numbers that somebody may still replace."""
+        """Return the ids of the kept samples; none if they are only numbers, which may still be replaced by names."""
         if self.entry is None or not self.entry.named:
             return []
         return [self.entry.samples[row].id for row in self.entry.rows]
 
 
 def _version(tensor: torch.Tensor) -> int:
-    """Counts the operations in place on a tensor."""
+    """Return the number of in-place operations on a tensor."""
     return -1 if tensor.is_inference() else tensor._version
 
 

@@ -1,4 +1,4 @@
-"""Which batch a call is part of, and which samples it has."""
+"""Find the batch that a call belongs to, and the samples of the batch."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from featscope.records import Picture, Sample
 
 
 class ThreadCalls:
-    """What runs in one thread.
+    """The calls that run in one thread.
 
-    running: the names of the watched modules, outermost first. inside: a layer that was asked for -> how many
-    modules of it run. batch: that of the outermost call. last: the batch at hand, or the one before it, which can
-    still be described.
+    running: names of the watched modules that run, outermost first.
+    inside: requested layer -> how many of its modules run.
+    batch: the batch of the outermost call.
+    last: the current batch, or the previous one, which can still be described.
     """
 
     def __init__(self) -> None:
@@ -41,10 +42,10 @@ class ThreadCalls:
 
 
 class Batches:
-    """Finds the batch of each call: it begins and ends with the outermost call into the model, or by hand.
+    """Finds the batch of each call. A batch begins and ends with the outermost call into the model, or by hand.
 
-    The outermost call is the model's own, or a method of it that is on the stack (`forward_features`,
-    `validation_step`). The end of a method is not seen: its batch ends where the next one begins.
+    The outermost call is one of the model itself, or of a method of it that is on the stack (`forward_features`,
+    `validation_step`). The end of a method cannot be seen, so its batch ends when the next one begins.
     """
 
     def __init__(
@@ -60,12 +61,12 @@ class Batches:
         self._lock = threading.RLock()
 
     def look_at(self, methods: Methods, speakers: Speakers) -> None:
-        """The model whose calls are asked for, by its methods, and who speaks in it."""
+        """Set the model that is watched, by its methods, and its speakers."""
         self._methods, self._speakers = methods, speakers
 
     @property
     def thread(self) -> ThreadCalls:
-        """What runs in the thread that asks."""
+        """The calls in the current thread."""
         thread: Optional[ThreadCalls] = getattr(self._local, "thread", None)
         if thread is None:
             thread = self._local.thread = ThreadCalls()
@@ -75,7 +76,7 @@ class Batches:
 
     @property
     def at_hand(self) -> Batch:
-        """The batch that runs, is about to, or ran last."""
+        """The batch that is running, is about to run, or ran last."""
         return self.by_hand or self.thread.last
 
     # By hand
@@ -92,13 +93,13 @@ class Batches:
             self._enter_samples(batch, samples)
 
     def end_by_hand(self) -> None:
-        """The batch that was begun by hand is over."""
+        """End the batch that was begun by hand."""
         batch, self.by_hand = self.by_hand, None
         if batch is not None:
             self._settle(batch)
 
     def end_all(self) -> None:
-        """The capture is over."""
+        """End all batches at the end of the capture."""
         self.end_by_hand()
         for thread in self._threads:
             self.finish(thread)
@@ -108,10 +109,10 @@ class Batches:
     # By calls
 
     def find(self, thread: ThreadCalls, name: str, asked: Optional[str], call: ModelCall) -> Optional[Batch]:
-        """The batch of a module that is called; None for one that no batch is to be begun for.
+        """Return the batch of a call; None if this call does not begin a batch.
 
-        name: the module's, '' for the model itself. asked: the layer that it may speak for, None for none. Raises
-        `CaptureError` where that runs outside of any call into the model.
+        name: of the module; '' for the model itself. asked: the requested layer that the module may speak for, or None.
+        Raises `CaptureError` if a module of a requested layer runs outside any call into the model.
         """
         batch = self.by_hand or (thread.batch if thread.running else None)
         if batch is None:
@@ -127,39 +128,39 @@ class Batches:
         if not name and "" not in thread.running:
             self._model_began(batch, call)
         elif not batch.has_input and name and "." not in name:
-            # A model that makes its own batch of a list of images, as torchvision's, hands it to one of its parts.
+            # Models that make a batch from a list of images, as torchvision's do, pass it to one of their parts.
             self._see_input(batch, [value for value in call.values if isinstance(value, torch.Tensor)][:1], False)
         if batch.entry is None and asked is not None:
-            with self._lock:  # no images to be seen: one sample, stored whole
+            with self._lock:  # no images were found, so treat the batch as one sample
                 batch.entry = self._ledger.enter([Sample("")], batch.number)
         return batch
 
     def _refuse_outside(self, asked: Optional[str]) -> None:
-        """A module runs outside of any call into the model: that is refused if it may speak for a layer."""
+        """Raise `CaptureError` if a module that may report for a layer runs outside any call into the model."""
         if asked is not None:
-            self._handover.refused.setdefault(asked, "it also ran by itself, outside of any call into the model")
+            self._handover.refused.setdefault(asked, "it also ran outside any call into the model")
             raise CaptureError(
-                f"the layer {asked!r} ran by itself, outside of any call into the model, so its batch is not "
-                "known; say where a batch begins and ends: with session.batch(['its image']):"
+                f"the layer {asked!r} ran outside any call into the model, so its batch is unknown; "
+                "mark the batch in your code: with session.batch(['its image']):"
             )
 
     def _open(self, thread: ThreadCalls, methods: Sequence[FrameType]) -> Batch:
-        """The batch of an outermost call: the one that its method began already, or a new one.
+        """Return the batch of an outermost call: the one that its method already began, or a new one.
 
-        methods: those of the model that run, outermost first; none where it is the model's own call.
+        methods: the methods of the model that run, outermost first; empty for a call of the model itself.
         """
         if thread.batch is not None and thread.batch.frame is not None and is_running(thread.batch.frame):
             return thread.batch
         self.finish(thread)
         self.describe_by_name(thread.last)
         batch = thread.last = thread.batch = Batch(methods[0] if methods else None)
-        for method in methods:  # not all of them are given the images
+        for method in methods:  # not every method receives the images
             if batch.known is None:
                 self._enter(batch, call_of(method))
         return batch
 
     def _view_of(self, thread: ThreadCalls, batch: Batch) -> Batch:
-        """The batch of the view that runs, in a call of the model that makes several: the first is the call's own."""
+        """Return the batch of the view that runs, in a call that makes several. The first view belongs to the call."""
         name = batch.known.forward if batch.known is not None else ""
         forward = self._methods.nearest(name) if name else None
         if forward is None or forward is batch.forward:
@@ -179,7 +180,7 @@ class Batches:
         return view
 
     def look_for_views(self) -> None:
-        """Some module of the model is called: perhaps the first of a view, which is given what the view is."""
+        """Check whether a module that is called is the first one of a new view."""
         thread = self.thread
         if thread.batch is not None and thread.running == [""]:
             self._view_of(thread, thread.batch)
@@ -194,7 +195,7 @@ class Batches:
             watch(self._views)
 
     def _see_input(self, batch: Batch, values: Sequence[object], nested: bool) -> None:
-        """The images among what the model, or the first of its parts, is given: from there the axes are followed."""
+        """Find the images in the input of the model or of its first part. The axes are followed from there."""
         images = _images_among(values)
         if images is None:
             return
@@ -204,7 +205,7 @@ class Batches:
             self._proof.begin(images, nested)
 
     def _enter(self, batch: Batch, call: ModelCall) -> None:
-        """Ask the companion which samples a batch has, and enter them."""
+        """Ask the companion which samples a batch has, and enter them in the ledger."""
         batch.known = self._ask(lambda companion: companion.before(call))
         if batch.known is not None and batch.entry is None:
             with self._lock:
@@ -215,21 +216,21 @@ class Batches:
         self._verifier.expect([entry.samples[row] for row in entry.rows])
 
     def _ask(self, question: Callable[[Companion], Optional[Known]]) -> Optional[Known]:
-        """What the companion says; one that fails is replaced, as the user's model goes on."""
+        """Ask the companion. If it fails, replace it, because the user's model must continue."""
         try:
             return question(self._companion)
         except FeatscopeError:
             raise
-        except Exception as error:  # noqa: BLE001 (frameworks change, and their objects are the user's)
+        except Exception as error:  # noqa: BLE001 (frameworks change, and users may pass unusual objects)
             self._remarks.say(
-                f"what {type(self._companion).__name__} knows of the images cannot be read ({first_line(error)}); "
-                "from here on they are numbered"
+                f"{type(self._companion).__name__} cannot read what the framework knows about the images "
+                f"({first_line(error)}); from now on they are numbered"
             )
             self._companion = PlainImages()
             return None
 
     def model_ended(self, thread: ThreadCalls, batch: Batch, output: object) -> None:
-        """The outermost call of the model itself is over."""
+        """Handle the end of the outermost call of the model itself."""
         unwatch(self._views)
         call, batch.model_call = batch.model_call, None
         if call is not None and batch.known is not None and not (batch.described or batch.ended):
@@ -239,10 +240,10 @@ class Batches:
         self._may_end(thread, batch.views[-1] if batch.views else batch)
 
     def model_failed(self, thread: ThreadCalls, batch: Batch) -> None:
-        """The outermost call of the model itself raised. What is around it may catch that and try again."""
+        """Handle an exception in the outermost call of the model itself. Its caller may catch it and try again."""
         unwatch(self._views)
         batch = batch.views[-1] if batch.views else batch
-        batch.failed = True  # a forward that failed does not tell which layers run
+        batch.failed = True  # a failed forward does not show which layers run
         batch.waiting.clear()
         if batch is not self.by_hand:
             self._may_end(thread, batch)
@@ -254,13 +255,13 @@ class Batches:
             self.finish(thread)
 
     def finish(self, thread: ThreadCalls) -> None:
-        """The batch of a thread is over."""
+        """End the batch of a thread."""
         batch, thread.batch = thread.batch, None
         if batch is not None:
             self._settle(batch)
 
     def _settle(self, batch: Batch) -> None:
-        """A batch is over: those that waited speak or not."""
+        """End a batch: decide which of the waiting outputs are stored."""
         waiting, batch.waiting = batch.waiting, []
         batch.forget()
         self._proof.end(batch.failed)
@@ -281,9 +282,9 @@ class Batches:
         pictures: Sequence[Optional[Picture]],
         originals: Sequence[Optional[Thumbnail]] = (),
     ) -> None:
-        """Say what a batch's samples were, in its order; what the policy leaves out is left out.
+        """Describe a batch's samples, in its order. Samples that the policy leaves out are not stored.
 
-        pictures: the inputs as the network saw them. originals: of images that are no files.
+        pictures: the inputs as the network received them. originals: images that do not come from files.
         """
         batch.described = True
         with self._lock:
@@ -300,7 +301,7 @@ class Batches:
                 )
 
     def describe_by_name(self, batch: Batch) -> None:
-        """Nobody described a batch: what its companion knows, or who began it, is better than nothing."""
+        """Describe a batch, if nobody has, by what its companion knows, or by the ids that it was begun with."""
         if batch.used and not batch.described:
             known = batch.known or Known(batch.entry.samples if batch.entry is not None else ())
             later = known.later
@@ -312,19 +313,19 @@ class Batches:
 
 
 class _Views:
-    """Sees every module of a model whose call makes several views, as the first one of a view tells where it begins."""
+    """Watches every module of a model that makes several views, to notice where each view begins."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
 
     def begin(self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]) -> None:
-        """A module is called (`featscope.capturing.calls`)."""
+        """Notice that a module is called (`featscope.capturing.calls`)."""
         self._batches.look_for_views()
 
 
 def _images_among(values: Sequence[object]) -> Optional[Images]:
-    """The images among what a module is given, where they can be seen."""
+    """Find the images in the input of a module; None if there are none."""
     try:
         return find_images(values)
-    except Exception:  # noqa: BLE001 (a tensor of a class of the user's own may refuse whatever it is asked)
+    except Exception:  # noqa: BLE001 (a user's subclass of Tensor may raise any error)
         return None

@@ -1,8 +1,8 @@
-"""Calls of modules, watched from outside: nothing is ever put on a model.
+"""Watch the calls of modules from outside, without putting hooks on a model.
 
-While somebody watches, `torch.nn.Module.__call__` is a function that tells the observers first. So a copy, a
-pickle or a checkpoint of a captured model carries nothing of the capture, replicas in threads are seen like the
-model itself, and an exception, of whatever kind, ends a call like a return does.
+While there are observers, `torch.nn.Module.__call__` is replaced by a function that informs them first. Hooks would be
+copied, pickled and saved with the model; this function is not. Replicas in other threads are seen like the model
+itself, and a call that ends with an exception of any kind is seen to end, which hooks do not ensure.
 """
 
 from __future__ import annotations
@@ -21,46 +21,51 @@ from featscope.capturing.layers import modules_of
 
 
 class ModelCall(NamedTuple):
-    """A call into a model: the method ('' where the model itself was called) and what it was given."""
+    """A call of a model or of one of its methods."""
 
     method: str
+    """Name of the method; '' if the model itself was called."""
+
     arguments: Tuple[object, ...]
+    """Positional arguments."""
+
     named: Dict[str, object]
+    """Keyword arguments."""
 
     @property
     def values(self) -> List[object]:
-        """All that was given, in order."""
+        """All arguments, in order."""
         return [*self.arguments, *self.named.values()]
 
 
 class RunningCall(Protocol):
-    """A module's call that an observer wants to see the end of."""
+    """A call whose end an observer wants to be informed of."""
 
     def end(self, output: object) -> None:
-        """The call is over and gave this."""
+        """The call returned this output."""
 
     def fail(self) -> None:
-        """The call is over and raised."""
+        """The call raised an exception."""
 
 
 class CallObserver(Protocol):
-    """Sees modules before they run."""
+    """Is informed of the calls of modules before they run."""
 
     def begin(
         self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]
     ) -> Optional[RunningCall]:
-        """A module is called; None where its end is of no interest."""
+        """A module is called. Returns None if the end of the call does not matter."""
 
 
 # Module state, because there is one `torch.nn.Module` for all captures of a process.
 _observers: Tuple[CallObserver, ...] = ()
 _original: Callable[..., object] = nn.Module.__call__
-_installed = False  # whether ours is in the way of a call, perhaps below somebody else's
+_installed = False  # whether our function is installed, perhaps wrapped by another one
 _lock = threading.Lock()
 
 
 def watch(observer: CallObserver) -> None:
-    """Tell an observer of every call of every module, in all threads, until `unwatch`."""
+    """Inform an observer of every call of every module, in all threads, until `unwatch`."""
     global _observers, _original, _installed
     with _lock:
         if not _installed:
@@ -71,11 +76,11 @@ def watch(observer: CallObserver) -> None:
 
 
 def unwatch(observer: CallObserver) -> None:
-    """Tell it no more; does nothing for one that is not told anything."""
+    """Stop informing an observer. It need not be registered."""
     global _observers, _installed
     with _lock:
         _observers = tuple(other for other in _observers if other is not observer)
-        # Where somebody else has put a function over ours meanwhile, ours stays below it, for the next observer.
+        # If other code has wrapped our function meanwhile, it must stay. It is used again for the next observer.
         if not _observers and nn.Module.__call__ is _call:
             nn.Module.__call__ = _original  # type: ignore[method-assign]
             _installed = False
@@ -85,7 +90,7 @@ _is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "i
 
 
 def _call(module: nn.Module, /, *arguments: object, **named: object) -> object:
-    # A compiler, an export or a trace looks at the model: what we do would become part of it.
+    # Do nothing for a compiler, an export or a trace, because our actions would become part of the result.
     if _is_compiling() or torch._C._is_tracing():
         return _original(module, *arguments, **named)
     running: List[RunningCall] = []
@@ -105,7 +110,7 @@ def _call(module: nn.Module, /, *arguments: object, **named: object) -> object:
 
 
 def _forget() -> None:
-    """A forked process has no thread that writes what a capture takes: what it runs is not captured."""
+    """Remove all observers in a forked process. It lacks the writing thread, so it cannot capture."""
     global _observers
     _observers = ()
 
@@ -118,7 +123,7 @@ _graph_task: Optional[Callable[[], int]] = getattr(torch._C, "_current_graph_tas
 
 
 def recomputing() -> bool:
-    """Whether this runs inside of a backward: what a layer gives there was given before (activation checkpointing)."""
+    """Whether a backward pass is running. It repeats forwards that ran before (activation checkpointing)."""
     if _graph_task is not None:
         return _graph_task() != -1
     return any(  # an older torch
@@ -128,7 +133,7 @@ def recomputing() -> bool:
 
 
 class Methods:
-    """The methods of a model, to find on the stack which of them runs.
+    """The methods of a model, used to find out which of them are on the stack.
 
     >>> class Net(nn.Module):
     ...     def features(self):
@@ -143,25 +148,25 @@ class Methods:
         self._codes = frozenset(_codes_of(model))
 
     def running(self) -> List[FrameType]:
-        """The frames whose `self` is the model, outermost first.
+        """Return the frames whose `self` is the model, outermost first.
 
-        A generator is passed over: what it does between two values is a call of its own (a film, frame by frame).
+        Generators are skipped: the code between two values is a separate call, for example for each frame of a video.
         """
         found = []
         for frame in stack():
             code = frame.f_code
-            # The locals of a frame are asked for only where its code is the model's: they are copied then.
+            # Reading `f_locals` copies them, so it is done only for code that belongs to the model.
             if code in self._codes and frame.f_locals.get(code.co_varnames[0]) is self._model:
                 found.append(frame)
         return found[::-1]
 
     def nearest(self, name: str) -> Optional[FrameType]:
-        """The innermost frame of a method of the model; None where it does not run."""
+        """Return the innermost frame of a method of the model; None if it does not run."""
         return next((frame for frame in reversed(self.running()) if frame.f_code.co_name == name), None)
 
 
 def _codes_of(model: nn.Module) -> FrozenSet[CodeType]:
-    # Modules inside of compiled code are called by a method that was bound before we watched.
+    # Modules inside compiled code are called by a method that was bound before our function was installed.
     own: List[object] = [_original, nn.Module._call_impl]
     for cls in type(model).__mro__:
         if cls not in (nn.Module, object):
@@ -179,17 +184,17 @@ def _codes_of(model: nn.Module) -> FrozenSet[CodeType]:
 
 
 def is_running(frame: FrameType) -> bool:
-    """Whether a frame is on this thread's stack."""
+    """Whether a frame is on the stack of this thread."""
     return any(one is frame for one in stack())
 
 
 def in_warm_up() -> bool:
-    """Whether a function called `warmup` runs: frameworks feed noise there to make the device ready."""
+    """Whether a function named `warmup` runs, in which frameworks feed noise to prepare the device."""
     return any(frame.f_code.co_name == "warmup" for frame in stack())
 
 
 def stack() -> List[FrameType]:
-    """This thread's frames, innermost first."""
+    """Return the frames of this thread, innermost first."""
     frames: List[FrameType] = []
     frame: Optional[FrameType] = sys._getframe(1)
     while frame is not None:
@@ -199,7 +204,7 @@ def stack() -> List[FrameType]:
 
 
 def call_of(frame: FrameType) -> ModelCall:
-    """What a method was called with, from its frame; it may have changed its variables since."""
+    """Return the arguments of a method from its frame. The method may have reassigned them since."""
     code, here = frame.f_code, frame.f_locals
     count = code.co_argcount + code.co_kwonlyargcount
     named = {name: here[name] for name in code.co_varnames[1:count] if name in here}
@@ -212,9 +217,9 @@ def call_of(frame: FrameType) -> ModelCall:
 
 
 def is_copy(module: nn.Module, of: nn.Module) -> bool:
-    """Whether a module is a copy of another: weights that are equal to the bit, and are more than one number.
+    """Whether a module is a copy of another one: a weight of more than one value is equal to the bit.
 
-    Also after convolutions and norms were fused, which leaves the weights of the others as they were.
+    This also finds a copy in which norms were fused into convolutions, since other weights are unchanged.
     """
     if type(module) is not type(of):
         return False

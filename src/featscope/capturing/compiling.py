@@ -1,4 +1,4 @@
-"""Keeps PyTorch's compiler away from what is captured: a compiled part calls none of its modules."""
+"""Disable torch.compile during a capture, because compiled code does not call the modules inside it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Callable, TypeVar, cast
 import torch
 
 _CAN_REST = hasattr(getattr(torch, "compiler", None), "set_stance")
-"""Whether this torch can run a compiled model as it was written (2.6 and later)."""
+"""Whether this version of torch can run a compiled model uncompiled (2.6 and later)."""
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
 class _AsWritten:
-    """While it is held, compiled functions and models run as they were written."""
+    """While it is held, compiled functions and models run uncompiled."""
 
     def __init__(self) -> None:
         self._holders = 0
@@ -24,19 +24,19 @@ class _AsWritten:
         self._entered = ExitStack()
 
     def hold(self) -> None:
-        """Begin, or go on if another holds it already."""
+        """Disable compiled code, unless another holder has already done so."""
         self._holders += 1
         if self._holders > 1 or not _CAN_REST:
             return
         if "torch._dynamo" in sys.modules:
             self._rest()
-        else:  # loading the compiler takes seconds, so wait until somebody compiles something
+        else:  # importing the compiler takes seconds, so wait until somebody compiles something
             plain = torch.compile
             torch.compile = self._then_rest(plain)
             self._entered.callback(setattr, torch, "compile", plain)
 
     def release(self) -> None:
-        """End, when all who held it have released it."""
+        """Enable compiled code again after the last holder has released it."""
         self._holders -= 1
         if not self._holders:
             self._entered.close()

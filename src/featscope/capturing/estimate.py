@@ -1,4 +1,4 @@
-"""How many bytes a run takes, and which policy would make it fit."""
+"""Estimate how many bytes a run takes, and which policy would make it fit on the disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 @dataclass
 class Footprint:
-    """What some samples' maps weigh. It is also a sink that keeps nothing else of them.
+    """The size of some samples' maps. It is a sink that keeps only shapes and types.
 
     >>> footprint = Footprint()
     >>> footprint.put(CapturedMap("neck", "FPN", "", 0, 0, 0, [], "neck.fpn"), np.zeros((1, 256, 8, 8), np.float32))
@@ -42,22 +42,22 @@ class Footprint:
         self.add(captured, array)
 
     def add(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
-        """The same, without waiting for the array's values."""
+        """Do the same without waiting for the array's values."""
         self.maps.append((captured.folder, array.shape, array.dtype))
 
     def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]] = None) -> None:
-        """Samples weigh next to nothing."""
+        """Ignore the sample, which needs hardly any space."""
 
     def close(self, finished: bool = True) -> None:
-        """Nothing to finish."""
+        """Do nothing."""
 
     @property
     def bytes(self) -> int:
-        """The arrays as they are."""
+        """Size of the arrays as they are."""
         return self.under("")
 
     def by_folder(self) -> Dict[str, Tuple[int, int]]:
-        """Folder -> (maps, bytes), in the order they came."""
+        """Return folder -> (maps, bytes), in the order of arrival."""
         found: Dict[str, Tuple[int, int]] = {}
         for name, shape, dtype in self.maps:
             count, size = found.get(name, (0, 0))
@@ -65,7 +65,7 @@ class Footprint:
         return found
 
     def under(self, dtype: str, reduce: str = "") -> int:
-        """The arrays' bytes if they were also stored as another dtype, or reduced."""
+        """Return the size of the arrays if they were also converted to another dtype or reduced."""
         total = 0
         for _, shape, own in self.maps:
             count = int(np.prod(shape))
@@ -77,11 +77,11 @@ class Footprint:
 
 
 class Room:
-    """Whether the disk holds a run, from what its first batch weighs. Of other sinks, and of loops of a length that is
-    not known, nobody can tell.
+    """Checks whether a run fits on the disk, by the size of its first batch.
 
-    sink: where the maps go. ledger: how many samples are to come. A disk that is full before the first batch is over
-    is said at its end, when it is known what the run would have taken.
+    sink: receives the maps. ledger: tells how many samples are still to come. Only a run in a folder, in a loop of
+    known length, can be checked. If the disk fills up before the first batch ends, the error is raised at the end of
+    the batch, because only then the size of the run is known.
     """
 
     def __init__(self, sink: Sink, ledger: Ledger) -> None:
@@ -90,14 +90,14 @@ class Room:
         self._full: Optional[OutputError] = None
 
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
-        """Hand a map to the sink."""
+        """Pass a map to the sink."""
         if self._writer is not None:
             self._footprint.add(captured, array)
         with self._filling():
             self._sink.put(captured, array)
 
     def put_sample(self, sample: Sample, picture: Optional[Picture]) -> None:
-        """Hand a sample to the sink."""
+        """Pass a sample to the sink."""
         with self._filling():
             self._sink.put_sample(sample, picture)
 
@@ -111,15 +111,16 @@ class Room:
             self._full = error
 
     def check(self, samples: int) -> None:
-        """The first batch, of so many samples, is over. Raises `OutputError` where the others do not fit: a run that
-        was just begun is taken back.
+        """Check the rest of the run after the first batch, which had this many samples.
+
+        Raises `OutputError` if the rest does not fit on the disk. A run that has just begun is deleted first.
         """
         writer = self._writer
         if writer is None or not self._footprint.maps:
             return
         self._writer = None
         new, waiting = not writer.stored, writer.waiting
-        # What waits may be more than there is room for, before the writer has come to the error.
+        # The waiting bytes may already exceed the free space although the writer has not failed yet.
         full = self._full is not None or waiting > shutil.disk_usage(_existing(writer.folder)).free
         if new and full:
             writer.discard()
@@ -136,14 +137,14 @@ class Room:
 
 
 def _existing(folder: Path) -> Path:
-    """A folder that was taken back is asked for the room on its disk by the one above it."""
+    """Return the folder or, if it was deleted, its nearest parent, which is on the same disk."""
     return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
 
 
 def refuse_what_does_not_fit(footprint: Footprint, samples: int, left: int, folder: Path, waiting: int) -> None:
-    """Raise `OutputError` if the disk has no room for `left` more samples like the first ones.
+    """Raise `OutputError` if the disk does not have room for `left` more samples like the first ones.
 
-    footprint: of the first `samples`. waiting: bytes of them that are not on the disk yet.
+    footprint: size of the first `samples`. waiting: bytes of these that are not on the disk yet.
     """
 
     def needed(size: int) -> int:
@@ -157,22 +158,22 @@ def refuse_what_does_not_fit(footprint: Footprint, samples: int, left: int, fold
         size = needed(footprint.under(dtype, reduce))
         if size <= 0.95 * free:
             policy = [f"{name}={value!r}" for name, value in (("dtype", dtype), ("reduce", reduce)) if value]
-            hint = f"the policy {', '.join(policy)} makes it {size_text(size)}"
+            hint = f"the policy {', '.join(policy)} reduces it to {size_text(size)}"
             break
     whole = needed(footprint.bytes)
     every = -(-whole // max(1, int(0.95 * free)))
     if every > left:
         hint = hint or "free the disk or choose another folder"
     else:
-        hint = f"{hint}, or every={every} stores each {every}th sample" if hint else f"every={every} would fit"
+        hint = f"{hint}, or every={every} stores one sample in {every}" if hint else f"every={every} would fit"
     raise OutputError(
         28,
-        f"the run would take {size_text(whole)} more and {folder} has {size_text(max(0, free))} free; {hint}",
+        f"the run would take {size_text(whole)} more, but {folder} has {size_text(max(0, free))} free; {hint}",
     )
 
 
 def disk_rate(folder: Path, count: int = 64 << 20) -> float:
-    """Bytes a second that the disk of a folder takes, by writing and removing `count` of them."""
+    """Measure how many bytes per second the disk of a folder writes, by writing and deleting `count` bytes."""
     data = np.random.default_rng(0).bytes(count)
     start = time.perf_counter()
     try:

@@ -1,4 +1,4 @@
-"""A layer's output, whatever its form, as a flat list of (field, tensor)."""
+"""Flatten the output of a layer, whatever its structure, to a list of (field, tensor)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 import torch
 
 FieldTensor = Tuple[str, torch.Tensor]
-"""A tensor and the field it is of."""
+"""The name of a field and a tensor of it."""
 
 
 def flatten(output: Any, names: Optional[Sequence[str]] = None) -> List[FieldTensor]:
-    """Name every tensor in an output.
+    """Return every tensor in an output with the name of its field.
 
     >>> x = torch.zeros(1)
     >>> [field for field, _ in flatten(([x, x], [x, x]), ["cls_scores", "bbox_preds"])]
     ['cls_scores', 'cls_scores', 'bbox_preds', 'bbox_preds']
 
-    A field is a key, an attribute, or the name in `names` (the variables of the return statement);
-    a plain sequence of tensors is one field of several levels. Arrays of numbers count as tensors. None and values
-    that hold no tensor (numbers, text, metrics) have nothing to store, and a generator is not used up.
+    A field is a key, an attribute, or the name in `names` (the variables of the return statement). A plain sequence of
+    tensors is one field with several levels. Numeric arrays count as tensors. None, and values without tensors
+    (numbers, text, metrics), are left out, and a generator is not consumed.
     """
     fields = _fields_of(output, names)
     if fields is None:
@@ -32,11 +32,11 @@ def flatten(output: Any, names: Optional[Sequence[str]] = None) -> List[FieldTen
 
 
 def _fields_of(output: object, names: Optional[Sequence[str]]) -> Optional[Sequence[str]]:
-    """The fields of the values of a tuple or list; None if they are the levels of one field, or have names."""
+    """Return the field of each value of a tuple or list; None if the values are levels of one field, or have names."""
     if not isinstance(output, (tuple, list)) or hasattr(output, "_fields") or len(output) < 2:
         return None
     several = any(map(_is_nested, output))
-    # Plain tensors of which some have no name are levels: `return x, x[:, :, ::2, ::2]`.
+    # Plain tensors are levels of one field if some of them have no name: `return x, x[:, :, ::2, ::2]`.
     if names is not None and len(names) == len(output) and (several or not any(name.isdigit() for name in names)):
         return names
     return list(map(str, range(len(output)))) if several and isinstance(output, tuple) else None
@@ -54,7 +54,7 @@ def _walk(value: Any, field: str, seen: Set[int]) -> Iterator[FieldTensor]:
         if value.dtype.kind in "biufc":
             yield field, torch.from_numpy(np.array(value))
         return
-    if isinstance(value, (type, torch.nn.Module)) or id(value) in seen:  # an object may hold itself
+    if isinstance(value, (type, torch.nn.Module)) or id(value) in seen:  # an object may contain itself
         return
     seen.add(id(value))
     for name, item in _children(value, field):
@@ -63,8 +63,8 @@ def _walk(value: Any, field: str, seen: Set[int]) -> Iterator[FieldTensor]:
 
 
 def _children(value: Any, field: str) -> Iterator[Tuple[str, Any]]:
-    """What a value holds, each with its field."""
-    if isinstance(value, Mapping):  # also ModelOutput, an OrderedDict
+    """Yield what a container holds, each value with its field."""
+    if isinstance(value, Mapping):  # including ModelOutput, which is an OrderedDict
         yield from ((_join(field, str(key)), item) for key, item in value.items())
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         yield from ((_join(field, name), getattr(value, name)) for name in value._fields)
@@ -86,6 +86,6 @@ def _listed(slots: object) -> Sequence[str]:
 
 
 def _join(parent: str, name: str) -> str:
-    # Frameworks keep values behind a property (`_boxes` of `boxes`): the public name is the field's.
+    # Frameworks keep the value of a property in a private attribute (`_boxes` of `boxes`). Use the public name.
     name = name.lstrip("_") or name
     return f"{parent}.{name}" if parent else name

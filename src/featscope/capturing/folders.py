@@ -1,4 +1,4 @@
-"""The folder of a layer's maps: `<layer path>.<class name, lower case>`, or the name the user gives."""
+"""Name the folder of a layer's maps: `<layer path>.<class name, lower case>`, or the name that the user gives."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from featscope.store.files import check_folder_name, is_ours, refuse_shared, saf
 
 
 class FolderNames:
-    """Names folders of layers.
+    """Names the folders of layers.
 
     >>> model = nn.Sequential(nn.ModuleList([nn.ReLU()]))
     >>> FolderNames(model, ["0"], {"0": "head.refine"}).of("0.0", "ReLU")
     'head.refine'
 
-    asked: the layers that were asked for. names: layer -> another name in place of
-    `<layer path>.<class name>`; it also serves the layers that stand for that layer. Raises
-    `BadOptionError` for a name that cannot be a folder's or is given twice, `UnknownNameError` for
+    asked: the requested layers. names: layer -> a name in place of `<layer path>.<class name>`; parts that speak for
+    the layer use it too. Raises `BadOptionError` for a name that is invalid or given twice, and `UnknownNameError` for
     a layer that the model does not have.
     """
 
@@ -35,15 +34,15 @@ class FolderNames:
             if layer not in self._modules and layer not in self._asked:
                 raise unknown_name("layer", layer, [n for n in self._modules if n], "featscope layers MODEL")
         refuse_shared(names, "layers", "`names`")
-        # Disks of Windows and macOS know no case: what differs by it only would be one folder there.
+        # Windows and macOS ignore case in file names, so names that differ only by case would share a folder.
         self._counts = Counter(self._own(name, type(part).__name__).casefold() for name, part in self._modules.items())
         for layer, name in names.items():
             own = self._own(layer, type(self._modules[layer]).__name__) if layer in self._modules else ""
             if self._counts[name.casefold()] > (name.casefold() == own.casefold()):
-                raise BadOptionError(f"the folder {name!r} is that of another layer; change `names`")
+                raise BadOptionError(f"the folder {name!r} belongs to another layer; change `names`")
 
     def of(self, layer: str, cls: str) -> str:
-        """The folder of a layer that ran."""
+        """Return the folder of a layer that ran."""
         if layer not in self._known:
             self._known[layer] = self._given(layer) or self._apart(layer, self._own(layer, cls))
         return self._known[layer]
@@ -52,7 +51,7 @@ class FolderNames:
         return safe_name(f"{layer}.{cls.lower()}" if layer else cls.lower())
 
     def _apart(self, layer: str, own: str) -> str:
-        """Its own name, with something behind it where a disk could take it for another's."""
+        """Return the layer's own name, with a suffix if a disk could confuse it with another one."""
         if is_ours(own):
             return f"{own}.output"
         if self._counts[own.casefold()] > 1 and own != own.lower():
@@ -60,7 +59,7 @@ class FolderNames:
         return own
 
     def _given(self, layer: str) -> str:
-        """The name given for a layer, or for the one above it that it stands for."""
+        """Return the name that the user gave for a layer, or for the layer that it speaks for."""
         if layer in self._names:
             return self._names[layer]
         for above, name in self._names.items():

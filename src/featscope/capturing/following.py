@@ -1,7 +1,7 @@
-"""Follows the axes of tensors through one forward, from the network's input, operator by operator.
+"""Follow the axes of tensors through a forward, from the network's input, operator by operator.
 
-Every operator of PyTorch that runs is seen once, and its rule in `rules_moving` or `rules_making`
-does to the traces of its tensors what it did to their values. Nothing of the model is run again or changed.
+Each of PyTorch's operators that runs is seen once. Its rule in `rules_moving` or `rules_making` applies to the traces
+of its tensors what the operator did to their values. The model is not run again and not changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from featscope.arrays.cells import contracted, windowed
 from featscope.arrays.traces import Trace, trace_of_images
-from featscope.capturing import rules_making, rules_moving  # noqa: F401 (the rules are there once these are loaded)
+from featscope.capturing import rules_making, rules_moving  # noqa: F401 (importing these modules registers the rules)
 from featscope.capturing.calls import recomputing, unwatch, watch
 from featscope.capturing.inputs import find_images
 from featscope.capturing.layers import children_of
@@ -27,7 +27,7 @@ from featscope.records import Size
 
 
 def _is_composite(func: torch._ops.OpOverload) -> bool:
-    """Whether an operator is made of others, whatever the device."""
+    """Whether an operator consists of other operators on every device."""
     name: str = func.name()  # type: ignore[no-untyped-call]
     return torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
 
@@ -37,9 +37,9 @@ _entered: List[Follower] = []
 
 
 def _others_override(args: Iterable[object]) -> bool:
-    """Whether a function of PyTorch would run otherwise than it is written, but for our following.
+    """Whether a tensor class or mode, other than our own, overrides PyTorch's functions.
 
-    Its own layers ask this before they take a fast path, and are to take the same one as without us.
+    PyTorch's layers check this before they take a fast path. Following must not change which path they take.
     """
     if isinstance(torch.overrides._get_current_function_mode(), Follower):  # type: ignore[no-untyped-call]
         with torch.overrides._pop_mode_temporarily():
@@ -48,7 +48,7 @@ def _others_override(args: Iterable[object]) -> bool:
 
 
 class Follower(TorchFunctionMode):
-    """Knows the traces of the tensors that a block computes.
+    """Records the traces of the tensors that a block computes.
 
     >>> follower = Follower()
     >>> image = torch.zeros(1, 3, 8, 8)
@@ -58,8 +58,8 @@ class Follower(TorchFunctionMode):
     >>> follower.trace(tokens).spots[0].planes["column"].ravel()[:5].tolist()
     [1.0, 3.0, 5.0, 7.0, 1.0]
 
-    Operators are seen inside of PyTorch's own functions only: a kernel of somebody else's, as MMCV's suppression of
-    boxes, may call a million of them, and none of these makes a map.
+    Operators are only followed inside PyTorch's own functions. The kernels of other libraries, such as MMCV's
+    suppression of boxes, may call a million operators, none of which makes a map.
     """
 
     def __init__(self) -> None:
@@ -85,15 +85,15 @@ class Follower(TorchFunctionMode):
     def begin_at(
         self, images: torch.Tensor, rows: int, columns: int, sample: Optional[int] = 0, time: Optional[int] = None
     ) -> None:
-        """Take a tensor for the network's input; rows, columns, sample, time: which of its axes those are."""
+        """Declare a tensor to be the network's input. rows, columns, sample, time: the respective axes."""
         self._traces.put(images, trace_of_images(tuple(images.shape), rows, columns, sample, time))
 
     def trace(self, tensor: torch.Tensor) -> Trace:
-        """What is known of a tensor."""
+        """Return what is known about a tensor."""
         return self._traces.get(tensor) or Trace(() if tensor.is_nested else tuple(tensor.shape))
 
     def note(self, tensor: torch.Tensor, trace: Trace) -> None:
-        """Say what a tensor is that an operator made which no rule can see."""
+        """Set the trace of a tensor that was made by an operator that PyTorch does not show."""
         self._traces.put(tensor, trace)
 
     def __torch_function__(
@@ -103,7 +103,7 @@ class Follower(TorchFunctionMode):
         args: Tuple[object, ...] = (),
         kwargs: Optional[Dict[str, object]] = None,
     ) -> object:
-        """Run a function of PyTorch, and follow the operators that it is made of."""
+        """Run a function of PyTorch and follow the operators in it."""
         if self.resting or recomputing():
             return func(*args, **(kwargs or {}))
         with self._operators:
@@ -111,7 +111,7 @@ class Follower(TorchFunctionMode):
 
 
 class _Operators(TorchDispatchMode):
-    """Sees every operator."""
+    """Follows every operator."""
 
     def __init__(self, traces: _Kept) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -119,7 +119,7 @@ class _Operators(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # hidden from PyTorch's compiler, a mode loads that compiler first: two seconds of every capture
+        return False  # True would make PyTorch load its compiler first, which takes two seconds in every capture
 
     def __torch_dispatch__(
         self,
@@ -128,11 +128,11 @@ class _Operators(TorchDispatchMode):
         args: Tuple[object, ...] = (),
         kwargs: Optional[Dict[str, object]] = None,
     ) -> object:
-        """Run an operator, and follow it."""
+        """Run an operator and follow it."""
         kwargs = kwargs or {}
         rule = rule_of(func)
         if rule is None and _is_composite(func):
-            with self:  # under inference_mode what is made of other operators comes whole
+            with self:  # in inference_mode composite operators are not decomposed, so it is done here
                 made = func.decompose(*args, **kwargs)
             if made is not NotImplemented:
                 return made
@@ -174,9 +174,9 @@ class _Operators(TorchDispatchMode):
 
 
 class Followed:
-    """A block in which a model runs, followed from the first images that it, or one of its parts, is given.
+    """Follows a model during a block, from the first images that the model or one of its parts receives.
 
-    input_size: (height, width) of those images; None until they were seen.
+    input_size: (height, width) of these images; None until they are found.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -199,7 +199,7 @@ class Followed:
         unwatch(self)
 
     def begin(self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]) -> None:
-        """A module is called (`featscope.capturing.calls`)."""
+        """Notice that a module is called (`featscope.capturing.calls`)."""
         if self.input_size is None and id(module) in self._parts:
             images = find_images([*arguments, *named.values()])
             if images is not None and images.batch is not None:
@@ -207,7 +207,7 @@ class Followed:
                 self.follower.begin_at(images.batch, *images.axes)
 
 
-# Modules whose operators PyTorch does not see, and which slide a kernel over (N, C, H, W) as a convolution does.
+# Modules whose operators PyTorch does not show, and which slide a kernel over (N, C, H, W) like a convolution.
 _HIDDEN = {
     "mmcv.ops.deform_conv.DeformConv2d": "a deformable convolution",
     "mmcv.ops.modulated_deform_conv.ModulatedDeformConv2d": "a modulated deformable convolution",
@@ -215,7 +215,7 @@ _HIDDEN = {
 
 
 class HiddenKernels:
-    """Sees modules that call a kernel of their own past PyTorch, and follows those whose arithmetic is known."""
+    """Follows modules that run a kernel outside PyTorch's operators, if it is known what the kernel does."""
 
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
@@ -223,7 +223,7 @@ class HiddenKernels:
     def begin(
         self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]
     ) -> Optional[_HiddenCall]:
-        """A module is called (`featscope.capturing.calls`)."""
+        """Notice that a module is called (`featscope.capturing.calls`)."""
         if self._follower.resting or not any(
             f"{c.__module__}.{c.__qualname__}" in _HIDDEN for c in type(module).__mro__
         ):
@@ -233,13 +233,13 @@ class HiddenKernels:
 
 
 class _HiddenCall:
-    """Such a module, while it runs."""
+    """The call of a module with a hidden kernel."""
 
     def __init__(self, follower: Follower, module: nn.Module, given: Trace) -> None:
         self._follower, self._module, self._given = follower, module, given
 
     def end(self, output: object) -> None:
-        """It gave a map: its cells are the middles of what the kernel covers before it is deformed."""
+        """Set the trace of the output: its cells are the centres of the kernel before it is deformed."""
         if not isinstance(output, torch.Tensor) or len(self._given.shape) != 4:
             return
         numbers = [_pair(getattr(self._module, name)) for name in ("kernel_size", "stride", "padding", "dilation")]
@@ -247,7 +247,7 @@ class _HiddenCall:
         self._follower.note(output, windowed(summed, tuple(output.shape), [2, 3], *numbers))
 
     def fail(self) -> None:
-        """It gave none."""
+        """Do nothing."""
 
 
 def _pair(value: object) -> List[int]:
@@ -255,7 +255,7 @@ def _pair(value: object) -> List[int]:
 
 
 class _Kept:
-    """Traces of tensors, as long as those live; tensors compare by value, so they are known by their ids."""
+    """Keeps the traces of tensors while they exist. The keys are ids, because tensors are compared by value."""
 
     def __init__(self) -> None:
         self._traces: Dict[int, Tuple[weakref.ref[torch.Tensor], Trace]] = {}
@@ -275,7 +275,7 @@ class _Kept:
         return there[1] if there is not None and there[0]() is tensor else None
 
     def of(self, args: Sequence[object], kwargs: Dict[str, object]) -> Dict[int, Trace]:
-        """The traces of the tensors among an operator's arguments, by the tensors' ids."""
+        """Return the traces of the tensors in an operator's arguments, by the ids of the tensors."""
         found: Dict[int, Trace] = {}
         pending: List[object] = [*args, *kwargs.values()]
         while pending:

@@ -1,4 +1,4 @@
-"""What the user says of tensors whose axes could not be proved, checked against their shapes and the proof."""
+"""Axes that the user gives for tensors that cannot be followed, checked against their shapes and what is known."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _GRID = re.compile(r"(\d+)x(\d+)(?:\+(\d+))?")
 
 
 class Shaped(Protocol):
-    """A tensor of PyTorch or an array."""
+    """A PyTorch tensor or a NumPy array."""
 
     @property
     def shape(self) -> Tuple[int, ...]:
-        """Its sides."""
+        """Its shape."""
 
 
 class GivenReadings:
-    """What was said of layers: `--axes 'layers.*=NHWC'`, `--grid 'blocks.*=16x24+5'`.
+    """The axes that a user gave for layers: `--axes 'layers.*=NHWC'`, `--grid 'blocks.*=16x24+5'`.
 
     >>> given, tensor = GivenReadings({"layers.*": "NHWC"}), np.zeros((1, 8, 6, 32))
     >>> [map_.shape for _, map_ in given.reading("layers.0", "", tensor).apply(tensor)]
     [(1, 32, 8, 6)]
 
     axes: glob of layers -> a letter for each axis (N sample, C channel, H row, W column, T time), or rows x columns of
-    tokens (N, L, C), with the number of class and register tokens before them. Raises `BadOptionError` for what means
-    nothing.
+    tokens (N, L, C), plus the number of class and register tokens before them. Raises `BadOptionError` for anything
+    else.
     """
 
     def __init__(self, axes: Optional[Mapping[str, str]] = None) -> None:
@@ -49,13 +49,13 @@ class GivenReadings:
                 self._letters[pattern] = letters
             else:
                 raise BadOptionError(
-                    f"the axes {text!r} of {pattern!r} mean nothing; type a letter for each axis, --axes "
+                    f"the axes {text!r} of {pattern!r} are invalid; type a letter for each axis, --axes "
                     f"'{pattern}=NHWC' (N sample, C channel, H row, W column, T time), or the grid of tokens, --grid "
                     f"'{pattern}=16x24+1' (rows x columns, and one class token before them)"
                 )
 
     def checked(self, layer: str, field: str, tensor: Shaped, proved: Reading) -> Reading:
-        """How a tensor is read: as proved, else as given. Raises `BadOptionError` where the two disagree."""
+        """Return the reading that was followed, else the given one. Raises `BadOptionError` if they contradict."""
         given = self.reading(layer, field, tensor)
         if given is None:
             return proved
@@ -65,13 +65,13 @@ class GivenReadings:
             "token" not in given.axes and proved.axes != given.axes
         ):
             raise BadOptionError(
-                f"{_name(layer, field)} was said to be {_text(given)}, but it was followed from the image to "
+                f"{_name(layer, field)} was given as {_text(given)}, but featscope followed it from the image as "
                 f"{_text(proved)}; leave the option out"
             )
         return proved
 
     def reading(self, layer: str, field: str, tensor: Shaped) -> Optional[Reading]:
-        """What was said of a tensor; None where nothing was."""
+        """Return the reading that the user gave for a tensor; None if there is none."""
         letters = _matching(self._letters, layer, field)
         if letters is not None:
             return _by_letters(letters, _name(layer, field), tuple(tensor.shape))
@@ -86,7 +86,7 @@ def _matching(options: Mapping[str, _Said], layer: str, field: str) -> Optional[
 
 def _by_letters(letters: str, name: str, shape: Tuple[int, ...]) -> Reading:
     if len(letters) != len(shape):
-        raise BadOptionError(f"{name} has {len(shape)} axes, {shape}, and {letters!r} names {len(letters)}")
+        raise BadOptionError(f"{name} has {len(shape)} axes, {shape}, but {letters!r} has {len(letters)} letters")
     front = tuple(letters.index(letter) for letter in _ORDER if letter in letters)
     sides = {letter: shape[letters.index(letter)] for letter in letters}
     form = tuple(sides.get(letter, 1) for letter in _ORDER if letter in letters or letter in "NC")
@@ -99,7 +99,7 @@ def _by_grid(grid: Tuple[int, int, int], name: str, shape: Tuple[int, ...]) -> R
     rows, columns, before = grid
     if len(shape) != 3 or shape[1] != rows * columns + before:
         raise BadOptionError(
-            f"{name} is {shape}, and a grid of {rows} x {columns} with {before} tokens before it needs "
+            f"{name} has the shape {shape}, but a grid of {rows} x {columns} with {before} tokens before it needs "
             f"(samples, {rows * columns + before}, channels)"
         )
     index = np.arange(shape[0] * shape[1]).reshape(shape[:2])

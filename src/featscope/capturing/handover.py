@@ -1,4 +1,4 @@
-"""From a layer's tensors to the sink: copied as the policy says, named, handed over, counted."""
+"""Copy a layer's tensors as the policy says, name them, and pass them to the sink."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from featscope.store.writer import RunWriter
 
 
 class Handover:
-    """Takes what layers give, and hands it to a sink.
+    """Takes the outputs of layers and passes them to a sink.
 
-    stored: the layers that were asked for and of which something was stored. refused: layers whose output, or a
-    part of it, cannot be -> why. Errors of the sink pass; after one that stopped the capture nothing more is taken.
+    stored: the requested layers for which something was stored. refused: layers whose output, or a part of it, cannot
+    be stored -> the reason. Errors of the sink are raised. After an error that stopped the capture nothing is taken.
     """
 
     def __init__(self, sink: Sink, folders: FolderNames, policy: Policy, ledger: Ledger, remarks: Remarks) -> None:
@@ -34,24 +34,25 @@ class Handover:
         self._transfer = Transfer()
         self._maps = self._samples = self._bytes = 0
         self._room = Room(sink, ledger)
-        self._lock = threading.RLock()  # several threads may run the model
+        self._lock = threading.RLock()  # the model may run in several threads
 
     @property
     def written(self) -> Written:
-        """How much was handed over; of a run, how much lies in its folder."""
+        """How much the sink received or, for a run, how much was written to its folder."""
         if isinstance(self.sink, RunWriter):
             return self.sink.written
         place = "memory" if isinstance(self.sink, MemorySink) else f"a {type(self.sink).__name__}"
         return Written(self._maps, self._samples, self._bytes, place)
 
     def take(self, batch: Batch, asked: str, layer: str, tensors: Sequence[Laid]) -> List[Piece]:
-        """Copy a layer's tensors now, before a later operation in place changes them.
+        """Copy a layer's tensors immediately, before a later in-place operation changes them.
 
-        asked: the layer that it speaks for. A tensor that cannot be copied is named, once; the model goes on.
+        asked: the requested layer that the tensors belong to. A tensor that cannot be copied is reported once, and the
+        model continues.
         """
         batch.used = True
         if self._remarks.stopped or not batch.wanted:
-            self.stored.add(asked)  # nothing was to be stored: nothing is missing
+            self.stored.add(asked)  # nothing needs to be stored, so nothing is missing
             return []
         pieces: List[Piece] = []
         for laid in tensors:
@@ -62,7 +63,7 @@ class Handover:
                     pieces.append(batch.take(layer, laid, self._policy, self._transfer))
             except FeatscopeError:
                 raise
-            except Exception as error:  # noqa: BLE001 (whatever a tensor may be: it is the user's)
+            except Exception as error:  # noqa: BLE001 (a user's subclass of Tensor may raise any error)
                 why = first_line(error)
             if why:
                 self.refuse(layer, f"{field}: {why}" if field else why)
@@ -71,17 +72,17 @@ class Handover:
         return pieces
 
     def refuse(self, layer: str, why: str) -> None:
-        """Say of a layer that its output, or a part of it, cannot be stored."""
+        """Report that the output of a layer, or a part of it, cannot be stored."""
         if layer not in self.refused:
             self._remarks.say(f"the output of {layer!r} cannot be stored: {why}")
         self.refused[layer] = why
 
     def why_refused(self, layer: str) -> str:
-        """Why a layer's output, or that of one below it, cannot be stored; '' where it was not refused."""
+        """Return why the output of a layer or of one of its parts cannot be stored; '' if it can."""
         return next((why for name, why in self.refused.items() if name == layer or name.startswith(f"{layer}.")), "")
 
     def put(self, batch: Batch, layer: str, cls: str, pieces: Sequence[Piece]) -> None:
-        """Name what was taken of one call of a layer, and give it to the sink."""
+        """Name the copies from one call of a layer and pass them to the sink."""
         with self._lock:
             for captured, array in batch.name(layer, cls, self._folders.of(layer, cls), pieces):
                 if self._remarks.stopped:
@@ -91,13 +92,13 @@ class Handover:
                 self._room.put(captured, array)
 
     def put_sample(self, sample: Sample, picture: Optional[Picture]) -> None:
-        """Give a sample to the sink."""
+        """Pass a sample to the sink."""
         with self._lock:
             if not self._remarks.stopped:
                 self._samples += 1
                 self._room.put_sample(sample, picture)
 
     def check_room(self, batch: Batch) -> None:
-        """After the first batch: would the disk hold all that is still to come? Raises `OutputError` if not."""
+        """After the first batch, check that the rest fits on the disk. Raises `OutputError` if not."""
         if not (batch.failed or self._remarks.stopped):
             self._room.check(len(batch.entry.rows) if batch.entry is not None else 1)

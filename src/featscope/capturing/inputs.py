@@ -1,4 +1,4 @@
-"""What goes into a model: how many images, of which size, and what they look like."""
+"""Find the images in a model's input: their number, their size and their appearance."""
 
 from __future__ import annotations
 
@@ -12,35 +12,41 @@ from featscope.arrays.agreement import Thumbnail
 from featscope.capturing.calls import ModelCall
 from featscope.records import Geometry, Picture, Sample, Size
 
-_DEEPEST = 4  # dicts in lists in dicts
-_COLOURS = (1, 3, 4)
+_DEEPEST = 4  # the deepest nesting of lists and dicts that is searched
+_COLOURS = (1, 3, 4)  # numbers of channels that an image may have
 _FILES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class Images(NamedTuple):
-    """The images among the arguments of a call: how many, (height, width) of the input, and each one's tensor.
-
-    batch: the one tensor that holds them all, where there is one. axes: which of its axes are the rows, the columns,
-    the samples and the time.
-    """
+    """The images in the arguments of a call."""
 
     number: int
+    """How many images there are."""
+
     size: Optional[Size] = None
+    """Size of the input, (height, width)."""
+
     each: Sequence[torch.Tensor] = ()
+    """The tensor of each image."""
+
     batch: Optional[torch.Tensor] = None
+    """The tensor that holds all images, if there is one."""
+
     axes: Tuple[int, int, Optional[int], Optional[int]] = (2, 3, 0, None)
+    """The axes of `batch` for rows, columns, samples and time."""
 
 
 def find_images(values: Sequence[object]) -> Optional[Images]:
-    """The images among what a model is given, also inside of lists and dicts; None where nothing looks like one.
+    """Find the images in a model's arguments, also inside lists and dicts; None if nothing looks like an image.
 
     >>> find_images([torch.zeros(1, 1, 16, 16), {"img": torch.zeros(2, 3, 64, 96)}])[:2]
     (2, (64, 96))
     >>> find_images([[torch.zeros(3, 64, 96), torch.zeros(3, 48, 48)]])[:2]
     (2, None)
 
-    A batch is a tensor (N, C, H, W) or (N, H, W, C); of several the one that has three colours, then the largest (a
-    mask or a prompt is no image). Otherwise a list of images, or a single one.
+    A batch is a tensor (N, C, H, W) or (N, H, W, C). Of several such tensors, those with three colours are preferred,
+    then the largest one, because masks and prompts are not images. Without a batch, a list of images or a single image
+    counts.
     """
     found = list(_tensors(values, 0))
     batches = [tensor for tensor in found if tensor.dim() == 4 and not tensor.is_complex()]
@@ -107,18 +113,18 @@ def _lists(values: Sequence[object], depth: int) -> Iterator[Sequence[object]]:
 def _inside(value: object) -> Sequence[object]:
     if isinstance(value, (list, tuple)):
         return value
-    content = getattr(value, "data", value)  # UserDict, as transformers' BatchFeature
+    content = getattr(value, "data", value)  # a UserDict such as BatchFeature of transformers
     if isinstance(content, Mapping):
         return list(content.values())
-    kept = getattr(value, "__dict__", {})  # an object around a batch, as DETR's NestedTensor
+    kept = getattr(value, "__dict__", {})  # an object that wraps a batch, such as DETR's NestedTensor
     return [one for one in kept.values() if isinstance(one, torch.Tensor) and one.dim() == 4]
 
 
 def _is_picture(value: object) -> bool:
-    """An array (H, W, 3), a picture of Pillow, or the path of a file."""
+    """Whether a value is an array (H, W, 3), a Pillow image or the path of an image file."""
     if isinstance(value, np.ndarray):
         return value.ndim in (2, 3)
-    if isinstance(value, str):  # a text is none: some models are asked by text
+    if isinstance(value, str):  # other texts are prompts
         return value.lower().endswith(_FILES)
     return hasattr(value, "__fspath__") or hasattr(value, "getbands")
 
@@ -130,13 +136,13 @@ def _rank(tensor: torch.Tensor) -> Tuple[bool, bool, int]:
 
 
 def _axes(shape: Sequence[int]) -> Tuple[int, int]:
-    """Which axes of an image (C, H, W) or (H, W, C) are rows and columns."""
+    """Return the axes of rows and columns in an image (C, H, W) or (H, W, C)."""
     last = shape[2] in _COLOURS and shape[0] not in _COLOURS
     return (0, 1) if last else (1, 2)
 
 
 def picture_of(image: torch.Tensor) -> Optional[Picture]:
-    """An input as a picture: as it is where its values are those of one, else from its smallest to its largest value.
+    """Convert an input to a picture: unchanged if its values are in the range of images, else scaled to its range.
 
     >>> picture_of(torch.tensor([[[0.0, 1.0]]])).tolist()
     [[[0, 0, 0], [255, 255, 255]]]
@@ -151,7 +157,7 @@ def picture_of(image: torch.Tensor) -> Optional[Picture]:
     values = values[:3].float().cpu()
     if image.dtype is not torch.uint8:
         low, high = float(values.min()), float(values.max())
-        if low < 0 or high > 255:  # normalised by a mean that is not known here
+        if low < 0 or high > 255:  # the input was normalised with an unknown mean
             values = (values - low) / max(high - low, 1e-12)
             high = 1.0
         values = values * 255 if high <= 1 else values
@@ -159,77 +165,79 @@ def picture_of(image: torch.Tensor) -> Optional[Picture]:
 
 
 class Known(NamedTuple):
-    """What is known of a batch's samples, in their order, and their pictures where they are at hand.
-
-    A sample without an id is numbered. pictures: the inputs as the network saw them, with their padding, before
-    normalisation. originals: the images, made small, where they are no files. forward: a method of the model that
-    this call runs once for each view of its images, where it does: each of its calls after the first is a batch of
-    its own, of which the companion is asked again. later: what is known when the batch is over and nobody else has
-    described it.
-    """
+    """What is known about the samples of a batch."""
 
     samples: Sequence[Sample]
+    """The samples, in the order of the batch. A sample without an id is numbered."""
+
     pictures: Sequence[Optional[Picture]] = ()
+    """The inputs as the network received them, with their padding, before normalisation."""
+
     forward: str = ""
+    """Name of a method of the model that the call runs once for each view of its images. Each of its calls after the
+    first is a separate batch, for which the companion is asked again."""
+
     later: Optional[Callable[[], Known]] = None
+    """Returns what is known when the batch ends. It is called only if nobody else has described the batch."""
+
     originals: Sequence[Optional[Thumbnail]] = ()
+    """Thumbnails of images that do not come from files."""
 
 
 class Companion(Protocol):
-    """Goes along with a capture and says what a framework knows of the images: before a batch runs, and after."""
+    """Tells a capture what a framework knows about the images, before and after a batch runs."""
 
     def before(self, call: ModelCall) -> Optional[Known]:
-        """The samples of a batch that is about to run; None where the call does not show them."""
+        """Return the samples of a batch that is about to run; None if the call does not show them."""
 
     def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
-        """The samples complete, with what was found in them; None where nothing more is known."""
+        """Return the complete samples with what was found in them; None if nothing more is known."""
 
     def close(self) -> None:
-        """The capture is over."""
+        """End the capture."""
 
 
 class NoCompanion:
-    """The companion of a capture whose driver knows all of its images, and describes them itself."""
+    """The companion of a capture whose driver knows all images and describes them itself."""
 
     def before(self, call: ModelCall) -> Optional[Known]:
-        """Nothing."""
+        """Return None."""
         return None
 
     def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
-        """Nothing."""
+        """Return None."""
         return None
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 class PlainImages:
-    """The companion of models of which nothing is known but their inputs: images are numbered, and lie in the
-    original's place themselves.
+    """The companion of models without a known framework: it numbers the images in the model's input.
 
-    pictures: whether to keep what the inputs look like.
+    The input itself takes the place of the original image. pictures: whether to keep pictures of the inputs.
     """
 
     def __init__(self, pictures: bool = True) -> None:
         self._pictures = pictures
 
     def before(self, call: ModelCall) -> Optional[Known]:
-        """The images among the arguments."""
+        """Return a sample for each image in the arguments."""
         images = find_images(call.values)
         if images is None:
             return None
         samples, pictures = [], []
         for index in range(images.number):
             picture = picture_of(images.each[index]) if self._pictures and index < len(images.each) else None
-            size = images.size  # what becomes of a list of images, the model itself decides
+            size = images.size  # None for a list of images, which the model itself puts into a batch
             geometry = Geometry(size, size, size) if size is not None and min(size) > 0 else None
             samples.append(Sample("", geometry=geometry))
             pictures.append(picture)
         return Known(samples, pictures)
 
     def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
-        """Nothing more."""
+        """Return None."""
         return None
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""Which layers: names and globs, against what the model has."""
+"""Select layers of a model by names and globs."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ from featscope.store.globs import lies_below, matches
 
 
 class Layer(NamedTuple):
-    """A layer that was asked for.
-
-    attribute: '' for the layer's output; otherwise what the layer's forward keeps under this name
-    (`self.output = out`). glob: the one that it was found by; '' for a layer that was named.
-    """
+    """A layer that was requested."""
 
     name: str
+
     module: nn.Module
+
     attribute: str = ""
+    """'' for the layer's output; otherwise the name of the attribute that the layer's forward sets (`self.output =
+    out`)."""
+
     glob: str = ""
+    """The glob that found the layer; '' if it was named."""
 
 
 def modules_of(model: nn.Module, prefix: str = "", shared: bool = True) -> Iterator[Tuple[str, nn.Module]]:
-    """Every module below a model and the model itself, by dotted path.
+    """Yield the model and every module in it, by dotted path.
 
     >>> [name for name, _ in modules_of(nn.Sequential(nn.ReLU()))]
     ['', '0']
 
-    A model may use PyTorch's own names for something else (`self.modules = []`), so nothing of it is called. What
-    torch.compile puts around a module comes right before it, under the same name: `backbone.conv`, not
-    `backbone._orig_mod.conv`. shared: a module with several names comes under each.
+    Methods of the model are not called, because a model may use PyTorch's names for something else (`self.modules =
+    []`). The wrapper of torch.compile comes right before the module in it, with the same name: `backbone.conv`, not
+    `backbone._orig_mod.conv`. shared: yield a module with several names under each of them.
     """
     yield from _below(model, prefix, shared, set(), ())
 
@@ -58,13 +60,13 @@ def _below(
 
 
 def children_of(model: nn.Module) -> List[Tuple[str, nn.Module]]:
-    """The modules right below a model, by name."""
+    """Return the direct children of a model, by name."""
     below = {name: module for name, module in modules_of(model, shared=False) if name and "." not in name}
     return list(below.items())
 
 
 def parameters_of(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Every weight of a model, once."""
+    """Yield each parameter of a model once."""
     seen: Set[int] = set()
     for _, module in modules_of(model, shared=False):
         for value in vars(module).get("_parameters", {}).values():
@@ -74,20 +76,20 @@ def parameters_of(model: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers a model has learned."""
+    """Return the number of a model's parameters."""
     return sum(p.numel() for p in parameters_of(model) if not isinstance(p, nn.UninitializedParameter))
 
 
 def select(model: nn.Module, layers: Optional[Sequence[str]] = None) -> List[Layer]:
-    """The layers that names and globs choose, in natural order.
+    """Return the layers that names and globs choose, in natural order.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
     >>> [layer.name for layer in select(model, ["*", "!1"])]
     ['0']
 
-    None chooses every top-level part, or the model itself where it has no parts. '' is the model itself. A
-    pattern that starts with '!' excludes what it matches, and all that lies below. Raises `UnknownNameError` for a
-    name that the model does not have.
+    None chooses every top-level part, or the model itself if it has no parts. '' is the model itself. A pattern that
+    starts with '!' excludes what it matches, with all parts. Raises `UnknownNameError` for a name that the model does
+    not have.
     """
     inner, prefix = unwrap_named(model)
     modules = dict(modules_of(inner))
@@ -112,11 +114,11 @@ def select(model: nn.Module, layers: Optional[Sequence[str]] = None) -> List[Lay
 
 
 def _matching(modules: Dict[str, nn.Module], pattern: str) -> List[Layer]:
-    """The layers that a name or a glob means. Raises `UnknownNameError` where there is none."""
+    """Return the layers that a name or a glob chooses. Raises `UnknownNameError` if there is none."""
     if pattern in modules:
         return [Layer(pattern, modules[pattern])]
     known = [name for name in modules if name]
-    # A star is one part of a name, as in a file system: `backbone.*` are its children.
+    # `*` stands for one part of a name, as in a file system: `backbone.*` matches its children.
     found = [Layer(name, modules[name], glob=pattern) for name in known if matches(name, pattern)]
     found = found or _kept_attribute(modules, pattern)
     if not found:
@@ -125,7 +127,7 @@ def _matching(modules: Dict[str, nn.Module], pattern: str) -> List[Layer]:
 
 
 def has_layers(model: nn.Module, layers: Sequence[str]) -> Optional[UnknownNameError]:
-    """None where a model has what names and globs choose, else the error that says what it lacks."""
+    """Return None if a model has the layers that names and globs choose, else the error that says what is missing."""
     try:
         select(model, layers)
     except UnknownNameError as missing:
@@ -134,19 +136,19 @@ def has_layers(model: nn.Module, layers: Sequence[str]) -> Optional[UnknownNameE
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside of its wrappers: its names are the user's."""
+    """Return the model inside its wrappers, whose layer names the user knows."""
     return unwrap_named(model)[0]
 
 
 def unwrap_named(model: nn.Module) -> Tuple[nn.Module, str]:
-    """The model inside of `torch.compile`, DataParallel, DistributedDataParallel or Ultralytics' YOLO, and its path."""
+    """Return the model inside torch.compile, (Distributed)DataParallel or Ultralytics' YOLO, and its path."""
     path = ""
     while True:
         inner, name = _compiled(model), ""
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             inner, name = model.module, "module"
         elif any(cls.__module__ == "ultralytics.engine.model" for cls in type(model).__mro__):
-            # Its own call predicts on files, films and folders: the network is called once a batch.
+            # A call of YOLO predicts on files, videos and folders. It calls the network once for each batch.
             inner, name = getattr(model, "model", None), "model"
         if not isinstance(inner, nn.Module):
             return model, path
@@ -154,7 +156,7 @@ def unwrap_named(model: nn.Module) -> Tuple[nn.Module, str]:
 
 
 def shared_names(model: nn.Module) -> Dict[int, List[Tuple[str, int]]]:
-    """Of each module with several names, by its id: each name with the id of the module that it lies in."""
+    """Return for each module with several names, by id: its names, each with the id of the parent module."""
     names: DefaultDict[int, List[Tuple[str, int]]] = defaultdict(list)
     modules = dict(modules_of(model))
     for name, module in modules.items():
@@ -164,7 +166,7 @@ def shared_names(model: nn.Module) -> Dict[int, List[Tuple[str, int]]]:
 
 
 def scripted_part(module: nn.Module) -> bool:
-    """Whether a module, or a part of it, is scripted (torch.jit): its calls are not Python's."""
+    """Whether a module or a part of it is scripted (torch.jit), so that its calls do not run in Python."""
     return any(isinstance(part, torch.jit.ScriptModule) for _, part in modules_of(module))
 
 
@@ -177,7 +179,7 @@ def is_compiled(model: nn.Module) -> bool:
 
 
 def _parts(module: nn.Module) -> Dict[str, Optional[nn.Module]]:
-    return dict(vars(module).get("_modules", {}).items())  # of a scripted module it is no dict
+    return dict(vars(module).get("_modules", {}).items())  # not a dict in a scripted module
 
 
 def _compiled(module: nn.Module) -> Optional[nn.Module]:
@@ -186,10 +188,10 @@ def _compiled(module: nn.Module) -> Optional[nn.Module]:
 
 
 def _without(prefix: str, pattern: str, known: Sequence[str]) -> str:
-    """A pattern as the model inside of a wrapper knows it: `module.neck` and `neck` are the same layer."""
+    """Remove wrappers from a pattern: `module.neck` and `neck` are the same layer."""
     sign, name = ("!", pattern[1:]) if pattern.startswith("!") else ("", pattern)
     name = ".".join(part for part in name.split(".") if part != "_orig_mod")
-    # Wrappers that are off already (test-time augmentation, and around that a distributed one) are typed all the same.
+    # Users may also type wrappers that were removed before: test-time augmentation in a distributed wrapper.
     for wrapper in (prefix, "module.", "module."):
         if wrapper and name.startswith(wrapper) and not any(matches(one, name) for one in known):
             name = name[len(wrapper) :]
@@ -197,7 +199,7 @@ def _without(prefix: str, pattern: str, known: Sequence[str]) -> str:
 
 
 def _kept_attribute(modules: Dict[str, nn.Module], name: str) -> List[Layer]:
-    """`neck.output`, where the forward of `neck` says `self.output = ...`."""
+    """Return the layer `neck.output` if the code of `neck` sets `self.output = ...`."""
     parent, _, attribute = name.rpartition(".")
     module = modules.get(parent)
     if module is None or not attribute.isidentifier():

@@ -1,4 +1,4 @@
-"""Lays a tensor out as it was read: its maps as (N, C, H, W), on the device where it is."""
+"""Arrange a tensor as maps (N, C, H, W) by its reading, on the tensor's device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from featscope.arrays.readings import MapPart, Reading
 
 
 def maps_of(reading: Reading, tensor: torch.Tensor) -> List[Tuple[MapPart, torch.Tensor]]:
-    """The maps of a tensor, as `Reading.apply` gives those of an array; itself where it is none.
+    """Return the maps in a tensor, as `Reading.apply` does for an array, or the tensor itself if it has none.
 
     >>> from featscope.arrays.readings import read
     >>> from featscope.arrays.traces import trace_of_images
@@ -28,7 +28,7 @@ def maps_of(reading: Reading, tensor: torch.Tensor) -> List[Tuple[MapPart, torch
         if part.order is None:
             found.append((part, laid.reshape(part.form)))
             continue
-        # places x channels -> the places in their order -> channels in front of rows and columns
+        # (places, channels) -> places in grid order -> channels before rows and columns
         flat = laid.reshape(-1, part.form[1])
         order = torch.from_numpy(part.order).to(tensor.device)
         rows = flat.index_select(0, order).reshape(part.form[0], *part.form[2:], part.form[1])

@@ -1,6 +1,6 @@
-"""The ledger of a capture: which samples a batch holds, under which ids, and which of them are kept.
+"""The ledger of a capture: numbers batches, gives samples unique ids, and decides which samples are kept.
 
-It knows no torch and serves PyTorch and ONNX alike.
+It does not import torch and serves PyTorch and ONNX alike.
 """
 
 from __future__ import annotations
@@ -17,18 +17,23 @@ from featscope.store.files import well_formed
 
 
 class Entry(NamedTuple):
-    """A batch in the ledger. number: in the files' names. samples: with their ids, in the order of the batch.
-    rows: the places of those that are kept. named: whether the ids are more than numbers.
-    """
+    """A batch in the ledger."""
 
     number: int
+    """Number of the batch, which is part of the file names."""
+
     samples: List[Sample]
+    """The samples with their ids, in the order of the batch."""
+
     rows: List[int]
+    """Indices of the samples that are kept."""
+
     named: bool
+    """Whether the samples have names, not only numbers."""
 
 
 class Ledger:
-    """Gives batches their numbers and samples their ids, and says which samples are kept.
+    """Numbers batches, gives samples their ids, and decides which samples are kept.
 
     >>> ledger = Ledger(Policy(every=2), dataset_size=3)
     >>> [ledger.enter([Sample(""), Sample("")]).rows for _ in range(2)]
@@ -36,12 +41,12 @@ class Ledger:
     >>> [sample.id for sample in Ledger().enter([Sample("a", "x/a.png"), Sample("a", "y/a.png"), Sample("")]).samples]
     ['a', 'y_a', '2']
 
-    Ids are unique: a second image of the same name is told apart by its folder, a frame by its number, a view by
-    its own, and what nothing tells apart by counting. `remarks` says so once.
+    Ids are unique. A second image with the same name is distinguished by its folder, a frame or a view by its number,
+    and any other sample by counting. `remarks` mentions this once.
 
-    policy, dataset_size: what is kept; a distributed sampler gives sample p * world_size + rank to a rank as its
-    p-th, and repeats samples behind the last one to fill the batches: those are left out. The views of an image
-    are kept or left out with it. stored: batches that the run holds already -> the ids of their samples.
+    policy, dataset_size: decide what is kept. A distributed sampler gives sample p * world_size + rank to a rank as its
+    p-th sample. It repeats samples after the last one to fill the batches; these are left out. All views of an image
+    are kept or left out together. stored: batches that the run already holds -> the ids of their samples.
     """
 
     def __init__(
@@ -55,21 +60,23 @@ class Ledger:
         self._policy = policy = policy or Policy()
         if policy.images and policy.max_samples and world_size > 1:
             raise BadOptionError(
-                "images and max_samples cannot be combined on several ranks, which do not know of one another's "
-                "images; leave one out, or use one process"
+                "images and max_samples cannot be combined on several ranks, because a rank does not know the images "
+                "of the others; leave one out, or use one process"
             )
         self._dataset_size, self._rank, self._world_size = dataset_size, rank, world_size
         self.stored: Mapping[int, Sequence[str]] = stored or {}
         self._next = rank
         self._seen = self._matched = 0
         self._ids: Dict[str, str] = {}  # id -> the file of the first sample that has it
-        self._images: Dict[Tuple[str, str], Tuple[str, int]] = {}  # what views go by -> id and position of the image
+        self._images: Dict[
+            Tuple[str, str], Tuple[str, int]
+        ] = {}  # key of an image's views -> id and position of the image
         self.remarks: List[str] = []
 
     def enter(self, samples: Sequence[Sample], number: Optional[int] = None) -> Entry:
-        """The rank's next batch, of these samples; `number`: where it has one already.
+        """Enter the rank's next batch with these samples. number: of the batch, if it already has one.
 
-        Raises `BadRunError` where the run that is continued holds other samples in this batch.
+        Raises `BadRunError` if the run that is resumed holds other samples in this batch.
         """
         number = self._next if number is None else number
         self._next = number + self._world_size
@@ -78,7 +85,8 @@ class Ledger:
         named = any(sample.id for sample in samples)
         if self._policy.images and not all(sample.id or sample.path for sample in samples):
             raise BadOptionError(
-                "the policy `images` needs names: say them before the model runs, with session.batch(ids):"
+                "the policy `images` needs the names of the images; "
+                "give them before the model runs: with session.batch(ids):"
             )
         entered, rows = [], []
         for row, sample in enumerate(samples):
@@ -94,29 +102,29 @@ class Ledger:
         return Entry(number, entered, rows, named)
 
     def _refuse_others(self, number: int, now: Sequence[str]) -> None:
-        """Raise `BadRunError` if a batch of the run that is continued holds other samples than those that come now."""
+        """Raise `BadRunError` if a batch of the resumed run holds other samples than the current ones."""
         before = list(self.stored[number])
         if before and before != list(now):
             raise BadRunError(
-                f"batch {number} of the run holds {', '.join(before)}, now {', '.join(now)}: "
-                "the images are others; resume with those that the run was started with"
+                f"batch {number} of the run holds {', '.join(before)}, but now it would hold {', '.join(now)}; "
+                "resume with the same images in the same order as before"
             )
 
     def kept(self) -> Optional[int]:
-        """How many samples of the data set are kept over all ranks; None where that is not known yet."""
+        """Return how many samples of the data set are kept over all ranks; None if that is unknown."""
         if self._dataset_size is None or self._policy.images:
             return None
         kept = -(-self._dataset_size // self._policy.every)
         return min(kept, self._policy.max_samples or kept)
 
     def left(self, stored: int) -> int:
-        """How many samples are still to come when a rank has stored so many now, besides what the run had before."""
+        """Return how many samples are still to come after a rank stored this many, in addition to the resumed ones."""
         before = sum(len(names) or 1 for names in self.stored.values())
         return max(0, (self.kept() or 0) - (before + stored) * self._world_size)
 
     def named(self, samples: Sequence[Sample], entry: Entry) -> List[Sample]:
-        """Samples that are described after their batch was entered, with the ids that they have there."""
-        if not entry.named and any(sample.id for sample in samples):  # the first time that anyone names them
+        """Give samples that are described after their batch was entered the ids that they have in the ledger."""
+        if not entry.named and any(sample.id for sample in samples):  # until now they only had numbers
             for one in entry.samples:
                 self._ids.pop(one.id, None)
             return [self._identified(sample, self._seen) for sample in samples]
@@ -128,7 +136,7 @@ class Ledger:
                 image=one.image,
                 view=one.view,
                 path=sample.path or one.path,
-                # The way of reading is one of a file: it goes with the file alone.
+                # The way of reading belongs to the file, so it is only kept for the same file.
                 reading=sample.reading or (one.reading if sample.path in ("", one.path) else ""),
             )
             for sample, one in zip(samples, known)
@@ -140,7 +148,7 @@ class Ledger:
         name = sample.id or (Path(sample.path).stem if sample.path else str(position * self._world_size + self._rank))
         if sample.view:
             name = f"{self._images[_image(sample)][0]}_view{sample.view}"
-        name = well_formed(name)  # as it comes back from a run that is resumed
+        name = well_formed(name)  # in the form in which it is read back from a resumed run
         chosen = next(one for one in self._candidates(name, sample) if one not in self._ids)
         if chosen != name and not sample.view:
             self._say(name, chosen, sample)
@@ -169,15 +177,15 @@ class Ledger:
     def _say(self, name: str, chosen: str, sample: Sample) -> None:
         if not self.remarks:
             self.remarks.append(
-                f"several samples are called {name!r}: "
+                f"several samples have the name {name!r}: "
                 + (f"{sample.path} is stored as {chosen!r}" if sample.path else f"one is stored as {chosen!r}")
-                + ", others likewise"
+                + ", and others in the same way"
             )
 
     # What is kept
 
     def _position(self, sample: Sample) -> int:
-        """The place of a sample's image among those of this rank."""
+        """Return the index of a sample's image among those of this rank."""
         if sample.view:
             return self._images[_image(sample)][1]
         self._seen += 1
@@ -185,7 +193,7 @@ class Ledger:
 
     def _keeps(self, place: int, sample: Sample) -> bool:
         policy, position = self._policy, place * self._world_size + self._rank
-        # One rank alone repeats nothing: what comes behind the data set's end is a second loop.
+        # With a single rank nothing is repeated, so samples after the last one belong to a second loop.
         if self._world_size > 1 and self._dataset_size is not None and position >= self._dataset_size:
             return False
         if position % policy.every:
@@ -207,5 +215,5 @@ def _matches_any(sample: Sample, globs: Sequence[str]) -> bool:
 
 
 def _image(sample: Sample) -> Tuple[str, str]:
-    """What the views of one image have in common."""
+    """Return the key that all views of one image share."""
     return sample.path, sample.image or sample.id

@@ -1,4 +1,4 @@
-"""Hears the modules of a model: which of their calls matter, and what of them is handed over."""
+"""Watch a model's modules: decide which calls matter, and pass their outputs on."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _active: List[Listener] = []
 
 
 def tap(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Capture a tensor that is no module's output; put it in a forward, it returns its argument.
+    """Capture a tensor that is not the output of a module. Call it in a forward; it returns its argument.
 
     >>> x = torch.zeros(1, 3, 8, 8)
     >>> tap("attention", x) is x
     True
 
-    Outside of a capture it does nothing.
+    It does nothing unless a capture is running.
     """
     for listener in _active:
         listener.tapped(name, tensor)
@@ -41,21 +41,22 @@ def tap(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 
 class LayerInput(NamedTuple):
-    """Something that goes into a layer and is to be stored too, as `name`.
-
-    pick: finds it among the arguments of a call of `module`; None where a call does not have it.
-    """
+    """An input of a layer that is stored too."""
 
     name: str
+    """Name that the input is stored under."""
+
     module: nn.Module
+
     pick: Callable[[ModelCall], Optional[torch.Tensor]]
+    """Finds the input among the arguments of a call of `module`; returns None if the call does not have it."""
 
 
 class Listener:
-    """Watches a model's modules, and hands over what those give that speak.
+    """Watches a model's modules, and passes on the outputs of those that speak.
 
-    proof: how their tensors are read. speakers: which of them speak. never_heard: no call of the model itself has
-    ended yet.
+    proof: decides how tensors are read. speakers: decides which modules speak. never_heard: whether no call of the
+    model itself has ended yet.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Listener:
         self.never_heard = True
         self.compiled = is_compiled(model)
         self._model = unwrap(model)
-        self._original: Optional[nn.Module] = None  # where a copy of it runs
+        self._original: Optional[nn.Module] = None  # set while a copy of the model runs in its place
         self._batches, self._handover, self.proof = batches, handover, proof
         self._remarks, self._inputs = remarks, list(inputs)
         self._lock = threading.RLock()
@@ -83,19 +84,19 @@ class Listener:
         self._look_at_model()
 
     def _look_at_model(self) -> None:
-        """Note which modules of the model to watch."""
+        """Decide which modules of the model to watch."""
         self._given = {id(one.module): one for one in self._inputs}
         watched = {*self.speakers.watched(), *(id(child) for _, child in children_of(self._model)), *self._given}
         self._modules = {id(module): module for _, module in modules_of(self._model) if id(module) in watched}
-        # A replica that DataParallel makes shares the dict of hooks with its original.
+        # A replica made by DataParallel shares its dict of hooks with the original module.
         self._replicas = {id(module._forward_hooks): id(module) for module in self._modules.values()}
         self._not_copies: Set[int] = set()
         self._batches.look_at(Methods(self._model), self.speakers)
 
     def start(self) -> None:
-        """Listen, until `stop`; this thread's calls are this listener's."""
+        """Start to listen. Calls in this thread belong to this listener."""
         if self.compiled:
-            self._remarks.say("the model is compiled (torch.compile); while it is captured it runs as written")
+            self._remarks.say("the model is compiled (torch.compile); during the capture it runs uncompiled")
         try:
             self._entered.callback(as_written.release)
             as_written.hold()
@@ -107,7 +108,7 @@ class Listener:
         _active.append(self)
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self in _active:
             _active.remove(self)
         unwatch(self)
@@ -116,11 +117,11 @@ class Listener:
     def begin(
         self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]
     ) -> Optional[WatchedCall]:
-        """A module of some model is called (`featscope.capturing.calls`)."""
+        """Notice that a module of any model is called (`featscope.capturing.calls`)."""
         key = id(module)
         if key not in self._modules:
             if not self.never_heard and "_is_replica" not in module.__dict__ and module is not self._original:
-                return None  # fast, as this is asked of every module of the process
+                return None  # this must be fast, because it runs for every module in the process
             key = self._stands_for(module)
         if not key or self._remarks.stopped or recomputing() or self._is_anothers():
             return None
@@ -140,14 +141,12 @@ class Listener:
         return WatchedCall(self, thread, batch, module, name=name, nodes=nodes, again=again)
 
     def _stands_for(self, module: nn.Module) -> int:
-        """The id of the watched module of which another one is a replica, or a copy that runs in its place; or 0."""
+        """Return the id of the watched module that this module is a replica or a running copy of; 0 if none."""
         if vars(module).get("_is_replica"):
             return self._replicas.get(id(vars(module).get("_forward_hooks")), 0)
         if module is self._original:
             self._original = None
-            self._remarks.say(
-                "a copy of the model ran before the model itself; from here on the model's own maps are stored"
-            )
+            self._remarks.say("a copy of the model ran first; from now on the maps of the model itself are stored")
             self._turn_to(module)
             return id(module)
         if not self.never_heard or type(module) is not type(self._model) or id(module) in self._not_copies:
@@ -155,14 +154,14 @@ class Listener:
         if self._batches.thread.running or not is_copy(module, self._model):
             self._not_copies.add(id(module))
             return 0
-        # Ultralytics predicts with a copy, in which norms are merged into convolutions.
-        self._remarks.say("what ran is a copy of the model; its maps are stored")
+        # Ultralytics predicts with a copy of the model in which norms are fused into convolutions.
+        self._remarks.say("a copy of the model ran in its place; the maps of the copy are stored")
         self._original = self._model
         self._turn_to(module)
         return id(module)
 
     def _turn_to(self, model: nn.Module) -> None:
-        """Watch another model of the same layers from now on."""
+        """Watch another model with the same layers from now on."""
         there = dict(modules_of(model))
         ran = self.speakers.ran
         self._model = model
@@ -172,14 +171,14 @@ class Listener:
         self._look_at_model()
 
     def _is_anothers(self) -> bool:
-        """Whether this thread has a capture of its own of the same model: then its calls are not for this one."""
+        """Whether another capture of the same model was started in this thread, so that calls here belong to it."""
         here = threading.get_ident()
         if here == self._home:
             return False
         return any(other._home == here and other._model is self._model for other in _active)
 
     def ended(self, call: WatchedCall, nodes: Sequence[Node], output: object) -> None:
-        """A watched module gave an output, and nothing around it speaks for these nodes of it."""
+        """Handle the output of a watched module, for those of its nodes that no running module speaks for."""
         try:
             for node in nodes:
                 self._hear(call.batch, node, call.module, output)
@@ -192,7 +191,7 @@ class Listener:
             self._remarks.report(error)
 
     def failed(self, call: WatchedCall) -> None:
-        """A watched module raised."""
+        """Handle the exception of a watched module."""
         call.batch.tries_again = True
         if call.is_models_own:
             with self._remarks.reporting():
@@ -208,7 +207,7 @@ class Listener:
             tensors = self.proof.lay_out(node.path, found)
         except FeatscopeError:
             raise
-        except Exception as error:  # noqa: BLE001 (an output may be anything: it is the user's)
+        except Exception as error:  # noqa: BLE001 (the output is the user's object and may behave in any way)
             self._handover.refuse(node.path, first_line(error))
             return
         pieces = self._handover.take(batch, node.asked, node.path, tensors)
@@ -224,20 +223,20 @@ class Listener:
             self._handover.put(batch, given.name, "input", pieces)
 
     def explain(self, left_out: Mapping[str, str]) -> str:
-        """The error of layers that have no map: those that never ran, and why the others have none."""
+        """Return the error message for layers without maps: those that never ran, and the reasons for the others."""
         silent = [repr(name) for name, why in left_out.items() if not why]
         texts = [f"{name!r} gave nothing that can be stored ({why})" for name, why in left_out.items() if why][:5]
         if silent:
             texts.insert(0, f"{', '.join(silent[:5])} did not run, so there is nothing to capture")
         if silent and self.compiled:
             return (
-                f"{'; '.join(texts)}: the model is compiled (torch.compile), and compiled code cannot be watched; "
+                f"{'; '.join(texts)}: the model is compiled (torch.compile), and featscope cannot watch compiled code; "
                 "capture the model before it is compiled"
             )
-        return f"{'; '.join(texts)}; see what runs: featscope layers MODEL"
+        return f"{'; '.join(texts)}; to see which layers run: featscope layers MODEL"
 
     def tapped(self, name: str, tensor: torch.Tensor) -> None:
-        """`tap` was called."""
+        """Store a tensor that was passed to `tap`."""
         batch = self._batches.by_hand or self._batches.thread.batch
         if batch is not None and not (recomputing() or self._is_anothers()):
             with self._remarks.reporting():
@@ -246,7 +245,7 @@ class Listener:
 
 
 class WatchedCall:
-    """A watched module's call, until its end."""
+    """The call of a watched module, while it runs."""
 
     def __init__(
         self,
@@ -261,24 +260,24 @@ class WatchedCall:
     ) -> None:
         self.thread, self.batch, self.module = thread, batch, module
         self._listener, self._nodes, self._again = listener, nodes, again
-        #: Whether it is the outermost call of the model itself, and no method.
+        #: Whether it is the outermost call of the model itself, not of a method.
         self.is_models_own = not name and "" not in thread.running
         thread.running.append(name)
         for node in nodes:
             thread.inside[node.asked] += 1
 
     def end(self, output: object) -> None:
-        """The module gave an output."""
+        """Handle the module's output."""
         speaking = self._leave()
         self._listener.ended(self, [] if self._again else speaking, output)
 
     def fail(self) -> None:
-        """The module raised: it gave nothing, and what comes next in its batch may be another try."""
+        """Handle the module's exception. The following calls in the batch may be another attempt."""
         self._leave()
         self._listener.failed(self)
 
     def _leave(self) -> List[Node]:
-        """Take the call off the thread's list; returns the nodes that nothing around it speaks for."""
+        """Remove the call from the thread's list. Returns the nodes that no running module speaks for."""
         self.thread.running.pop()
         for node in self._nodes:
             self.thread.inside[node.asked] -= 1
@@ -286,7 +285,7 @@ class WatchedCall:
 
 
 def _tensors_of(node: Node, module: nn.Module, output: object) -> Sequence[Tuple[str, torch.Tensor]]:
-    """The tensors of a module's output by their fields, or those that its forward keeps as an attribute."""
+    """Return the tensors of a module's output by field, or those that its forward kept as an attribute."""
     if node.attribute:
         if not hasattr(module, node.attribute):
             raise CaptureError(f"{node.asked!r} was not set by the forward of its layer")

@@ -1,4 +1,4 @@
-"""A capture without a disk."""
+"""A sink that keeps maps in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from featscope.records import CapturedMap, Sample
 
 
 class MemorySink(Mapping[str, List[NDArray[np.generic]]]):
-    """A sink that keeps the maps: folder -> arrays in the order they came.
+    """A sink that keeps the maps in memory: folder -> arrays, in the order of arrival.
 
     >>> import featscope, torch
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
@@ -22,8 +22,8 @@ class MemorySink(Mapping[str, List[NDArray[np.generic]]]):
     >>> list(session.sink), session.sink["0.conv2d"][0].shape
     (['0.conv2d'], (1, 4, 8, 8))
 
-    stored: each array as it was captured, with where it came from. samples: what is known of the images. Raises
-    `UnknownNameError` for a folder that is not there.
+    stored: each array as it was captured, with its description. samples: the described images. Raises
+    `UnknownNameError` for an unknown folder.
     """
 
     def __init__(self) -> None:
@@ -52,4 +52,4 @@ class MemorySink(Mapping[str, List[NDArray[np.generic]]]):
         self.samples.append(sample)
 
     def close(self, finished: bool = True) -> None:
-        """Nothing to finish."""
+        """Do nothing."""

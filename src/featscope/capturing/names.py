@@ -1,4 +1,4 @@
-"""The names of what a layer returns, read from its own source: `return cls_scores, bbox_preds`."""
+"""Find the names of a layer's outputs in its source code: `return cls_scores, bbox_preds`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEEPEST = 5  # calls followed from one return statement to the next
 
 
 def field_names(module: nn.Module, count: int) -> Optional[Tuple[str, ...]]:
-    """Names of the `count` values that a module's forward returns, or None where its source is silent.
+    """Return the names of the `count` values that a module's forward returns; None if its source does not tell.
 
     >>> class Head(nn.Module):                                              # doctest: +SKIP
     ...     def forward(self, x):
@@ -26,7 +26,7 @@ def field_names(module: nn.Module, count: int) -> Optional[Tuple[str, ...]]:
     `return multi_apply(self.forward_single, ...)` is followed into `forward_single`, whose names
     then stand for lists: cls_score becomes cls_scores.
     """
-    # A forward that was put on the instance, as wrappers do, is read in place of the class's.
+    # A forward that was set on the instance, as wrappers do, replaces that of the class.
     own = vars(module).get("forward")
     if own is not None:
         function = inspect.unwrap(getattr(own, "__func__", own))
@@ -43,7 +43,7 @@ def _names_of(function: Callable[..., object], cls: type, count: int, depth: int
     tree = _parse(function)
     if tree is None or depth > _DEEPEST:
         return None
-    # The last return that fits: earlier ones are the exceptions (training, empty input).
+    # Take the last return that fits. Earlier ones are usually for exceptions (training, empty input).
     for value in reversed(list(_returned(tree))):
         if isinstance(value, ast.Name):
             value = _assigned(tree, value.id) or value
@@ -58,7 +58,7 @@ def _names_of(function: Callable[..., object], cls: type, count: int, depth: int
 def _follow(
     value: ast.expr, function: Callable[..., object], cls: type, count: int, depth: int
 ) -> Optional[Tuple[str, ...]]:
-    """Names behind `multi_apply(self.method, ...)`, `self.method(...)` and `super().forward(...)`."""
+    """Follow `multi_apply(self.method, ...)`, `self.method(...)` and `super().forward(...)` to their names."""
     if not isinstance(value, ast.Call):
         return None
     called, listed = value.func, False
@@ -106,7 +106,7 @@ def _parse(function: Callable[..., object]) -> Optional[ast.AST]:
 
 
 def _own_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes of a function, in the order of the source, without the functions inside it."""
+    """Yield the nodes of a function in the order of the source, without functions inside it."""
     for child in ast.iter_child_nodes(tree):
         if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
             yield child
@@ -120,7 +120,7 @@ def _returned(tree: ast.AST) -> Iterator[ast.expr]:
 
 
 def _assigned(tree: ast.AST, name: str) -> Optional[ast.expr]:
-    """What a returned variable was last set to, if that is a tuple or a call."""
+    """Return the last value that was assigned to a variable, if it is a tuple or a call."""
     found = None
     for node in _own_nodes(tree):
         if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == name for t in node.targets):
@@ -139,5 +139,5 @@ def _name(element: ast.expr, index: int) -> str:
 
 
 def _distinct(names: List[str]) -> Tuple[str, ...]:
-    """`return x, x` would make one field of two values."""
+    """Number names that occur twice: `return x, x` would otherwise make one field of two values."""
     return tuple(name if names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(names))

@@ -1,4 +1,4 @@
-"""An operator of PyTorch that ran, and the rules for what it does to the places of its tensors."""
+"""An operator of PyTorch that has run, and the table of rules for following operators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Traces = Union[Trace, List[Optional[Trace]], None]
 
 
 class Operation:
-    """An operator that ran: its arguments by name, its output, and the traces of what it was given."""
+    """An operator that has run: its arguments by name, its outputs, and the traces of its inputs."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Operation:
         self.outputs = [one for one in found if isinstance(one, torch.Tensor)]
 
     def __getitem__(self, name: str) -> object:
-        """An argument, given or by default."""
+        """Return an argument, or its default value."""
         for place, argument in enumerate(self._schema.arguments):
             if argument.name == name:
                 if name in self._kwargs:
@@ -38,36 +38,36 @@ class Operation:
         raise KeyError(name)
 
     def has(self, name: str) -> bool:
-        """Whether the operator has such an argument."""
+        """Whether the operator has an argument with this name."""
         return any(argument.name == name for argument in self._schema.arguments)
 
     def tensor(self, name: str) -> torch.Tensor:
-        """An argument that is a tensor."""
+        """Return an argument that is a tensor."""
         value = self[name]
         if not isinstance(value, torch.Tensor):
-            raise TypeError(f"{name} is no tensor")
+            raise TypeError(f"{name} is not a tensor")
         return value
 
     def tensors_of(self, name: str) -> List[Optional[torch.Tensor]]:
-        """An argument that is a list of tensors, or of None."""
+        """Return an argument that is a list of tensors or None."""
         return list(self[name])  # type: ignore[call-overload]
 
     def number(self, name: str) -> int:
-        """An argument that is a whole number."""
+        """Return an argument that is an integer."""
         return int(self[name])  # type: ignore[call-overload]
 
     def numbers(self, name: str, count: int = 0) -> List[int]:
-        """An argument that is a list of whole numbers, or one for all of `count` axes."""
+        """Return an argument that is a list of integers, or one integer for all of `count` axes."""
         value = self[name]
         found = [int(value)] if isinstance(value, (int, float)) else [int(v) for v in value or ()]  # type: ignore[attr-defined]
         return found * count if count and len(found) == 1 else found
 
     def given(self, place: int) -> Trace:
-        """The trace of an argument by its place."""
+        """Return the trace of the argument at this position."""
         return self.trace(self._args[place] if place < len(self._args) else None)
 
     def trace(self, value: object) -> Trace:
-        """What is known of a tensor that the operator was given."""
+        """Return what is known about an input tensor."""
         if isinstance(value, torch.Tensor):
             return self._before.get(id(value)) or Trace(tuple(value.shape))
         return Trace(())
@@ -105,7 +105,7 @@ _RULES: Dict[str, Rule] = {}
 
 
 def rule_of(func: torch._ops.OpOverload) -> Optional[Rule]:
-    """The rule of an operator; None where it has none."""
+    """Return the rule of an operator; None if there is none."""
     if func.namespace not in ("aten", "prims", "torchvision"):
         return None
     name = func.overloadpacket.__name__
@@ -114,7 +114,7 @@ def rule_of(func: torch._ops.OpOverload) -> Optional[Rule]:
 
 
 def rule_for(names: str) -> Callable[[Rule], Rule]:
-    """Make a function the rule of these operators; 'pointwise' are all that PyTorch itself calls so."""
+    """Register a function as the rule of operators. 'pointwise' stands for all that PyTorch tags as pointwise."""
 
     def register(rule: Rule) -> Rule:
         _RULES.update(dict.fromkeys(names.split(), rule))

@@ -1,4 +1,4 @@
-"""What of a batch is kept: a policy as users type it. Needs no torch."""
+"""Read and check a policy as users type it. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from featscope.records import Policy
 
 DTYPES = ("float32", "float16", "bfloat16", "uint8")
 REDUCTIONS = ("mean", "absmean", "max", "l2", "std", "select_max")
-"""Those of `featscope.arrays.reduce` that are worked out on capture."""
+"""Reductions of `featscope.arrays.reduce` that can be applied during a capture."""
 
 
 def make_policy(values: Union[Policy, Mapping[str, Any], None]) -> Policy:
-    """A policy from what a config or a call gives, checked.
+    """Make a policy from the values of a config or a call, and check it.
 
     >>> make_policy({"dtype": "float16", "channels": [0, 3]}).channels
     '0,3'
 
-    Raises `BadOptionError` or `UnknownNameError` for what means nothing.
+    Raises `BadOptionError` or `UnknownNameError` for invalid values.
     """
     if values is None:
         return Policy()
@@ -32,16 +32,19 @@ def make_policy(values: Union[Policy, Mapping[str, Any], None]) -> Policy:
     if values.reduce:
         check_name("reduction on capture", values.reduce, REDUCTIONS, "featscope capture --help")
     if values.channels and parse_channels(values.channels)[0] not in ("list", "top"):
-        raise BadOptionError(f"channels {values.channels!r} cannot be kept on capture; type 0-15, 3,7 or top:16")
+        raise BadOptionError(
+            f"channels {values.channels!r} cannot be selected during a capture; type 0-15, 3,7 or top:16"
+        )
     if values.every < 1 or values.max_samples < 0:
         raise BadOptionError(
-            f"every={values.every}, max_samples={values.max_samples}: every starts at 1, max_samples at 0 (all)"
+            f"every={values.every}, max_samples={values.max_samples}: every must be at least 1, "
+            "and max_samples at least 0 (all)"
         )
     return values
 
 
 def _converted(given: Dict[str, Any]) -> Policy:
-    """A policy from the values of a config, in the forms that people write them in."""
+    """Make a policy of the values of a config, in all the forms in which people write them."""
     if isinstance(given.get("channels"), (list, tuple, range)):
         given["channels"] = ",".join(map(str, given["channels"]))
     if given.get("channels") == "all":
@@ -54,4 +57,4 @@ def _converted(given: Dict[str, Any]) -> Policy:
     try:
         return msgspec.convert(given, Policy)
     except msgspec.ValidationError as error:
-        raise BadOptionError(f"a policy of capture is wrong: {error}; see featscope capture --help") from None
+        raise BadOptionError(f"the policy of the capture is wrong: {error}; see featscope capture --help") from None

@@ -1,8 +1,8 @@
-"""Proves how the tensors of a model's layers are to be read: which axis is what, and where their cells lie.
+"""Determine how the tensors of a model's layers are read: what each axis means, and where the cells lie.
 
-The first forward of each size of input is followed, operator by operator (`featscope.capturing.following`); what was
-found holds for all later ones of that size. Nothing is guessed from a shape or a name: what cannot be followed is
-stored as it is and says why, unless the user says what it is (`featscope.capturing.given`).
+The first forward of each input size is followed operator by operator (`featscope.capturing.following`), and the result
+holds for all later forwards of that size. Nothing is guessed from a shape or a name. A tensor that cannot be followed
+is stored unchanged with the reason, unless the user describes its axes (`featscope.capturing.given`).
 """
 
 from __future__ import annotations
@@ -25,21 +25,25 @@ from featscope.capturing.laying import maps_of
 _Key = Tuple[str, int, int]
 _Form = Tuple[Tuple[int, ...], Tuple[Optional[int], ...]]
 
-_MOST_TRIES = 3  # forwards of one form that are followed, where a layer did not run in the first
+_MOST_TRIES = 3  # the most forwards of one input size that are followed, if a layer did not run in the first
 
 
 class Laid(NamedTuple):
-    """A tensor as it is stored. field: its name. part: what its axes are, and where its cells lie."""
+    """A tensor in the form in which it is stored."""
 
     field: str
+    """Name of the field."""
+
     tensor: torch.Tensor
+
     part: MapPart
+    """Meaning of its axes, and where its cells lie."""
 
 
 class Forward:
-    """One forward, while it runs: the calls of its layers are counted, and it is followed if it is the first.
+    """A running forward: counts the calls of its layers, and is followed if it is the first of its input size.
 
-    form: of its input. known: what was found of it: (layer, call, place in its output) -> how it is read.
+    form: shape and axes of its input. known: what was found: (layer, call, index in its output) -> how it is read.
     """
 
     def __init__(self, form: _Form, known: Dict[_Key, Reading], follower: Optional[Follower] = None) -> None:
@@ -52,25 +56,25 @@ class Forward:
             follower.__enter__()
 
     def next_call(self, layer: str) -> int:
-        """Which of the calls of a layer this is."""
+        """Return the number of this call of a layer, counted from 0."""
         self._calls[layer] += 1
         return self._calls[layer] - 1
 
     def end(self) -> None:
-        """It is over."""
+        """Stop following."""
         if self.follower is None or self._kernels is None:
             return
         unwatch(self._kernels)
         self.follower.resting = True
-        # Where somebody put another mode on top, ours stays below it and does nothing.
+        # If another mode was entered after ours, ours must stay. It does nothing because it is resting.
         if _get_current_function_mode() is self.follower:  # type: ignore[no-untyped-call]
             self.follower.__exit__(None, None, None)
 
 
 class Proof:
-    """Reads tensors, by what the forward at hand or an earlier one of the same form has shown.
+    """Reads tensors by what the current forward, or an earlier one with the same input size, has shown.
 
-    no_maps: the layers, or layer:field, that were read as no maps of the image -> why.
+    no_maps: layer, or layer:field, whose tensors are not maps of the image -> the reason.
     """
 
     def __init__(self, given: Optional[GivenReadings] = None) -> None:
@@ -82,14 +86,14 @@ class Proof:
 
     @property
     def forward(self) -> Optional[Forward]:
-        """The forward that runs in this thread."""
+        """The running forward of this thread."""
         found: Optional[Forward] = getattr(self._local, "forward", None)
         return found
 
     def begin(self, images: Optional[Images], nested: bool) -> None:
-        """A forward begins with these images; it is followed where none of their form was.
+        """Begin a forward with these images. It is followed if it is the first of its input size.
 
-        nested: it surely ends before what is around it does, so that no mode that is active already is in the way.
+        nested: the forward certainly ends before the code around it, so a mode that is already active does not matter.
         """
         self.end()
         if images is None or images.batch is None:
@@ -104,7 +108,7 @@ class Proof:
         self._local.forward = Forward(form, {} if known is None else known, follower)
 
     def end(self, failed: bool = False) -> None:
-        """The forward of this thread is over; one that failed has not shown all."""
+        """End the forward of this thread. The results of a forward that failed are incomplete and not kept."""
         forward = self.forward
         self._local.forward = None
         if forward is not None:
@@ -118,9 +122,9 @@ class Proof:
             self._known.pop(form, None)
 
     def lay_out(self, layer: str, tensors: Sequence[FieldTensor]) -> List[Laid]:
-        """The tensors of one call of a layer: maps as (N, C, H, W), whatever their layout was, the rest as it is.
+        """Return the tensors of one call of a layer, with maps as (N, C, H, W) and other tensors unchanged.
 
-        Raises `BadOptionError` where the user said something of a tensor that does not fit it.
+        Raises `BadOptionError` if the axes that the user gave do not match a tensor.
         """
         forward = self.forward
         call = forward.next_call(layer) if forward is not None else 0
@@ -137,7 +141,7 @@ class Proof:
     def _read(self, forward: Optional[Forward], key: _Key, tensor: torch.Tensor) -> Reading:
         shape = () if tensor.is_nested else tuple(tensor.shape)
         if forward is None:
-            return unknown(shape, "the network's input was not found, so nothing was followed from it")
+            return unknown(shape, "the network's input was not found, so nothing could be followed")
         if forward.follower is not None:
             forward.known[key] = read(forward.follower.trace(tensor))
         known = forward.known.get(key)
@@ -146,5 +150,5 @@ class Proof:
             return unknown(shape, "it did not run in the forward that was followed")
         if known.shape != shape and (known.is_map or len(known.shape) != len(shape)):
             self._follow_again(forward.form)
-            return unknown(shape, "it had another form in the forward that was followed")
+            return unknown(shape, "it had a different shape in the forward that was followed")
         return known

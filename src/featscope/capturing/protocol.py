@@ -1,4 +1,4 @@
-"""What every capture in progress can do, whatever runs the model. It imports no torch."""
+"""The interface of a capture in progress, for any runtime of models. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from featscope.records import Sample, Sink, Written
 
 
 class CaptureSession(Protocol):
-    """A capture in progress: `featscope.capturing.session.Capture` is one, that of ONNX files another.
+    """A capture in progress, implemented by `featscope.capturing.session.Capture` and by the capture of ONNX files.
 
     >>> with detector.capture(["neck"], "runs/mine") as session:                # doctest: +SKIP
     ...     for number, (ids, images) in enumerate(loader):
@@ -26,42 +26,42 @@ class CaptureSession(Protocol):
 
     @property
     def sink(self) -> Sink:
-        """Where the maps go."""
+        """The sink that receives the maps."""
 
     @property
     def wanted(self) -> bool:
-        """Whether the batch that was begun has samples to store; if not, its forward can be left out."""
+        """Whether the current batch has samples to store. If not, its forward can be skipped."""
 
     @property
     def samples(self) -> Sequence[Sample]:
-        """The samples of the batch at hand, or of the last one, under the ids that are theirs in this run."""
+        """The samples of the current batch, or of the last one, with their ids in this run."""
 
     @property
     def written(self) -> Written:
-        """What was handed over until now."""
+        """How much was stored until now."""
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What should be known of the capture, each said once."""
+        """Remarks that the user should know, each given once."""
 
     def start_batch(self, number: int, sample_ids: Sequence[str] = (), paths: Sequence[str] = ()) -> None:
-        """Begin a batch: its number, and the ids and files of its samples."""
+        """Begin a batch, with its number and the ids and files of its samples."""
 
     def describe(
         self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[NDArray[np.uint8]]]] = None
     ) -> None:
-        """Say what the samples of the batch were and what was found in them, in the order of the batch."""
+        """Describe the batch's samples and what was found in them, in the order of the batch."""
 
     def end_batch(self) -> None:
-        """The batch is over; what is not described is stored by its name."""
+        """End the batch. Samples that were not described are stored with their ids only."""
 
     def close(self, failed: bool = False) -> None:
-        """The capture is over; after a failure its run stays unfinished."""
+        """End the capture. After a failure the run stays unfinished."""
 
     def __enter__(self) -> CaptureSession:
-        """Start to watch."""
+        """Start the capture."""
 
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        """`close`; an error of the block passes."""
+        """Close the capture. An error in the block is not suppressed."""

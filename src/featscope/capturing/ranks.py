@@ -1,4 +1,4 @@
-"""Which of how many processes this one is."""
+"""Find the rank of this process among all processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.distributed
 
 
 def rank_and_world_size() -> Tuple[int, int]:
-    """The rank of this process and the number of all, as torch.distributed or torchrun say.
+    """Return the rank of this process and the number of processes, from torch.distributed or torchrun.
 
     >>> rank_and_world_size()
     (0, 1)

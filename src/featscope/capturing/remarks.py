@@ -1,4 +1,4 @@
-"""What should be known of a capture: remarks, and what went wrong."""
+"""Remarks and errors of a capture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Iterator, List
 from featscope.errors import BadOptionError, BadRunError, FeatscopeError, OutputError
 
 ON_ERROR = ("raise", "warn", "disk")
-"""What becomes of an error: see `Remarks`."""
+"""The ways to handle an error; see `Remarks`."""
 
 
 def check_on_error(on_error: str) -> None:
@@ -19,7 +19,7 @@ def check_on_error(on_error: str) -> None:
 
 
 class Remarks:
-    """Says things once: as a warning at the time, and in a list for the end. Raises errors, or names them too.
+    """Gives each remark once, as a warning and in a list. Raises errors, or gives them as remarks too.
 
     >>> remarks = Remarks()
     >>> with warnings.catch_warnings(record=True) as heard:
@@ -29,8 +29,9 @@ class Remarks:
     >>> remarks.said, len(heard)
     (['the disk is slow'], 1)
 
-    on_error: 'raise'; 'warn' to name errors and let the model go on; 'disk' for that, unless it is the disk that
-    fails. failures: the errors that were named. stopped: one of them ended the capture.
+    on_error: 'raise'; 'warn' to give errors as warnings and let the model continue; 'disk' to do the same except for
+    errors of the disk. failures: the errors that were given as warnings. stopped: whether one of them ended the
+    capture.
     """
 
     def __init__(self, on_error: str = "raise") -> None:
@@ -40,13 +41,13 @@ class Remarks:
         self._on_error = on_error
 
     def say(self, text: str) -> None:
-        """Say something, if it was not said before."""
+        """Give a remark unless it was given before."""
         if text not in self.said:
             self.said.append(text)
             warnings.warn(f"featscope: {text}", RuntimeWarning, stacklevel=3)
 
     def report(self, error: FeatscopeError) -> None:
-        """Raise an error, or name it. A disk that fails, and a run of other images, end the capture then."""
+        """Raise an error, or give it as a warning. After an error of the disk or of the run the capture ends."""
         if self._on_error == "raise" or (self._on_error == "disk" and isinstance(error, OutputError)):
             raise error
         if str(error) in self.failures:
@@ -55,8 +56,8 @@ class Remarks:
         if isinstance(error, (OutputError, BadRunError)):
             self.stopped = True
             warnings.warn(
-                f"featscope stopped capturing, the model goes on: {error}; what was stored until then is readable, "
-                "and can be resumed when that is mended",
+                f"featscope stopped capturing, but the model continues: {error}; what was stored until then can be "
+                "read, and the run can be resumed when the cause is fixed",
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -65,7 +66,7 @@ class Remarks:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """Report what goes wrong in a block."""
+        """Report errors in a block."""
         try:
             yield
         except FeatscopeError as error:

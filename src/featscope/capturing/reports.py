@@ -1,4 +1,4 @@
-"""What is said of a model after one forward: its layers, their outputs, and how those are read."""
+"""The report on a model after one forward: its layers, their outputs, and how these are read."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from featscope.records import Place, Size, assumed_place
 
 
 class TensorReport(NamedTuple):
-    """A tensor of a layer's output. shape: as the model gave it. axes: what each of its axes is. grids: (rows, columns)
-    of each map in it, and its place; none where it has no rows and columns of the image. why: how that is known.
-    """
+    """A tensor of a layer's output."""
 
     shape: Tuple[int, ...]
+    """Shape of the tensor as the model gave it."""
+
     axes: Tuple[str, ...] = ()
+    """Meaning of each axis."""
+
     grids: Tuple[Tuple[Tuple[int, int], Place], ...] = ()
+    """(rows, columns) and place of each map in the tensor; empty if it has no rows and columns of the image."""
+
     why: str = ""
+    """How this is known, or why it is unknown."""
 
     @property
     def strides(self) -> List[Tuple[float, float]]:
-        """Pixels of the input from cell to cell, (y, x), of each map."""
+        """Input pixels from cell to cell, (y, x), for each map."""
         return [place.stride for _, place in self.grids]
 
 
 def tensor_report(reading: Reading, input_size: Size) -> TensorReport:
-    """What is said of a tensor that is read so."""
+    """Make the report on a tensor with this reading."""
     grids = []
     for part in reading.parts:
         if not part.name:
@@ -37,18 +42,27 @@ def tensor_report(reading: Reading, input_size: Size) -> TensorReport:
 
 @dataclass
 class LayerReport:
-    """A layer that ran: how often, and the tensors of its outputs by field (of its first call)."""
+    """A layer that ran."""
 
     name: str
     cls: str
+
     calls: int = 0
+    """How often it ran."""
+
     outputs: Dict[str, List[TensorReport]] = field(default_factory=dict)
+    """Field -> the tensors of its first call."""
 
 
 @dataclass
 class ModelReport:
-    """The layers that ran in the order of the model, and those that did not."""
+    """All layers of a model after one forward."""
 
     layers: List[LayerReport]
+    """The layers that ran, in the order of the model."""
+
     silent: List[str]
+    """Names of the layers that did not run."""
+
     input_size: Optional[Tuple[int, int]] = None
+    """Size of the input, (height, width); None if it was not found."""

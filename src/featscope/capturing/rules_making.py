@@ -1,4 +1,4 @@
-"""Operators that work values out: element by element, as sums, and as windows that slide over a map."""
+"""Rules for operators that compute new values: element-wise operators, sums, and sliding windows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from featscope.arrays.traces import Trace
 from featscope.capturing.operations import Operation, Traces, rule_for
 from featscope.capturing.rules_moving import array_of
 
-# What works element by element
+# Element-wise operators
 
 
 def _element_by_element(op: Operation) -> Traces:
@@ -70,7 +70,7 @@ def _glu(op: Operation) -> Traces:
     return cells.contracted(op.first, [axis])._replace(shape=op.shape)
 
 
-# What sums
+# Operators that sum
 
 
 @rule_for(
@@ -137,7 +137,7 @@ def _recurrent(op: Operation) -> Traces:
     return [cells.contracted(first, [len(first.shape) - 1])._replace(shape=op.shape)]
 
 
-# What makes cells of cells
+# Operators that compute cells from several cells
 
 
 @rule_for(
@@ -213,7 +213,7 @@ def _upsample(op: Operation) -> Traces:
 
 @rule_for("im2col")
 def _im2col(op: Operation) -> Traces:
-    """(N, C, H, W) -> (N, C x kernel, cells): each is the middle of its window."""
+    """(N, C, H, W) -> (N, C x kernel, cells): each cell lies in the middle of its window."""
     kernel, stride = op.numbers("kernel_size", 2), op.numbers("stride", 2)
     padding, dilation = op.numbers("padding", 2), op.numbers("dilation", 2)
     given = op.first
@@ -255,7 +255,7 @@ def _col2im(op: Operation) -> Traces:
 
 @rule_for("grid_sampler grid_sampler_2d _grid_sampler_2d_cpu_fallback")
 def _grid_sample(op: Operation) -> Traces:
-    """What is sampled lies where the grid's own elements lie: (N, rows, columns, 2) -> (N, C, rows, columns)."""
+    """Each sample has the position of its grid element: (N, rows, columns, 2) -> (N, C, rows, columns)."""
     grid = cells.contracted(op.trace(op["grid"]), [3])
     return traces.move(grid, op.shape, lambda plane: plane.transpose(0, 3, 1, 2))
 
@@ -266,5 +266,5 @@ def _grid_sample(op: Operation) -> Traces:
     "scalar_tensor linspace meshgrid bucketize searchsorted"
 )
 def _from_nowhere(op: Operation) -> Traces:
-    """What holds no element of a tensor that was given."""
+    """The output does not contain elements of an input."""
     return [Trace(shape) for shape in op.shapes]

@@ -1,4 +1,4 @@
-"""Operators that move, cut, copy or join elements: their traces go the same way."""
+"""Rules for operators that move, cut, copy or join elements. Their traces are treated in the same way."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from featscope.capturing.operations import Operation, Traces, rule_for
 
 
 def array_of(tensor: torch.Tensor) -> NDArray[np.int64]:
-    """Whole numbers or truths that an operator was given, as an array."""
+    """Return a tensor of indices or booleans as an array."""
     return tensor.detach().cpu().numpy()
 
 
-# What moves elements
+# Operators that move elements
 
 
 @rule_for(

@@ -1,8 +1,8 @@
-"""The capture as its user holds it: batches by hand, descriptions, the end.
+"""The object that a user holds during a capture: batches by hand, descriptions of samples, and the end.
 
-The way of one tensor: `calls` sees its module run -> `Listener.begin` -> `Batches.find` says of which batch ->
-`Listener.ended` asks the `Speakers` whether the module speaks -> `Handover.take` copies -> `Handover.put` names the
-map and gives it to the sink.
+The way of a tensor: `calls` notices that its module runs. `Listener.begin` asks `Batches.find` for the batch.
+`Listener.ended` asks `Speakers` whether the module's output is stored. `Handover.take` copies it, and `Handover.put`
+names the map and gives it to the sink.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from featscope.store.writer import RunWriter
 
 
 class Capture:
-    """A capture in progress; `featscope.capture` makes it. See there.
+    """A capture in progress. `featscope.capture` creates it.
 
-    listener: hears the model.
+    listener: watches the model's modules.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Capture:
                 self.sink.readings = self.listener.proof.no_maps
             self.sink.close(not (failed or left_out))
         except Exception as late:
-            # The block's own error is the news; one of the sink that follows from it is not.
+            # If the block itself failed, an error of the sink is a consequence of that and is not reported.
             if not failed:
                 if not isinstance(late, FeatscopeError):
                     raise
@@ -88,49 +88,49 @@ class Capture:
     def _close_companion(self) -> None:
         try:
             self._companion.close()
-        except Exception as error:  # noqa: BLE001 (a framework's: nothing of the run is lost for it)
-            self._remarks.say(f"{type(self._companion).__name__} did not end well: {first_line(error)}")
+        except Exception as error:  # noqa: BLE001 (the framework's code failed, but the run is complete)
+            self._remarks.say(f"{type(self._companion).__name__} could not be closed: {first_line(error)}")
 
     def close(self, failed: bool = False) -> None:
-        """End a capture that was not begun by `with`; after a failure its run stays unfinished."""
+        """End a capture that was not started by `with`. After a failure the run stays unfinished."""
         self.__exit__(RuntimeError if failed else None, None, None)
 
     @property
     def sink(self) -> Sink:
-        """Where the maps go."""
+        """The sink that receives the maps."""
         return self._handover.sink
 
     @property
     def wanted(self) -> bool:
-        """Whether the batch that `start_batch` began has samples to store; if not, its forward can be left out."""
+        """Whether the batch of `start_batch` has samples to store. If not, its forward can be skipped."""
         return self._batches.at_hand.wanted
 
     @property
     def samples(self) -> Sequence[Sample]:
-        """What is known of the samples of the batch at hand, or of the last one."""
+        """The samples of the current batch, or of the last one."""
         entry = self._batches.at_hand.entry
         return entry.samples if entry is not None else ()
 
     @property
     def written(self) -> Written:
-        """How much was handed to the sink; of a run, how much lies in its folder."""
+        """How much the sink received or, for a run, how much was written to its folder."""
         return self._handover.written
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What should be known of the capture, each said once."""
+        """Remarks that the user should know, each given once."""
         return self._remarks.said
 
     @property
     def failures(self) -> Sequence[str]:
-        """What was asked for and could not be done, where `on_error='warn'` lets the model go on."""
+        """Errors that did not stop the model because of `on_error='warn'`."""
         return self._remarks.failures
 
     @contextmanager
     def batch(
         self, sample_ids: Sequence[str] = (), paths: Sequence[str] = (), number: Optional[int] = None
     ) -> Iterator[Capture]:
-        """A batch that lasts as long as a block, however the parts of the model are called in it.
+        """Make everything that runs in a block one batch, in whatever way parts of the model are called.
 
         >>> import featscope, torch
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.ReLU())
@@ -139,7 +139,7 @@ class Capture:
         >>> [sample.id for sample in session.sink.samples]
         ['harbour']
 
-        sample_ids, paths: of its samples, in order. number: in the files' names; the next by default.
+        sample_ids, paths: those of the batch's samples, in order. number: of the batch; by default the next one.
         """
         with self._remarks.reporting():
             self._batches.start(_samples(sample_ids, paths), number, block=True)
@@ -149,25 +149,24 @@ class Capture:
             self.end_batch()
 
     def start_batch(self, number: int, sample_ids: Sequence[str] = (), paths: Sequence[str] = ()) -> None:
-        """Begin a batch by hand: its number, and the ids and files of its samples.
+        """Begin a batch by hand, with its number and the ids and files of its samples.
 
-        It ends with the model's own call, with `end_batch`, or where the next begins.
+        It ends with the model's own call, with `end_batch`, or when the next batch begins.
         """
         with self._remarks.reporting():
             self._batches.start(_samples(sample_ids, paths), number)
 
     def end_batch(self) -> None:
-        """The batch that was begun by hand is over."""
+        """End the batch that was begun by hand."""
         with self._remarks.reporting():
             self._batches.end_by_hand()
 
     def describe(self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[Picture]]] = None) -> None:
-        """Say which samples the batch held that the model ran on last.
+        """Describe the samples of the batch that the model ran on last, in the order of the batch.
 
-        pictures: each sample's input as the network saw it, (H, W, 3) uint8 RGB, before normalisation and with its
-        padding: where a sample names its file, both are compared, and `Sample.agreement` says how well they agree.
-        Samples in the order of the batch; they keep the ids
-        that they were begun with. Those that the policy leaves out are left out.
+        pictures: each sample's input as the network received it, (H, W, 3) uint8 RGB, before normalisation and with its
+        padding. If a sample names its image file, the file is compared with the picture, and `Sample.agreement` records
+        the result. Samples keep the ids that they were begun with. Samples that the policy leaves out are not stored.
         """
         with self._remarks.reporting():
             self._batches.describe(self._batches.at_hand, samples, pictures or ())
@@ -176,10 +175,10 @@ class Capture:
         for remark in self._ledger.remarks:
             self._remarks.say(remark)
         for second, first in self.listener.speakers.same.items():
-            self._remarks.say(f"{second!r} and {first!r} are one module; all its calls are stored under {first!r}")
+            self._remarks.say(f"{second!r} and {first!r} are the same module; all its calls are stored under {first!r}")
 
     def _left_out(self) -> Dict[str, str]:
-        """The layers that were asked for and have no map -> why; '' for those that never ran."""
+        """Return the requested layers without maps -> the reason; '' if the layer never ran."""
         speakers, handover = self.listener.speakers, self._handover
         if self._ledger.stored and self.listener.never_heard:
             return {}
@@ -188,17 +187,17 @@ class Capture:
         if self._asked or not handover.stored:
             for name in (speakers.same.get(layer.name, layer.name) for layer in self.listener.layers):
                 if name in speakers.ran and name not in handover.stored:
-                    found[name] = handover.why_refused(name) or "its output holds no tensor"
+                    found[name] = handover.why_refused(name) or "its output does not contain a tensor"
         return found
 
     def _without_skipped(self, names: Sequence[str]) -> List[str]:
-        """Without those that a glob found beside others that ran: an optimised path may skip some."""
+        """Drop layers that were chosen by a glob if others of the glob ran: an optimised code path may skip some."""
         globs = {layer.name: layer.glob for layer in self.listener.layers}
         ran = {globs[name] for name in self.listener.speakers.ran if name in globs}
         skipped = [name for name in names if globs.get(name) and globs[name] in ran]
         if skipped:
             more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-            self._remarks.say(f"layers that a glob found did not run: {', '.join(skipped[:3])}{more}")
+            self._remarks.say(f"some layers that match a glob did not run: {', '.join(skipped[:3])}{more}")
         return [name for name in names if name not in skipped]
 
 

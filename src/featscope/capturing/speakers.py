@@ -1,4 +1,4 @@
-"""Which of the layers that were asked for, and of those below them, speak."""
+"""Decide which modules speak for the requested layers: which outputs are stored."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from featscope.errors import CaptureError
 
 
 class Node(NamedTuple):
-    """A module that may speak for a layer that was asked for: by itself, or in its place.
+    """A module that may speak for a requested layer: the layer itself, or one of its parts.
 
-    asked: the layer. path, module: this module's own. attribute: as in `Layer`.
+    asked: the requested layer. path, module: the module and its name. attribute: as in `Layer`.
     """
 
     asked: str
@@ -25,22 +25,22 @@ class Node(NamedTuple):
 
 
 class Verdict(Enum):
-    """What becomes of a module's output."""
+    """What happens to the output of a module."""
 
     SPEAKS = "it is stored"
-    WAITS = "it is kept apart until the batch's end, as a layer above it may still run"
+    WAITS = "it is kept until the batch ends, because a layer above it may still run"
     SILENT = "another layer speaks for it"
 
 
 class Speakers:
-    """The modules to watch, and which of them speak.
+    """The modules to watch, and the decision which of them speak.
 
-    A layer that runs speaks for all below it. One that never runs itself (a ModuleList; MMDetection's `roi_head`,
-    whose `predict` is called instead) is spoken for by its nearest descendants that run. Which those are is known
-    after its first batch; until then what they give waits: S2ANet calls its alignment module before the head that
-    holds it.
+    A layer that runs speaks for itself and all its parts. A layer that never runs itself is replaced by its nearest
+    parts that run. Examples are a ModuleList, and MMDetection's `roi_head`, whose `predict` is called instead. Which
+    parts these are is known after the first batch. Until then their outputs wait, because a module above them may run
+    later: S2ANet calls its alignment module before the head that contains it.
 
-    ran: the layers that ran, or were spoken for. same: layers that are another one under a second name -> its first.
+    ran: the layers that ran or were replaced. same: layers that are a second name of another one -> the first name.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[Layer]) -> None:
@@ -57,7 +57,7 @@ class Speakers:
         for layer in layers:
             self._watch(layer)
         for key in [key for key in self._nodes if len(self._names[key]) > 1]:
-            for name in self._names[key]:  # what tells the names of a shared module apart is which part runs around it
+            for name in self._names[key]:  # the part that calls a shared module tells which of its names is meant
                 while name:
                     name = name.rpartition(".")[0]
                     self._nodes.setdefault(id(modules[name]), [])
@@ -66,7 +66,7 @@ class Speakers:
     def _watch(self, layer: Layer) -> None:
         if scripted_part(layer.module):
             raise CaptureError(
-                f"layer {layer.name!r} is scripted (torch.jit), and scripted models cannot be watched; "
+                f"layer {layer.name!r} is scripted (torch.jit), and featscope cannot watch scripted models; "
                 "capture the model before torch.jit.script"
             )
         if layer.attribute:
@@ -85,16 +85,18 @@ class Speakers:
             return
         self._asked[layer.name] = None
         for path, module in modules_of(layer.module, layer.name):
-            if path == layer.name or layer.name:  # the model itself is asked for as it is, without its parts
+            if path == layer.name or layer.name:  # the model itself is never replaced by its parts
                 self._nodes[id(module)].append(Node(layer.name, path, layer.module if path == layer.name else module))
 
     def watched(self) -> List[int]:
-        """The ids of the modules whose calls matter."""
+        """Return the ids of the modules whose calls matter."""
         return list(self._nodes)
 
     def name_now(self, module: int, running: Sequence[str]) -> str:
-        """The name under which a module is called: of several (one activation object in all layers) that whose
-        nearest part runs. running: the names of the watched modules around it, outermost first.
+        """Return the name under which a module is called.
+
+        A module with several names, such as one activation object for all layers, has the name whose nearest part is
+        running. running: the names of the watched modules around it, outermost first.
         """
         names = self._names[module]
         if len(names) == 1:
@@ -108,11 +110,11 @@ class Speakers:
         return names[0]
 
     def nodes(self, module: int, name: str) -> Sequence[Node]:
-        """What a module that is called under a name may speak for."""
+        """Return the nodes that a module called under this name may speak for."""
         return [node for node in self._nodes.get(module, ()) if node.attribute or node.path == name]
 
     def verdict(self, node: Node) -> Verdict:
-        """Whether a module speaks that has run while nothing above it, up to the layer asked for, was running."""
+        """Decide whether a module speaks. It ran while no module above it, up to the requested layer, was running."""
         self.ran.add(node.asked)
         if node.attribute:
             return Verdict.SPEAKS
@@ -130,7 +132,7 @@ class Speakers:
         return Verdict.SPEAKS
 
     def settle(self, waiting: Sequence[Node]) -> List[bool]:
-        """At the end of a batch: which of those that waited speak, from now on without waiting."""
+        """At the end of a batch, decide which waiting nodes speak. They need not wait in later batches."""
         ran: DefaultDict[str, Set[str]] = defaultdict(set)
         for node in waiting:
             if node.asked not in self._itself:
@@ -144,7 +146,7 @@ class Speakers:
         ]
 
     def never_ran(self) -> List[str]:
-        """The layers that were asked for and neither ran nor were spoken for."""
+        """Return the requested layers that neither ran nor were replaced by parts."""
         return [name for name in self._everything() if self.same.get(name, name) not in self.ran]
 
     def _everything(self) -> List[str]:
@@ -152,7 +154,7 @@ class Speakers:
         return [*self._asked, *self.same, *attributes]
 
     def _speaks_itself(self, asked: str) -> None:
-        """The layer runs by itself: of those below it nothing is needed any more."""
+        """Note that a layer runs itself, so that its parts need not be watched any more."""
         if asked not in self._itself:
             self._itself.add(asked)
             for key, nodes in list(self._nodes.items()):

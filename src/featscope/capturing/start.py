@@ -1,4 +1,4 @@
-"""`featscope.capture`: from what a user asks for to a capture, all checked before any file is written."""
+"""`featscope.capture`: check what a user requests and build the capture, before any file is written."""
 
 from __future__ import annotations
 
@@ -49,28 +49,43 @@ def capture(
     ...     for image in images:
     ...         model(image)
 
-    layers: names and globs (`featscope layers` lists them), '!name' excludes, '' is the model's own output; None
-    takes every top-level part. to: a folder for a new run, or a `Sink`; None keeps the maps in memory. names:
-    puts another name in place of `<layer>.<class>` of a folder. policy: how much is stored, a `Policy` or its
-    fields as a dict: {'dtype': 'float16', 'every': 10}. resume: go on with the run in `to`, if there is one; run
-    the same loop from its start, and what is stored already is not stored again. on_error: 'raise', or 'warn' to
-    let the model run on where the capture fails, or 'disk' to do so unless it is the disk that fails. dataset_size:
-    samples of the data set over all ranks; with it the run is refused if the disk has no room for it, and what a
-    distributed sampler repeats is left out. rank, world_size: by default those of torch.distributed or torchrun.
-    companion: says what is known of the images; by default they are numbered. inputs: of layers, to be stored beside
-    the outputs. axes: of tensors whose axes cannot be followed from the image, by glob: {'layers.*': 'NHWC',
-    'blocks.*': '16x24+5'} (rows x columns, and five tokens before them); they are checked.
+    layers: names and globs (`featscope layers` lists the layers). '!name' excludes a layer, '' is the model's own
+    output. None captures every top-level part.
 
-    A batch is one outermost call into the model, whichever method that is (`model(x)`, `forward_features`,
-    `validation_step`); where parts of the model are called one by one, say where it begins and ends:
+    to: a folder for a new run, or a `Sink`. None keeps the maps in memory.
+
+    names: layer -> the name of its folder, in place of `<layer>.<class>`.
+
+    policy: how much is stored, as a `Policy` or a dict of its fields: {'dtype': 'float16', 'every': 10}.
+
+    resume: continue the run in `to` if there is one. Run the same loop from its start; batches that are already stored
+    are not stored again.
+
+    on_error: 'raise'; 'warn' to let the model continue if the capture fails; or 'disk' to do the same except for errors
+    of the disk.
+
+    dataset_size: number of samples in the data set over all ranks. If it is given, the run is refused if it would not
+    fit on the disk, and samples that a distributed sampler repeats are left out.
+
+    rank, world_size: by default those of torch.distributed or torchrun.
+
+    companion: tells what is known about the images; by default images are numbered.
+
+    inputs: inputs of layers that are stored in addition to the outputs.
+
+    axes: the axes of tensors that cannot be followed from the image, by glob of layers: {'layers.*': 'NHWC',
+    'blocks.*': '16x24+5'} (rows x columns, with five tokens before them). They are checked against the tensors.
+
+    A batch is one outermost call of any method of the model (`model(x)`, `forward_features`, `validation_step`). If you
+    call parts of the model one by one, mark the beginning and the end of the batch:
 
     >>> with capture(model) as session, session.batch(["harbour"]):                # doctest: +SKIP
     ...     model.neck(model.backbone(image))
 
-    The model is never changed: a copy or a checkpoint that is made meanwhile is as without the capture. What
-    torch.compile made of it rests meanwhile (torch 2.6 and newer). Raises `UnknownNameError` for a name the model
-    does not have, `CaptureError` where a layer that was asked for did not run or gave nothing that can be stored,
-    `BadRunError` where the folder holds another run, `OutputError` where nothing can be written.
+    The model is never changed: copies and checkpoints made during a capture contain nothing of it. Code compiled by
+    torch.compile is not used during a capture (torch 2.6 and newer). Raises `UnknownNameError` if the model does not
+    have a layer, `CaptureError` if a requested layer did not run or gave nothing that can be stored, `BadRunError` if
+    the folder holds another run, and `OutputError` if the run cannot be written.
     """
     check_on_error(on_error)
     layers = [layers] if isinstance(layers, str) else layers
@@ -80,7 +95,7 @@ def capture(
     policy = make_policy(policy)
     if rank is None or world_size is None:
         rank, world_size = rank_and_world_size()
-    # What cannot be watched, or means nothing, is refused before any file is written.
+    # Build everything that may refuse the request before the first file is written.
     remarks = Remarks(on_error)
     proof = Proof(GivenReadings(axes))
     ledger = Ledger(policy, dataset_size, rank, world_size)

@@ -1,4 +1,4 @@
-"""How much of a tensor is kept, worked out on its own device."""
+"""Reduce a tensor to what the policy keeps, on the tensor's device."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _std(x: torch.Tensor) -> torch.Tensor:
 
 
 def _select_max(x: torch.Tensor) -> torch.Tensor:
-    # Of each slice of its own where there are five axes, as when it is reduced afterwards.
+    # With five axes the channel is chosen for each slice separately, as in a reduction after the capture.
     return _take_channels(x, x.sum((-2, -1), keepdim=True).argmax(1, keepdim=True))
 
 
@@ -57,24 +57,24 @@ _REDUCTIONS: Dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 class Thinned(NamedTuple):
-    """What a policy leaves of a tensor; the other fields as in `featscope.records.CapturedMap`.
-
-    owned: the memory is not the model's.
-    """
+    """The part of a tensor that a policy keeps. The last three fields are as in `featscope.records.CapturedMap`."""
 
     tensor: torch.Tensor
+
     owned: bool
+    """Whether the memory does not belong to the model."""
+
     reduced: str = ""
     channels: Optional[torch.Tensor] = None
     scales: Optional[torch.Tensor] = None
 
 
 _NARROW = {getattr(torch, name) for name in dir(torch) if name.startswith("float8")} | {torch.bfloat16}
-"""Types that NumPy does not have: their values are those of single precision."""
+"""Types that NumPy does not have. Their values are stored in single precision."""
 
 
 def why_not(tensor: torch.Tensor) -> str:
-    """Why a tensor cannot be stored, '' where it can.
+    """Return why a tensor cannot be stored; '' if it can.
 
     >>> why_not(torch.zeros(1, device="meta"))
     'it is on the meta device and has no values'
@@ -87,7 +87,7 @@ def why_not(tensor: torch.Tensor) -> str:
         return "it is a fake tensor and has no values"
     functions = getattr(torch._C, "_functorch", None)
     if functions is not None and (functions.is_batchedtensor(tensor) or functions.is_gradtrackingtensor(tensor)):
-        return "it is inside of vmap or another transform of torch.func, where a tensor stands for several"
+        return "it is inside vmap or another transform of torch.func, where one tensor stands for several"
     return ""
 
 
@@ -98,13 +98,13 @@ def thin(
     layer: str = "",
     channels: bool = True,
 ) -> Thinned:
-    """The part of a tensor that a policy keeps, worked out on its device and without waiting for it.
+    """Compute the part of a tensor that a policy keeps, on the tensor's device and without waiting for the device.
 
     >>> thin(torch.ones(1, 8, 2, 2), Policy(reduce="l2", dtype="float16")).tensor.shape
     torch.Size([1, 1, 2, 2])
 
-    rows: places of the kept samples in the batch, None for all. layer: for the error. channels: the second axis of
-    four, and of the five of a film or a volume, is that of the channels; tensors of other forms keep theirs.
+    rows: indices of the kept samples in the batch; None for all. layer: named in errors. channels: whether the second
+    of four axes, or of the five of a video or volume, contains channels. Tensors with other axes keep all of them.
     """
     original = tensor.detach()
     tensor = _storable(original, policy.dtype)
@@ -116,7 +116,7 @@ def thin(
         if policy.channels:
             tensor, chosen = _choose_channels(tensor, policy.channels, layer)
         if policy.reduce:
-            # As when it is reduced afterwards: in single precision where the map has less.
+            # Use at least single precision, as a reduction after the capture does.
             wide = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
             tensor, reduced = _reduce(wide, policy.reduce), policy.reduce
     if tensor.is_floating_point() and policy.dtype:
@@ -144,20 +144,20 @@ def _storable(tensor: torch.Tensor, dtype: str) -> torch.Tensor:
 
 
 def _reduce(tensor: torch.Tensor, how: str) -> torch.Tensor:
-    """Reduce over the channels, with room for the sums and squares of values of any size.
+    """Reduce over channels without overflow or underflow of sums and squares.
 
-    A multiple is reduced to that multiple, and one by a power of two is exact. What is larger than the dtype holds
-    becomes the largest number that it does hold.
+    Every reduction is homogeneous: scaling the map scales the result. Scaling by a power of two is exact. Results that
+    exceed the dtype become its largest number.
     """
     reduction = _REDUCTIONS[how]
     if how == "max" or not tensor.numel():
         return reduction(tensor)
-    # On the CPU alone: to look at a number of another device is to wait for it.
+    # Only on the CPU, because reading a number from another device would wait for the device.
     if tensor.device.type == "cpu" and 1e-12 < _largest(tensor) < 1e12:
         return reduction(tensor)
     largest = _largest(tensor.nan_to_num(0.0, 0.0, 0.0))
     size = torch.finfo(tensor.dtype)
-    most = math.frexp(size.max)[1] - 2  # powers of two that have an inverse
+    most = math.frexp(size.max)[1] - 2  # the largest exponent whose power of two has an inverse
     exponent = torch.frexp(largest)[1].clamp(-most, most)
     unit = torch.ldexp(torch.ones_like(largest), exponent)
     found = reduction(tensor / unit)
@@ -179,7 +179,7 @@ def _choose_channels(tensor: torch.Tensor, choice: str, layer: str) -> Tuple[tor
         there = [number for number in numbers if number < tensor.shape[1]]
         if not there:
             raise BadOptionError(
-                f"{layer!r} has {tensor.shape[1]} channels and none of {choice!r}; "
+                f"{layer!r} has {tensor.shape[1]} channels, but none of {choice!r}; "
                 "choose others, or leave the layer out: '!" + layer + "'"
             )
         channels = torch.tensor(there, device=tensor.device).expand(len(tensor), -1)
@@ -187,12 +187,12 @@ def _choose_channels(tensor: torch.Tensor, choice: str, layer: str) -> Tuple[tor
 
 
 def _take_channels(tensor: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-    """The channels at (N, K, 1 or T, 1, 1), as many axes as the tensor has."""
+    """Return the channels at indices (N, K, 1 or T, 1, 1), which have as many axes as the tensor."""
     return tensor.gather(1, channels.expand(-1, -1, *tensor.shape[2:]))
 
 
 def _encode(tensor: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    """8-bit codes, and the (2, N, C) values of code 0 and steps that turn them into values again."""
+    """Return 8-bit codes, and (2, N, C) with the value of code 0 and the step between codes, to decode them."""
     leading = min(2, max(0, tensor.dim() - 1))
     flat = tensor.float().flatten(leading)
     infinity = float("inf")
@@ -203,7 +203,7 @@ def _encode(tensor: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
     else:
         low = high = flat.new_zeros(flat.shape[:-1])
     low, high = low.where(low.isfinite(), low.new_zeros(())), high.where(high.isfinite(), high.new_zeros(()))
-    step = high / STEPS - low / STEPS  # divided first: the range of large numbers may be more than a float holds
+    step = high / STEPS - low / STEPS  # divide first, because the range of large numbers may overflow
     safe = step.where(step > 0, step.new_ones(()))
     codes = (flat / safe[..., None] - (low / safe)[..., None]).round().clamp(0, STEPS)
     codes = codes.where(flat != infinity, codes.new_tensor(float(PLUS_INFINITY)))

@@ -1,4 +1,4 @@
-"""From a tensor on its device to an array that belongs to nobody else."""
+"""Copy a tensor from its device to an array in memory of our own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from featscope.arrays.packed import BFLOAT16
 
 KEPT_BYTES = 256 << 20
-"""Most bytes of buffers that are kept for reuse."""
+"""The most bytes of buffers that are kept for reuse."""
 
 Ready = Callable[[], None]
 
@@ -23,17 +23,16 @@ def _at_once() -> None:
 
 
 class Transfer:
-    """Copies tensors to arrays; later in-place operations on a tensor change nothing in its array.
+    """Copies tensors to arrays, so that later in-place operations on a tensor do not change its array.
 
     >>> array, ready = Transfer()(torch.arange(3), owned=False)
     >>> ready(); array.tolist()
     [0, 1, 2]
 
-    From the CPU the copy is made at once. From a CUDA device it runs on a stream of its own into pinned
-    memory, beside the forward, and `ready` waits for it. The buffers form a ring: an array that nobody
-    holds any more gives its memory to the next one of its size, so that a loop over images allocates
-    (and pins) memory in its first batches only. How many are in use is bounded by who holds the arrays:
-    the writer's queue.
+    A copy from the CPU is made at once. A copy from a CUDA device runs in a separate stream into pinned memory,
+    parallel to the forward, and `ready` waits for it. Buffers are reused: when nobody holds an array any more, the next
+    array of the same size gets its memory. So a loop over images allocates (and pins) memory only in its first batches.
+    The number of buffers in use is limited by the holder of the arrays, which is the queue of the writer.
     """
 
     def __init__(self) -> None:
@@ -41,17 +40,17 @@ class Transfer:
         self._streams: Dict[torch.device, torch.cuda.Stream] = {}
 
     def __call__(self, tensor: torch.Tensor, owned: bool) -> Tuple[NDArray[np.generic], Ready]:
-        """Copy a tensor. `owned`: its memory is not the model's, so nothing will change it."""
+        """Copy a tensor. owned: its memory does not belong to the model, so nothing will change it."""
         asynchronous = self._is_asynchronous(tensor)
         size = tensor.numel() * tensor.element_size()
         buffer = self._take(size, asynchronous)
         target = buffer.view(tensor.dtype).view(tensor.shape) if size else torch.empty_like(tensor, device="cpu")
         if asynchronous and not owned:
-            tensor = tensor.clone()  # at the device's own speed, in the order of the forward's operations
+            tensor = tensor.clone()  # a copy on the device is fast and in order with the forward's operations
         ready = self._copy(tensor, target)
         bfloat16 = target.dtype is torch.bfloat16
         root: NDArray[np.generic] = (target.view(torch.int16) if bfloat16 else target).numpy()
-        # Every view keeps `root` alive, so its end is the end of them all.
+        # Every view keeps `root` alive, so the buffer is free when `root` is deleted.
         weakref.finalize(root, self._give_back, size, asynchronous, buffer).atexit = False
         return root.view(BFLOAT16) if bfloat16 else root, ready
 
@@ -76,7 +75,7 @@ class Transfer:
 
     def _take(self, size: int, pinned: bool) -> torch.Tensor:
         try:
-            # Popped, not looked at: the writer's thread gives back at any time.
+            # Do not check first whether there is one, because the writer's thread may return a buffer at any time.
             return self._free[size, pinned].pop()
         except IndexError:
             return self._allocate(size, pinned)

@@ -1,4 +1,4 @@
-"""What runs in a model: every layer with its outputs, after one forward."""
+"""Report all layers of a model with their outputs, after one forward."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from featscope.capturing.reports import LayerReport, ModelReport, TensorReport, 
 
 
 def report(model: nn.Module, run: Callable[[], object], axes: Optional[Mapping[str, str]] = None) -> ModelReport:
-    """Run a model once and report what each of its layers gave.
+    """Run a model once and report the outputs of all its layers.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU())
     >>> [layer.outputs[""][0].axes for layer in report(model, lambda: model(torch.zeros(1, 3, 8, 8))).layers]
     [('sample', 'channel', 'row', 'column'), ('sample', 'channel', 'row', 'column')]
 
-    axes: as of `featscope.capture`.
+    axes: as in `featscope.capture`.
     """
     followed = Followed(model)
     seen = _Layers(model, followed, GivenReadings(axes))
@@ -43,7 +43,7 @@ def report(model: nn.Module, run: Callable[[], object], axes: Optional[Mapping[s
 
 
 class _Layers:
-    """Sees the layers of a model run (`featscope.capturing.calls`)."""
+    """Observes the layers of a model that run (`featscope.capturing.calls`)."""
 
     def __init__(self, model: nn.Module, followed: Followed, given: GivenReadings) -> None:
         self.layers: Dict[int, LayerReport] = {}
@@ -53,19 +53,19 @@ class _Layers:
                 self.layers[id(module)] = LayerReport(name, type(module).__name__)
 
     def begin(self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]) -> Optional[_LayerCall]:
-        """A module is called."""
+        """Notice that a module is called."""
         layer = self.layers.get(id(module))
         return None if layer is None else _LayerCall(layer, module, self._followed, self._given)
 
 
 class _LayerCall:
-    """A layer that runs."""
+    """The call of a layer."""
 
     def __init__(self, layer: LayerReport, module: nn.Module, followed: Followed, given: GivenReadings) -> None:
         self._layer, self._module, self._followed, self._given = layer, module, followed, given
 
     def end(self, output: object) -> None:
-        """Note what its first output is."""
+        """Count the call, and report the first output."""
         self._layer.calls += 1
         if self._layer.calls == 1:
             count = len(output) if isinstance(output, (tuple, list)) else 1
@@ -74,7 +74,7 @@ class _LayerCall:
                 self._layer.outputs.setdefault(key, []).append(self._report_of(key, tensor))
 
     def fail(self) -> None:
-        """It gave nothing."""
+        """Do nothing."""
 
     def _report_of(self, field: str, tensor: torch.Tensor) -> TensorReport:
         if tensor.is_nested:

@@ -1,7 +1,7 @@
-"""Is a sample's geometry true? What the network saw is laid beside the image file before anything is recorded.
+"""Verify the geometry of each sample by comparing the network's input with the image file, before it is recorded.
 
-A framework says how it fitted an image, but not all of it: a mirror, a crop or a second resize is left out, and the
-pipeline is the user's own. Here is the one place that every sample passes with its picture.
+A framework reports how it transformed an image, but the report may be incomplete: it may lack a flip, a crop or a
+second resize, and users write their own pipelines. Every sample with a picture passes through this module.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from featscope.errors import BadImageError, first_line
 from featscope.records import Agreement, Boxes, Geometry, Picture, Sample
 from featscope.store.originals import read_small
 
-_OF_ORIGINAL = 2 * SIDE  # pixels: an input that shows a part of it is seen as sharply
-_LARGEST = 4096
-_COARSE = 1.6  # times: a thumbnail of the original that is coarser than that of the input is read again
-_EXPECTED = 64  # images that are read ahead at most
-_RULES = 4  # that are tried first
-_TRIES = 5  # images in a row: a pipeline of which nothing was found by then is not of those that are known
-_NEAR = 0.5  # the correlation from which on a geometry may be right but for some pixels
+_OF_ORIGINAL = 2 * SIDE  # pixels; large enough to compare an input that shows only a part of the image
+_LARGEST = 4096  # pixels of the longer side of a thumbnail
+_COARSE = 1.6  # read the original again if its thumbnail is this much coarser than that of the input
+_EXPECTED = 64  # the most images that are read ahead
+_RULES = 4  # the most recent rules, which are tried first
+_TRIES = 5  # stop searching after this many images in a row without a result: the pipeline is not a known one
+_NEAR = 0.5  # from this correlation on, a geometry may be wrong by only a few pixels
 
 
 class Verified(NamedTuple):
-    """A sample with its agreement, and with the geometry and the boxes that this bears out. picture: its input,
-    without padding; whole where nobody knows how the image lies in it.
-    """
+    """A sample with its verified geometry and boxes."""
 
     sample: Sample
+
     picture: Optional[Picture]
+    """Its input without padding; the whole input if the geometry is unknown."""
 
 
 class Verifier:
-    """Verifies the samples of one capture. The files are read by a thread of their own, while the network runs."""
+    """Verifies the samples of one capture. A separate thread reads the image files while the network runs."""
 
     def __init__(self, remarks: Remarks) -> None:
         self._remarks = remarks
         self._reading: OrderedDict[str, Future[List[Thumbnail]]] = OrderedDict()
         self._pool: Optional[ThreadPoolExecutor] = None
-        self._rules: List[Rule] = []  # those that were right last
+        self._rules: List[Rule] = []  # the rules that found a geometry last
         self._in_vain = 0
         self._lock = threading.Lock()
 
     def expect(self, samples: Sequence[Sample]) -> None:
-        """These samples will be described soon: read their files meanwhile."""
+        """Start to read the files of samples that will be described soon."""
         with self._lock:
             for sample in samples:
                 if sample.path and sample.frame is None and sample.path not in self._reading:
@@ -64,7 +64,7 @@ class Verifier:
                 self._reading.popitem(last=False)[1].cancel()
 
     def close(self) -> None:
-        """No more samples come."""
+        """End the reading; no more samples follow."""
         with self._lock:
             self._reading.clear()
             pool, self._pool = self._pool, None
@@ -72,29 +72,29 @@ class Verifier:
             pool.shutdown(wait=False)
 
     def verify(self, sample: Sample, picture: Optional[Picture], original: Optional[Thumbnail] = None) -> Verified:
-        """A sample as it can be recorded.
+        """Return a sample as it can be recorded.
 
-        picture: what the network saw, (H, W, 3), from its top left corner on; padding at the right and the bottom
-        may be missing. original: the image, where it is no file.
+        picture: the network's input, (H, W, 3), from its top left corner on; padding at the right and the bottom may be
+        missing. original: the image, if it does not come from a file.
         """
         claimed = sample.geometry
         fitting = claimed if claimed is not None and fits(claimed) else None
         judged = _Judged(fitting, None)
         if picture is not None and (original is not None or (sample.path and sample.frame is None)):
             if claimed is not None and any(claimed.offset) and picture.shape[:2] == _inner(claimed):
-                # Handed over without what lies above and left of it.
+                # The picture was handed over without the padding above it and on its left.
                 judged = self._judge_cut(sample, picture, claimed, original)
             else:
                 judged = self._judge_or_say(sample, picture, fitting, original)
         if judged.agreement is not None and judged.agreement.verdict == "disagrees":
             self._remarks.say(
-                "what the network saw of some images agrees with their files in no way that featscope knows; their "
-                "maps are drawn over what the network saw, and `Sample.agreement` says why"
+                "the network's input of some images does not match their files in any way that featscope knows; their "
+                "maps are drawn over the input, and `Sample.agreement` tells why"
             )
         elif judged.geometry != fitting:
             self._remarks.say(
-                "some images lie elsewhere in the input than their framework tells; where they lie was found by their "
-                "pixels, and `Sample.agreement` says what was told"
+                "some images lie elsewhere in the input than their framework reports; their position was found by "
+                "comparing pixels, and `Sample.agreement` tells what was reported"
             )
         sample = replace(
             sample,
@@ -106,7 +106,7 @@ class Verifier:
         return Verified(sample, None if picture is None else inside(picture, judged.geometry))
 
     def _judge_cut(self, sample: Sample, picture: Picture, claimed: Geometry, original: Optional[Thumbnail]) -> _Judged:
-        """Of a picture that was cut out of the input, whether it is the part that is said."""
+        """Check whether a picture that was cut out of the input is the reported part."""
         bare = replace(claimed, padded=(picture.shape[0], picture.shape[1]), offset=(0.0, 0.0))
         judged = self._judge_or_say(replace(sample, geometry=bare), picture, bare, original)
         return judged._replace(geometry=claimed) if judged.geometry == bare else judged._replace(geometry=None)
@@ -116,14 +116,14 @@ class Verifier:
     ) -> _Judged:
         try:
             return self._judge(sample, picture, fitting, original)
-        except Exception as error:  # noqa: BLE001 (a check must not end the user's work)
+        except Exception as error:  # noqa: BLE001 (a failed check must not stop the user's work)
             self._remarks.say(f"the geometry of images cannot be verified: {first_line(error)}")
             return _Judged(fitting, None)
 
     def _judge(
         self, sample: Sample, picture: Picture, fitting: Optional[Geometry], given: Optional[Thumbnail]
     ) -> _Judged:
-        """What the pixels say of a sample's geometry. fitting: the same, where it fits into the input."""
+        """Check a sample's geometry by its pixels. fitting: the geometry, if it fits into the input, else None."""
         claimed = sample.geometry
         try:
             originals = [given] if given is not None else self._originals(sample.path)
@@ -132,7 +132,7 @@ class Verifier:
         if claimed is not None and any(one.size == claimed.original for one in originals):
             originals = [one for one in originals if one.size == claimed.original]
         elif claimed is not None:
-            fitting = None  # it is that of another image
+            fitting = None  # it belongs to another image
         seen = thumbnail(picture)
 
         def sharp(original: Thumbnail, geometry: Geometry) -> Thumbnail:
@@ -147,7 +147,7 @@ class Verifier:
             if judged is not None:
                 return judged
         elif structure(seen) < FLAT:
-            return _Judged(None, Agreement("not verifiable", why="the picture has no structure"))
+            return _Judged(None, Agreement("not verifiable", why="the image has no structure"))
         told = _told(claimed, fitting is None)
         padded = claimed.padded if claimed is not None else (picture.shape[0], picture.shape[1])
         for original in originals:
@@ -160,7 +160,7 @@ class Verifier:
         return _Judged(None, Agreement("disagrees", correlation, off, f"no geometry agrees; {told}"))
 
     def _found(self, search: Search) -> Optional[Found]:
-        """What agrees: by the rule that was right last, else by all of them, as long as that finds anything."""
+        """Search for a geometry: first by the rules that were right last, then by all, unless many searches failed."""
         for rule in self._rules:
             found = search.by(rule)
             if found is not None:
@@ -185,23 +185,23 @@ class _Judged(NamedTuple):
 
 
 def _as_claimed(best: Comparison, original: Thumbnail, seen: Thumbnail, fitting: Geometry) -> Optional[_Judged]:
-    """The judgement if a geometry is right, a little beside the truth, or cannot be verified; None if it is wrong.
+    """Judge the reported geometry: correct, slightly off, or not verifiable; None if it is wrong.
 
-    best: how well `original` agrees with what was seen, laid as the geometry says.
+    best: the comparison of `original`, transformed by the geometry, with what the network saw.
     """
     if best.flat:
-        return _Judged(fitting, Agreement("not verifiable", why="the picture has no structure"))
+        return _Judged(fitting, Agreement("not verifiable", why="the image has no structure"))
     if best.agrees:
         return _Judged(fitting, _agreement(best))
     near = nudged(original, seen, fitting.padded, fitting, best) if best.correlation > _NEAR else None
     if near is None:
         return None
-    why = f"the image lies {apart(near, fitting):.1f} pixels beside the place that its framework tells"
+    why = f"the image lies {apart(near, fitting):.1f} pixels away from where its framework reports it"
     return _Judged(near, _agreement(compare(original, seen, near), why))
 
 
 def _sharp(sample: Sample, original: Thumbnail, seen: Thumbnail, geometry: Geometry) -> Thumbnail:
-    """The original as sharp as the input shows it, where that shows a small part of it."""
+    """Return a sharper thumbnail of the original if the input shows only a small part of it."""
     wanted = seen.step / max(abs(axis.scale) for axis in axes_of(geometry))
     if original.step <= _COARSE * wanted:
         return original
@@ -217,7 +217,7 @@ def _agreement(found: Comparison, why: str = "") -> Agreement:
 def _boxes(
     boxes: Optional[Boxes], claimed: Optional[Geometry], geometry: Optional[Geometry], moved: bool
 ) -> Optional[Boxes]:
-    """Boxes in the frame of a geometry. moved: those of the original came out of the input by the claimed one."""
+    """Convert boxes to a geometry. moved: boxes in original pixels were computed with the claimed geometry."""
     if boxes is None or (boxes.frame == "original" and not (moved and claimed is not None)):
         return boxes
     if boxes.frame == "mirrored":
@@ -230,8 +230,8 @@ def _inner(geometry: Geometry) -> Tuple[int, int]:
 
 
 def inside(picture: Picture, geometry: Optional[Geometry]) -> Picture:
-    """The part of an input that holds the image; all of it where that is not known."""
-    if geometry is None or picture.shape[:2] == _inner(geometry):  # there is no more, or it was cut before
+    """Return the part of an input that contains the image; the whole input if the geometry is unknown."""
+    if geometry is None or picture.shape[:2] == _inner(geometry):  # it already is only that part
         return picture
     (top, left), (height, width) = geometry.offset, geometry.resized
     part = picture[
@@ -241,9 +241,9 @@ def inside(picture: Picture, geometry: Optional[Geometry]) -> Picture:
 
 
 def _words(found: Found) -> str:
-    """How an image was found to lie in the input."""
+    """Describe the position that was found for an image."""
     rule, geometry = found.rule, found.geometry
-    flip = f", mirrored ({rule.flip})" if rule.flip else ""
+    flip = f", flipped ({rule.flip})" if rule.flip else ""
     crop = ", cropped" if geometry.crop else ""
     high, wide = geometry.resized
     return (
@@ -253,9 +253,9 @@ def _words(found: Found) -> str:
 
 
 def _told(claimed: Optional[Geometry], unfit: bool) -> str:
-    """What the framework tells."""
+    """Describe the geometry that the framework reports."""
     if claimed is None:
-        return "its framework does not tell"
-    flip = f", mirrored ({claimed.flip})" if claimed.flip else ""
-    told = f"its framework tells {claimed.resized[0]:.6g} x {claimed.resized[1]:.6g}{flip}"
+        return "its framework does not report a geometry"
+    flip = f", flipped ({claimed.flip})" if claimed.flip else ""
+    told = f"its framework reports {claimed.resized[0]:.6g} x {claimed.resized[1]:.6g}{flip}"
     return f"{told}, which does not fit {claimed.padded[0]} x {claimed.padded[1]}" if unfit else told

@@ -1,4 +1,4 @@
-"""The run on disk: written whole or not at all, read without trust."""
+"""Runs on disk: each file is written completely or not at all, and everything that is read is checked."""
 
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run, open_run

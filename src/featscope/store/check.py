@@ -1,4 +1,4 @@
-"""Is a run whole: every line true, every array there and unchanged, nothing beside them?"""
+"""Check that a run is complete: every array is present and unchanged, and every file has a record."""
 
 from __future__ import annotations
 
@@ -17,16 +17,23 @@ from featscope.store.reader import Run, open_run, walk_arrays
 
 
 class Report(NamedTuple):
-    """What `check_run` found: how much it read, and one line for each thing that is not right."""
+    """Result of `check_run`."""
 
     maps: int
+    """Number of maps that were checked."""
+
     bytes: int
+    """Their size in bytes."""
+
     samples: int
+    """Number of samples."""
+
     problems: List[str]
+    """One line for each problem."""
 
 
 def check_run(folder: Path | str) -> Report:
-    """Compare every array of a run with its line in the manifest.
+    """Compare every array of a run with its record in the manifest, and list every problem.
 
     >>> check_run("runs/s2anet").problems                                   # doctest: +SKIP
     []
@@ -36,7 +43,7 @@ def check_run(folder: Path | str) -> Report:
     if run.info is None:
         return _check_bare(run)
     if not run.info.finished:
-        problems.append(f"{run.folder} is unfinished: its capture was stopped, or still runs")
+        problems.append(f"{run.folder} is unfinished: its capture was stopped or is still running")
     problems += [f"{run.folder} lacks {layer!r}: {why or 'it did not run'}" for layer, why in run.info.left_out.items()]
     size, last_batch = 0, 0
     described, undescribed = set(run.samples), []
@@ -50,18 +57,18 @@ def check_run(folder: Path | str) -> Report:
             problems.append(str(error))
         for name in map_file.record.samples:
             if name not in described:
-                undescribed.append((map_file.record.batch, f"{map_file.path}: no line describes its sample {name!r}"))
-    # A capture that was stopped in its last batch has not described it yet: that is what unfinished means.
+                undescribed.append((map_file.record.batch, f"{map_file.path}: its sample {name!r} has no record"))
+    # An unfinished capture may have stopped before it described its last batch; that is not a problem of its own.
     running = last_batch - run.info.ranks if not run.info.finished else last_batch
     problems += [text for batch, text in undescribed if batch <= running]
     known = {map_file.path for map_file in run.maps}
     for path in (m.path for m in walk_arrays(run.folder, [])):
         if path not in known:
-            problems.append(f"{path} has no line in the manifest; the capture may have been killed there")
+            problems.append(f"{path} has no line in the manifest; the capture may have been killed while writing it")
     for sample in run.samples.values():
         try:
             if sample.input and not inside(run.folder, sample.input).is_file():
-                problems.append(f"{run.folder / sample.input} is missing: the input of sample {sample.id!r}")
+                problems.append(f"{run.folder / sample.input} is missing; it is the input of sample {sample.id!r}")
         except BadArrayError as error:
             problems.append(str(error))
     for path in run.folder.rglob(f"*{TEMPORARY}"):
@@ -87,7 +94,7 @@ def _check_map(map_file: MapFile, record: MapRecord) -> int:
             size = os.fstat(file.fileno()).st_size
             shape, _, dtype = read_npy_header(file, size)
             if list(shape) != record.shape or dtype != np.dtype(record.dtype):
-                raise BadArrayError(f"is {shape} {dtype}, the manifest says {tuple(record.shape)} {record.dtype}")
+                raise BadArrayError(f"is {shape} {dtype}, but the manifest says {tuple(record.shape)} {record.dtype}")
             checksum = 0
             while chunk := file.read(1 << 20):
                 checksum = isal_zlib.crc32(chunk, checksum)
@@ -95,8 +102,8 @@ def _check_map(map_file: MapFile, record: MapRecord) -> int:
         raise BadArrayError(f"{path} cannot be read: {error.strerror}") from None
     except BadArrayError as error:
         raise BadArrayError(f"{path} {error}") from None
-    except Exception as error:  # noqa: BLE001 (a dtype of the manifest may be any text)
-        raise BadArrayError(f"{path} cannot be compared with its line: {first_line(error)}") from None
+    except Exception as error:  # noqa: BLE001 (the dtype in the manifest may be any text)
+        raise BadArrayError(f"{path} cannot be compared with its record: {first_line(error)}") from None
     if checksum != record.checksum:
         raise BadArrayError(f"{path} has changed since it was captured: its checksum differs")
     if record.scales_checksum is not None:

@@ -1,4 +1,4 @@
-"""Files: names that stay inside their folder, writes that are whole or absent, `.npy` without pickle."""
+"""Safe file access: names that stay inside their folder, atomic writes, and `.npy` files without pickle."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from numpy.typing import NDArray
 from featscope.errors import BadArrayError, BadOptionError, OutputError, first_line
 
 TEMPORARY = ".part"
-"""Suffix of a file that is being written; one left behind by a killed process means nothing."""
+"""Suffix of a file while it is being written. A killed process may leave one behind; it can be ignored."""
 
 BINARY = getattr(os, "O_BINARY", 0)
-"""Windows would change line ends otherwise."""
+"""Needed on Windows, which would convert line endings otherwise."""
 
-_AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # a FIFO of that name is refused, not waited for
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # fail on a FIFO with this name instead of waiting for it
 _UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%\ud800-\udfff]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])(\..*)?", re.IGNORECASE)
 PICTURE_FOLDERS = ("render", "heat", "explain", "inputs")
-"""Folders of a run that hold no maps."""
+"""Folders of a run that do not contain maps."""
 
 _OURS = re.compile(r"render|heat|explain|inputs|.*\.(json|jsonl|sqlite)", re.IGNORECASE)
 _LONGEST_NAME = 200
-_WORTH_A_THREAD = 1 << 20  # bytes
+_WORTH_A_THREAD = 1 << 20  # bytes; checksums of smaller arrays are computed in the same thread
 
 
 def safe_name(name: str) -> str:
-    """A file name for any text: unsafe characters become %XX, as in an address.
+    """Turn any text into a file name: unsafe characters become %XX, as in a URL.
 
     >>> safe_name("branch/1.conv"), safe_name("船 1")
     ('branch%2F1.conv', '船 1')
     """
     text = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", name)
-    # Names that a file system reads as something else: hidden, the parent, a device, nothing.
+    # Escape names with a special meaning: hidden files, the parent folder, devices and the empty name.
     if text[:1] in ("", ".", " ") or _RESERVED.fullmatch(text):
         text = f"%{ord(text[0]):02X}{text[1:]}" if text else "%"
     if text[-1] in ". ":
@@ -57,7 +57,10 @@ def safe_name(name: str) -> str:
 
 
 def well_formed(name: str) -> str:
-    """A file's name as text that can be written: its bytes may be of no encoding, which Python keeps as surrogates.
+    """Return a file name as text that can be encoded.
+
+    The bytes of a file name may not be valid in any encoding. Python keeps such bytes as surrogates, which JSON and
+    UTF-8 cannot represent; they are escaped here.
 
     >>> well_formed(os.fsdecode(b"harbour \\xe4.png")) == "harbour \\\\udce4.png"
     True
@@ -66,22 +69,22 @@ def well_formed(name: str) -> str:
 
 
 def check_folder_name(name: str) -> str:
-    """Return a folder's name given by the user, or say what is wrong with it."""
+    """Return a folder name given by the user if it is valid; otherwise raise `BadOptionError`."""
     if name != safe_name(name):
         raise BadOptionError(
-            f"{name!r} cannot name a folder of a run; leave out / \\ : and names such as '..', "
+            f"{name!r} cannot name a folder of a run; avoid / \\ : and names such as '..', "
             f"for example {safe_name(name)!r}"
         )
     if is_ours(name):
         raise BadOptionError(
-            f"{name!r} cannot name the folder of a layer: featscope keeps something else under this name; "
+            f"{name!r} cannot name the folder of a layer, because featscope uses this name for something else; "
             f"for example {name + '.maps'!r}"
         )
     return name
 
 
 def is_ours(name: str) -> bool:
-    """Whether a run has a folder or a file of its own of this name, on disks that know no case too.
+    """Whether featscope uses this name in a run for something other than a layer; case is ignored, as on some disks.
 
     >>> is_ours("Heat"), is_ours("run.json"), is_ours("heat.conv2d")
     (True, True, False)
@@ -90,7 +93,7 @@ def is_ours(name: str) -> bool:
 
 
 def refuse_shared(names: Mapping[str, str], what: str, where: str) -> None:
-    """Raise `BadOptionError` where two layers or tensors are to have one folder, or names that differ by case only."""
+    """Raise `BadOptionError` if two layers or tensors would share a folder, or if their folders differ only by case."""
     seen: Dict[str, str] = {}
     for name in names.values():
         first = seen.setdefault(name.casefold(), name)
@@ -98,26 +101,26 @@ def refuse_shared(names: Mapping[str, str], what: str, where: str) -> None:
             raise BadOptionError(f"two {what} cannot share the folder {name!r}; change {where}")
         if first != name:
             raise BadOptionError(
-                f"the folders {first!r} and {name!r} differ by case only, and are one on some disks; change {where}"
+                f"the folders {first!r} and {name!r} differ only by case, and are one on some disks; change {where}"
             )
 
 
 def inside(root: Path, relative: str) -> Path:
-    """The path of a record, refused if it leads out of its run (also through a link)."""
+    """Return the path of a record's file; refuse one that leads out of the run, including through a link."""
     path = root / relative
     try:
         leads_out = "\x00" in relative or root.resolve() not in path.resolve().parents
         path.exists()
-    except (OSError, ValueError, RuntimeError):  # a NUL, a name that no file system takes, links in a circle
+    except (OSError, ValueError, RuntimeError):  # a NUL, an invalid name, or circular links
         leads_out = True
     if leads_out:
-        raise BadArrayError(f"{relative[:200]!r} leads out of the run {root}; the line is not believed")
+        raise BadArrayError(f"{relative[:200]!r} leads out of the run {root}; the record is ignored")
     return path
 
 
 @contextmanager
 def _whole_file(path: Path, shared: bool = False) -> Iterator[int]:
-    """A descriptor under a temporary name that becomes `path` at the end of the block, or never."""
+    """Open a temporary file that is renamed to `path` at the end of the block, or removed after an error."""
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}" if shared else path.name + TEMPORARY)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY | _AT_ONCE, 0o666)
@@ -135,33 +138,36 @@ def _whole_file(path: Path, shared: bool = False) -> Iterator[int]:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file to be read. A FIFO would be waited for, a device may never end: what is no file is an `OSError`."""
+    """Open a file for reading.
+
+    Anything that is not a regular file raises `OSError`: a FIFO would block, and a device may never end.
+    """
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "it is no file but a folder, a FIFO, a socket or a device")
+        raise OSError(errno.EINVAL, "it is not a regular file but a folder, a FIFO, a socket or a device")
     return open(path, "rb")
 
 
 def write_all(descriptor: int, data: bytes | memoryview[int]) -> None:
-    """Write all of some bytes, in as many writes as the system takes."""
+    """Write all bytes, in as many system calls as necessary."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def write_atomic(path: Path, data: bytes, shared: bool = False) -> None:
-    """Write a file under a temporary name, then rename it: readers see it whole or not at all.
+    """Write a file under a temporary name and then rename it, so that readers see all of it or nothing.
 
-    shared: others may write the same file at the same time, as no lock keeps them away; the last one's stays.
+    shared: other processes may write the same file at the same time; the last one to finish wins.
     """
     with _whole_file(path, shared) as descriptor:
         write_all(descriptor, data)
 
 
 def write_npy(path: Path, array: NDArray[np.generic], pool: Executor) -> int:
-    """Write a C-ordered array as `.npy`, whole or not at all; returns the CRC-32 of its bytes.
+    """Write a C-ordered array as a `.npy` file, atomically, and return the CRC-32 of its bytes.
 
-    The checksum of a large array is worked out in `pool` while the bytes are written: both let other
-    threads run. For a small one the way there and back takes longer.
+    The checksum of a large array is computed in `pool` while the bytes are written, since both release the GIL. For a
+    small array, handing the work to another thread would take longer than the checksum.
     """
     data = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
     large = len(data) >= _WORTH_A_THREAD
@@ -173,12 +179,12 @@ def write_npy(path: Path, array: NDArray[np.generic], pool: Executor) -> int:
 
 
 def scales_beside(path: Path) -> Path:
-    """The file with the scales of an array that is stored as 8-bit codes."""
+    """Return the path of the file that holds the scales of an array of 8-bit codes."""
     return path.with_suffix(".scales")
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents; say so if that is not allowed."""
+    """Make a folder and its parents. Raises `OutputError` if that is impossible."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -188,55 +194,56 @@ def make_folder(path: Path) -> None:
 
 
 def npy_header(array: NDArray[np.generic]) -> bytes:
-    """The `.npy` header of a C-ordered array."""
+    """Return the `.npy` header of a C-ordered array."""
     out = io.BytesIO()
     npy.write_array_header_1_0(out, npy.header_data_from_array_1_0(array))
     return out.getvalue()
 
 
 def read_npy_header(file: BinaryIO, size: int) -> Tuple[Tuple[int, ...], bool, np.dtype]:
-    """Shape, Fortran order and dtype of a `.npy`; leaves the file at its data.
+    """Read the header of a `.npy` file: its shape, whether it is in Fortran order, and its dtype.
 
-    Nothing is unpickled and nothing is allocated before the header is shown to fit the file's size.
+    The file is left at the start of its data. Nothing is unpickled, and nothing is allocated before the header is known
+    to match the size of the file.
     """
     try:
         version = npy.read_magic(file)
         if version not in ((1, 0), (2, 0), (3, 0)):
             raise ValueError(f"version {version} of the format is unknown")
-        # The header's length is believed only as far as the file goes: nothing larger is ever allocated.
+        # A damaged length must not cause a huge allocation, so it is compared with the size of the file first.
         field = file.read(2 if version == (1, 0) else 4)
         length = int.from_bytes(field, "little")
         if length > size - file.tell():
-            raise ValueError(f"its header claims {length} bytes, the file has {size}")
+            raise ValueError(f"its header claims {length} bytes, but the file has only {size}")
         header = io.BytesIO(field + file.read(length))
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        with warnings.catch_warnings():  # NumPy warns of files that Python 2 wrote; they are read all the same
+        with warnings.catch_warnings():  # NumPy warns about files written by Python 2, but reads them
             warnings.simplefilter("ignore")
             shape, fortran, dtype = read_header(header)
-    except Exception as error:  # noqa: BLE001 (what NumPy makes of a damaged header: a dozen kinds)
-        raise BadArrayError(f"is no .npy file: {(str(error).splitlines() or [''])[0][:200]}") from None
+    except Exception as error:  # noqa: BLE001 (NumPy raises a dozen kinds of errors for damaged headers)
+        raise BadArrayError(f"is not a .npy file: {(str(error).splitlines() or [''])[0][:200]}") from None
     if dtype.hasobject:
         raise BadArrayError(
             "holds Python objects, which are never unpickled; save numbers: numpy.save(path, array.astype('float32'))"
         )
     if not dtype.itemsize:
-        raise BadArrayError(f"holds {dtype}, of which a value takes no bytes; save real numbers")
+        raise BadArrayError(f"holds values of type {dtype}, which take no bytes; save real numbers")
     count = 1
     for length in shape:
-        if type(length) is not int or length < 0:  # a bool is an int to Python
+        if type(length) is not int or length < 0:  # bool is a subclass of int
             raise BadArrayError(f"has the impossible shape {shape}")
         count *= length
     expected = count * dtype.itemsize
     if expected != size - file.tell():
         raise BadArrayError(
             f"is {'truncated' if expected > size - file.tell() else 'too long'}: {shape} {dtype} takes "
-            f"{expected} bytes, the file has {size - file.tell()}; write it again"
+            f"{expected} bytes, but the file has {size - file.tell()}; write it again"
         )
     return shape, fortran, dtype
 
 
 def read_npy_shape(path: Path) -> Tuple[int, ...]:
-    """The shape that a `.npy` file has by its header; the error names the file."""
+    """Return the shape of a `.npy` file from its header. Errors name the file."""
     try:
         with open_file(path) as file:
             return read_npy_header(file, os.fstat(file.fileno()).st_size)[0]
@@ -247,7 +254,7 @@ def read_npy_shape(path: Path) -> Tuple[int, ...]:
 
 
 def read_npy(path: Path) -> NDArray[np.generic]:
-    """Read a `.npy` file of numbers as a C-ordered array; the error names the file."""
+    """Read a `.npy` file of numbers as a C-ordered array. Errors name the file."""
     try:
         with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -262,12 +269,12 @@ def read_npy(path: Path) -> NDArray[np.generic]:
         raise BadArrayError(f"{path} {error}") from None
     except OSError as error:
         raise BadArrayError(f"{path} cannot be read: {error.strerror}") from None
-    except Exception as error:  # noqa: BLE001 (what NumPy says of a shape or a dtype that nothing can have)
+    except Exception as error:  # noqa: BLE001 (NumPy raises various errors for impossible shapes and dtypes)
         raise BadArrayError(f"{path} cannot be read: {first_line(error)}") from None
 
 
 def size_text(count: int) -> str:
-    """Bytes as a reader says them.
+    """Format a number of bytes for people.
 
     >>> size_text(152_000_000), size_text(2_230_000_000)
     ('152.0 MB', '2.23 GB')
@@ -279,7 +286,7 @@ _NUMBERS = re.compile(r"(\d+)")
 
 
 def natural_key(text: str) -> List[Tuple[int, int, str]]:
-    """Sort key that puts layer2 before layer10.
+    """Return a sort key that puts layer2 before layer10.
 
     >>> sorted(["layer10", "layer2"], key=natural_key)
     ['layer2', 'layer10']

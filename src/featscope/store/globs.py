@@ -1,4 +1,4 @@
-"""Names and globs of layers, as they are typed for a model and for a run."""
+"""Match names and globs of layers, which have the same form for models and for runs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import List, NamedTuple, Sequence, Set
 
 
 class Chosen(NamedTuple):
-    """names: those that were chosen, in the order of the known ones. missing: the patterns that match none."""
+    """Result of `choose_names`."""
 
     names: List[str]
+    """The chosen names, in the order of the known names."""
+
     missing: List[str]
+    """The patterns that match nothing."""
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a layer's name matches a glob: a star is one part of a name, two stars are any number of parts.
+    """Whether a layer's name matches a glob: `*` stands for one part of a name, `**` for any number of parts.
 
     >>> matches("backbone.layer1", "backbone.*"), matches("backbone.layer1.0", "backbone.*")
     (True, False)
@@ -28,7 +31,7 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def lies_below(name: str, pattern: str) -> bool:
-    """Whether a layer is a part of one that matches.
+    """Whether a layer lies inside a layer that matches.
 
     >>> lies_below("head.0.conv", "head"), lies_below("head", "head")
     (True, False)
@@ -38,13 +41,14 @@ def lies_below(name: str, pattern: str) -> bool:
 
 
 def choose_names(known: Sequence[str], patterns: Sequence[str]) -> Chosen:
-    """The layers of a run that names and globs choose.
+    """Choose layers of a run by names and globs.
 
     >>> choose_names(["neck", "head.0", "head.1"], ["head", "!head.1"])
     Chosen(names=['head.0'], missing=[])
 
-    A name that nothing was stored of chooses its parts: a list of heads never runs, its heads do. A pattern that
-    starts with '!' leaves out what it matches, and all that lies below. Without other patterns all are chosen.
+    If nothing was stored for a name, the name chooses its parts: a list of heads never runs itself, but its heads do. A
+    pattern that starts with '!' excludes everything that it matches, with all parts. If all patterns start with '!',
+    all other layers are chosen.
     """
     includes = [pattern for pattern in patterns if not pattern.startswith("!")]
     excludes = [pattern[1:] for pattern in patterns if pattern.startswith("!")]

@@ -1,16 +1,16 @@
-"""Image files, as the frameworks read them: each turns, cuts off and mixes in its own way.
+"""Read image files in the way that each framework does. They differ in rotation, 16-bit values and colour conversion.
 
-A `Sample` says how its file was read (`reading`), and the same file is drawn by the same way:
+A `Sample` records how its file was read (`reading`), so that the file can be drawn from the same pixels:
 
-- `cv2+exif`: OpenCV's IMREAD_COLOR, which MMCV and Ultralytics use; `cv2`: with IMREAD_IGNORE_ORIENTATION.
-- `pillow`: `convert("RGB")`, as the data sets of torchvision and timm; `pillow+exif`: turned by its tag before, as
-  transformers.
-- `mmcv`, `mmcv+exif`: what MMCV's backend 'pillow' makes of a picture; `ultralytics+exif`: what Ultralytics makes of
-  one. Both differ from Pillow's own conversion in one mode each.
-- with `+grey`: without its colours.
-- '' where nobody knows. A file that all of them read alike is drawn all the same.
+- `cv2+exif`: OpenCV's IMREAD_COLOR, which MMCV and Ultralytics use; `cv2`: the same with IMREAD_IGNORE_ORIENTATION.
+- `pillow`: `convert("RGB")`, as the data sets of torchvision and timm do; `pillow+exif`: first rotated by the
+  orientation tag, as transformers does.
+- `mmcv`, `mmcv+exif`: MMCV's backend 'pillow'; `ultralytics+exif`: Ultralytics' conversion of a Pillow picture. Each
+  differs from Pillow's own conversion for one mode.
+- With `+grey`: converted to greyscale.
+- '': unknown. The file is still drawn if all frameworks read it alike.
 
-OpenCV is not needed for this: `tests/integration/test_reading.py` compares with it.
+OpenCV is not needed here: `tests/integration/test_reading.py` compares the results with OpenCV's.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ READINGS = (
     *("mmcv", "mmcv+exif", "mmcv+grey", "mmcv+exif+grey"),
     *("ultralytics+exif", "ultralytics+exif+grey"),
 )
-"""The ways of reading that are known; see above."""
+"""The known ways to read an image file; see the module's docstring."""
 
 ORIENTATION, _EXTRA_SAMPLES, _UNASSOCIATED = 0x0112, 0x0152, 2
-# What an orientation tag asks for.
+# Value of the orientation tag -> the rotation or flip that it stands for.
 TURNS: Dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -57,7 +57,7 @@ _ALIKE: Dict[str, FrozenSet[str]] = {
     "PPM": frozenset({"1", "L", "RGB"}),
     "JPEG2000": frozenset({"L", "RGB"}),
 }
-"""Format -> modes that all readers turn into the same pixels, where no tag turns the image."""
+"""Format -> modes that all readers convert to the same pixels, if the image has no orientation tag."""
 
 _SIXTEEN = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _OF_CV2: Dict[str, FrozenSet[str]] = {
@@ -68,7 +68,7 @@ _OF_CV2: Dict[str, FrozenSet[str]] = {
     "TIFF": _ALIKE["TIFF"] | _SIXTEEN | {"LA", "RGBA", "CMYK"},
     "AVIF": frozenset({"RGB", "RGBA"}),
 }
-"""Format -> modes of which it is known what OpenCV makes of them."""
+"""Format -> modes for which OpenCV's result is known and reproduced here."""
 
 
 def read_image(path: Path, reading: str = "") -> NDArray[np.uint8]:
@@ -77,8 +77,8 @@ def read_image(path: Path, reading: str = "") -> NDArray[np.uint8]:
     >>> read_image(Path("photo.jpg"), "cv2+exif").shape                      # doctest: +SKIP
     (1920, 1080, 3)
 
-    Raises `UnknownReadingError` where the readers differ and it is not known which of them it was, or not what
-    that one makes of such a file; else `BadImageError` where there is no image.
+    Raises `UnknownReadingError` if the readers differ and it is unknown which of them was used, or if the result of
+    that reader is unknown for this kind of file. Raises `BadImageError` if the image is missing or damaged.
     """
     library, *options = reading.split("+") if reading in READINGS else [""]
     with _opened(path) as file:
@@ -97,41 +97,41 @@ def read_image(path: Path, reading: str = "") -> NDArray[np.uint8]:
 
 
 def _tag_heeded(file: Image.Image, library: str) -> int:
-    """The orientation tag by which a library turns a file; 1, which turns nothing, if it heeds none."""
+    """Return the orientation tag that a library applies to a file; 1, which means no rotation, if it applies none."""
     if library == "cv2":
         return _exif_tag(file) if file.format in ("JPEG", "PNG") else 1
-    # Every reader turns a TIFF while it decodes it, whatever it was asked.
+    # Every reader rotates a TIFF while decoding it, whatever its options are.
     return _any_tag(file) if file.format != "TIFF" else 1
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    # From memory: Pillow 13 turns a TIFF that it may map into memory twice.
+    # Read from memory, because Pillow 13 rotates a TIFF twice if it can map the file into memory.
     with blaming(path), open_file(path) as raw, Image.open(io.BytesIO(raw.read())) as file:
-        if file.format == "MPO":  # a JPEG with further pictures behind it, as phones make them
+        if file.format == "MPO":  # a JPEG followed by more pictures, as phones write it
             file.format = "JPEG"
         yield file
 
 
 @contextmanager
 def blaming(path: Path) -> Iterator[None]:
-    """A block that reads an image file: whatever goes wrong in it is a `BadImageError` that names the file."""
+    """Turn any error in the block, which reads an image file, into a `BadImageError` that names the file."""
     try:
         yield
     except BadImageError:
         raise
     except FileNotFoundError:
         raise BadImageError(f"the image {path} does not exist") from None
-    except Exception as error:  # noqa: BLE001 (what Pillow makes of a damaged file: each format has errors of its own)
+    except Exception as error:  # noqa: BLE001 (Pillow raises different errors for damaged files of each format)
         fact = str(error) or type(error).__name__
         raise BadImageError(f"the image {path} cannot be read: {fact}") from None
 
 
-# What is not known
+# Files that cannot be read with certainty
 
 
 def _refuse_ambiguous(path: Path, file: Image.Image) -> None:
-    """Raise `UnknownReadingError` for a file that one reader takes otherwise than another."""
+    """Raise `UnknownReadingError` for a file that readers decode differently."""
     tag = _any_tag(file)
     what = ""
     if tag in TURNS:
@@ -141,11 +141,13 @@ def _refuse_ambiguous(path: Path, file: Image.Image) -> None:
     elif _frames(file) > 1 and file.format != "TIFF":
         what = f"has {_frames(file)} frames"
     if what:
-        raise UnknownReadingError(f"{path} {what}, which programs read in different ways, and it is not known in which")
+        raise UnknownReadingError(
+            f"{path} {what}, which programs read in different ways; it is unknown how it was read"
+        )
 
 
 def _refuse_unmeasured(path: Path, file: Image.Image, turned: bool) -> None:
-    """Raise `UnknownReadingError` for a file of which it is not known what OpenCV makes of it."""
+    """Raise `UnknownReadingError` for a file for which OpenCV's result is unknown."""
     what = ""
     if file.mode not in _OF_CV2.get(str(file.format), ()):
         what = f"is a {file.format} of the mode {file.mode}"
@@ -154,11 +156,11 @@ def _refuse_unmeasured(path: Path, file: Image.Image, turned: bool) -> None:
     elif file.format == "TIFF" and _alpha_of_tiff(file) not in (None, _UNASSOCIATED):
         what = "has colours that were multiplied by its alpha"
     elif turned and file.format == "WEBP" and _any_tag(file) in TURNS:
-        what = f"is a WebP turned by its orientation tag ({_any_tag(file)}), which OpenCV heeds from version 5 on"
+        what = f"is a WebP turned by its orientation tag ({_any_tag(file)}), which OpenCV uses only from version 5 on"
     elif turned and file.format == "JPEG" and not _starts_with_exif(file) and _exif_tag(file) in TURNS:
-        what = f"has its orientation tag ({_exif_tag(file)}) behind other data, where OpenCV finds it from version 5 on"
+        what = f"has its orientation tag ({_exif_tag(file)}) after other data, where OpenCV before version 5 misses it"
     if what:
-        raise UnknownReadingError(f"{path} {what}: it is not known how OpenCV read it")
+        raise UnknownReadingError(f"{path} {what}; it is unknown how OpenCV read it")
 
 
 def _frames(file: Image.Image) -> int:
@@ -166,35 +168,35 @@ def _frames(file: Image.Image) -> int:
 
 
 def _starts_with_exif(file: Image.Image) -> bool:
-    """Whether the first of a JPEG's segments for such data holds the EXIF."""
+    """Whether the first APP1 segment of a JPEG holds the EXIF data."""
     segments = getattr(file, "applist", ())
     return next((data for name, data in segments if name == "APP1"), b"").startswith(b"Exif")
 
 
 def _alpha_of_tiff(file: Image.Image) -> Optional[int]:
-    """Which kind of alpha a TIFF of the mode RGBA has; None where it does not say that it has one."""
+    """Return the kind of alpha channel of an RGBA TIFF; None if the file does not declare one."""
     kinds = getattr(file, "tag_v2", {}).get(_EXTRA_SAMPLES) if file.mode == "RGBA" else None
     return int(kinds[0]) if kinds else None
 
 
 def _exif_tag(file: Image.Image) -> int:
-    """The orientation that the file's EXIF names: OpenCV looks nowhere else."""
-    file.load()  # a PNG may have it behind its pixels
+    """Return the orientation from the file's EXIF data, the only place that OpenCV looks at."""
+    file.load()  # a PNG may store it after its pixels
     exif = Image.Exif()
     exif.load(file.info.get("exif") or b"")
     return int(exif.get(ORIENTATION) or 1)
 
 
 def _any_tag(file: Image.Image) -> int:
-    """The orientation as Pillow finds it, also in XMP."""
+    """Return the orientation that Pillow finds, which includes XMP data."""
     return int(file.getexif().get(ORIENTATION) or 1)
 
 
-# What they make of it
+# Conversion to RGB
 
 
 def _as_pillow(file: Image.Image, library: str) -> Image.Image:
-    """A picture of Pillow as RGB, as Pillow or a library that uses it converts it."""
+    """Convert a picture to RGB as Pillow does, or as a library that uses Pillow does."""
     if library == "mmcv" and file.mode == "LA":
         ground = Image.new("RGB", file.size, (124, 117, 104))
         with_alpha = file.convert("RGBA")
@@ -206,26 +208,26 @@ def _as_pillow(file: Image.Image, library: str) -> Image.Image:
 
 
 def _as_cv2(file: Image.Image, grey: bool) -> Image.Image:
-    """A picture as OpenCV reads it, not turned yet."""
+    """Convert a picture as OpenCV does, before any rotation."""
     if grey and file.format == "JPEG":
-        file.draft("L", file.size)  # the decoder's own grey, which is not mixed from colours
+        file.draft("L", file.size)  # the decoder's own luminance, which is not computed from RGB
     if file.mode in _SIXTEEN or file.mode == "I":
         return _high_bytes(file)
     if file.mode == "CMYK":
         return Image.fromarray(_from_inks(np.asarray(file), file.format == "JPEG"))
-    if file.format == "TIFF" and _alpha_of_tiff(file) == _UNASSOCIATED:  # libtiff lays it on black
+    if file.format == "TIFF" and _alpha_of_tiff(file) == _UNASSOCIATED:  # libtiff blends it with black
         values = np.asarray(file).astype(np.uint32)
         return Image.fromarray(((values[..., :3] * values[..., 3:] + 127) // 255).astype(np.uint8))
     return _without_transparency(file).convert("RGB")
 
 
 def _high_bytes(file: Image.Image) -> Image.Image:
-    """16 bits divided by 256, where Pillow cuts everything off at 255."""
+    """Convert 16 bits to 8 by dividing by 256; Pillow would clip at 255."""
     return Image.fromarray((np.asarray(file) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
 
 
 def _from_inks(inks: NDArray[np.uint8], of_jpeg: bool) -> NDArray[np.uint8]:
-    """Four inks as colours: by OpenCV's arithmetic in a JPEG, by libtiff's in a TIFF."""
+    """Convert CMYK to RGB with OpenCV's arithmetic for a JPEG, and with libtiff's for a TIFF."""
     white = 255 - inks.astype(np.int32)
     colours, key = white[..., :3], white[..., 3:]
     if of_jpeg:
@@ -234,7 +236,7 @@ def _from_inks(inks: NDArray[np.uint8], of_jpeg: bool) -> NDArray[np.uint8]:
 
 
 def _without_transparency(file: Image.Image) -> Image.Image:
-    """The picture without its note on which colour is transparent: nobody heeds it, and Pillow warns of it."""
+    """Remove the note of a transparent colour: all readers ignore it, and Pillow warns about it."""
     file.load()
     file.info.pop("transparency", None)
     return file

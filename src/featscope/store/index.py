@@ -1,8 +1,8 @@
-"""The lines of a run's manifests, found by layer, level and sample without reading them all.
+"""An index of a run's manifests: finds records by layer, level and sample without reading all lines.
 
-An SQLite table says where each line starts; the line itself stays the truth and is read again. For a
-large run the table is kept as `index.sqlite` in its folder, a cache that is made anew when a manifest
-has changed, and can be removed at any time.
+A large run has millions of lines, so an SQLite table stores the position of each line. A record is always read from
+its line; the table holds only what is needed to find it. For a large run the table is kept as `index.sqlite` in the
+run's folder. This file is a cache: it is rebuilt when a manifest has changed, and it can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from featscope.store.places import Key
 
 INDEX = "index.sqlite"
 
-_KEPT_FROM_BYTES = 4 << 20  # of manifests: below, reading them takes less than a tenth of a second
-_ABANDONED_SECONDS = 600  # without a change: an index of a million maps is made in four
+_KEPT_FROM_BYTES = 4 << 20  # size of the manifests; reading smaller ones takes less than 0.1 s
+_ABANDONED_SECONDS = 600  # without a change; an index of a million maps takes four
 _VERSION = 2
 _TABLES = """
 CREATE TABLE about (version INTEGER, signature TEXT);
@@ -49,27 +49,33 @@ CREATE INDEX members_by_name ON members (name, batch);
 """
 
 Where = Tuple[int, int, int]
-"""A line: file, start, length."""
+"""Position of a line: index of its file, start and length in bytes."""
 
-_MOST = (1 << 63) - 1  # that a table holds, whatever a line claims
+_MOST = (1 << 63) - 1  # the largest number that SQLite holds; a damaged line may claim more
 
 
 class Form(NamedTuple):
-    """The maps of one folder and level that are alike: how many, and their bytes together.
-
-    shape: of one sample's map. stride: '' of what is not a map of the image. place: how it is known where their cells
-    lie, as in `featscope.records.Place`, but for what was measured later.
-    """
+    """A group of similar maps: all maps of one folder and level that have the same shape and place."""
 
     folder: str
     layer: str
     field: str
     level: int
+
     shape: str
+    """Shape of one sample's map."""
+
     stride: str
+    """Stride of the cells; '' if the arrays are not maps of the image."""
+
     place: str
+    """How the place of the cells is known, as in `featscope.records.Place`; later measurements are not included."""
+
     maps: int
+    """Number of maps."""
+
     bytes: int
+    """Size of all these maps together."""
 
 
 def _matches_any(name: str, globs: Sequence[str]) -> bool:
@@ -77,7 +83,7 @@ def _matches_any(name: str, globs: Sequence[str]) -> bool:
 
 
 class RunIndex:
-    """The manifests of a run, indexed. See `open_run`. places: those that were measured."""
+    """The index of a run's manifests; see `open_run`. `places` are the places that were measured."""
 
     def __init__(self, folder: Path, places: Optional[Mapping[Key, MeasuredPlace]] = None) -> None:
         self.folder = folder
@@ -87,30 +93,30 @@ class RunIndex:
         self.batch_samples = lru_cache(maxsize=256)(self._batch_samples)
 
     def problems(self) -> List[FeatscopeError]:
-        """Lines that are not believed."""
+        """Return an error for each line that is damaged or leads out of the run."""
         return [BadRunError(text) for (text,) in self._db.execute("SELECT text FROM problems")]
 
     # Maps
 
     def count(self) -> int:
-        """How many maps there are."""
+        """Return the number of maps."""
         number: int = self._db.execute("SELECT count(*) FROM maps").fetchone()[0]
         return number
 
     def folders(self) -> Dict[str, int]:
-        """Folder -> number of maps, in natural order."""
+        """Return folder -> number of maps, in natural order."""
         found = self._db.execute(
             "SELECT folder, count(*) FROM maps JOIN groups ON grp = groups.id GROUP BY folder ORDER BY min(rank)"
         )
         return dict(found.fetchall())
 
     def layers(self) -> List[str]:
-        """The layers that maps are stored of, in natural order."""
+        """Return the layers that have stored maps, in natural order."""
         found = self._db.execute("SELECT layer FROM groups GROUP BY layer ORDER BY min(rank)")
         return [layer for (layer,) in found]
 
     def forms(self) -> List[Form]:
-        """What maps there are, in natural order, without reading a line."""
+        """Return a summary of all maps, in natural order, without reading any line."""
         found = self._db.execute(
             "SELECT folder, layer, field, level, shape, stride, place, maps, bytes FROM forms "
             "JOIN groups ON grp = groups.id ORDER BY rank, level, forms.rowid"
@@ -124,7 +130,7 @@ class RunIndex:
         level: Optional[int] = None,
         sample: Optional[str] = None,
     ) -> Iterator[MapFile]:
-        """The maps of these folders, these layers, this level and sample, in natural order. See `Run.select`."""
+        """Yield the maps of the given folders, layers, level and sample, in natural order. See `Run.select`."""
         batches = None if sample is None else self._batches_of(sample)
         groups = self._db.execute("SELECT id, folder, layer FROM groups ORDER BY rank").fetchall()
         chosen = set(choose_names(self.layers(), layers).names)
@@ -140,7 +146,7 @@ class RunIndex:
                     yield map_file
 
     def map_at(self, number: int) -> MapFile:
-        """The map at a place of the natural order."""
+        """Return the map at a position in the natural order."""
         row = self._db.execute(
             "SELECT file, start, length FROM maps JOIN groups ON grp = groups.id "
             "ORDER BY rank, batch, level, maps.id LIMIT 1 OFFSET ?",
@@ -168,7 +174,7 @@ class RunIndex:
         batch = self.batch_samples(record.batch)
         if not record.samples:
             samples = batch
-        else:  # by id within its batch, as an id may come twice in a run
+        else:  # look in the batch first, because a run may contain an id twice
             here = {sample.id: sample for sample in batch}
             samples = tuple(here.get(name) or self.sample(name) or Sample(name) for name in record.samples)
         folder = record.path.rpartition("/")[0]
@@ -178,17 +184,17 @@ class RunIndex:
     # Samples
 
     def sample_names(self) -> Iterator[str]:
-        """The ids of all samples that a line describes, in order."""
+        """Yield the ids of all samples that have a record, in the order of their lines."""
         for (name,) in self._db.execute("SELECT name FROM samples GROUP BY name ORDER BY min(id)"):
             yield name
 
     def sample_count(self) -> int:
-        """How many samples there are."""
+        """Return the number of samples."""
         number: int = self._db.execute("SELECT count(DISTINCT name) FROM samples").fetchone()[0]
         return number
 
     def sample(self, name: str) -> Optional[Sample]:
-        """The last sample of an id."""
+        """Return the sample with this id; the last one if there are several."""
         row = self._db.execute(
             "SELECT file, start, length FROM samples WHERE name = ? ORDER BY id DESC LIMIT 1", (name,)
         ).fetchone()
@@ -231,7 +237,7 @@ class RunIndex:
                     return found
                 found.close()
         if sum(file.stat().st_size for file in self._files) >= _KEPT_FROM_BYTES:
-            # Under a name of its own, then renamed: two processes may do this at once.
+            # Build it under a temporary name and rename it, because two processes may do this at the same time.
             temporary = path.with_name(f"{INDEX}.{os.getpid()}{TEMPORARY}")
             self._remove_abandoned()
             with suppress(sqlite3.Error, OSError):
@@ -239,7 +245,7 @@ class RunIndex:
                     self._build(new, signature)
                 os.replace(temporary, path)
                 return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-            with suppress(OSError):  # a folder that cannot be written: in memory then
+            with suppress(OSError):  # the folder is read-only, so build the index in memory
                 temporary.unlink()
         memory = sqlite3.connect(":memory:")
         self._build(memory, signature)
@@ -290,7 +296,7 @@ class RunIndex:
                     folder = record.path.rpartition("/")[0]
                     if not self._believable(record.path, folder, folders):
                         problems.append(
-                            f"{record.path[:200]!r} leads out of the run {self.folder}; the line is not believed"
+                            f"{record.path[:200]!r} leads out of the run {self.folder}; the record is ignored"
                         )
                         continue
                     group = groups.setdefault((folder, record.layer, record.field), len(groups))
@@ -316,7 +322,7 @@ class RunIndex:
         db.commit()
 
     def _believable(self, path: str, folder: str, folders: Dict[str, bool]) -> bool:
-        """Whether a path stays in the run. Its folder is resolved once; the file itself when it is read."""
+        """Whether a path stays in the run. Its folder is resolved only once; the file is checked when it is read."""
         if folder not in folders:
             try:
                 inside(self.folder, f"{folder}/x")
@@ -328,7 +334,7 @@ class RunIndex:
 
 
 def _rows(forms: Mapping[Tuple[object, ...], List[int]]) -> List[Tuple[object, ...]]:
-    """The rows of the table of forms: those that differ only in the number of samples in a file are one."""
+    """Return the rows of the table of forms. Forms that differ only in the number of samples in a file are merged."""
     rows: Dict[Tuple[object, ...], List[int]] = {}
     for (group, level, shape, stride, place), (maps, size) in forms.items():
         sides = shape[1:] if isinstance(shape, tuple) else ()
@@ -340,7 +346,7 @@ def _rows(forms: Mapping[Tuple[object, ...], List[int]]) -> List[Tuple[object, .
 
 
 class IndexedMaps(Sequence[MapFile]):
-    """All maps of a run in natural order, each read from its line when it is asked for."""
+    """All maps of a run in natural order, each read from its line when it is accessed."""
 
     def __init__(self, index: RunIndex) -> None:
         self._index = index
@@ -364,7 +370,7 @@ class IndexedMaps(Sequence[MapFile]):
 
 
 class IndexedSamples(Mapping[str, Sample]):
-    """The samples of a run by id, each read from its line when it is asked for."""
+    """The samples of a run by id, each read from its line when it is accessed."""
 
     def __init__(self, index: RunIndex) -> None:
         self._index = index

@@ -1,4 +1,4 @@
-"""Files of JSON lines: appended to by one process, read by many, whole after a kill."""
+"""Files of JSON lines. One process appends, others may read, and a killed process leaves no damaged record."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from featscope.store.files import BINARY, open_file, well_formed, write_all
 Record = TypeVar("Record", MapRecord, Sample)
 
 DAMAGED_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for text that is no record."""
+"""The errors that msgspec raises for text that is not a valid record."""
 
 
 def encode(record: msgspec.Struct) -> bytes:
-    """A record as JSON. Names that are no text, for which JSON has no form, are made so (`well_formed`)."""
+    """Encode a record as JSON. Names that JSON cannot represent are escaped (`well_formed`)."""
     try:
         return msgspec.json.encode(record)
     except UnicodeEncodeError:
@@ -42,24 +42,24 @@ class _Format(msgspec.Struct):
 
 
 def refuse_other_format(path: Path, text: bytes) -> None:
-    """Raise `BadRunError` for a file of a run that another version of featscope wrote in another format."""
+    """Raise `BadRunError` for a file that another version of featscope wrote in another format."""
     found = msgspec.json.decode(text, type=_Format).format
     if found != FORMAT:
         raise BadRunError(
-            f"{path} has the format {found}, this featscope reads the format {FORMAT}; "
+            f"{path} has format {found}, but this version of featscope reads format {FORMAT}; "
             "update it: pip install -U featscope"
         )
 
 
 class LineFile:
-    """A file of lines that one process at a time appends to; a line is written whole or taken back.
+    """A file of lines that one process appends to. If a line cannot be written completely, none of it stays.
 
     >>> import tempfile; path = Path(tempfile.mkdtemp()) / "lines"
     >>> lines = LineFile(path); lines.append(b"one"); lines.close(); path.read_bytes()
     b'one\\n'
 
-    The file is locked while it is open: the lock is the process's own and ends with it, however it ends.
-    Raises `BadRunError` where another process holds it.
+    The file is locked while it is open. The operating system releases the lock when the process ends for any reason.
+    Raises `BadRunError` if another process holds the lock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,18 +73,18 @@ class LineFile:
         except OSError:
             os.close(self._descriptor)
             raise BadRunError(
-                f"another capture is writing to {path.parent} now; wait for its end, or choose another folder"
+                f"another capture is writing to {path.parent} now; wait until it ends, or choose another folder"
             ) from None
         self.size = os.fstat(self._descriptor).st_size
         _OPEN.add(self)
 
     def truncate(self, size: int) -> None:
-        """Drop all behind the first `size` bytes."""
+        """Cut the file off after the first `size` bytes."""
         os.ftruncate(self._descriptor, size)
         self.size = size
 
     def append(self, line: bytes) -> None:
-        """Write a line; a disk that fails in the middle of it leaves none of it."""
+        """Append a line. If the disk fails in the middle of it, the part that was written is removed."""
         try:
             write_all(self._descriptor, line + b"\n")
         except OSError as error:
@@ -95,10 +95,10 @@ class LineFile:
             ) from error
         self.size += len(line) + 1
         if not os.fstat(self._descriptor).st_nlink:
-            raise OutputError(2, f"{self.path} was deleted while the run was written; start the capture again")
+            raise OutputError(2, f"{self.path} was deleted while the run was being written; start the capture again")
 
     def close(self) -> None:
-        """Close the file, and give the lock back."""
+        """Close the file and release the lock."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -108,7 +108,7 @@ _OPEN: WeakSet[LineFile] = WeakSet()
 
 
 def _close_in_child() -> None:
-    """A process that was forked, as by a data loader, would hold the lock after its parent gave it back."""
+    """Close the files in a forked process, for example of a data loader: it would keep the lock of its parent alive."""
     for lines in list(_OPEN):
         lines.close()
 
@@ -120,7 +120,7 @@ if hasattr(os, "register_at_fork"):
 def _lock(descriptor: int) -> None:
     try:
         import fcntl
-    except ImportError:  # Windows, where a byte far behind the end stands for the file
+    except ImportError:  # Windows locks bytes, so lock one far after the end of the file
         import msvcrt
 
         os.lseek(descriptor, 1 << 40, os.SEEK_SET)
@@ -131,13 +131,13 @@ def _lock(descriptor: int) -> None:
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise
-        # Some network file systems know no locks: better no guard than no run.
+        # Some network file systems do not support locks. Capturing without a lock is better than not capturing.
 
 
 def read_lines(path: Path, kind: Type[Record]) -> Iterator[Tuple[int, int, Union[Record, BadRunError]]]:
-    """Every line of a file as (start, length in bytes, record); an error in place of a damaged record.
+    """Yield every line of a file as (start, length in bytes, record), with an error in place of a damaged record.
 
-    A last line without its end was cut off by a kill: it is left out.
+    If the last line has no line end, a killed process did not finish it, and it is left out.
     """
     decoder, start = msgspec.json.Decoder(kind), 0
     try:

@@ -1,4 +1,4 @@
-"""One array of a run, or of a folder made by hand."""
+"""One array file, of a run or of a folder that was made by hand."""
 
 from __future__ import annotations
 
@@ -19,25 +19,34 @@ from featscope.store.files import inside, read_npy, read_npy_shape, scales_besid
 
 @dataclass(frozen=True)
 class MapFile:
-    """One array on disk. `record` is None for a file that was made by hand, `root` is its run.
-
-    measured: where `featscope place` found that its cells look.
-    wanted: the id or glob of the samples whose maps are asked for, where it is not all in the file.
-    """
+    """One array file, with its record and its samples if it belongs to a run."""
 
     path: Path
+    """The `.npy` file."""
+
     folder: str
+    """Its folder, relative to the run."""
+
     record: Optional[MapRecord] = None
+    """Its record in the manifest; None for a file that was made by hand."""
+
     samples: Tuple[Sample, ...] = ()
+    """The samples of its batch, in the order of the array's first axis."""
+
     root: Optional[Path] = None
+    """The folder of the run."""
+
     measured: Optional[MeasuredPlace] = None
+    """The place of its cells as measured by `featscope place`."""
+
     wanted: Optional[str] = None
+    """Id or glob of the samples whose maps were requested; None for all samples in the file."""
 
     def place(self, best: str = "measured") -> Optional[Place]:
-        """Where its cells lie, by the best that is known: measured, then followed or given, then assumed.
+        """Return the place of the cells from the best source: measured, then followed or given, then assumed.
 
-        best: 'measured', 'operators' to leave out what was measured, or 'assumed'. None where nothing is known but its
-        size: then its cells share the pixels of the input (`featscope.records.assumed_place`).
+        best: 'measured', or 'operators' to ignore measurements, or 'assumed'. Returns None if only the size of the map
+        is known; its cells then share the pixels of the input (`featscope.records.assumed_place`).
         """
         record = self.record
         if record is None or record.stride is None or best == "assumed":
@@ -49,48 +58,48 @@ class MapFile:
         return Place(record.stride, first, record.place or "assumed")
 
     def wants(self, sample: Sample) -> bool:
-        """Whether the maps of a sample are asked for."""
+        """Whether the maps of this sample were requested."""
         return self.wanted is None or sample.id == self.wanted or fnmatchcase(sample.id, self.wanted)
 
     @property
     def is_map(self) -> bool:
-        """Whether it has rows and columns of the image; of a file that was made by hand this is taken for granted."""
+        """Whether the array has rows and columns of the image. A file that was made by hand is assumed to have them."""
         return self.record is None or not self.record.axes or is_map(self.record.axes)
 
     def load(self) -> NDArray[np.generic]:
-        """The array as a batch of feature maps (N, C, H, W), or of films and volumes (N, C, T, H, W).
+        """Read the array as a batch of feature maps (N, C, H, W), or of videos or volumes (N, C, T, H, W).
 
-        (C, H, W) and (H, W) become a batch of one; bfloat16 and 8-bit codes become float32. Raises
-        `BadArrayError` for what is no feature map.
+        (C, H, W) and (H, W) become a batch of one. bfloat16 and 8-bit codes become float32. Raises `BadArrayError` if
+        the file does not hold a feature map.
         """
         self.stay_inside()
         array = read_npy(self.path)
         return as_batch(unpack(array, self._scales(array)), str(self.path))
 
     def counts(self) -> Tuple[int, Optional[int]]:
-        """How many images `load` will give, and how many steps of time or depth of each; by the file's header.
+        """Read from the file's header how many images `load` will return, and how many steps of time or depth each has.
 
-        The second is None for maps of one plane.
+        The second number is None for two-dimensional maps.
         """
         self.stay_inside()
         shape = read_npy_shape(self.path)
-        if 0 in shape:  # of any number of images, each without a cell
+        if 0 in shape:  # the maps have no cells
             raise BadArrayError(f"{self.path} is empty: its shape is {shape}")
         return (shape[0] if len(shape) in (4, 5) else 1), (shape[2] if len(shape) == 5 else None)
 
     def channels(self) -> int:
-        """How many channels its maps have, by the file's header."""
+        """Read the number of channels from the file's header."""
         self.stay_inside()
         shape = read_npy_shape(self.path)
         return shape[0] if len(shape) == 3 else shape[1] if len(shape) > 3 else 1
 
     def stay_inside(self) -> None:
-        """Raise `BadArrayError` if the record's path leads out of the run, also through a link."""
+        """Raise `BadArrayError` if the record's path leads out of the run, including through a link."""
         if self.record is not None and self.root is not None:
             inside(self.root, self.record.path)
 
     def _scales(self, array: NDArray[np.generic]) -> Optional[NDArray[np.floating]]:
-        """The scales of an array of codes; an array of whole numbers that are no codes has none."""
+        """Read the scales of an array of 8-bit codes; None for other arrays, including plain integers."""
         path = scales_beside(self.path)
         expected = self.record.scales_checksum if self.record is not None else None
         if array.dtype != np.uint8 or (expected is None and not path.is_file()):
@@ -98,14 +107,16 @@ class MapFile:
         scales = read_npy(path)
         leading = scales.shape[1:]
         if scales.dtype != np.float32 or scales.shape[:1] != (2,) or leading != array.shape[: len(leading)]:
-            raise BadArrayError(f"{path} holds no scales of {self.path.name}: {scales.shape} {scales.dtype}")
+            raise BadArrayError(
+                f"{path} does not hold the scales of {self.path.name}: it is {scales.shape} {scales.dtype}"
+            )
         if expected is not None and isal_zlib.crc32(scales.tobytes()) != expected:
             raise BadArrayError(f"{path} has changed since it was captured: its checksum differs")
         return scales  # type: ignore[return-value]
 
 
 def as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.generic]:
-    """View an array of 2, 3 or 4 dimensions as (N, C, H, W), one of 5 as it is; `name` is for the error.
+    """Return an array of 2, 3 or 4 dimensions as (N, C, H, W), and one of 5 unchanged. Errors contain `name`.
 
     >>> as_batch(np.zeros((3, 4)), "x").shape
     (1, 1, 3, 4)
@@ -115,7 +126,7 @@ def as_batch(array: NDArray[np.generic], name: str) -> NDArray[np.generic]:
     if array.ndim not in (2, 3, 4, 5):
         raise BadArrayError(
             f"{name} has {array.ndim} dimensions, {array.shape}; a feature map has (N, C, H, W), (C, H, W) or (H, W), "
-            "one of a film or a volume (N, C, T, H, W)"
+            "that of a video or a volume (N, C, T, H, W)"
         )
     if 0 in array.shape:
         raise BadArrayError(f"{name} is empty: its shape is {array.shape}")

@@ -1,4 +1,4 @@
-"""Image files made small, to be laid beside what a network saw: decoded no larger than that needs."""
+"""Read image files at a small size, to compare them with the input that the network received."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ _SIDEWAYS = [TURNS[number] for number in (5, 6, 7, 8)]
 
 
 def read_small(path: Path, side: int) -> List[Thumbnail]:
-    """An image file with about `side` pixels on its longer side, or a little more: as it is stored, and where a tag
-    asks for that as it is turned by it. Programs differ in whether they do.
+    """Read an image file at a small size: its longer side has `side` pixels or slightly more.
 
-    A JPEG is decoded at a half, a quarter or an eighth of its size. Raises `BadImageError`.
+    If the file has an orientation tag, the result contains two pictures: as stored, and rotated by the tag, because
+    programs differ in whether they apply it. A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is faster. Raises
+    `BadImageError`.
     """
     with blaming(path), open_file(path) as raw, Image.open(raw) as file:
         size = (file.height, file.width)
         turn = TURNS.get(file.getexif().get(ORIENTATION, 1))
         step = max(1, max(size) // side)
-        file.draft("RGB", (-(-file.width // step), -(-file.height // step)))  # of a JPEG; others stay as they are
+        file.draft("RGB", (-(-file.width // step), -(-file.height // step)))  # has an effect for JPEG only
         drafted = max(1, round(size[0] / file.height), round(size[1] / file.width))
         small = _rgb(file)
     pictures = [(small, size)]
@@ -36,7 +37,7 @@ def read_small(path: Path, side: int) -> List[Thumbnail]:
 
 
 def _rgb(file: Image.Image) -> Image.Image:
-    """The picture in 8 bits; of more bits the upper ones, as brightness is all that is compared."""
+    """Convert a picture to 8-bit RGB. More bits are scaled to 8 by the picture's range: only brightness is compared."""
     if file.mode.startswith(("I", "F")):
         values = np.asarray(file, np.float32)
         low, high = float(values.min()), float(values.max())

@@ -1,4 +1,4 @@
-"""Measured places of a run's maps: a small file beside its manifests, which stay as they are."""
+"""The measured places of a run's maps, stored in a small file so that the manifests stay unchanged."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from featscope.store.lines import DAMAGED_JSON, refuse_other_format
 PLACES = "places.json"
 
 PLACES_KNOWN = ("measured", "operators", "assumed")
-"""Which places of its maps a run can be drawn by: the best that is known, or one that is known less well."""
+"""The sources of places that a run can be drawn with, from the best to the weakest."""
 
 Key = Tuple[str, str, int]
 """Layer, field, level."""
 
 
 class _File(msgspec.Struct, frozen=True):
-    """started: of the run that it is about, as a folder may hold another run by now."""
-
     format: int
-    started: str
+
+    started: str  # of the run that was measured, because the folder may hold another run by now
+
     places: List[MeasuredPlace]
 
 
 def read_places(folder: Path, started: str) -> Dict[Key, MeasuredPlace]:
-    """The measured places of a run by layer, field and level; none where nobody measured, or another run lay there.
+    """Read the measured places of a run by layer, field and level.
 
-    Raises `BadRunError` where the file is damaged.
+    The result is empty if nothing was measured, or if an earlier run in the same folder was measured. Raises
+    `BadRunError` if the file is damaged.
     """
     path = folder / PLACES
     try:
@@ -65,7 +66,7 @@ def write_places(folder: Path, started: str, places: Sequence[MeasuredPlace]) ->
 
 
 def levels_of(places: Mapping[Key, MeasuredPlace], layer: str) -> Dict[int, MeasuredPlace]:
-    """The places of a layer's maps by level; none of a layer with several fields, whose maps are told apart by those.
+    """Return the places of a layer's maps by level; an empty dict if the layer has several fields.
 
     >>> one = MeasuredPlace("neck", "", 1, (8.0, 8.0), (0.5, 0.4), (0.01, 0.02), 40, "gradient")
     >>> levels_of({("neck", "", 1): one}, "neck") == {1: one}

@@ -1,4 +1,4 @@
-"""Reading a run, or any folder of subfolders of `.npy` files made by hand."""
+"""Read a run, or any folder with subfolders of `.npy` files that were made by hand."""
 
 from __future__ import annotations
 
@@ -21,25 +21,35 @@ from featscope.store.places import Key, read_places
 from featscope.store.writer import info_name, read_info
 from featscope.words import counted
 
-_NAMED = 5  # runs, in an error
+_NAMED = 5  # the most runs that an error lists
 
 
 @dataclass(frozen=True)
 class Run:
-    """A folder of maps, opened. `info` is None where there is no manifest.
+    """An opened folder of maps.
 
-    maps: in natural order. samples: by id. Both are read line by line when they are used, so that a run
-    of a million maps opens at once. problems: lines of the manifest that are not believed, each as an
-    error. places: what `featscope place` measured, by layer, field and level.
+    Maps and samples are read line by line when they are used, so that a run of a million maps opens immediately.
     """
 
     folder: Path
+
     maps: Sequence[MapFile]
+    """All maps, in natural order."""
+
     info: Optional[RunInfo] = None
+    """What the run contains; None if the folder has no manifest."""
+
     samples: Mapping[str, Sample] = field(default_factory=dict)
+    """The samples, by id."""
+
     problems: Tuple[FeatscopeError, ...] = ()
+    """An error for each record that was ignored."""
+
     index: Optional[RunIndex] = None
+    """The index of the manifests; None if the folder has no manifest."""
+
     places: Mapping[Key, MeasuredPlace] = field(default_factory=dict)
+    """Places that `featscope place` measured, by layer, field and level."""
 
     def select(
         self,
@@ -48,13 +58,14 @@ class Run:
         level: Optional[int] = None,
         sample: Optional[str] = None,
     ) -> List[MapFile]:
-        """The maps of layers, of a level, of a sample, or whose folder or folder/file matches a glob.
+        """Return the maps of certain layers, of a level or of a sample, or in certain folders.
 
         >>> run.select(layer="neck", level=2, sample="P0706")               # doctest: +SKIP
         [MapFile(path=PosixPath('runs/s2anet/neck.fpn/batch_0_layer_2.npy'), ...)]
 
-        layer: names and globs as for a capture (`backbone.layer*`, `**.conv`, `!neck`). sample may be a glob. A folder
-        without a manifest knows neither.
+        only: globs that match a folder or folder/file. layer: names and globs as for a capture (`backbone.layer*`,
+        `**.conv`, `!neck`). sample: an id or a glob. Without a manifest only `only` can select maps; the others give
+        an empty list.
         """
         layers = [layer] if isinstance(layer, str) else list(layer or ())
         if self.index is not None:
@@ -74,9 +85,9 @@ class Run:
         level: Optional[int] = None,
         sample: Optional[str] = None,
     ) -> Sequence[MapFile]:
-        """The maps that `select` gives, each for the wanted sample alone; all of the run where nothing is asked for.
+        """Return the maps that `select` finds, each limited to the requested sample; all maps if nothing is requested.
 
-        Raises `UnknownNameError` for a layer or a sample that the run does not have, and where no map is left.
+        Raises `UnknownNameError` if the run does not have the layer or the sample, or if no map is left.
         """
         if not only and not layers and level is None and sample is None:
             return self.maps
@@ -92,39 +103,38 @@ class Run:
             for pattern in choose_names(known, layers).missing:
                 raise unknown_name("layer", pattern, known, list_with)
         chosen = self.select(only, layers, level, sample)
-        if chosen:  # a file may hold others of the batch too
+        if chosen:  # a file may also hold other samples of the batch
             return [replace(map_file, wanted=sample) for map_file in chosen]
         if sample is not None and not self.select(sample=sample):
             raise unknown_name("sample", sample, self.samples, list_with)
         if level is not None and self.select(only, layers, None, sample):
             levels = sorted({form.level for form in self.index.forms()}) if self.index is not None else []
             raise BadOptionError(
-                f"no map of level {level} is among them; {self.folder} has the levels {', '.join(map(str, levels))}"
+                f"none of the chosen maps has level {level}; {self.folder} has the levels {', '.join(map(str, levels))}"
             )
         parts = [*only, *layers, *([f"level {level}"] if level is not None else []), *([sample] if sample else [])]
         raise unknown_name("map", " ".join(parts), self.folders(), list_with)
 
     def folders(self) -> Dict[str, int]:
-        """Folder -> number of its maps, in natural order."""
+        """Return folder -> number of its maps, in natural order."""
         if self.index is not None:
             return self.index.folders()
         return dict(Counter(m.folder for m in self.maps))
 
 
 def open_run(folder: Path | str) -> Run:
-    """Open a run, or any folder of subfolders of `.npy` files.
+    """Open a run, or any folder with subfolders of `.npy` files.
 
     >>> run = open_run("runs/s2anet")                                       # doctest: +SKIP
     >>> run.maps[0].folder, run.maps[0].load().shape                        # doctest: +SKIP
     ('backbone.resnet', (1, 256, 256, 248))
 
-    Raises `BadRunError` where there is nothing to read. Single lines that are damaged go to
-    `Run.problems`, the rest is read.
+    Raises `BadRunError` if there is nothing to read. Damaged lines are listed in `Run.problems`; the others are read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         fact = "is not a folder" if folder.exists() else "does not exist"
-        raise BadRunError(f"{folder} {fact}; name a run, or a folder of subfolders of .npy files")
+        raise BadRunError(f"{folder} {fact}; give the folder of a run, or a folder with subfolders of .npy files")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise BadRunError(f"{folder} cannot be read: permission denied; try: chmod -R u+rX {folder}")
     if (folder / "run.json").exists():
@@ -134,11 +144,11 @@ def open_run(folder: Path | str) -> Run:
     maps = tuple(walk_arrays(folder, problems, runs))
     if runs:
         some = ", ".join(map(str, runs[:_NAMED])) + (f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else "")
-        raise BadRunError(f"{folder} is not a run, but holds {counted(len(runs), 'run')}: {some}; name one run")
+        raise BadRunError(f"{folder} is not a run, but holds {counted(len(runs), 'run')}: {some}; choose one of them")
     if not maps and problems:
         raise problems[0]
     if not maps:
-        raise BadRunError(f"{folder} holds no .npy file; name a folder of subfolders of .npy files")
+        raise BadRunError(f"{folder} holds no .npy file; give a folder with subfolders of .npy files")
     return Run(folder, maps, problems=tuple(problems))
 
 
@@ -152,7 +162,7 @@ def _open_manifests(folder: Path) -> Run:
     places: Dict[Key, MeasuredPlace] = {}
     try:
         places = read_places(folder, info.started)
-    except BadRunError as error:  # maps are drawn where their records say
+    except BadRunError as error:  # the places in the records are used instead
         problems.append(error)
     index = RunIndex(folder, places)
     problems += index.problems()
@@ -168,10 +178,10 @@ def _open_manifests(folder: Path) -> Run:
 
 
 def walk_arrays(root: Path, problems: List[FeatscopeError], runs: Optional[List[Path]] = None) -> Iterator[MapFile]:
-    """All `.npy` files below a folder in natural order, but for those among a run's pictures.
+    """Yield all `.npy` files below a folder in natural order, except those in a run's folders of pictures.
 
-    Folders that cannot be read go to `problems`. runs: takes the folders of runs that lie below; their files are left
-    out then.
+    Folders that cannot be read are added to `problems`. If `runs` is given, folders of runs are added to it and their
+    files are left out.
     """
 
     def unreadable(error: OSError) -> None:

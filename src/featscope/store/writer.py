@@ -1,4 +1,4 @@
-"""Writing a run: one thread, a queue bounded in bytes, each array visible only when whole."""
+"""Write a run: in a thread of its own, through a queue of limited size, so that the model rarely waits for the disk."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from featscope.store.files import inside, make_folder, open_file, safe_name, sca
 from featscope.store.lines import DAMAGED_JSON, LineFile, Record, encode, read_lines, refuse_other_format
 
 QUEUE_BYTES = 256 << 20
-"""Most bytes that wait to be written; the forward waits when they are reached."""
+"""The most bytes that may wait to be written. The model waits while the queue is full."""
 
-_QUEUE_ITEMS = 1000  # as small arrays weigh more than their bytes
+_QUEUE_ITEMS = 1000  # small arrays take more memory than their bytes
 _JPEG_QUALITY = 92
 _MOST_DISCARDED = 10_000
 
 
 def now() -> str:
-    """The time, as ISO 8601 in UTC to the second."""
+    """Return the current time as ISO 8601 in UTC, to the second."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class RunWriter:
-    """A sink that stores what it is given as a run.
+    """A sink that stores everything it receives as a run.
 
     >>> import tempfile; from featscope.records import CapturedMap, RunInfo
     >>> folder = Path(tempfile.mkdtemp()) / "run"
@@ -45,14 +45,14 @@ class RunWriter:
     >>> sorted(p.name for p in folder.iterdir())
     ['manifest-00000.jsonl', 'neck.fpn', 'run.json', 'samples-00000.jsonl']
 
-    It is locked from `begin`, or the first call, to `close`. Calls return at once unless `queue_bytes` wait to be
-    written. The first error of the writing thread is raised by the next call. With several ranks each has a writer of
-    its own on the same folder: its lines, and its rank-<n>.json, but for rank 0's run.json.
+    The run is locked from `begin`, or from the first call, until `close`. Calls return at once unless `queue_bytes` are
+    waiting to be written. An error in the writing thread is raised by the next call. If several ranks write to the same
+    folder, each has its own writer with its own files of lines; rank 0 writes run.json, the others rank-<n>.json.
 
-    resume: go on with what is in the folder, if it is the same run; `stored` are the batches that are
-    there, with the ids of their samples. `left_out`, `readings`: as in `RunInfo`; they are noted when
-    the run is closed. Raises `BadRunError` where the folder holds a run already, or
-    with `resume` another one, or while another process writes to it.
+    resume: continue the run in the folder, if it is the same run; `stored` then holds the batches that are already
+    there, with the ids of their samples. `left_out` and `readings` are as in `RunInfo` and are written when the run is
+    closed. Raises `BadRunError` if the folder already holds a run, if it holds a different run with `resume`, or if
+    another process is writing to it.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class RunWriter:
         self._ends = (0, 0)
         make_folder(self.folder)
         if any(path.exists() for path in (*self._line_paths, self._info_path)):
-            with self._opened() as lines:  # what cannot be is refused now, and nothing is changed
+            with self._opened() as lines:  # raise errors now, without changing anything
                 for one in lines:
                     one.close()
 
     @contextmanager
     def _opened(self) -> Iterator[List[LineFile]]:
-        """The files of lines, locked, of a run that is new or can be continued; closed again after an error."""
+        """Open and lock the files of lines of a new run, or of one that can be continued. Close them after an error."""
         lines: List[LineFile] = []
         try:
             for path in self._line_paths:
@@ -101,7 +101,7 @@ class RunWriter:
             raise
 
     def begin(self) -> None:
-        """Lock the run and begin to write it; the first array does so too. Before that nothing of it is there."""
+        """Lock the run and start writing. The first array also does this; before, no file of the run exists."""
         if self._begun:
             return
         with self._opened() as lines:
@@ -116,12 +116,12 @@ class RunWriter:
 
     @property
     def waiting(self) -> int:
-        """Bytes that wait to be written."""
+        """Number of bytes that wait to be written."""
         return self._waiting
 
     @property
     def written(self) -> Written:
-        """How much lies in the folder."""
+        """How much was written to the folder."""
         return Written(self.maps_written, self.samples_written, self.bytes_written, str(self.folder))
 
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
@@ -129,12 +129,12 @@ class RunWriter:
         self._enqueue(lambda: self._write_map(captured, array), array.nbytes)
 
     def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]] = None) -> None:
-        """Queue one sample, with its input as (H, W, 3) RGB if at hand."""
+        """Queue one sample, with its input as an (H, W, 3) RGB image if available."""
         size = 0 if picture is None else picture.nbytes
         self._enqueue(lambda: self._write_sample(sample, picture), size)
 
     def close(self, finished: bool = True) -> None:
-        """Write what waits, and say in run.json that the run is finished, if it is."""
+        """Write everything that waits, and mark the run as finished in run.json if `finished` is true."""
         self.begin()
         with self._state:
             if self._closing:
@@ -156,7 +156,7 @@ class RunWriter:
             self._save_info()
 
     def discard(self) -> None:
-        """Take back a run that was just begun: all that this writer wrote."""
+        """Delete everything that this writer wrote, for a run that just started."""
         with suppress(FeatscopeError):
             self.close(finished=False)
         for path in [*self._files, *(path.name for path in self._line_paths), self._info_path.name]:
@@ -171,7 +171,7 @@ class RunWriter:
     def _enqueue(self, job: Callable[[], None], size: int) -> None:
         self.begin()
         with self._state:
-            # An array larger than the whole queue passes alone: the bound is then its own size.
+            # An array that is larger than the limit may still enter an empty queue.
             while self._error is None and (
                 len(self._queue) >= _QUEUE_ITEMS or (self._waiting and self._waiting + size > self._limit)
             ):
@@ -183,7 +183,7 @@ class RunWriter:
                 self._state.notify_all()
                 return
         self._raise_error()
-        raise BadRunError(f"the run {self.folder} is closed; start another capture")
+        raise BadRunError(f"the run {self.folder} is already closed; start another capture")
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -199,13 +199,13 @@ class RunWriter:
                 job = self._queue.popleft()
             try:
                 job()
-            except BaseException as error:  # noqa: BLE001 (handed to the main thread, whatever it is)
+            except BaseException as error:  # noqa: BLE001 (every error is passed to the main thread)
                 with self._state:
                     self._error = error
                     self._queue.clear()
                     self._state.notify_all()
                 return
-            # The array must be gone before its room is given to the next one.
+            # Free the array before the next one may take its place in the queue.
             del job
             with self._state:
                 self._waiting -= self._sizes.popleft()
@@ -214,14 +214,14 @@ class RunWriter:
     # The files
 
     def _take_over(self, manifest: LineFile, described: LineFile) -> None:
-        """Refuse a folder that holds a run, or find where it stopped."""
+        """Find where a run stopped; raise an error if the folder holds a run that must not be continued."""
         if self._seen == (manifest.size, described.size):
-            return  # as it was when it was looked at first
+            return  # unchanged since the first check
         self._seen = (manifest.size, described.size)
         if not self._info_path.exists():
             if any(self._seen):
                 raise BadRunError(
-                    f"{self.folder} has lines of a run but no {self._info_path.name}; choose another folder"
+                    f"{self.folder} contains lines of a run but no {self._info_path.name}; choose another folder"
                 )
             return
         if not self._resume:
@@ -231,7 +231,7 @@ class RunWriter:
         self._info = msgspec.structs.replace(self._info, started=old.started)
         maps, map_end = _whole_lines(manifest.path, MapRecord)
         samples, sample_end = _whole_lines(described.path, Sample)
-        # Lines are written in the order of the batches: those before the last are whole.
+        # Lines are written in the order of the batches, so all batches before the last one are complete.
         last = max((batch for _, batch, _ in maps + samples), default=-1) + (1 if old.finished else 0)
         map_end = min((start for start, batch, _ in maps if batch >= last), default=map_end)
         sample_end = min((start for start, batch, _ in samples if batch >= last), default=sample_end)
@@ -259,7 +259,7 @@ class RunWriter:
             make_folder(self.folder / captured.folder)
             self._folders.add(captured.folder)
         scales_checksum = None
-        if captured.scales is not None:  # first, so that an array that is visible can be read
+        if captured.scales is not None:  # written first, so that an array can be read as soon as it exists
             scales_path = scales_beside(self.folder / path)
             scales_checksum = write_npy(scales_path, np.ascontiguousarray(captured.scales), self._checksums)
             self._wrote(f"{captured.folder}/{scales_path.name}")
@@ -304,28 +304,28 @@ class RunWriter:
         self.samples_written += 1
 
     def _wrote(self, path: str) -> None:
-        # What `discard` may have to take back: it comes after the first batch or never.
+        # `discard` deletes these files. It is called after the first batch or never, so the list can be limited.
         if len(self._files) < _MOST_DISCARDED:
             self._files.append(path)
 
 
 def run_is_there(folder: Path) -> BadRunError:
-    """The error of a folder that holds a run already."""
+    """Return the error for a folder that already holds a run."""
     return BadRunError(
         f"{folder} holds a run already; resume it (--resume), choose another folder, or remove it: rm -r {folder}"
     )
 
 
 def refuse_other_run(folder: Path, old: RunInfo, new: RunInfo) -> None:
-    """Raise `BadRunError` if a run cannot be continued as asked, with the first difference."""
+    """Raise `BadRunError` that names the first difference, if a run cannot be continued with the new settings."""
     for name in ("model", "parameters", "layers", "names", "policy", "ranks", "classes", "checkpoint"):
         before, now_asked = getattr(old, name), getattr(new, name)
-        if name == "checkpoint":  # the same file may be named from another folder
+        if name == "checkpoint":  # the path of the same file may be written differently
             before, now_asked = Path(before).name, Path(now_asked).name
         if before != now_asked:
             raise BadRunError(
-                f"{folder} cannot be resumed: its {name} is {_plain(before)}, now it is {_plain(now_asked)}; "
-                "ask for the same, or choose another folder"
+                f"{folder} cannot be resumed: its {name} is {_plain(before)}, but now it is {_plain(now_asked)}; "
+                "use the same settings, or choose another folder"
             )
 
 
@@ -334,23 +334,23 @@ def _plain(value: object) -> str:
 
 
 def _whole_lines(path: Path, kind: Type[Record]) -> Tuple[List[Tuple[int, int, List[str]]], int]:
-    """Each whole line as (start, batch, sample ids), and where the last one ends."""
+    """Return each complete line as (start, batch, sample ids), and the end of the last one."""
     lines, end = [], 0
     for start, length, record in read_lines(path, kind):
         if isinstance(record, BadRunError):
-            raise BadRunError(f"{record}; a run with a damaged line cannot be resumed, start another")
+            raise BadRunError(f"{record}; a run with a damaged line cannot be resumed; start another run")
         lines.append((start, record.batch, record.samples if isinstance(record, MapRecord) else [record.id]))
         end = start + length
     return lines, end
 
 
 def info_name(rank: int) -> str:
-    """The file that says what a rank's part of a run is about."""
+    """Return the name of the file that describes a rank's part of a run."""
     return "run.json" if rank == 0 else f"rank-{rank:05d}.json"
 
 
 def read_info(folder: Path, name: str = "run.json") -> RunInfo:
-    """Read run.json, or the file of another rank."""
+    """Read run.json, or the corresponding file of another rank."""
     path = folder / name
     try:
         with open_file(path) as file:
@@ -358,6 +358,6 @@ def read_info(folder: Path, name: str = "run.json") -> RunInfo:
         refuse_other_format(path, text)
         return msgspec.json.decode(text, type=RunInfo)
     except OSError as error:
-        raise BadRunError(f"{path} cannot be read: {error.strerror}; name the folder of a run") from None
+        raise BadRunError(f"{path} cannot be read: {error.strerror}; give the folder of a run") from None
     except DAMAGED_JSON as error:
         raise BadRunError(f"{path} is damaged: {error}") from None

@@ -44,7 +44,7 @@ class Followed:
         """How a tensor of the graph is to be read, which has this shape."""
         trace = self._traces.get(name)
         if trace is None:
-            return unknown(shape, self._failed or "featscope found no way from the images to it")
+            return unknown(shape, self._failed or "featscope could not follow it back to the images")
         if name not in self._readings:
             self._readings[name] = read(trace)
         found = self._readings[name]
