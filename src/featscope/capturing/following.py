@@ -141,7 +141,7 @@ class _Operators(TorchDispatchMode):
         if before:
             try:
                 self._follow(func, args, kwargs=kwargs, output=output, rule=rule, before=before)
-            except Exception as error:  # noqa: BLE001 (the model goes on, whatever we fail to understand)
+            except Exception as error:  # noqa: BLE001 (the model must continue if an operator is not understood)
                 self._lose(output, f"{func} ({type(error).__name__}: {error})")
         return output
 
