@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,16 +146,19 @@ def _axes(trace: Trace, spot: Spot, known: bool = True) -> Tuple[str, ...]:
     names = []
     for axis in range(len(trace.shape)):
         changing = [name for name in ("time", "row", "column") if axis in _varying(spot.planes.get(name))]
-        if axis in samples:
-            changing.insert(0, "sample")
-        names.append(
-            ("window" if "sample" in changing else "token") if len(changing) > 1 else changing[0] if changing else ""
-        )
+        names.append(_name_of(changing, axis in samples))
     # Nothing varies along an axis of length 1. If the batch has one sample, the first such axis is the batch.
     if trace.sample is not None and not samples and trace.shape and trace.shape[0] == 1 and not names[0]:
         names[0] = "sample"
     rest = "channel" if known else "unknown"
     return tuple(name or rest for name in names)
+
+
+def _name_of(changing: Sequence[str], sample: bool) -> str:
+    """Name an axis. changing: which of time, rows and columns vary along it. sample: whether samples do."""
+    if sample:
+        return "window" if changing else "sample"
+    return "token" if len(changing) > 1 else "".join(changing)
 
 
 def _heads(trace: Trace, spot: Spot) -> Optional[int]:

@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 
 from featscope.arrays.reduce import Floats, as_floats
 
-ACTIVATIONS = ("", "sigmoid", "softmax")
-"""Functions that turn a head's outputs into scores; '' if they are scores already."""
-
 
 def sigmoid(x: Floats) -> Floats:
     """Compute the logistic function without overflow.

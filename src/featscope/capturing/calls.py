@@ -227,13 +227,14 @@ def is_copy(module: nn.Module, of: nn.Module) -> bool:
         {f"{name}.{key}": value for name, part in modules_of(one) for key, value in part._parameters.items()}
         for one in (module, of)
     )
-    for name, value in own.items():
-        theirs = other.get(name)
-        if value is None or theirs is None or value.shape != theirs.shape or value.numel() < 2:
-            continue
-        if value.device.type == "meta" or theirs.device.type == "meta":
-            continue
-        ours = value.detach()
-        if bool((ours != ours.flatten()[0]).any()) and torch.equal(theirs.detach().to(ours), ours):
-            return True
-    return False
+    return any(_same_weights(value, other.get(name)) for name, value in own.items())
+
+
+def _same_weights(one: Optional[torch.Tensor], other: Optional[torch.Tensor]) -> bool:
+    """Whether two weights are equal to the bit and hold more than one value."""
+    if one is None or other is None or one.shape != other.shape or one.numel() < 2:
+        return False
+    if one.device.type == "meta" or other.device.type == "meta":
+        return False
+    values = one.detach()
+    return bool((values != values.flatten()[0]).any()) and torch.equal(other.detach().to(values), values)

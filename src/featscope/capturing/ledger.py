@@ -83,11 +83,7 @@ class Ledger:
         if not any(sample.view for sample in samples):
             self._images.clear()
         named = any(sample.id for sample in samples)
-        if self._policy.images and not all(sample.id or sample.path for sample in samples):
-            raise BadOptionError(
-                "the policy `images` needs the names of the images; "
-                "give them before the model runs: with session.batch(ids):"
-            )
+        self._refuse_nameless(samples)
         entered, rows = [], []
         for row, sample in enumerate(samples):
             position = self._position(sample)
@@ -100,6 +96,14 @@ class Ledger:
                 self._refuse_others(number, [entered[row].id for row in rows])
             rows = []
         return Entry(number, entered, rows, named)
+
+    def _refuse_nameless(self, samples: Sequence[Sample]) -> None:
+        """Raise `BadOptionError` if the policy selects images by name and a sample has no name."""
+        if self._policy.images and not all(sample.id or sample.path for sample in samples):
+            raise BadOptionError(
+                "the policy `images` needs the names of the images; "
+                "give them before the model runs: with session.batch(ids):"
+            )
 
     def _refuse_others(self, number: int, now: Sequence[str]) -> None:
         """Raise `BadRunError` if a batch of the resumed run holds other samples than the current ones."""

@@ -69,6 +69,13 @@ class Capture:
         failed = bool(kind or failure or self._remarks.stopped)
         left_out = {} if failed else self._left_out()
         self._say_what_is_told_apart()
+        self._close_sink(failed, left_out)
+        if kind is None and failure is not None:
+            raise failure
+        if left_out:
+            self._remarks.report(CaptureError(self.listener.explain(left_out)))
+
+    def _close_sink(self, failed: bool, left_out: Dict[str, str]) -> None:
         try:
             if isinstance(self.sink, RunWriter):
                 self.sink.left_out = {**self._handover.refused, **left_out}
@@ -76,14 +83,11 @@ class Capture:
             self.sink.close(not (failed or left_out))
         except Exception as late:
             # If the block itself failed, an error of the sink is a consequence of that and is not reported.
-            if not failed:
-                if not isinstance(late, FeatscopeError):
-                    raise
-                self._remarks.report(late)
-        if kind is None and failure is not None:
-            raise failure
-        if left_out:
-            self._remarks.report(CaptureError(self.listener.explain(left_out)))
+            if failed:
+                return
+            if not isinstance(late, FeatscopeError):
+                raise
+            self._remarks.report(late)
 
     def _close_companion(self) -> None:
         try:

@@ -116,9 +116,7 @@ def thin(
         if policy.channels:
             tensor, chosen = _choose_channels(tensor, policy.channels, layer)
         if policy.reduce:
-            # Use at least single precision, as a reduction after the capture does.
-            wide = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-            tensor, reduced = _reduce(wide, policy.reduce), policy.reduce
+            tensor, reduced = _reduce(tensor, policy.reduce), policy.reduce
     if tensor.is_floating_point() and policy.dtype:
         kind = _DTYPES[policy.dtype]
         if kind is None:
@@ -150,6 +148,8 @@ def _reduce(tensor: torch.Tensor, how: str) -> torch.Tensor:
     exceed the dtype become its largest number.
     """
     reduction = _REDUCTIONS[how]
+    # Use at least single precision, as a reduction after the capture does.
+    tensor = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
     if how == "max" or not tensor.numel():
         return reduction(tensor)
     # Only on the CPU, because reading a number from another device would wait for the device.

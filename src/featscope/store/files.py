@@ -222,6 +222,12 @@ def read_npy_header(file: BinaryIO, size: int) -> Tuple[Tuple[int, ...], bool, n
             shape, fortran, dtype = read_header(header)
     except Exception as error:  # noqa: BLE001 (NumPy raises a dozen kinds of errors for damaged headers)
         raise BadArrayError(f"is not a .npy file: {(str(error).splitlines() or [''])[0][:200]}") from None
+    _check_header(shape, dtype, size - file.tell())
+    return shape, fortran, dtype
+
+
+def _check_header(shape: Tuple[int, ...], dtype: np.dtype, size: int) -> None:
+    """Raise `BadArrayError` for a header that does not match the data behind it. size: of the data, in bytes."""
     if dtype.hasobject:
         raise BadArrayError(
             "holds Python objects, which are never unpickled; save numbers: numpy.save(path, array.astype('float32'))"
@@ -234,12 +240,11 @@ def read_npy_header(file: BinaryIO, size: int) -> Tuple[Tuple[int, ...], bool, n
             raise BadArrayError(f"has the impossible shape {shape}")
         count *= length
     expected = count * dtype.itemsize
-    if expected != size - file.tell():
+    if expected != size:
         raise BadArrayError(
-            f"is {'truncated' if expected > size - file.tell() else 'too long'}: {shape} {dtype} takes "
-            f"{expected} bytes, but the file has {size - file.tell()}; write it again"
+            f"is {'truncated' if expected > size else 'too long'}: {shape} {dtype} takes "
+            f"{expected} bytes, but the file has {size}; write it again"
         )
-    return shape, fortran, dtype
 
 
 def read_npy_shape(path: Path) -> Tuple[int, ...]:

@@ -142,7 +142,7 @@ class RunIndex:
                 continue
             for map_file in self._group_maps(group, level, batches):
                 wanted = whole or _matches_any(f"{folder}/{map_file.path.name}", only)
-                if wanted and (sample is None or any(fnmatchcase(known.id, sample) for known in map_file.samples)):
+                if wanted and (sample is None or map_file.has(sample)):
                     yield map_file
 
     def map_at(self, number: int) -> MapFile:

@@ -61,6 +61,10 @@ class MapFile:
         """Whether the maps of this sample were requested."""
         return self.wanted is None or sample.id == self.wanted or fnmatchcase(sample.id, self.wanted)
 
+    def has(self, sample: str) -> bool:
+        """Whether the file has a map of a sample. sample: an id or a glob."""
+        return any(fnmatchcase(known.id, sample) for known in self.samples)
+
     @property
     def is_map(self) -> bool:
         """Whether the array has rows and columns of the image. A file that was made by hand is assumed to have them."""

@@ -228,11 +228,15 @@ class RunWriter:
             raise run_is_there(self.folder)
         old = read_info(self.folder, self._info_path.name)
         refuse_other_run(self.folder, old, self._info)
-        self._info = msgspec.structs.replace(self._info, started=old.started)
+        self._info = msgspec.structs.replace(self._info, started=old.started, finished=old.finished)
+        self._continue(manifest, described, bool(old.finished))
+
+    def _continue(self, manifest: LineFile, described: LineFile, finished: bool) -> None:
+        """Find the end of the last complete batch, and which batches are stored."""
         maps, map_end = _whole_lines(manifest.path, MapRecord)
         samples, sample_end = _whole_lines(described.path, Sample)
         # Lines are written in the order of the batches, so all batches before the last one are complete.
-        last = max((batch for _, batch, _ in maps + samples), default=-1) + (1 if old.finished else 0)
+        last = max((batch for _, batch, _ in maps + samples), default=-1) + (1 if finished else 0)
         map_end = min((start for start, batch, _ in maps if batch >= last), default=map_end)
         sample_end = min((start for start, batch, _ in samples if batch >= last), default=sample_end)
         self._ends = map_end, sample_end
@@ -243,8 +247,6 @@ class RunWriter:
         self.stored.clear()
         self.stored.update((batch, ids) for start, batch, ids in maps if start < map_end)
         self.stored.update(named)
-        if old.finished:
-            self._info = msgspec.structs.replace(self._info, finished=old.finished)
 
     def _save_info(self) -> None:
         text = msgspec.json.format(encode(self._info), indent=2)
