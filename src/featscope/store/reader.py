@@ -91,29 +91,39 @@ class Run:
         """
         if not only and not layers and level is None and sample is None:
             return self.maps
-        asked = {"layers": layers, "levels": level is not None, "samples": sample is not None}
-        if self.index is None and any(asked.values()):
-            names = " and ".join(kind for kind, wanted in asked.items() if wanted)
+        if self.index is None:
+            self._need_manifest({"layers": bool(layers), "levels": level is not None, "samples": sample is not None})
+        else:
+            known = self.index.layers()
+            for pattern in choose_names(known, layers).missing:
+                raise unknown_name("layer", pattern, known, f"featscope list {self.folder}")
+        chosen = self.select(only, layers, level, sample)
+        if not chosen:
+            raise self._nothing_chosen(only, layers, level, sample)
+        # A file may also hold other samples of the batch.
+        return [replace(map_file, wanted=sample) for map_file in chosen]
+
+    def _need_manifest(self, asked: Mapping[str, bool]) -> None:
+        names = " and ".join(kind for kind, wanted in asked.items() if wanted)
+        if names:
             raise BadRunError(
                 f"{self.folder} has no manifest, so it does not know its {names}; choose its folders: --only 'neck*'"
             )
+
+    def _nothing_chosen(
+        self, only: Sequence[str], layers: Sequence[str], level: Optional[int], sample: Optional[str]
+    ) -> FeatscopeError:
+        """Return the error that says why no map was chosen."""
         list_with = f"featscope list {self.folder}"
-        if self.index is not None:
-            known = self.index.layers()
-            for pattern in choose_names(known, layers).missing:
-                raise unknown_name("layer", pattern, known, list_with)
-        chosen = self.select(only, layers, level, sample)
-        if chosen:  # a file may also hold other samples of the batch
-            return [replace(map_file, wanted=sample) for map_file in chosen]
         if sample is not None and not self.select(sample=sample):
-            raise unknown_name("sample", sample, self.samples, list_with)
+            return unknown_name("sample", sample, self.samples, list_with)
         if level is not None and self.select(only, layers, None, sample):
             levels = sorted({form.level for form in self.index.forms()}) if self.index is not None else []
-            raise BadOptionError(
+            return BadOptionError(
                 f"none of the chosen maps has level {level}; {self.folder} has the levels {', '.join(map(str, levels))}"
             )
         parts = [*only, *layers, *([f"level {level}"] if level is not None else []), *([sample] if sample else [])]
-        raise unknown_name("map", " ".join(parts), self.folders(), list_with)
+        return unknown_name("map", " ".join(parts), self.folders(), list_with)
 
     def folders(self) -> Dict[str, int]:
         """Return folder -> number of its maps, in natural order."""
