@@ -19,23 +19,38 @@ if TYPE_CHECKING:
     from featscope.capturing.memory import MemorySink
     from featscope.capturing.session import Capture
     from featscope.errors import FeatscopeError
-    from featscope.render.heat import HeatStyle, draw_heat
-    from featscope.render.mosaic import draw_mosaic
+    from featscope.records import Boxes, Geometry, Place, Sample
+    from featscope.render.drawing import draw_mosaics, draw_run
+    from featscope.render.heat import HeatPicture, HeatStyle, draw_heat
+    from featscope.render.mosaic import Mosaic, draw_mosaic
+    from featscope.render.pictures import Pictures
     from featscope.store.check import check_run
-    from featscope.store.reader import open_run
+    from featscope.store.maps import MapFile
+    from featscope.store.reader import Run, open_run
 
 __version__ = "0.1.0"
 
 # Where each public name lives: loaded when it is first used, so that the import is light.
 _HOMES = {
+    "Boxes": "records",
     "Capture": "capturing.session",
     "FeatscopeError": "errors",
+    "Geometry": "records",
+    "HeatPicture": "render.heat",
     "HeatStyle": "render.heat",
+    "MapFile": "store.maps",
     "MemorySink": "capturing.memory",
+    "Mosaic": "render.mosaic",
+    "Pictures": "render.pictures",
+    "Place": "records",
+    "Run": "store.reader",
+    "Sample": "records",
     "capture": "adapters.capture",
     "check_run": "store.check",
     "draw_heat": "render.heat",
     "draw_mosaic": "render.mosaic",
+    "draw_mosaics": "render.drawing",
+    "draw_run": "render.drawing",
     "explain": "adapters.explain",
     "open_run": "store.reader",
     "reduce": "arrays.reduce",
@@ -43,14 +58,25 @@ _HOMES = {
 }
 
 __all__ = [
+    "Boxes",
     "Capture",
     "FeatscopeError",
+    "Geometry",
+    "HeatPicture",
     "HeatStyle",
+    "MapFile",
     "MemorySink",
+    "Mosaic",
+    "Pictures",
+    "Place",
+    "Run",
+    "Sample",
     "capture",
     "check_run",
     "draw_heat",
     "draw_mosaic",
+    "draw_mosaics",
+    "draw_run",
     "explain",
     "open_run",
     "reduce",

@@ -22,6 +22,7 @@ from typing import (
     Union,
 )
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +40,7 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 _FILES_A_JOB = 8  # at most: a job lost with its worker is little work
+_FIRST = 16  # pictures that an outcome remembers
 
 
 class Executor(Protocol):
@@ -70,7 +72,8 @@ class Outcome:
     """What came of a plan: counts, and an error for each part that failed.
 
     skipped: pictures that were up to date. no_maps: the folders of arrays that were left out, as they
-    have no rows and columns of the image. dry: nothing is written, only counted.
+    have no rows and columns of the image. first: some of the pictures, drawn or up to date. dry: nothing is written,
+    only counted.
     """
 
     pictures: int = 0
@@ -82,6 +85,7 @@ class Outcome:
     no_maps: List[str] = field(default_factory=list)
     errors: List[str] = field(default_factory=list)
     remarks: List[str] = field(default_factory=list)
+    first: List[Path] = field(default_factory=list)
     dry: bool = False
 
     def add(self, other: Outcome) -> None:
@@ -95,6 +99,7 @@ class Outcome:
         self.no_maps += other.no_maps
         self.errors += other.errors
         self.remarks += other.remarks
+        self.first += other.first[: max(0, _FIRST - len(self.first))]
 
 
 class Form(NamedTuple):
@@ -167,7 +172,8 @@ class FeatureMap:
             mark: object = (state.st_size, state.st_mtime_ns)
         else:
             mark = (record.checksum, record.scales_checksum, record.shape, record.stride, record.first, record.reduced)
-        return hashlib.sha1(repr((__version__, mark, self.sample, what)).encode()).hexdigest()[:20]
+        whole = msgspec.json.encode(self.sample)  # its text is short, and does not tell all of it
+        return hashlib.sha1(repr((__version__, mark, whole, what)).encode()).hexdigest()[:20]
 
     def describe(self, origin: Origin, fingerprint: str) -> Dict[str, str]:
         """Where a picture comes from, for its text chunks."""
@@ -337,6 +343,7 @@ def save(path: Path, png: bytes, outcome: Outcome, form: Form = AS_IT_IS) -> Non
         write_atomic(path, data, shared=True)
     outcome.pictures += 1
     outcome.bytes += len(data)
+    outcome.first += [path][: max(0, _FIRST - len(outcome.first))]
 
 
 def up_to_date(paths: Sequence[Path], fingerprint: str, outcome: Outcome) -> bool:
@@ -344,6 +351,7 @@ def up_to_date(paths: Sequence[Path], fingerprint: str, outcome: Outcome) -> boo
     if outcome.dry or not all(read_text(path).get(FINGERPRINT) == fingerprint for path in paths):
         return False
     outcome.skipped += len(paths)
+    outcome.first += paths[: max(0, _FIRST - len(outcome.first))]
     return True
 
 
