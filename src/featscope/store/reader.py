@@ -6,8 +6,9 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from html import escape
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import msgspec
 
@@ -21,12 +22,23 @@ from featscope.store.places import Key, read_places
 from featscope.store.writer import info_name, read_info
 from featscope.words import counted
 
+if TYPE_CHECKING:
+    import pandas
+
+    from featscope.store.contents import Content, MapRow
+    from featscope.store.tables import Rows
+
 _NAMED = 5  # runs, in an error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """A folder of maps, opened. `info` is None where there is no manifest.
+    """A folder of maps, opened; a notebook shows what is in it. `info` is None where there is no manifest.
+
+    >>> run = featscope.open_run("runs/s2anet")                             # doctest: +SKIP
+    >>> run                                                                 # doctest: +SKIP
+    <Run runs/s2anet: S2ANet, 180 maps in 9 folders, 12 samples>
+    >>> run.table().groupby(["layer", "level"]).bytes.sum()                 # doctest: +SKIP
 
     maps: in natural order. samples: by id. Both are read line by line when they are used, so that a run
     of a million maps opens at once. problems: lines of the manifest that are not believed, each as an
@@ -51,7 +63,7 @@ class Run:
         """The maps of layers, of a level, of a sample, or whose folder or folder/file matches a glob.
 
         >>> run.select(layer="neck", level=2, sample="P0706")               # doctest: +SKIP
-        [MapFile(path=PosixPath('runs/s2anet/neck.fpn/batch_0_layer_2.npy'), ...)]
+        [<MapFile neck.fpn/batch_0_layer_2.npy: neck, level 2, 1 x 256 x 32 x 31 float32>]
 
         layer: names and globs as for a capture (`backbone.layer*`, `**.conv`, `!neck`). sample may be a glob. A folder
         without a manifest knows neither.
@@ -109,6 +121,43 @@ class Run:
         if self.index is not None:
             return self.index.folders()
         return dict(Counter(m.folder for m in self.maps))
+
+    def contents(self) -> Rows[Content]:
+        """What maps there are, a row for each level of a folder: what `featscope list RUN` prints."""
+        from featscope.store.contents import contents
+
+        return contents(self)
+
+    def rows(
+        self,
+        only: Sequence[str] = (),
+        layers: Sequence[str] = (),
+        level: Optional[int] = None,
+        sample: Optional[str] = None,
+    ) -> Rows[MapRow]:
+        """A row for each map of each image, of all or of those that `choose` gives."""
+        from featscope.store.contents import map_rows
+
+        return map_rows(self.choose(only, layers, level, sample))
+
+    def table(self) -> pandas.DataFrame:
+        """The `rows` as a table of pandas.
+
+        Raises `MissingPackageError` where pandas is not installed.
+        """
+        return self.rows().table()
+
+    def __repr__(self) -> str:
+        folders = self.folders()
+        what = f"{self.info.model or 'a model'}, " if self.info is not None else ""
+        samples = f", {counted(len(self.samples), 'sample')}" if self.info is not None else ""
+        state = "" if self.info is None or self.info.finished else ", unfinished"
+        wrong = f"; {counted(len(self.problems), 'problem')}: see .problems" if self.problems else ""
+        maps = f"{counted(sum(folders.values()), 'map')} in {counted(len(folders), 'folder')}"
+        return f"<Run {self.folder}: {what}{maps}{samples}{state}{wrong}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self)[1:-1])}</p>{self.contents()._repr_html_()}"
 
 
 def open_run(folder: Path | str) -> Run:
