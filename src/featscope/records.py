@@ -121,6 +121,10 @@ class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
         if any(label < 0 for label in self.labels):
             raise ValueError("labels count from 0")
 
+    def __repr__(self) -> str:
+        """Short: a detector finds hundreds."""
+        return f"<{counted(len(self.boxes), 'box', 'boxes')} of the form {self.form}, in pixels of the {self.frame}>"
+
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where in the network's raw output a detection comes from.
@@ -182,6 +186,18 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
         _check_counts(self.batch, self.view, self.frame or 0)
         if self.sources and len(self.sources) != len(self.predictions.boxes if self.predictions else ()):
             raise ValueError("every prediction has a list of sources, or none has")
+
+    def __repr__(self) -> str:
+        """Short: what it is of, not what is in it."""
+        said = []
+        if self.geometry is not None:
+            (height, width), (rows, columns) = self.geometry.original, self.geometry.padded
+            said.append(f"{height} x {width} pixels in an input of {rows} x {columns}")
+        if self.predictions is not None:
+            said.append(counted(len(self.predictions.boxes), "detection"))
+        if self.truth is not None:
+            said.append(counted(len(self.truth.boxes), "true box", "true boxes"))
+        return f"<Sample {self.id}{': ' if said else ''}{', '.join(said)}>"
 
 
 def _check_counts(*counts: int) -> None:

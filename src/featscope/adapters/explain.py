@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union, cast
+from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Union, cast
 
 from torch import nn
 
@@ -13,7 +13,7 @@ from featscope.adapters.opening import open_detector
 from featscope.adapters.reopening import images_of_run, reopen
 from featscope.errors import BadOptionError, CaptureError
 from featscope.explaining.explainer import Explainer
-from featscope.explaining.explanation import Explanation
+from featscope.explaining.explanation import Explanations
 from featscope.explaining.methods import DEFAULT, WITHOUT_LAYER
 from featscope.explaining.own import OwnPredict, OwnTarget, PlainModel, Predict, TargetOf
 from featscope.explaining.targets import Choice, Explainable
@@ -42,7 +42,7 @@ def explain(
     batch_size: int = 4,
     checkpoint: str = "",
     **opening: Any,
-) -> List[Explanation]:
+) -> Explanations:
     """Explain what a model finds in an image: which features, at a layer, speak for it.
 
     A model of your own, and the number of its output that you ask about:
@@ -92,7 +92,7 @@ def explain(
         masks=masks,
         batch_size=batch_size if subject.batches else 1,
     )
-    found = explainer.explain(subject.item)
+    found = Explanations(explainer.explain(subject.item))
     if not found and explainer.errors:
         raise CaptureError(explainer.errors[0])
     for text in dict.fromkeys([*explainer.errors, *explainer.remarks]):

@@ -22,7 +22,7 @@ STYLE = HeatStyle(reduce="channel:0", alpha=0.65, fade=True)
 
 def picture_of(explanation: Explanation) -> Picture:
     """The map over its image with its box, (H, W, 3) RGB."""
-    return np.asarray(Image.open(io.BytesIO(_drawn(explanation))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(png_of(explanation))).convert("RGB"))
 
 
 def write_explanation(explanation: Explanation, folder: Path) -> Path:
@@ -32,15 +32,15 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
     """
     layer = f"_{explanation.layer}_level_{explanation.level}" if explanation.layer else ""
     side = f"_{explanation.side}" if explanation.side else ""
-    stem = safe_name(f"{_words(explanation)}_{explanation.method}{layer}{side}")
+    stem = safe_name(f"{words(explanation)}_{explanation.method}{layer}{side}")
     place = folder / safe_name(explanation.sample.id)
     make_folder(place)
-    write_atomic(place / f"{stem}.png", _drawn(explanation), shared=True)
+    write_atomic(place / f"{stem}.png", png_of(explanation), shared=True)
     write_atomic(place / f"{stem}.npy", npy_header(explanation.heat) + explanation.heat.tobytes(), shared=True)
     return place / f"{stem}.png"
 
 
-def _words(explanation: Explanation, between: str = "_") -> str:
+def words(explanation: Explanation, between: str = "_") -> str:
     """What is explained, in a name: 'target', 'box_12_ship' or 'best_raw_score_ship'."""
     target = explanation.target
     if target.source.kind == "image":
@@ -48,7 +48,8 @@ def _words(explanation: Explanation, between: str = "_") -> str:
     return (f"box_{target.number}" if target.number >= 0 else "best_raw_score") + between + explanation.label
 
 
-def _drawn(explanation: Explanation) -> bytes:
+def png_of(explanation: Explanation) -> bytes:
+    """The same as the bytes of a PNG, with what it explains as text."""
     target, sample, source = explanation.target, explanation.sample, explanation.target.source
     of_all = source.kind == "image"  # it has no box
     numbers = "" if of_all else " " + " ".join(f"{value:.2f}" for value in target.box)
@@ -59,7 +60,7 @@ def _drawn(explanation: Explanation) -> bytes:
         "method": explanation.method,
         "place": explanation.place.known if explanation.place is not None else "assumed",
         "explains": explanation.side or "score",
-        "box": f"{_words(explanation, ' ')} {target.score:.4f}{numbers}",
+        "box": f"{words(explanation, ' ')} {target.score:.4f}{numbers}",
         "source": f"{source.kind} {source.index} of level {source.level}, row {source.row}, column {source.column}",
     }
     # Where the image lies in the input is not known for every detector; then the map has no place for boxes.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional, Tuple, Union
+from typing import List, Optional, Tuple, Union
 
 import msgspec
 import numpy as np
@@ -14,11 +15,14 @@ from featscope.arrays.frames import reframed
 from featscope.capturing.verifying import Verifier
 from featscope.explaining.candidates import Target
 from featscope.records import Boxes, Geometry, Picture, Place, Sample, assumed_place
+from featscope.render.results import contact_sheet
+
+_SHOWN = 12  # pictures, on a page
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
-    """What made one detection.
+    """What made one detection; a notebook shows its picture.
 
     heat: (h, w) float32, at the layer's own size, nothing below zero. level: which of the layer's maps
     it is of. side: '' for the score. sample: the image, with its geometry. place: where the cells lie on the input;
@@ -26,6 +30,8 @@ class Explanation:
     over; None where there is no picture.
 
     >>> explanation = featscope.explain("demo", "harbour.png", target=0)[0]     # doctest: +SKIP
+    >>> explanation                                                             # doctest: +SKIP
+    <Explanation of box 0 ship 0.93 of harbour: layercam at neck, level 0, 64 x 64>
     >>> explanation.heat.shape, explanation.label                               # doctest: +SKIP
     ((64, 64), 'ship')
     >>> explanation.draw()                                                      # (H, W, 3)  # doctest: +SKIP
@@ -55,6 +61,20 @@ class Explanation:
         from featscope.explaining.drawing import write_explanation
 
         return write_explanation(self, Path(folder))
+
+    def _repr_png_(self) -> bytes:
+        from featscope.explaining.drawing import png_of
+
+        return png_of(self)
+
+    def __repr__(self) -> str:
+        from featscope.explaining.drawing import words
+
+        at = f" at {self.layer}, level {self.level}" if self.layer else ""
+        side = f", its {self.side}," if self.side else ""
+        rows, columns = self.heat.shape
+        what = f"{words(self, ' ')} {self.target.score:.2f}{side} of {self.sample.id}"
+        return f"<Explanation of {what}: {self.method}{at}, {rows} x {columns}>"
 
     @property
     def stride(self) -> Optional[Tuple[float, float]]:
@@ -86,6 +106,16 @@ class Explanation:
         """How the image lies in the input; where that is not known it fills it."""
         height, width = self.heat.shape
         return self.sample.geometry or Geometry((height, width), (height, width), (height, width))
+
+
+class Explanations(List[Explanation]):
+    """Explanations of one image: a list that a notebook shows as pictures."""
+
+    def _repr_html_(self) -> str:
+        shown = self[:_SHOWN]
+        sources = (f"data:image/png;base64,{base64.b64encode(one._repr_png_()).decode()}" for one in shown)
+        page = contact_sheet(zip(sources, (repr(one)[1:-1] for one in shown)), 320)
+        return page + (f"<p>and {len(self) - _SHOWN} more</p>" if len(self) > _SHOWN else "")
 
 
 def verified(

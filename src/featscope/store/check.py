@@ -4,34 +4,57 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Union
 
 import numpy as np
 from isal import isal_zlib
 
 from featscope.errors import BadArrayError, first_line
 from featscope.records import MapRecord
-from featscope.store.files import TEMPORARY, inside, open_file, read_npy_header
+from featscope.store.files import TEMPORARY, inside, open_file, read_npy_header, size_text
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run, open_run, walk_arrays
+from featscope.words import counted
 
 
 class Report(NamedTuple):
-    """What `check_run` found: how much it read, and one line for each thing that is not right."""
+    """What `check_run` found: how much it read, and one line for each thing that is not right.
+
+    >>> print(Report(120, 3_100_000_000, 12, [], Path("runs/s2anet")))
+    runs/s2anet: 120 maps, 3.10 GB, 12 samples, whole
+    """
 
     maps: int
     bytes: int
     samples: int
     problems: List[str]
+    folder: Path = Path()
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        state = "whole" if self.whole else "with problems"
+        samples = counted(self.samples, "sample")
+        return f"{self.folder}: {counted(self.maps, 'map')}, {size_text(self.bytes)}, {samples}, {state}"
+
+    def __repr__(self) -> str:
+        problems = f"; {counted(len(self.problems), 'problem')}: see .problems" if self.problems else ""
+        return f"<Report of {self}{problems}>"
 
 
-def check_run(folder: Path | str) -> Report:
-    """Compare every array of a run with its line in the manifest.
+def check_run(run: Union[Run, str, Path]) -> Report:
+    """Compare every array of a run with its line in the manifest: what `featscope check RUN` does.
 
-    >>> check_run("runs/s2anet").problems                                   # doctest: +SKIP
-    []
+    >>> report = featscope.check_run("runs/s2anet")                         # doctest: +SKIP
+    >>> report.whole, report.problems                                       # doctest: +SKIP
+    (True, [])
+
+    run: its folder, or a run that is open.
     """
-    run = open_run(folder)
+    run = run if isinstance(run, Run) else open_run(run)
     problems = [str(problem) for problem in run.problems]
     if run.info is None:
         return _check_bare(run)
@@ -66,7 +89,7 @@ def check_run(folder: Path | str) -> Report:
             problems.append(str(error))
     for path in run.folder.rglob(f"*{TEMPORARY}"):
         problems.append(f"{path} was never finished; it can be removed")
-    return Report(len(run.maps), size, len(run.samples), problems)
+    return Report(len(run.maps), size, len(run.samples), problems, run.folder)
 
 
 def _check_bare(run: Run) -> Report:
@@ -76,7 +99,7 @@ def _check_bare(run: Run) -> Report:
             size += map_file.load().nbytes
         except BadArrayError as error:
             problems.append(str(error))
-    return Report(len(run.maps), size, 0, problems)
+    return Report(len(run.maps), size, 0, problems, run.folder)
 
 
 def _check_map(map_file: MapFile, record: MapRecord) -> int:
