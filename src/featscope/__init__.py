@@ -19,14 +19,18 @@ if TYPE_CHECKING:
     from featscope.capturing.memory import MemorySink
     from featscope.capturing.session import Capture
     from featscope.errors import FeatscopeError
+    from featscope.explaining.explanation import Explanation
     from featscope.records import Boxes, Geometry, Place, Sample
     from featscope.render.drawing import draw_mosaics, draw_run
     from featscope.render.heat import HeatPicture, HeatStyle, draw_heat
     from featscope.render.mosaic import Mosaic, draw_mosaic
     from featscope.render.pictures import Pictures
-    from featscope.store.check import check_run
+    from featscope.store.check import Report, check_run
+    from featscope.store.detections import Detection, list_detections
     from featscope.store.maps import MapFile
+    from featscope.store.matching import Match, match_runs
     from featscope.store.reader import Run, open_run
+    from featscope.store.tables import Rows
 
 __version__ = "0.1.0"
 
@@ -34,15 +38,20 @@ __version__ = "0.1.0"
 _HOMES = {
     "Boxes": "records",
     "Capture": "capturing.session",
+    "Detection": "store.detections",
+    "Explanation": "explaining.explanation",
     "FeatscopeError": "errors",
     "Geometry": "records",
     "HeatPicture": "render.heat",
     "HeatStyle": "render.heat",
     "MapFile": "store.maps",
+    "Match": "store.matching",
     "MemorySink": "capturing.memory",
     "Mosaic": "render.mosaic",
     "Pictures": "render.pictures",
     "Place": "records",
+    "Report": "store.check",
+    "Rows": "store.tables",
     "Run": "store.reader",
     "Sample": "records",
     "capture": "adapters.capture",
@@ -52,6 +61,8 @@ _HOMES = {
     "draw_mosaics": "render.drawing",
     "draw_run": "render.drawing",
     "explain": "adapters.explain",
+    "list_detections": "store.detections",
+    "match_runs": "store.matching",
     "open_run": "store.reader",
     "reduce": "arrays.reduce",
     "tap": "capturing.listener",
@@ -60,15 +71,20 @@ _HOMES = {
 __all__ = [
     "Boxes",
     "Capture",
+    "Detection",
+    "Explanation",
     "FeatscopeError",
     "Geometry",
     "HeatPicture",
     "HeatStyle",
     "MapFile",
+    "Match",
     "MemorySink",
     "Mosaic",
     "Pictures",
     "Place",
+    "Report",
+    "Rows",
     "Run",
     "Sample",
     "capture",
@@ -78,6 +94,8 @@ __all__ = [
     "draw_mosaics",
     "draw_run",
     "explain",
+    "list_detections",
+    "match_runs",
     "open_run",
     "reduce",
     "tap",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Iterable, List, Optional, Sequence, Tuple
 
 from featscope.cli import options
 from featscope.cli.options import own
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from featscope.cli.console import Table
     from featscope.records import Boxes, Sample
     from featscope.store.contents import Content
+    from featscope.store.matching import MatchRow
     from featscope.store.reader import Run
 
 _SHOWN_SAMPLES = 20
@@ -21,6 +22,7 @@ _SHOWN_SAMPLES = 20
 
 def run(
     folder: Path = options.argument("RUN", "A run, or a folder of subfolders of .npy files."),
+    other: Optional[Path] = options.argument("OTHER", "A second run, to be lined up with the first.", None),
     layers: Optional[List[str]] = options.layer(),
     level: Optional[int] = options.level(),
     sample: Optional[str] = options.sample(),
@@ -30,10 +32,12 @@ def run(
 ) -> None:
     """List what a run holds, or the maps of a layer, a level, a sample.
 
-    A run of a million maps answers in a second, after it was indexed once.
+    A run of a million maps answers in a second, after it was indexed once. With a second run, as of a variant of the
+    model: list which maps are of the same sample, layer, field and level.
 
     Examples:
       featscope list runs/s2anet
+      featscope list runs/fpn runs/newneck
       featscope list runs/s2anet --all
       featscope list runs/s2anet --sample P0706
       featscope list runs/s2anet -l neck --level 2 --sample 'P07*'
@@ -41,6 +45,9 @@ def run(
     from featscope.cli.console import finish, new_table, show
     from featscope.store.reader import open_run
 
+    if other is not None:
+        _tell_match(folder, other, layers or (), level, sample)
+        return
     opened = open_run(folder)
     problems = [str(problem) for problem in opened.problems]
     if not layers and level is None and sample is None:
@@ -63,6 +70,39 @@ def run(
         table.add_row(map_file.path, shape, " ".join(one.id for one in map_file.samples))
     show(table)
     finish(counted(len(found), "map"), problems)
+
+
+def _tell_match(folder: Path, other: Path, layers: Sequence[str], level: Optional[int], sample: Optional[str]) -> None:
+    """Print how two runs line up: a line for each level, and what only one of them has."""
+    from featscope.cli.console import finish, fits, say, show
+    from featscope.store.matching import match_runs
+
+    match = match_runs(folder, other, layers=layers, level=level, sample=sample)
+    say(f"1: {folder}")
+    say(f"2: {other}")
+    say("")
+    table = _table_of_match(match.rows, narrow=False)
+    show(table if fits(table) else _table_of_match(match.rows, narrow=True))
+    say("")
+    for text in match.differences:
+        say(text)
+    finish(match.summary, [*map(str, match.first.problems), *map(str, match.second.problems)])
+
+
+def _table_of_match(rows: Iterable[MatchRow], narrow: bool) -> Table:
+    from featscope.cli.console import new_table
+
+    numbers = ["level", "both", "only 1", "only 2"]
+    names = [] if narrow else ["folder of 1", "folder of 2"]
+    shapes = ["shape in 1", "shape in 2"]
+    table = new_table("layer", "field", "level", *names, *shapes, *numbers[1:], right=numbers, folded=[*names, *shapes])
+    for row in rows:
+        folders = [] if narrow else [row.folder, row.other_folder]
+        same = row.shape == row.other_shape and not row.reshaped
+        shown = [row.shape, "the same" if same else row.other_shape]
+        counts = [row.both, row.only_first, row.only_second]
+        table.add_row(row.layer, row.field, row.level, *folders, *shown, *counts)
+    return table
 
 
 def _tell_maps(run: Run) -> None:

@@ -53,8 +53,8 @@ def _recorded(run: Run, forms: Iterable[Form]) -> Iterator[Content]:
             layer=layer,
             field=field,
             level=level,
-            shape=_some([form.shape for form in same]),
-            stride=_some([form.stride for form in same]),
+            shape=some_of([form.shape for form in same]),
+            stride=some_of([form.stride for form in same]),
             maps=sum(form.maps for form in same),
             size=size_text(sum(form.bytes for form in same)),
             place=", ".join(dict.fromkeys(place or "not a map" for place in places)),
@@ -76,11 +76,15 @@ def contents_of_files(run: Run, on_error: Callable[[str], None] = lambda text: N
             on_error(str(error))
             sizes.append(0)
     for folder, (shapes, sizes) in found.items():
-        yield Content(folder or ".", "", "", None, _some(shapes), "", len(sizes), size_text(sum(sizes)), "")
+        yield Content(folder or ".", "", "", None, some_of(shapes), "", len(sizes), size_text(sum(sizes)), "")
 
 
-def _some(texts: List[str]) -> str:
-    """A few of these texts, and how many more there are."""
+def some_of(texts: Iterable[str]) -> str:
+    """A few of these texts, each once, and how many more there are.
+
+    >>> some_of(["a", "b", "a", "c", "d", "e"])
+    'a, b, c, 2 more'
+    """
     different = list(dict.fromkeys(filter(None, texts)))
     more = len(different) - _SHOWN_SHAPES
     return ", ".join(different[:_SHOWN_SHAPES]) + (f", {more} more" if more > 0 else "")

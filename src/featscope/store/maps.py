@@ -55,8 +55,9 @@ class MapFile:
         """The values with names and places: an array of xarray with the dimensions channel, row and column.
 
         >>> neck = run.maps[0].to_xarray()                                      # doctest: +SKIP
-        >>> neck.dims, neck.sel(x=410, y=222, method="nearest").shape           # doctest: +SKIP
-        (('channel', 'row', 'column'), (256,))
+        >>> neck.dims                                                           # doctest: +SKIP
+        ('channel', 'row', 'column')
+        >>> at = neck.swap_dims(row="y", column="x").sel(x=410, y=222, method="nearest")    # doctest: +SKIP
 
         sample: which of a batch; without it a file of several has the dimension sample too. The centres of the cells
         are coordinates where their place is proved: `input_y` and `input_x` in pixels of the input, `y` and `x` in

@@ -1,0 +1,341 @@
+"""Which maps of two runs are of the same thing: by sample, layer, field and level.
+
+A folder is named LAYER.class, so a layer whose class was changed has another folder in each run. What a map is of
+stands in its record, and that is what is compared. Folders without a manifest have names only.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from glob import escape as glob_escape
+from html import escape
+from pathlib import Path
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.errors import BadArrayError, BadRunError, unknown_name
+from featscope.records import MapRecord
+from featscope.store.contents import some_of
+from featscope.store.files import read_npy_shape
+from featscope.store.globs import choose_names
+from featscope.store.lines import read_lines
+from featscope.store.maps import MapFile
+from featscope.store.reader import Run, open_run
+from featscope.store.tables import Rows
+from featscope.words import counted
+
+_NAMED = 5  # samples, in a line
+_LEVEL = re.compile(r"(.*)_layer_(\d+)")
+
+
+class OneMap(NamedTuple):
+    """One image's map: a file, and its place in it."""
+
+    file: MapFile
+    number: int
+
+    @property
+    def array(self) -> NDArray[np.generic]:
+        """(C, H, W)."""
+        return self.file.load()[self.number]
+
+
+class Pair(NamedTuple):
+    """The maps of two runs that are of the same sample, layer, field and level."""
+
+    sample: str
+    layer: str
+    field: str
+    level: int
+    first: OneMap
+    second: OneMap
+
+
+class MatchRow(NamedTuple):
+    """One level of a layer's field, in two runs.
+
+    folder, shape: of the first run, '' where it has none; other_folder, other_shape: of the second. both: samples
+    whose map is in both runs. reshaped: those of them whose maps have two shapes. only_first, only_second: samples
+    whose map is in one run.
+    """
+
+    layer: str
+    field: str
+    level: int
+    folder: str
+    other_folder: str
+    shape: str
+    other_shape: str
+    both: int
+    reshaped: int
+    only_first: int
+    only_second: int
+
+    @property
+    def where(self) -> str:
+        """What it is, in words."""
+        return " ".join(filter(None, [self.layer or "the model's output", self.field, f"level {self.level}"]))
+
+
+@dataclass(frozen=True, repr=False)
+class Match:
+    """How two runs line up; `featscope.match_runs` finds out, and a notebook shows it as a table.
+
+    rows: a row for each level of a layer's field. samples: those in both runs. only_first, only_second: samples of one
+    run. by: 'records', what the runs' manifests say, or 'names', where one of them is a folder without a manifest:
+    then folders and files of one name are taken to be the same, and nothing proves it.
+    """
+
+    first: Run
+    second: Run
+    rows: Rows[MatchRow]
+    samples: List[str]
+    only_first: List[str]
+    only_second: List[str]
+    by: str = "records"
+
+    @property
+    def differences(self) -> List[str]:
+        """What does not line up, a line each; empty where all does."""
+        one, two = str(self.first.folder), str(self.second.folder)
+        said = [*_only(one, two, self.only_first), *_only(two, one, self.only_second)]
+        for row in self.rows:
+            if not row.other_folder:
+                said.append(f"only {one} has {row.where}, in {row.folder}")
+            elif not row.folder:
+                said.append(f"only {two} has {row.where}, in {row.other_folder}")
+            else:
+                if row.reshaped:
+                    of = counted(row.reshaped, "sample")
+                    said.append(
+                        f"{row.where} has two shapes for {of}: {row.shape} in {one}, {row.other_shape} in {two}"
+                    )
+                missing = len(self.samples) - row.both
+                if missing > 0:
+                    said.append(f"{row.where} is missing in one of the runs for {counted(missing, 'sample')}")
+        return said
+
+    def pairs(self) -> Iterator[Pair]:
+        """The maps that are in both, a level after the other, in the order of the first run.
+
+        >>> for pair in featscope.match_runs("runs/fpn", "runs/newneck").pairs():       # doctest: +SKIP
+        ...     print(pair.sample, pair.layer, pair.level, pair.first.array.mean(), pair.second.array.mean())
+
+        Arrays whose rows are not those of samples, as of regions of interest, are left out.
+        """
+        wanted = set(self.samples)
+        for row in self.rows:
+            if not (row.folder and row.other_folder):
+                continue
+            there = dict(self._maps(self.second, row.other_folder, row))
+            for name, own in self._maps(self.first, row.folder, row):
+                if name in there and name in wanted:
+                    yield Pair(name, row.layer, row.field, row.level, own, there[name])
+
+    def _maps(self, run: Run, folder: str, row: MatchRow) -> Iterator[Tuple[str, OneMap]]:
+        """The maps of one level, each with its sample."""
+        for map_file in run.select(only=[glob_escape(folder)]):
+            record = map_file.record
+            if self.by == "names":
+                name, level = _by_file(map_file.path.name)
+                if level == row.level and map_file.counts()[0] == 1:
+                    yield name, OneMap(map_file, 0)
+                continue
+            of_samples = record is not None and record.shape[:1] == [len(map_file.samples)]
+            if record is not None and of_samples and (record.layer, record.field, record.level) == row[:3]:
+                yield from ((one.id, OneMap(map_file, place)) for place, one in enumerate(map_file.samples))
+
+    @property
+    def summary(self) -> str:
+        """How much lines up, in a line."""
+        lined = sum(bool(row.both) for row in self.rows)
+        how = "" if self.by == "records" else ", matched by the names of their folders and files, which proves nothing"
+        what = "sample" if self.by == "records" else "file name"
+        return (
+            f"{self.first.folder} and {self.second.folder} share {lined} of {counted(len(self.rows), 'level')} "
+            f"and {counted(len(self.samples), what)}{how}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Match: {self.summary}; {counted(len(self.differences), 'difference')}>"
+
+    def _repr_html_(self) -> str:
+        said = "".join(f"<p>{escape(text)}</p>" for text in self.differences)
+        return f"<p>{escape(self.summary)}</p>{self.rows._repr_html_()}{said}"
+
+
+def match_runs(
+    first: Union[Run, str, Path],
+    second: Union[Run, str, Path],
+    *,
+    layers: Union[str, Sequence[str]] = (),
+    level: Optional[int] = None,
+    sample: Optional[str] = None,
+) -> Match:
+    """Line up two runs, as of a detector and a variant of it: what `featscope list RUN OTHER` prints.
+
+    >>> match = featscope.match_runs("runs/fpn", "runs/newneck")                # doctest: +SKIP
+    >>> match                                                                   # doctest: +SKIP
+    <Match: runs/fpn and runs/newneck share 5 of 5 levels and 12 samples; 0 differences>
+    >>> match.rows[0].folder, match.rows[0].other_folder                        # doctest: +SKIP
+    ('neck.fpn', 'neck.newneck')
+
+    first, second: folders, or runs that are open. layers, level, sample: only these, as in `Run.select`. Raises
+    `UnknownNameError` for a layer that neither run has, `BadRunError` where folders without a manifest are asked for
+    layers, levels or samples.
+    """
+    runs = [one if isinstance(one, Run) else open_run(one) for one in (first, second)]
+    by = "records" if all(run.index is not None for run in runs) else "names"
+    patterns = [layers] if isinstance(layers, str) else list(layers)
+    if by == "names" and (patterns or level is not None or sample is not None):
+        bare = next(run for run in runs if run.index is None)
+        raise BadRunError(
+            f"{bare.folder} has no manifest, so it does not know layers, levels and samples: leave them out"
+        )
+    one, two = (_Held.of_records(run) if by == "records" else _Held.of_names(run) for run in runs)
+    if by == "names":
+        _pair_folders(one, two)
+    known = list(dict.fromkeys(key[0] for key in (*one.levels, *two.levels)))
+    chosen = choose_names(known, patterns)
+    for pattern in chosen.missing:
+        raise unknown_name("layer", pattern, known, f"featscope list {runs[0].folder}")
+    for held in (one, two):
+        held.keep(set(chosen.names), level, sample)
+    return Match(
+        runs[0],
+        runs[1],
+        rows=Rows(MatchRow._fields, _rows(one.levels, two.levels)),
+        samples=[name for name in one.samples if name in two.samples],
+        only_first=[name for name in one.samples if name not in two.samples],
+        only_second=[name for name in two.samples if name not in one.samples],
+        by=by,
+    )
+
+
+Key = Tuple[str, str, int]
+"""Layer, field and level. Where names are all there is the layer is the folder."""
+
+
+@dataclass
+class _Level:
+    """The maps of one level: their folder, and the shape of each sample's map."""
+
+    folder: str
+    shapes: Dict[str, str] = field(default_factory=dict)
+
+    def add(self, samples: Iterable[str], shape: Sequence[int]) -> None:
+        text = sys.intern(" x ".join(map(str, shape)))
+        self.shapes.update((sys.intern(name), text) for name in samples)
+
+
+@dataclass
+class _Held:
+    """What a run holds."""
+
+    levels: Dict[Key, _Level]
+    samples: Dict[str, None]
+
+    @classmethod
+    def of_records(cls, run: Run) -> _Held:
+        """By the manifests, line by line: the run may hold a million maps."""
+        held = cls({}, dict.fromkeys(run.samples))
+        for path in sorted(run.folder.glob("manifest-*.jsonl")):
+            for _, _, record in read_lines(path, MapRecord):
+                if isinstance(record, MapRecord):
+                    key = (record.layer, record.field, record.level)
+                    level = held.levels.setdefault(key, _Level(record.path.rpartition("/")[0]))
+                    names = record.samples
+                    if not names and run.index is not None:
+                        names = [sample.id for sample in run.index.batch_samples(record.batch)]
+                    level.add(names, record.shape[1:])
+        return held
+
+    @classmethod
+    def of_names(cls, run: Run) -> _Held:
+        """By the names of folders and files."""
+        held = cls({}, {})
+        for map_file in run.maps:
+            name, number = _by_file(map_file.path.name)
+            try:
+                shape = read_npy_shape(map_file.path)
+            except BadArrayError:  # `featscope check` names it
+                shape = ()
+            level = held.levels.setdefault((map_file.folder, "", number), _Level(map_file.folder))
+            level.add([name], shape[1:] if len(shape) > 3 else shape)
+            held.samples.setdefault(name)
+        return held
+
+    def keep(self, layers: Set[str], level: Optional[int], sample: Optional[str]) -> None:
+        """Forget all others."""
+        self.levels = {k: one for k, one in self.levels.items() if k[0] in layers and level in (None, k[2])}
+        if sample is not None:
+            self.samples = {name: None for name in self.samples if name == sample or fnmatchcase(name, sample)}
+            for one in self.levels.values():
+                one.shapes = {name: shape for name, shape in one.shapes.items() if name in self.samples}
+
+
+def _rows(one: Dict[Key, _Level], two: Dict[Key, _Level]) -> Iterator[MatchRow]:
+    nothing = _Level("")
+    for key in dict.fromkeys((*one, *two)):
+        here, there = one.get(key, nothing), two.get(key, nothing)
+        both = here.shapes.keys() & there.shapes.keys()
+        yield MatchRow(
+            *key,
+            folder=here.folder,
+            other_folder=there.folder,
+            shape=some_of(here.shapes.values()),
+            other_shape=some_of(there.shapes.values()),
+            both=len(both),
+            reshaped=sum(here.shapes[name] != there.shapes[name] for name in both),
+            only_first=len(here.shapes) - len(both),
+            only_second=len(there.shapes) - len(both),
+        )
+
+
+def _by_file(name: str) -> Tuple[str, int]:
+    """What a file's name says: which batch or image, and which level.
+
+    >>> _by_file("batch_0_layer_2.npy"), _by_file("harbour.npy")
+    (('batch_0', 2), ('harbour', 0))
+    """
+    stem = name[: -len(".npy")] if name.endswith(".npy") else name
+    found = _LEVEL.fullmatch(stem)
+    return (found[1], int(found[2])) if found else (stem, 0)
+
+
+def _pair_folders(one: _Held, two: _Held) -> None:
+    """Call folders that differ in the class of their layer, as `neck.fpn` and `neck.newneck`, by the layer: `neck`.
+
+    Only where each run has one folder of that beginning: with two nobody knows which is which.
+    """
+    stems = [_by_stem(held) for held in (one, two)]
+    for stem in stems[0].keys() & stems[1].keys():
+        folders = [sorted(found[stem]) for found in stems]
+        if all(len(found) == 1 for found in folders) and folders[0] != folders[1]:
+            for held, (folder,) in zip((one, two), folders):
+                held.levels = {
+                    (stem, "", key[2]) if key[0] == folder else key: level for key, level in held.levels.items()
+                }
+
+
+def _by_stem(held: _Held) -> Dict[str, Set[str]]:
+    """The folders of a run by their names up to the last dot."""
+    found: Dict[str, Set[str]] = {}
+    for folder, _, _ in held.levels:
+        stem = folder.rpartition(".")[0]
+        if stem:
+            found.setdefault(stem, set()).add(folder)
+    return found
+
+
+def _only(run: str, other: str, names: Sequence[str]) -> List[str]:
+    """What to say of samples that one run has."""
+    if not names:
+        return []
+    some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return [f"only {run} has {counted(len(names), 'sample')} that {other} lacks: {some}"]
