@@ -136,7 +136,7 @@ def _rows_of(map_file: MapFile) -> Iterator[MapRow]:
             field=record.field,
             level=record.level,
             shape=tuple(record.shape[1:] if each else record.shape),
-            dtype=record.dtype,
+            dtype=map_file.dtype,
             stride_y=stride[0],
             stride_x=stride[1],
             place=place.known if place is not None else "",

@@ -74,7 +74,15 @@ class MapFile:
             return f"<MapFile {name}>"
         field = f" {record.field}" if record.field else ""
         shape = " x ".join(map(str, record.shape))
-        return f"<MapFile {name}: {record.layer or 'the output'}{field}, level {record.level}, {shape} {record.dtype}>"
+        return f"<MapFile {name}: {record.layer or 'the output'}{field}, level {record.level}, {shape} {self.dtype}>"
+
+    @property
+    def dtype(self) -> str:
+        """As it is stored, by name; '' where that stands in the file alone."""
+        try:
+            return np.dtype(self.record.dtype).name if self.record is not None else ""
+        except TypeError:  # a manifest may hold any text
+            return self.record.dtype if self.record is not None else ""
 
     def wants(self, sample: Sample) -> bool:
         """Whether the maps of a sample are asked for."""
