@@ -12,8 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, List
 
 if TYPE_CHECKING:
+    from featscope.adapters.by_name import capture_images, estimate, list_layers
     from featscope.adapters.capture import capture
     from featscope.adapters.explain import explain
+    from featscope.adapters.opening import open_detector
     from featscope.arrays.reduce import reduce
     from featscope.capturing.listener import tap
     from featscope.capturing.memory import MemorySink
@@ -55,14 +57,18 @@ _HOMES = {
     "Run": "store.reader",
     "Sample": "records",
     "capture": "adapters.capture",
+    "capture_images": "adapters.by_name",
     "check_run": "store.check",
     "draw_heat": "render.heat",
     "draw_mosaic": "render.mosaic",
     "draw_mosaics": "render.drawing",
     "draw_run": "render.drawing",
+    "estimate": "adapters.by_name",
     "explain": "adapters.explain",
     "list_detections": "store.detections",
+    "list_layers": "adapters.by_name",
     "match_runs": "store.matching",
+    "open_detector": "adapters.opening",
     "open_run": "store.reader",
     "reduce": "arrays.reduce",
     "tap": "capturing.listener",
@@ -88,14 +94,18 @@ __all__ = [
     "Run",
     "Sample",
     "capture",
+    "capture_images",
     "check_run",
     "draw_heat",
     "draw_mosaic",
     "draw_mosaics",
     "draw_run",
+    "estimate",
     "explain",
     "list_detections",
+    "list_layers",
     "match_runs",
+    "open_detector",
     "open_run",
     "reduce",
     "tap",
