@@ -32,7 +32,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
     """
     layer = f"_{explanation.layer}_level_{explanation.level}" if explanation.layer else ""
     side = f"_{explanation.side}" if explanation.side else ""
-    stem = safe_name(f"{words(explanation)}_{explanation.method}{layer}{side}")
+    stem = safe_name(f"{_words(explanation)}_{explanation.method}{layer}{side}")
     place = folder / safe_name(explanation.sample.id)
     make_folder(place)
     write_atomic(place / f"{stem}.png", png_of(explanation), shared=True)
@@ -40,7 +40,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
     return place / f"{stem}.png"
 
 
-def words(explanation: Explanation, between: str = "_") -> str:
+def _words(explanation: Explanation, between: str = "_") -> str:
     """What is explained, in a name: 'target', 'box_12_ship' or 'best_raw_score_ship'."""
     target = explanation.target
     if target.source.kind == "image":
@@ -60,7 +60,7 @@ def png_of(explanation: Explanation) -> bytes:
         "method": explanation.method,
         "place": explanation.place.known if explanation.place is not None else "assumed",
         "explains": explanation.side or "score",
-        "box": f"{words(explanation, ' ')} {target.score:.4f}{numbers}",
+        "box": f"{_words(explanation, ' ')} {target.score:.4f}{numbers}",
         "source": f"{source.kind} {source.index} of level {source.level}, row {source.row}, column {source.column}",
     }
     # Where the image lies in the input is not known for every detector; then the map has no place for boxes.

@@ -68,13 +68,12 @@ class Explanation:
         return png_of(self)
 
     def __repr__(self) -> str:
-        from featscope.explaining.drawing import words
-
-        at = f" at {self.layer}, level {self.level}" if self.layer else ""
+        target, rows, columns = self.target, *self.heat.shape
+        box = f"box {target.number}" if target.number >= 0 else "the best raw score"
+        what = "a number of the output" if target.source.kind == "image" else f"{box} {self.label} {target.score:.2f}"
         side = f", its {self.side}," if self.side else ""
-        rows, columns = self.heat.shape
-        what = f"{words(self, ' ')} {self.target.score:.2f}{side} of {self.sample.id}"
-        return f"<Explanation of {what}: {self.method}{at}, {rows} x {columns}>"
+        at = f" at {self.layer}, level {self.level}" if self.layer else ""
+        return f"<Explanation of {what}{side} of {self.sample.id}: {self.method}{at}, {rows} x {columns}>"
 
     @property
     def stride(self) -> Optional[Tuple[float, float]]:

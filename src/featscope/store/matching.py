@@ -29,6 +29,9 @@ from featscope.store.reader import Run, open_run
 from featscope.store.tables import Rows
 from featscope.words import counted
 
+OUTPUT = "the model's output"
+"""What the layer '' is called."""
+
 _NAMED = 5  # samples, in a line
 _LEVEL = re.compile(r"(.*)_layer_(\d+)")
 
@@ -79,7 +82,7 @@ class MatchRow(NamedTuple):
     @property
     def where(self) -> str:
         """What it is, in words."""
-        return " ".join(filter(None, [self.layer or "the model's output", self.field, f"level {self.level}"]))
+        return " ".join(filter(None, [self.layer or OUTPUT, self.field, f"level {self.level}"]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,20 +107,23 @@ class Match:
         """What does not line up, a line each; empty where all does."""
         one, two = str(self.first.folder), str(self.second.folder)
         said = [*_only(one, two, self.only_first), *_only(two, one, self.only_second)]
+        alone: Dict[Tuple[str, str, str], List[int]] = {}
         for row in self.rows:
-            if not row.other_folder:
-                said.append(f"only {one} has {row.where}, in {row.folder}")
-            elif not row.folder:
-                said.append(f"only {two} has {row.where}, in {row.other_folder}")
-            else:
-                if row.reshaped:
-                    of = counted(row.reshaped, "sample")
-                    said.append(
-                        f"{row.where} has two shapes for {of}: {row.shape} in {one}, {row.other_shape} in {two}"
-                    )
-                missing = len(self.samples) - row.both
-                if missing > 0:
-                    said.append(f"{row.where} is missing in one of the runs for {counted(missing, 'sample')}")
+            if not (row.folder and row.other_folder):
+                where = f"{row.layer or OUTPUT} {row.field}".strip()
+                alone.setdefault((one if row.folder else two, where, row.folder or row.other_folder), []).append(
+                    row.level
+                )
+                continue
+            if row.reshaped:
+                shapes = f"{row.shape} in {one}, {row.other_shape} in {two}"
+                said.append(f"{row.where} has two shapes for {counted(row.reshaped, 'sample')}: {shapes}")
+            missing = len(self.samples) - row.both
+            if missing > 0:
+                said.append(f"{row.where} is missing in one of the runs for {counted(missing, 'sample')}")
+        for (run, where, folder), levels in alone.items():
+            numbers = ", ".join(map(str, levels))
+            said.append(f"only {run} has {where}, level{'s' if len(levels) > 1 else ''} {numbers}, in {folder}")
         return said
 
     def pairs(self) -> Iterator[Pair]:
