@@ -59,9 +59,9 @@ def capture_images(
 ) -> Captured:
     """Run a detector on images and store its maps and detections: what `featscope capture MODEL -i IMAGES` does.
 
-    >>> done = featscope.capture_images("demo", "photos/", "runs/photos", ["neck"])            # doctest: +SKIP
-    >>> print(done.written)                                                                    # doctest: +SKIP
-    3 maps of 1 sample, 0.6 MB, in runs/photos
+    >>> done = featscope.capture_images("demo", "photos", "runs/photos", "neck")
+    >>> print(done.written)
+    5 maps of 1 sample, 0.8 MB, in runs/photos
 
     model: a `Detector`, or the name of one with its checkpoint ('random' for none) and the other fields of
     `featscope.adapters.detector.Opening`. images: files and folders. to: the folder of the run. layers, names, policy,
@@ -98,9 +98,9 @@ def estimate(
 ) -> Estimate:
     """What `capture_images` would store, from one forward: what `featscope capture --estimate` prints.
 
-    >>> found = featscope.estimate("demo", "photos/", ["neck"], policy={"dtype": "float16"})   # doctest: +SKIP
-    >>> found.bytes, found.seconds                                                             # doctest: +SKIP
-    (1814400, 0.12)
+    >>> found = featscope.estimate("demo", "photos", "neck", policy={"dtype": "float16"})
+    >>> found.samples, found.bytes
+    (1, 392832)
     """
     policy = policy if isinstance(policy, Policy) else make_policy(policy or {})
     files = named_images(_files(images))

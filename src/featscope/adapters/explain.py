@@ -19,10 +19,10 @@ from featscope.explaining.own import OwnPredict, OwnTarget, PlainModel, Predict,
 from featscope.explaining.targets import Choice, Explainable
 from featscope.records import MeasuredPlace, Picture, Sample
 from featscope.store.places import Key, levels_of
-from featscope.store.reader import open_run
+from featscope.store.reader import Run, open_run
 
-Model = Union[nn.Module, Detector, str, Path, None]
-"""What is explained: a module, a detector or its name, the folder of a run; None for a function that predicts."""
+Model = Union[nn.Module, Detector, Run, str, Path, None]
+"""What is explained: a module, a detector or its name, a run or its folder; None for a function that predicts."""
 
 Target = Union[None, int, Sequence[int], str, TargetOf]
 
@@ -53,11 +53,12 @@ def explain(
 
     A detector by name, a run, or a function that detects:
 
-    >>> featscope.explain("demo", "harbour.png", target="ship", method=["odam", "d-rise"])            # doctest: +SKIP
+    >>> [one.label for one in featscope.explain("demo", "harbour.png", target="ship", top=2, method="odam")]
+    ['ship', 'ship']
     >>> featscope.explain("runs/s2anet", "P0706", target=12, layer="neck")                            # doctest: +SKIP
     >>> featscope.explain(image=photo, method="d-rise", predict=my_detector, target=0)                # doctest: +SKIP
 
-    model: a `torch.nn.Module`; a `Detector` or the name of one, as `featscope capture` takes it; or a run's folder.
+    model: a `torch.nn.Module`; a `Detector` or the name of one, as `featscope capture` takes it; or a run.
     image: what the module takes, a tensor (3, H, W) or (1, 3, H, W); a file; for a run the id of a sample. target: a
     function of the module's output for one image that gives one number; of a detector the numbers of detections, the
     name of a class, or None for the `top` best. layer: where, by its name; a detector proposes one. method: one or
@@ -122,8 +123,10 @@ def _of_a_module(model: nn.Module, image: object, target: Target, picture: Optio
 
 
 def _of_a_detector(
-    model: Union[Detector, str, Path, None], image: object, target: Target, opening: Mapping[str, Any]
+    model: Union[Detector, Run, str, Path, None], image: object, target: Target, opening: Mapping[str, Any]
 ) -> _Subject:
+    if isinstance(model, Run):
+        model = model.folder
     if isinstance(model, (str, Path)) and (Path(model) / "run.json").is_file():
         return _of_a_run(model, str(image or ""), target, opening)
     if model is None or image is None:

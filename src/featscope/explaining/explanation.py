@@ -29,14 +29,13 @@ class Explanation:
     None where that is not known: then they share its pixels. label: the class by its name. image: what it is drawn
     over; None where there is no picture.
 
-    >>> explanation = featscope.explain("demo", "harbour.png", target=0)[0]     # doctest: +SKIP
-    >>> explanation                                                             # doctest: +SKIP
-    <Explanation of box 0 ship 0.93 of harbour: layercam at neck, level 0, 64 x 64>
-    >>> explanation.heat.shape, explanation.label                               # doctest: +SKIP
-    ((64, 64), 'ship')
-    >>> explanation.draw()                                                      # (H, W, 3)  # doctest: +SKIP
-    >>> explanation.save("why")                                                 # doctest: +SKIP
-    PosixPath('why/harbour/box_0_ship_layercam_neck_level_0.png')
+    >>> explanation = featscope.explain("demo", "harbour.png", target=0)[0]
+    >>> explanation
+    <Explanation of box 0 ship 0.86 of harbour: layercam at neck, level 1, 24 x 32>
+    >>> explanation.heat.shape, explanation.label, explanation.draw().shape
+    ((24, 32), 'ship', (464, 640, 3))
+    >>> str(explanation.save("why"))
+    'why/harbour/box_0_ship_layercam_neck_level_1.png'
     """
 
     sample: Sample

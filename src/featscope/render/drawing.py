@@ -72,9 +72,9 @@ def draw_run(
 ) -> Pictures:
     """Draw the maps of a run, or of a folder of `.npy` files, as heat maps: what `featscope heat` does.
 
-    >>> drawn = featscope.draw_run("runs/s2anet", layers="neck", sample="P0706", boxes=True)    # doctest: +SKIP
-    >>> drawn, drawn.errors                                                                     # doctest: +SKIP
-    (<10 pictures of 5 maps, 4.1 MB, in runs/s2anet/heat>, [])
+    >>> drawn = featscope.draw_run("runs/fpn", "pictures", layers="neck", sample="harbour", boxes=True)
+    >>> drawn.count, drawn.maps, drawn.errors, str(drawn.first[0])
+    (4, 2, [], 'pictures/neck.fpn/harbour_level0.png')
 
     run: its folder, or a run that is open. to: the folder of the pictures, by default RUN/heat. layers, level, sample,
     only: which maps, as in `Run.select`. style: a `HeatStyle` or the name of one; reduce, range, colormap, alpha,
@@ -146,8 +146,8 @@ def draw_mosaics(
 ) -> Pictures:
     """Draw the channels of a run's maps, or of a folder of `.npy` files, side by side: what `featscope render` does.
 
-    >>> featscope.draw_mosaics("runs/s2anet", layers="neck", channels="top:20", columns=5)      # doctest: +SKIP
-    <60 pictures of 60 maps, 5.2 MB, in runs/s2anet/render>
+    >>> featscope.draw_mosaics("runs/fpn", layers="neck", channels="top:4", columns=2, numbers=True)
+    <2 pictures of 2 maps, 0.0 MB, in runs/fpn/render>
 
     to: the folder of the pictures, by default RUN/render. single: a picture of each channel, and no mosaic. style:
     featscope, or mmengine_topk, which sets channels, columns, colormap and gap. All others as of `draw_mosaic` and

@@ -48,8 +48,8 @@ class Report(NamedTuple):
 def check_run(run: Union[Run, str, Path]) -> Report:
     """Compare every array of a run with its line in the manifest: what `featscope check RUN` does.
 
-    >>> report = featscope.check_run("runs/s2anet")                         # doctest: +SKIP
-    >>> report.whole, report.problems                                       # doctest: +SKIP
+    >>> report = featscope.check_run("runs/fpn")
+    >>> report.whole, report.problems
     (True, [])
 
     run: its folder, or a run that is open.

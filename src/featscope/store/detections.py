@@ -40,10 +40,11 @@ class Detection(NamedTuple):
 def list_detections(run: Union[Run, str, Path], sample: Optional[str] = None) -> Rows[Detection]:
     """The detections of a run, or of a sample of it: what `featscope explain RUN --list` prints.
 
-    >>> found = featscope.list_detections("runs/s2anet", "P0706")               # doctest: +SKIP
-    >>> found[12].label, found[12].score, found[12].source                      # doctest: +SKIP
-    ('ship', 0.931, 'level 1 row 20 column 33')
-    >>> featscope.explain("runs/s2anet", "P0706", target=12)                    # doctest: +SKIP
+    >>> found = featscope.list_detections("runs/fpn", "harbour")
+    >>> found[1].label, found[1].score, found[1].source
+    ('plane', 0.81, 'level 1 row 1 column 1')
+
+    The number of one is what `featscope.explain("runs/fpn", "harbour", target=1)` takes.
 
     run: its folder, or a run that is open. sample: an id or a glob. Raises `UnknownNameError` for a sample that the
     run does not have, `BadRunError` for a folder without a manifest.

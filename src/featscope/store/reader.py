@@ -35,10 +35,11 @@ _NAMED = 5  # runs, in an error
 class Run:
     """A folder of maps, opened; a notebook shows what is in it. `info` is None where there is no manifest.
 
-    >>> run = featscope.open_run("runs/s2anet")                             # doctest: +SKIP
-    >>> run                                                                 # doctest: +SKIP
-    <Run runs/s2anet: S2ANet, 180 maps in 9 folders, 12 samples>
-    >>> run.table().groupby(["layer", "level"]).bytes.sum()                 # doctest: +SKIP
+    >>> run = featscope.open_run("runs/fpn")
+    >>> run
+    <Run runs/fpn: Toy, 2 maps in 1 folder, 1 sample>
+    >>> [(row.sample, row.layer, row.level, row.shape) for row in run.rows()]
+    [('harbour', 'neck', 0, (8, 8, 10)), ('harbour', 'neck', 1, (8, 4, 5))]
 
     maps: in natural order. samples: by id. Both are read line by line when they are used, so that a run
     of a million maps opens at once. problems: lines of the manifest that are not believed, each as an
@@ -62,8 +63,8 @@ class Run:
     ) -> List[MapFile]:
         """The maps of layers, of a level, of a sample, or whose folder or folder/file matches a glob.
 
-        >>> run.select(layer="neck", level=2, sample="P0706")               # doctest: +SKIP
-        [<MapFile neck.fpn/batch_0_layer_2.npy: neck, level 2, 1 x 256 x 32 x 31 float32>]
+        >>> featscope.open_run("runs/fpn").select(layer="neck", level=1, sample="harbour")
+        [<MapFile neck.fpn/batch_0_layer_1.npy: neck, level 1, 1 x 8 x 4 x 5 float32>]
 
         layer: names and globs as for a capture (`backbone.layer*`, `**.conv`, `!neck`). sample may be a glob. A folder
         without a manifest knows neither.
@@ -143,6 +144,8 @@ class Run:
     def table(self) -> pandas.DataFrame:
         """The `rows` as a table of pandas.
 
+        >>> featscope.open_run("runs/fpn").table().groupby("layer").bytes.sum()     # doctest: +SKIP
+
         Raises `MissingPackageError` where pandas is not installed.
         """
         return self.rows().table()
@@ -163,9 +166,9 @@ class Run:
 def open_run(folder: Path | str) -> Run:
     """Open a run, or any folder of subfolders of `.npy` files.
 
-    >>> run = open_run("runs/s2anet")                                       # doctest: +SKIP
-    >>> run.maps[0].folder, run.maps[0].load().shape                        # doctest: +SKIP
-    ('backbone.resnet', (1, 256, 256, 248))
+    >>> run = featscope.open_run("runs/fpn")
+    >>> run.maps[0].folder, run.maps[0].load().shape
+    ('neck.fpn', (1, 8, 8, 10))
 
     Raises `BadRunError` where there is nothing to read. Single lines that are damaged go to
     `Run.problems`, the rest is read.
