@@ -23,7 +23,7 @@ def make(folder, cls="FPN", names=("a", "b", "c"), batch=1, layers=("neck", "hea
                 for level in range(levels):
                     folder_name = f"{layer}.{cls.lower()}" if layer == "neck" else f"{layer}.toy.{field}"
                     cells = max(1, size >> level)
-                    array = np.stack([np.full((2, cells, cells), value + ord(name), np.float32) for name in here])
+                    array = np.stack([np.full((2, cells, cells), value + ord(name[0]), np.float32) for name in here])
                     captured = CapturedMap(layer, cls, field, level, 0, number, here, folder_name)
                     writer.put(captured, array)
     writer.close()
@@ -105,6 +105,15 @@ def test_a_map_that_is_missing_in_one_is_named(tmp_path):
     match = match_runs(tmp_path / "one", make(tmp_path / "two", names="ab", layers=("neck",), size=4, levels=1))
     assert match.rows[0].only_second == 1
     assert match.differences == ["neck level 0 is missing in one of the runs for 1 sample"]
+
+
+def test_names_with_signs_of_a_glob_are_names(tmp_path):
+    names = ("P[1]", "P1", "a*")
+    match = match_runs(make(tmp_path / "one", names=names), make(tmp_path / "two", "NewNeck", names=names))
+    pairs = list(match.pairs())
+    assert len(pairs) == 3 * 6
+    for pair in pairs:
+        assert pair.first.file.samples[0].id == pair.second.file.samples[0].id == pair.sample
 
 
 def test_regions_are_no_pairs(tmp_path):

@@ -14,8 +14,8 @@ def run(
 ) -> None:
     """Read every array of a run and compare it with the manifest; say what is missing or changed.
 
-    With a second run, as of a variant of the model: check both, and say which samples, layers and shapes do not line
-    up. Maps are matched by sample, layer, field and level; the class of a layer may differ.
+    With a second run, check both, and say which samples, layers and shapes do not line up.
+    Maps are matched by sample, layer, field and level; the class of a layer may differ.
 
     The exit code is 1 if something is wrong.
 

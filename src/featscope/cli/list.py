@@ -32,8 +32,9 @@ def run(
 ) -> None:
     """List what a run holds, or the maps of a layer, a level, a sample.
 
-    A run of a million maps answers in a second, after it was indexed once. With a second run, as of a variant of the
-    model: list which maps are of the same sample, layer, field and level.
+    A run of a million maps answers in a second, after it was indexed once.
+
+    With a second run, list which maps of both are of the same sample, layer, field and level.
 
     Examples:
       featscope list runs/s2anet

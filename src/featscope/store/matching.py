@@ -6,24 +6,19 @@ stands in its record, and that is what is compared. Folders without a manifest h
 
 from __future__ import annotations
 
-import re
-import sys
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from glob import escape as glob_escape
 from html import escape
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.errors import BadArrayError, BadRunError, unknown_name
-from featscope.records import MapRecord
+from featscope.errors import BadRunError, unknown_name
 from featscope.store.contents import some_of
-from featscope.store.files import read_npy_shape
 from featscope.store.globs import choose_names
-from featscope.store.lines import read_lines
+from featscope.store.holdings import Held, Key, Level, by_file, pair_folders
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run, open_run
 from featscope.store.tables import Rows
@@ -33,7 +28,6 @@ OUTPUT = "the model's output"
 """What the layer '' is called."""
 
 _NAMED = 5  # samples, in a line
-_LEVEL = re.compile(r"(.*)_layer_(\d+)")
 
 
 class OneMap(NamedTuple):
@@ -140,22 +134,34 @@ class Match:
         for row in self.rows:
             if not (row.folder and row.other_folder):
                 continue
-            there = dict(self._maps(self.second, row.other_folder, row))
+            find = self._finder(row)
             for name, own in self._maps(self.first, row.folder, row):
-                if name in there and name in wanted:
-                    yield Pair(name, row.layer, row.field, row.level, own, there[name])
+                other = find(name) if name in wanted else None
+                if other is not None:
+                    yield Pair(name, row.layer, row.field, row.level, own, other)
 
-    def _maps(self, run: Run, folder: str, row: MatchRow) -> Iterator[Tuple[str, OneMap]]:
-        """The maps of one level, each with its sample."""
-        for map_file in run.select(only=[glob_escape(folder)]):
-            record = map_file.record
-            if self.by == "names":
-                name, level = _by_file(map_file.path.name)
-                if level == row.level and map_file.counts()[0] == 1:
+    def _finder(self, row: MatchRow) -> Callable[[str], Optional[OneMap]]:
+        """What finds a sample's map in the second run: one by one, as a run may hold a million."""
+        if self.by == "names":
+            return dict(self._maps(self.second, row.other_folder, row)).get
+        return lambda name: next(
+            (found for same, found in self._maps(self.second, row.other_folder, row, name) if same == name), None
+        )
+
+    def _maps(self, run: Run, folder: str, row: MatchRow, sample: str = "") -> Iterator[Tuple[str, OneMap]]:
+        """The maps of one level, or those in the files of a sample, each with its sample."""
+        if run.index is None or self.by == "names":
+            for map_file in run.maps:
+                name, level = by_file(map_file.path.name)
+                if (map_file.folder, level) == (folder, row.level) and map_file.counts()[0] == 1:
                     yield name, OneMap(map_file, 0)
+            return
+        of_sample = glob_escape(sample) if sample else None
+        for map_file in run.index.maps([glob_escape(folder)], level=row.level, sample=of_sample):
+            record = map_file.record
+            if record is None or (record.layer, record.field) != (row.layer, row.field):
                 continue
-            of_samples = record is not None and record.shape[:1] == [len(map_file.samples)]
-            if record is not None and of_samples and (record.layer, record.field, record.level) == row[:3]:
+            if record.shape[:1] == [len(map_file.samples)]:
                 yield from ((one.id, OneMap(map_file, place)) for place, one in enumerate(map_file.samples))
 
     @property
@@ -205,9 +211,9 @@ def match_runs(
         raise BadRunError(
             f"{bare.folder} has no manifest, so it does not know layers, levels and samples: leave them out"
         )
-    one, two = (_Held.of_records(run) if by == "records" else _Held.of_names(run) for run in runs)
+    one, two = (Held.of_records(run) if by == "records" else Held.of_names(run) for run in runs)
     if by == "names":
-        _pair_folders(one, two)
+        pair_folders(one, two)
     known = list(dict.fromkeys(key[0] for key in (*one.levels, *two.levels)))
     chosen = choose_names(known, patterns)
     for pattern in chosen.missing:
@@ -225,70 +231,8 @@ def match_runs(
     )
 
 
-Key = Tuple[str, str, int]
-"""Layer, field and level. Where names are all there is the layer is the folder."""
-
-
-@dataclass
-class _Level:
-    """The maps of one level: their folder, and the shape of each sample's map."""
-
-    folder: str
-    shapes: Dict[str, str] = field(default_factory=dict)
-
-    def add(self, samples: Iterable[str], shape: Sequence[int]) -> None:
-        text = sys.intern(" x ".join(map(str, shape)))
-        self.shapes.update((sys.intern(name), text) for name in samples)
-
-
-@dataclass
-class _Held:
-    """What a run holds."""
-
-    levels: Dict[Key, _Level]
-    samples: Dict[str, None]
-
-    @classmethod
-    def of_records(cls, run: Run) -> _Held:
-        """By the manifests, line by line: the run may hold a million maps."""
-        held = cls({}, dict.fromkeys(run.samples))
-        for path in sorted(run.folder.glob("manifest-*.jsonl")):
-            for _, _, record in read_lines(path, MapRecord):
-                if isinstance(record, MapRecord):
-                    key = (record.layer, record.field, record.level)
-                    level = held.levels.setdefault(key, _Level(record.path.rpartition("/")[0]))
-                    names = record.samples
-                    if not names and run.index is not None:
-                        names = [sample.id for sample in run.index.batch_samples(record.batch)]
-                    level.add(names, record.shape[1:])
-        return held
-
-    @classmethod
-    def of_names(cls, run: Run) -> _Held:
-        """By the names of folders and files."""
-        held = cls({}, {})
-        for map_file in run.maps:
-            name, number = _by_file(map_file.path.name)
-            try:
-                shape = read_npy_shape(map_file.path)
-            except BadArrayError:  # `featscope check` names it
-                shape = ()
-            level = held.levels.setdefault((map_file.folder, "", number), _Level(map_file.folder))
-            level.add([name], shape[1:] if len(shape) > 3 else shape)
-            held.samples.setdefault(name)
-        return held
-
-    def keep(self, layers: Set[str], level: Optional[int], sample: Optional[str]) -> None:
-        """Forget all others."""
-        self.levels = {k: one for k, one in self.levels.items() if k[0] in layers and level in (None, k[2])}
-        if sample is not None:
-            self.samples = {name: None for name in self.samples if name == sample or fnmatchcase(name, sample)}
-            for one in self.levels.values():
-                one.shapes = {name: shape for name, shape in one.shapes.items() if name in self.samples}
-
-
-def _rows(one: Dict[Key, _Level], two: Dict[Key, _Level]) -> Iterator[MatchRow]:
-    nothing = _Level("")
+def _rows(one: Dict[Key, Level], two: Dict[Key, Level]) -> Iterator[MatchRow]:
+    nothing = Level("")
     for key in dict.fromkeys((*one, *two)):
         here, there = one.get(key, nothing), two.get(key, nothing)
         both = here.shapes.keys() & there.shapes.keys()
@@ -303,42 +247,6 @@ def _rows(one: Dict[Key, _Level], two: Dict[Key, _Level]) -> Iterator[MatchRow]:
             only_first=len(here.shapes) - len(both),
             only_second=len(there.shapes) - len(both),
         )
-
-
-def _by_file(name: str) -> Tuple[str, int]:
-    """What a file's name says: which batch or image, and which level.
-
-    >>> _by_file("batch_0_layer_2.npy"), _by_file("harbour.npy")
-    (('batch_0', 2), ('harbour', 0))
-    """
-    stem = name[: -len(".npy")] if name.endswith(".npy") else name
-    found = _LEVEL.fullmatch(stem)
-    return (found[1], int(found[2])) if found else (stem, 0)
-
-
-def _pair_folders(one: _Held, two: _Held) -> None:
-    """Call folders that differ in the class of their layer, as `neck.fpn` and `neck.newneck`, by the layer: `neck`.
-
-    Only where each run has one folder of that beginning: with two nobody knows which is which.
-    """
-    stems = [_by_stem(held) for held in (one, two)]
-    for stem in stems[0].keys() & stems[1].keys():
-        folders = [sorted(found[stem]) for found in stems]
-        if all(len(found) == 1 for found in folders) and folders[0] != folders[1]:
-            for held, (folder,) in zip((one, two), folders):
-                held.levels = {
-                    (stem, "", key[2]) if key[0] == folder else key: level for key, level in held.levels.items()
-                }
-
-
-def _by_stem(held: _Held) -> Dict[str, Set[str]]:
-    """The folders of a run by their names up to the last dot."""
-    found: Dict[str, Set[str]] = {}
-    for folder, _, _ in held.levels:
-        stem = folder.rpartition(".")[0]
-        if stem:
-            found.setdefault(stem, set()).add(folder)
-    return found
 
 
 def _only(run: str, other: str, names: Sequence[str]) -> List[str]:
