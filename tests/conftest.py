@@ -17,7 +17,17 @@ def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="kill, mutate and repeat as often as the design page says")
 
 
-OPTIONAL = {"torch", "safetensors", "distributed", "hypothesis", "ml_dtypes"}
+OPTIONAL = {
+    "torch",
+    "safetensors",
+    "distributed",
+    "hypothesis",
+    "ml_dtypes",
+    "pandas",
+    "xarray",
+    "nbclient",
+    "ipykernel",
+}
 """Packages that featscope, or a part of its tests, does without."""
 
 

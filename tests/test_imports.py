@@ -15,7 +15,7 @@ LAYERS = [
     {"errors", "records", "words"},
     {"arrays", "scale"},
     {"store"},
-    {"render", "capturing"},
+    {"render", "capturing", "scale"},
     {"explaining"},
     {"measuring"},
     {"demo"},
@@ -105,9 +105,15 @@ def test_drawing_loads_no_torch():
 def test_every_public_name_exists():
     for name in featscope.__all__:
         assert getattr(featscope, name) is not None
-    assert set(featscope.__all__) == set(featscope._HOMES)
+    assert featscope.__all__ == sorted(featscope._HOMES)
     with pytest.raises(AttributeError, match="nothing_like_this"):
         featscope.nothing_like_this  # noqa: B018
+
+
+def test_type_checkers_see_every_public_name_where_it_lives():
+    block = next(node for node in ast.parse((SOURCE / "__init__.py").read_text()).body if isinstance(node, ast.If))
+    seen = {name.name: node.module for node in block.body for name in node.names}
+    assert seen == {name: f"featscope.{home}" for name, home in featscope._HOMES.items()}
 
 
 def test_only_the_tests_for_others_need_pytest():

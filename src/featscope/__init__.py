@@ -12,46 +12,100 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, List
 
 if TYPE_CHECKING:
+    from featscope.adapters.by_name import capture_images, estimate, list_layers
     from featscope.adapters.capture import capture
     from featscope.adapters.explain import explain
+    from featscope.adapters.opening import open_detector
     from featscope.arrays.reduce import reduce
     from featscope.capturing.listener import tap
     from featscope.capturing.memory import MemorySink
     from featscope.capturing.session import Capture
     from featscope.errors import FeatscopeError
-    from featscope.render.heat import HeatStyle, draw_heat
-    from featscope.render.mosaic import draw_mosaic
-    from featscope.store.check import check_run
-    from featscope.store.reader import open_run
+    from featscope.explaining.explanation import Explanation
+    from featscope.records import Boxes, Geometry, Place, Sample
+    from featscope.render.drawing import draw_mosaics, draw_run
+    from featscope.render.heat import HeatPicture, HeatStyle, draw_heat
+    from featscope.render.mosaic import Mosaic, draw_mosaic
+    from featscope.render.pictures import Pictures
+    from featscope.store.check import Report, check_run
+    from featscope.store.detections import Detection, list_detections
+    from featscope.store.maps import MapFile
+    from featscope.store.matching import Match, match_runs
+    from featscope.store.reader import Run, open_run
+    from featscope.store.tables import Rows
 
 __version__ = "0.1.0"
 
 # Where each public name lives: loaded when it is first used, so that the import is light.
 _HOMES = {
+    "Boxes": "records",
     "Capture": "capturing.session",
+    "Detection": "store.detections",
+    "Explanation": "explaining.explanation",
     "FeatscopeError": "errors",
+    "Geometry": "records",
+    "HeatPicture": "render.heat",
     "HeatStyle": "render.heat",
+    "MapFile": "store.maps",
+    "Match": "store.matching",
     "MemorySink": "capturing.memory",
+    "Mosaic": "render.mosaic",
+    "Pictures": "render.pictures",
+    "Place": "records",
+    "Report": "store.check",
+    "Rows": "store.tables",
+    "Run": "store.reader",
+    "Sample": "records",
     "capture": "adapters.capture",
+    "capture_images": "adapters.by_name",
     "check_run": "store.check",
     "draw_heat": "render.heat",
     "draw_mosaic": "render.mosaic",
+    "draw_mosaics": "render.drawing",
+    "draw_run": "render.drawing",
+    "estimate": "adapters.by_name",
     "explain": "adapters.explain",
+    "list_detections": "store.detections",
+    "list_layers": "adapters.by_name",
+    "match_runs": "store.matching",
+    "open_detector": "adapters.opening",
     "open_run": "store.reader",
     "reduce": "arrays.reduce",
     "tap": "capturing.listener",
 }
 
 __all__ = [
+    "Boxes",
     "Capture",
+    "Detection",
+    "Explanation",
     "FeatscopeError",
+    "Geometry",
+    "HeatPicture",
     "HeatStyle",
+    "MapFile",
+    "Match",
     "MemorySink",
+    "Mosaic",
+    "Pictures",
+    "Place",
+    "Report",
+    "Rows",
+    "Run",
+    "Sample",
     "capture",
+    "capture_images",
     "check_run",
     "draw_heat",
     "draw_mosaic",
+    "draw_mosaics",
+    "draw_run",
+    "estimate",
     "explain",
+    "list_detections",
+    "list_layers",
+    "match_runs",
+    "open_detector",
     "open_run",
     "reduce",
     "tap",

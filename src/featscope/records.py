@@ -139,6 +139,10 @@ class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
         if any(label < 0 for label in self.labels):
             raise ValueError("labels must be 0 or more")
 
+    def __repr__(self) -> str:
+        """Short: a detector finds hundreds."""
+        return f"<{counted(len(self.boxes), 'box', 'boxes')} of the form {self.form}, in pixels of the {self.frame}>"
+
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a detection comes from in the network's raw output.
@@ -227,6 +231,18 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
         _check_counts(self.batch, self.view, self.frame or 0)
         if self.sources and len(self.sources) != len(self.predictions.boxes if self.predictions else ()):
             raise ValueError("either every prediction must have a list of sources, or none")
+
+    def __repr__(self) -> str:
+        """Short: what it is of, not what is in it."""
+        said = []
+        if self.geometry is not None:
+            (height, width), (rows, columns) = self.geometry.original, self.geometry.padded
+            said.append(f"{height} x {width} pixels in an input of {rows} x {columns}")
+        if self.predictions is not None:
+            said.append(counted(len(self.predictions.boxes), "detection"))
+        if self.truth is not None:
+            said.append(counted(len(self.truth.boxes), "true box", "true boxes"))
+        return f"<Sample {self.id}{': ' if said else ''}{', '.join(said)}>"
 
 
 def _check_counts(*counts: int) -> None:

@@ -1,8 +1,11 @@
 """Targets and detectors of a user's own: what a function makes of an output, or finds in a picture."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import featscope
@@ -157,3 +160,13 @@ def test_what_fails_with_one_method_is_a_warning(image):
     with pytest.warns(RuntimeWarning, match="featscope: the target gave a negative number"):
         found = featscope.explain(Net().eval(), image, negative, "stem", ["eigen-cam", "d-rise"], masks=8)
     assert [one.method for one in found] == ["eigen-cam"]
+
+
+def test_an_explanation_shows_itself(image):
+    found = featscope.explain(Net().eval(), image, lambda output: output[1], "stem", ["layercam", "odam"])
+    assert isinstance(found, list)
+    assert len(found) == 2
+    assert repr(found[0]) == "<Explanation of a number of the output of image: layercam at stem, level 0, 16 x 24>"
+    drawn = Image.open(io.BytesIO(found[0]._repr_png_())).convert("RGB")
+    assert np.array_equal(np.asarray(drawn), found[0].draw())
+    assert found._repr_html_().count("<img") == 2

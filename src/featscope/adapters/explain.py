@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union, cast
+from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Union, cast
 
 from torch import nn
 
@@ -13,16 +13,16 @@ from featscope.adapters.opening import open_detector
 from featscope.adapters.reopening import images_of_run, reopen
 from featscope.errors import BadOptionError, CaptureError
 from featscope.explaining.explainer import Explainer
-from featscope.explaining.explanation import Explanation
+from featscope.explaining.explanation import Explanations
 from featscope.explaining.methods import DEFAULT, WITHOUT_LAYER
 from featscope.explaining.own import OwnPredict, OwnTarget, PlainModel, Predict, TargetOf
 from featscope.explaining.targets import Choice, Explainable
 from featscope.records import MeasuredPlace, Picture, Sample
 from featscope.store.places import Key, levels_of
-from featscope.store.reader import open_run
+from featscope.store.reader import Run, open_run
 
-Model = Union[nn.Module, Detector, str, Path, None]
-"""What is explained: a module, a detector or its name, the folder of a run; None for a function that predicts."""
+Model = Union[nn.Module, Detector, Run, str, Path, None]
+"""What is explained: a module, a detector or its name, a run or its folder; None for a function that predicts."""
 
 Target = Union[None, int, Sequence[int], str, TargetOf]
 
@@ -42,7 +42,7 @@ def explain(
     batch_size: int = 4,
     checkpoint: str = "",
     **opening: Any,
-) -> List[Explanation]:
+) -> Explanations:
     """Explain what a model finds in an image: which features, at a layer, speak for it.
 
     A model of your own, and the number of its output that you ask about:
@@ -53,11 +53,12 @@ def explain(
 
     A detector by name, a run, or a function that detects:
 
-    >>> featscope.explain("demo", "harbour.png", target="ship", method=["odam", "d-rise"])            # doctest: +SKIP
+    >>> [one.label for one in featscope.explain("demo", "harbour.png", target="ship", top=2, method="odam")]
+    ['ship', 'ship']
     >>> featscope.explain("runs/s2anet", "P0706", target=12, layer="neck")                            # doctest: +SKIP
     >>> featscope.explain(image=photo, method="d-rise", predict=my_detector, target=0)                # doctest: +SKIP
 
-    model: a `torch.nn.Module`; a `Detector` or the name of one, as `featscope capture` takes it; or a run's folder.
+    model: a `torch.nn.Module`; a `Detector` or the name of one, as `featscope capture` takes it; or a run.
     image: what the module takes, a tensor (3, H, W) or (1, 3, H, W); a file; for a run the id of a sample. target: a
     function of the module's output for one image that gives one number; of a detector the numbers of detections, the
     name of a class, or None for the `top` best. layer: where, by its name; a detector proposes one. method: one or
@@ -92,7 +93,7 @@ def explain(
         masks=masks,
         batch_size=batch_size if subject.batches else 1,
     )
-    found = explainer.explain(subject.item)
+    found = Explanations(explainer.explain(subject.item))
     if not found and explainer.errors:
         raise CaptureError(explainer.errors[0])
     for text in dict.fromkeys([*explainer.errors, *explainer.remarks]):
@@ -122,8 +123,10 @@ def _of_a_module(model: nn.Module, image: object, target: Target, picture: Optio
 
 
 def _of_a_detector(
-    model: Union[Detector, str, Path, None], image: object, target: Target, opening: Mapping[str, Any]
+    model: Union[Detector, Run, str, Path, None], image: object, target: Target, opening: Mapping[str, Any]
 ) -> _Subject:
+    if isinstance(model, Run):
+        model = model.folder
     if isinstance(model, (str, Path)) and (Path(model) / "run.json").is_file():
         return _of_a_run(model, str(image or ""), target, opening)
     if model is None or image is None:

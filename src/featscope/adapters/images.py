@@ -30,6 +30,8 @@ from featscope.capturing.protocol import CaptureSession
 from featscope.errors import BadImageError, BadOptionError
 from featscope.measuring.detections import keep_places_of_heads
 from featscope.records import Boxes, Policy, Sample, Written
+from featscope.store.files import size_text
+from featscope.words import counted
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -154,6 +156,15 @@ class Estimate(NamedTuple):
     samples: int
     of: int
     seconds: float
+
+    @property
+    def bytes(self) -> int:
+        """Of the whole run."""
+        return self.footprint.bytes * self.samples
+
+    def __repr__(self) -> str:
+        of = f"{self.samples} of {counted(self.of, 'sample')}"
+        return f"<Estimate: {size_text(self.bytes)} for {of}, {self.seconds:.2g} s a forward>"
 
 
 def estimate_run(

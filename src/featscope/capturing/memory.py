@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from featscope.arrays.packed import unpack
 from featscope.errors import unknown_name
 from featscope.records import CapturedMap, Sample
+from featscope.words import counted
+
+_NAMED = 3  # folders, in a text
 
 
 class MemorySink(Mapping[str, List[NDArray[np.generic]]]):
@@ -21,6 +24,8 @@ class MemorySink(Mapping[str, List[NDArray[np.generic]]]):
     ...     _ = model(torch.zeros(1, 3, 8, 8))
     >>> list(session.sink), session.sink["0.conv2d"][0].shape
     (['0.conv2d'], (1, 4, 8, 8))
+    >>> session.sink
+    <MemorySink: 1 map in 0.conv2d>
 
     stored: each array as it was captured, with its description. samples: the described images. Raises
     `UnknownNameError` for an unknown folder.
@@ -41,6 +46,11 @@ class MemorySink(Mapping[str, List[NDArray[np.generic]]]):
 
     def __len__(self) -> int:
         return len({captured.folder for captured, _ in self.stored})
+
+    def __repr__(self) -> str:
+        names = list(self)
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return f"<MemorySink: {counted(len(self.stored), 'map')} in {', '.join(names[:_NAMED]) or 'no folder'}{more}>"
 
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
         """Keep one array."""

@@ -1,30 +1,38 @@
-"""`featscope check`: is a run whole?"""
+"""`featscope check`: is a run whole, and does it line up with another?"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 from featscope.cli import options
-from featscope.words import counted
 
 
 def run(
     folder: Path = options.argument("RUN", "A run, or a folder of subfolders of .npy files."),
+    other: Optional[Path] = options.argument("OTHER", "A second run, to be lined up with the first.", None),
 ) -> None:
     """Read every array of a run and compare it with the manifest; say what is missing or changed.
+
+    With a second run, check both, and say which samples, layers and shapes do not line up.
+    Maps are matched by sample, layer, field and level; the class of a layer may differ.
 
     The exit code is 1 if something is wrong.
 
     Examples:
       featscope check runs/s2anet
+      featscope check runs/fpn runs/newneck
     """
-    from featscope.cli.console import finish
+    from featscope.cli.console import finish, say
     from featscope.store.check import check_run
-    from featscope.store.files import size_text
 
     report = check_run(folder)
-    state = "with problems" if report.problems else "whole"
-    finish(
-        f"{folder}: {counted(report.maps, 'map')}, {size_text(report.bytes)}, {counted(report.samples, 'sample')}, {state}",
-        report.problems,
-    )
+    if other is None:
+        finish(str(report), report.problems)
+        return
+    from featscope.store.matching import match_runs
+
+    second, match = check_run(other), match_runs(folder, other)
+    say(str(report))
+    say(str(second))
+    finish(match.summary, [*report.problems, *second.problems, *match.differences])

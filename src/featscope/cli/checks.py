@@ -163,11 +163,9 @@ def heat_style(text: str) -> None:
 
 def mosaic_style(text: str) -> None:
     """The check of --style of mosaics."""
+    from featscope.render.mosaic_plan import MOSAIC_STYLES
+
     check_name("style", text, MOSAIC_STYLES, "featscope render --help")
-
-
-MOSAIC_STYLES = ("featscope", "mmengine_topk")
-"""The looks of `featscope render`."""
 
 
 def place(text: str) -> None:

@@ -84,8 +84,8 @@ def colormaps(context: typer.Context, incomplete: str) -> List[str]:
 
 def styles(context: typer.Context, incomplete: str) -> List[str]:
     """The looks that the command knows."""
-    from featscope.cli.checks import MOSAIC_STYLES
     from featscope.render.heat import STYLES
+    from featscope.render.mosaic_plan import MOSAIC_STYLES
 
     return _begin_with(incomplete, MOSAIC_STYLES if context.info_name == "render" else STYLES)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Literal, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Literal, Sequence
 
 import typer
 from rich import table
@@ -15,11 +15,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from featscope.words import counted
-
 if TYPE_CHECKING:
-    from featscope.render.jobs import Plan
-    from featscope.store.maps import MapFile
+    from featscope.render.drawing import Drawing
+    from featscope.render.pictures import Pictures
 
 _SHOWN_ERRORS = 20
 _LONG = 500  # maps: they take more than a few seconds to draw
@@ -157,7 +155,20 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def foretell(maps: Sequence[MapFile], plan: Plan, folder: Path) -> None:
+@contextmanager
+def watched(drawing: Drawing) -> Iterator[Callable[[], None]]:
+    """A drawing with what it will come to, where it is long, and its progress."""
+    _foretell(drawing)
+    with progress("maps", len(drawing.maps)) as done:
+        yield done
+
+
+def tell_pictures(pictures: Pictures) -> None:
+    """Say what was drawn where; leave with code 1 if something failed."""
+    finish(str(pictures), pictures.errors, pictures.remarks)
+
+
+def _foretell(drawing: Drawing) -> None:
     """Say what a long drawing will come to, before it begins. Raises `OutputError` where it does not fit the disk."""
     import shutil
 
@@ -165,6 +176,7 @@ def foretell(maps: Sequence[MapFile], plan: Plan, folder: Path) -> None:
     from featscope.render.jobs import foresee
     from featscope.store.files import size_text
 
+    maps, plan, folder = drawing.maps, drawing.plan, drawing.folder
     if len(maps) < _LONG:
         return
     foreseen, free = foresee(maps, plan, folder), shutil.disk_usage(folder).free
@@ -175,41 +187,3 @@ def foretell(maps: Sequence[MapFile], plan: Plan, folder: Path) -> None:
             f"{foreseen} do not fit in {folder}, which has {size_text(free)} free; draw less: --max-size 1024, "
             "--format webp, or --only 'neck*'"
         )
-
-
-def pictures_line(pictures: int, skipped: int, size: int, maps: int, folder: Path) -> str:
-    """What was drawn where: the closing line of the commands that draw."""
-    from featscope.store.files import size_text
-
-    kept = f" ({skipped} more {'was' if skipped == 1 else 'were'} up to date)" if skipped else ""
-    return f"{counted(pictures, 'picture')} of {counted(maps, 'map')}, {size_text(size)}, in {folder}{kept}"
-
-
-def values_remarks(nan: int, inf: int, constant: int = 0) -> List[str]:
-    """What to say of values that are no numbers, and of maps that are all one value."""
-    said = []
-    if nan:
-        said.append(f"{counted(nan, 'cell')} {'is' if nan == 1 else 'are'} NaN (magenta)")
-    if inf:
-        said.append(f"{counted(inf, 'cell')} {'is' if inf == 1 else 'are'} infinite (green)")
-    if constant:
-        said.append(f"{counted(constant, 'map')} {'is' if constant == 1 else 'are'} constant and drawn in one colour")
-    return said
-
-
-def no_maps_remarks(folders: Sequence[str], readings: Mapping[str, str]) -> List[str]:
-    """What to say of arrays that were not drawn, as they have no rows and columns of the image.
-
-    readings: of the run, why.
-    """
-    if not folders:
-        return []
-    names = list(dict.fromkeys(folders))
-    some = ", ".join(names[:3]) + (f" and {counted(len(names) - 3, 'more folder')}" if len(names) > 3 else "")
-    why = "; ".join(f"{layer}: {text}" for layer, text in list(readings.items())[:3])
-    many = (
-        "1 array is not a map of the image and was"
-        if len(folders) == 1
-        else (f"{len(folders)} arrays are not maps of the image and were")
-    )
-    return [f"{many} not drawn: {some}" + (f" ({why})" if why else "")]

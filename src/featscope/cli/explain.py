@@ -9,7 +9,7 @@ import typer
 
 from featscope.cli import checks, completion, models, options
 from featscope.cli.options import own
-from featscope.errors import BadOptionError, FeatscopeError, unknown_name
+from featscope.errors import BadOptionError, FeatscopeError
 from featscope.explaining.methods import DEFAULT, help_text
 from featscope.words import counted
 
@@ -275,56 +275,25 @@ def _tell_faithfulness(results: List[Faithfulness], output: Path) -> None:
 
 def _list(source: str, folder: Optional[Path], glob: str) -> None:
     """Print a run's detections and their sources."""
-    from fnmatch import fnmatchcase
-
     from featscope.cli.console import closing, new_table, show
+    from featscope.store.detections import STATES, list_detections, samples_named
     from featscope.store.reader import open_run
 
     how = "capture one first: featscope capture MODEL -i photo.jpg -o RUN"
     if folder is None:
         raise BadOptionError(f"{source} is not a run; {how}" if source else f"name a run; {how}")
     opened = open_run(folder)
-    if opened.info is None:
-        raise BadOptionError(f"{folder} is not a run; {how}")
-    classes = opened.info.classes if opened.info else []
-    samples = [s for s in opened.samples.values() if not glob or fnmatchcase(s.id, glob)]
-    if not samples:
-        raise unknown_name("sample", glob, opened.samples, f"featscope list {folder}")
+    rows = list_detections(opened, glob)
     headings = ("sample", "--box", "class", "score", "box", "source")
     table = new_table(*headings, right=["--box", "score"], folded=["sample", "box", "source"])
-    counts = {"one source": 0, "a tie": 0, "not found": 0, "not traced": 0}
-    for sample in samples:
-        found = sample.predictions
-        for number, (box, label) in enumerate(zip(found.boxes, found.labels) if found else ()):
-            sources = sample.sources[number] if sample.sources else None
-            state = (
-                "not traced"
-                if sources is None
-                else ("not found", "one source")[len(sources)]
-                if len(sources) < 2
-                else "a tie"
-            )
-            counts[state] += 1
-            table.add_row(
-                sample.id,
-                str(number),
-                classes[label] if label < len(classes) else str(label),
-                f"{found.scores[number]:.3f}" if found and found.scores else "",
-                " ".join(f"{value:.1f}" for value in box[:4]) + (f" {box[4]:.2f}" if len(box) == 5 else ""),
-                " = ".join(map(_words, sources[:3])) + (f" = {len(sources) - 3} more" if len(sources) > 3 else "")
-                if sources
-                else state,
-            )
+    for row in rows:
+        score = "" if row.score is None else f"{row.score:.3f}"
+        box = " ".join(f"{value:.1f}" for value in row.box[:4]) + (f" {row.box[4]:.2f}" if len(row.box) == 5 else "")
+        table.add_row(row.sample, row.number, row.label, score, box, row.source)
     show(table)
+    counts = {state: sum(row.state == state for row in rows) for state in STATES}
     closing(
-        f"{counted(sum(counts.values()), 'detection')} of {counted(len(samples), 'image')}: "
+        f"{counted(len(rows), 'detection')} of {counted(len(samples_named(opened, glob)), 'image')}: "
         + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         + f"; explain one: featscope explain {folder} --box 0"
     )
-
-
-def _words(source: Any) -> str:
-    if source.kind != "cell":
-        return f"{source.kind} {source.index}"
-    anchor = f" anchor {source.anchor}" if source.anchor else ""
-    return f"level {source.level} row {source.row} column {source.column}{anchor}"

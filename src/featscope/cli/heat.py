@@ -158,48 +158,37 @@ def run(
       featscope heat runs/s2anet --sample P0706 --under elsewhere/P0706.png
       featscope heat folder_of_npy -o pictures --under photo.jpg --style jet
     """
-    from featscope.cli.console import finish, foretell, no_maps_remarks, pictures_line, progress, values_remarks
-    from featscope.render.bases import write_bases
-    from featscope.render.heat import style_named
-    from featscope.render.heat_plan import HeatOptions, plan_heat
-    from featscope.render.jobs import Form, output_folder, run_jobs
-    from featscope.render.panels import run_panels
-    from featscope.scale.parallel import executor_named
-    from featscope.store.reader import open_run
+    from featscope.cli.console import tell_pictures, watched
+    from featscope.render.drawing import draw_run
 
-    chosen = style_named(
-        style, reduce=reduce, range=value_range, colormap=colormap, alpha=alpha, smooth=smooth, legend=legend
-    )
-    look = HeatOptions(
-        style=chosen,
+    drawn = draw_run(
+        folder,
+        output,
+        layers=layers or (),
+        level=level,
+        sample=sample,
+        only=only or (),
+        under=under,
+        style=style,
+        reduce=reduce,
+        range=value_range,
+        colormap=colormap,
+        alpha=alpha,
+        smooth=smooth,
+        legend=legend,
+        basis=basis,
         overlay=overlay,
         alone=alone,
-        predictions=boxes,
+        boxes=boxes,
         truth=truth,
         min_score=min_score,
-        image=under,
+        labels=labels,
+        panel=panel,
+        format=picture_format,
+        max_size=max_size,
         place=place,
         reading=reading,
-        basis=basis,
-        labels=labels,
-        form=Form(picture_format, max_size),
+        executor=executor,
+        watch=watched,
     )
-    run_on = executor_named(executor)
-    if executor.startswith("dask"):  # its workers run in other folders
-        folder, output = folder.absolute(), output and output.absolute()
-    opened = open_run(folder)
-    maps = opened.choose(only or (), layers or (), level, sample)
-    draw = plan_heat(opened, maps, look, run_on)
-    target = output_folder(opened, "heat", output)
-    if draw.bases and not Path(basis).is_file():
-        write_bases(draw.bases, target / "basis.npz")
-    foretell(maps, draw, target)
-    with progress("maps", len(maps)) as done:
-        outcome = (run_panels if panel else run_jobs)(maps, draw, target, done, run_on)
-    outcome.remarks += no_maps_remarks(outcome.no_maps, opened.info.readings if opened.info else {})
-    outcome.remarks += values_remarks(outcome.nan, outcome.inf, outcome.constant)
-    finish(
-        pictures_line(outcome.pictures, outcome.skipped, outcome.bytes, len(maps) - len(outcome.no_maps), target),
-        [str(problem) for problem in opened.problems] + outcome.errors,
-        outcome.remarks,
-    )
+    tell_pictures(drawn)

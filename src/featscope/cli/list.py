@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Iterable, List, Optional, Sequence, Tuple
 
 from featscope.cli import options
 from featscope.cli.options import own
@@ -13,15 +13,16 @@ from featscope.words import counted
 if TYPE_CHECKING:
     from featscope.cli.console import Table
     from featscope.records import Boxes, Sample
-    from featscope.store.index import Form
+    from featscope.store.contents import Content
+    from featscope.store.matching import MatchRow
     from featscope.store.reader import Run
 
 _SHOWN_SAMPLES = 20
-_SHOWN_SHAPES = 3
 
 
 def run(
     folder: Path = options.argument("RUN", "A run, or a folder of subfolders of .npy files."),
+    other: Optional[Path] = options.argument("OTHER", "A second run, to be lined up with the first.", None),
     layers: Optional[List[str]] = options.layer(),
     level: Optional[int] = options.level(),
     sample: Optional[str] = options.sample(),
@@ -33,8 +34,11 @@ def run(
 
     A run of a million maps answers in a second, after it was indexed once.
 
+    With a second run, list which maps of both are of the same sample, layer, field and level.
+
     Examples:
       featscope list runs/s2anet
+      featscope list runs/fpn runs/newneck
       featscope list runs/s2anet --all
       featscope list runs/s2anet --sample P0706
       featscope list runs/s2anet -l neck --level 2 --sample 'P07*'
@@ -42,13 +46,16 @@ def run(
     from featscope.cli.console import finish, new_table, show
     from featscope.store.reader import open_run
 
+    if other is not None:
+        _tell_match(folder, other, layers or (), level, sample)
+        return
     opened = open_run(folder)
     problems = [str(problem) for problem in opened.problems]
     if not layers and level is None and sample is None:
         if opened.index is None:
             _tell_files(opened, problems)
         else:
-            _tell_maps(opened, opened.index.forms())
+            _tell_maps(opened)
             _tell_samples(opened, everything)
         folders = opened.folders()
         finish(
@@ -66,50 +73,63 @@ def run(
     finish(counted(len(found), "map"), problems)
 
 
-def _tell_maps(run: Run, forms: List[Form]) -> None:
-    """Print the maps, a line for each level of a folder."""
-    from featscope.cli.console import fits, show
+def _tell_match(folder: Path, other: Path, layers: Sequence[str], level: Optional[int], sample: Optional[str]) -> None:
+    """Print how two runs line up: a line for each level, and what only one of them has."""
+    from featscope.cli.console import finish, fits, say, show
+    from featscope.store.matching import match_runs
 
-    groups: Dict[Tuple[str, str, str, int], List[Form]] = {}
-    for form in forms:
-        groups.setdefault((form.folder, form.layer, form.field, form.level), []).append(form)
-    table = _table_of_maps(run, groups, narrow=False)
-    # A folder's name holds that of its layer and field: a narrow terminal has room for one of them.
-    show(table if fits(table) else _table_of_maps(run, groups, narrow=True))
+    match = match_runs(folder, other, layers=layers, level=level, sample=sample)
+    say(f"1: {folder}")
+    say(f"2: {other}")
+    say("")
+    table = _table_of_match(match.rows, narrow=False)
+    show(table if fits(table) else _table_of_match(match.rows, narrow=True))
+    say("")
+    for text in match.differences:
+        say(text)
+    finish(match.summary, [*map(str, match.first.problems), *map(str, match.second.problems)])
 
 
-def _table_of_maps(run: Run, groups: Dict[Tuple[str, str, str, int], List[Form]], narrow: bool) -> Table:
+def _table_of_match(rows: Iterable[MatchRow], narrow: bool) -> Table:
     from featscope.cli.console import new_table
-    from featscope.store.files import size_text
 
-    shapes = {key: _some([form.shape for form in same]) for key, same in groups.items()}
-    numbers = ["level", "stride", "maps", "size"]
-    folded = ["folder", *(["shape"] if any("," in text for text in shapes.values()) else [])]
-    names = ["folder"] if narrow else ["folder", "layer", "field"]
-    table = new_table(*names, "level", "shape", "stride", "maps", "size", "place", right=numbers, folded=folded)
-    last: Tuple[str, ...] = ()
-    for (folder, layer, field, level), same in groups.items():
-        measured = run.places.get((layer, field, level))
-        places = ["measured" if measured is not None and not measured.refused else one.place for one in same]
-        own = (folder,) if narrow else (folder, layer, field)
-        table.add_row(
-            *(own if own != last else [""] * len(own)),
-            level,
-            shapes[folder, layer, field, level],
-            _some([form.stride for form in same]),
-            sum(form.maps for form in same),
-            size_text(sum(form.bytes for form in same)),
-            ", ".join(dict.fromkeys(place or "not a map" for place in places)),
-        )
-        last = own
+    numbers = ["level", "both", "only 1", "only 2"]
+    names = [] if narrow else ["folder of 1", "folder of 2"]
+    shapes = ["shape in 1", "shape in 2"]
+    table = new_table("layer", "field", "level", *names, *shapes, *numbers[1:], right=numbers, folded=[*names, *shapes])
+    for row in rows:
+        folders = [] if narrow else [row.folder, row.other_folder]
+        same = row.shape == row.other_shape and not row.reshaped
+        shown = [row.shape, "the same" if same else row.other_shape]
+        counts = [row.both, row.only_first, row.only_second]
+        table.add_row(row.layer, row.field, row.level, *folders, *shown, *counts)
     return table
 
 
-def _some(texts: List[str]) -> str:
-    """A few of these texts, and how many more there are."""
-    different = list(dict.fromkeys(filter(None, texts)))
-    more = len(different) - _SHOWN_SHAPES
-    return ", ".join(different[:_SHOWN_SHAPES]) + (f", {more} more" if more > 0 else "")
+def _tell_maps(run: Run) -> None:
+    """Print the maps, a line for each level of a folder."""
+    from featscope.cli.console import fits, show
+
+    rows = run.contents()
+    table = _table_of_maps(rows, narrow=False)
+    # A folder's name holds that of its layer and field: a narrow terminal has room for one of them.
+    show(table if fits(table) else _table_of_maps(rows, narrow=True))
+
+
+def _table_of_maps(rows: Iterable[Content], narrow: bool) -> Table:
+    from featscope.cli.console import new_table
+
+    numbers = ["level", "stride", "maps", "size"]
+    folded = ["folder", *(["shape"] if any("," in row.shape for row in rows) else [])]
+    names = ["folder"] if narrow else ["folder", "layer", "field"]
+    table = new_table(*names, "level", "shape", "stride", "maps", "size", "place", right=numbers, folded=folded)
+    last: Tuple[str, ...] = ()
+    for row in rows:
+        own = (row.folder,) if narrow else (row.folder, row.layer, row.field)
+        named = own if own != last else [""] * len(own)
+        table.add_row(*named, row.level, row.shape, row.stride, row.maps, row.size, row.place)
+        last = own
+    return table
 
 
 def _tell_samples(run: Run, everything: bool) -> None:
@@ -145,20 +165,9 @@ def _number(boxes: Optional[Boxes]) -> str:
 def _tell_files(run: Run, problems: List[str]) -> None:
     """Print the folders of a run without a manifest, by the headers of its files."""
     from featscope.cli.console import new_table, show
-    from featscope.errors import BadArrayError
-    from featscope.store.files import read_npy_shape, size_text
+    from featscope.store.contents import contents_of_files
 
-    shapes: Dict[str, List[str]] = {}
-    counts: Dict[str, List[int]] = {}
-    for map_file in run.maps:
-        count = counts.setdefault(map_file.folder, [0, 0])
-        try:
-            shapes.setdefault(map_file.folder, []).append(" x ".join(map(str, read_npy_shape(map_file.path))))
-            count[1] += map_file.path.stat().st_size
-        except (BadArrayError, OSError) as error:
-            problems.append(str(error))
-        count[0] += 1
     table = new_table("folder", "shape", "files", "size", right=["files", "size"], folded=["folder", "shape"])
-    for folder, (files, size) in counts.items():
-        table.add_row(folder or ".", _some(shapes.get(folder, [])), files, size_text(size))
+    for row in contents_of_files(run, problems.append):
+        table.add_row(row.folder, row.shape, row.maps, row.size)
     show(table)

@@ -69,15 +69,17 @@ def run(
       featscope render folder_of_npy -o pictures --scale 4
       featscope render runs/s2anet --single -c 0-3
     """
-    from featscope.cli.console import finish, foretell, no_maps_remarks, pictures_line, progress, values_remarks
-    from featscope.render.jobs import Form, output_folder, run_jobs
-    from featscope.render.mosaic_plan import MosaicOptions, plan_mosaics
-    from featscope.scale.parallel import executor_named
-    from featscope.store.reader import open_run
+    from featscope.cli.console import tell_pictures, watched
+    from featscope.render.drawing import draw_mosaics
 
-    if style == "mmengine_topk":
-        channels, columns, colormap, gap = "sum:20", 5, "jet", 0
-    look = MosaicOptions(
+    drawn = draw_mosaics(
+        folder,
+        output,
+        layers=layers or (),
+        level=level,
+        sample=sample,
+        only=only or (),
+        style=style,
         channels=channels,
         colormap=colormap,
         range=value_range,
@@ -87,22 +89,8 @@ def run(
         titles=titles,
         numbers=numbers,
         single=single,
-        form=Form(picture_format),
+        format=picture_format,
+        executor=executor,
+        watch=watched,
     )
-    run_on = executor_named(executor)
-    if executor.startswith("dask"):  # its workers run in other folders
-        folder, output = folder.absolute(), output and output.absolute()
-    opened = open_run(folder)
-    maps = opened.choose(only or (), layers or (), level, sample)
-    draw = plan_mosaics(opened, maps, look, run_on)
-    target = output_folder(opened, "render", output)
-    foretell(maps, draw, target)
-    with progress("maps", len(maps)) as done:
-        outcome = run_jobs(maps, draw, target, done, run_on)
-    outcome.remarks += no_maps_remarks(outcome.no_maps, opened.info.readings if opened.info else {})
-    outcome.remarks += values_remarks(outcome.nan, outcome.inf)
-    finish(
-        pictures_line(outcome.pictures, outcome.skipped, outcome.bytes, len(maps) - len(outcome.no_maps), target),
-        [str(problem) for problem in opened.problems] + outcome.errors,
-        outcome.remarks,
-    )
+    tell_pictures(drawn)

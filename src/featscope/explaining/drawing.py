@@ -22,7 +22,7 @@ STYLE = HeatStyle(reduce="channel:0", alpha=0.65, fade=True)
 
 def picture_of(explanation: Explanation) -> Picture:
     """The map over its image with its box, (H, W, 3) RGB."""
-    return np.asarray(Image.open(io.BytesIO(_drawn(explanation))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(png_of(explanation))).convert("RGB"))
 
 
 def write_explanation(explanation: Explanation, folder: Path) -> Path:
@@ -35,7 +35,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
     stem = safe_name(f"{_words(explanation)}_{explanation.method}{layer}{side}")
     place = folder / safe_name(explanation.sample.id)
     make_folder(place)
-    write_atomic(place / f"{stem}.png", _drawn(explanation), shared=True)
+    write_atomic(place / f"{stem}.png", png_of(explanation), shared=True)
     write_atomic(place / f"{stem}.npy", npy_header(explanation.heat) + explanation.heat.tobytes(), shared=True)
     return place / f"{stem}.png"
 
@@ -48,7 +48,8 @@ def _words(explanation: Explanation, between: str = "_") -> str:
     return (f"box_{target.number}" if target.number >= 0 else "best_raw_score") + between + explanation.label
 
 
-def _drawn(explanation: Explanation) -> bytes:
+def png_of(explanation: Explanation) -> bytes:
+    """The same as the bytes of a PNG, with what it explains as text."""
     target, sample, source = explanation.target, explanation.sample, explanation.target.source
     of_all = source.kind == "image"  # it has no box
     numbers = "" if of_all else " " + " ".join(f"{value:.2f}" for value in target.box)

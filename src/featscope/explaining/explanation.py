@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional, Tuple, Union
+from typing import List, Optional, Tuple, Union
 
 import msgspec
 import numpy as np
@@ -14,23 +15,27 @@ from featscope.arrays.frames import reframed
 from featscope.capturing.verifying import Verifier
 from featscope.explaining.candidates import Target
 from featscope.records import Boxes, Geometry, Picture, Place, Sample, assumed_place
+from featscope.render.results import contact_sheet
+
+_SHOWN = 12  # pictures, on a page
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
-    """What made one detection.
+    """What made one detection; a notebook shows its picture.
 
     heat: (h, w) float32, at the layer's own size, nothing below zero. level: which of the layer's maps
     it is of. side: '' for the score. sample: the image, with its geometry. place: where the cells lie on the input;
     None where that is not known: then they share its pixels. label: the class by its name. image: what it is drawn
     over; None where there is no picture.
 
-    >>> explanation = featscope.explain("demo", "harbour.png", target=0)[0]     # doctest: +SKIP
-    >>> explanation.heat.shape, explanation.label                               # doctest: +SKIP
-    ((64, 64), 'ship')
-    >>> explanation.draw()                                                      # (H, W, 3)  # doctest: +SKIP
-    >>> explanation.save("why")                                                 # doctest: +SKIP
-    PosixPath('why/harbour/box_0_ship_layercam_neck_level_0.png')
+    >>> explanation = featscope.explain("demo", "harbour.png", target=0)[0]
+    >>> explanation
+    <Explanation of box 0 ship 0.86 of harbour: layercam at neck, level 1, 24 x 32>
+    >>> explanation.heat.shape, explanation.label, explanation.draw().shape
+    ((24, 32), 'ship', (464, 640, 3))
+    >>> str(explanation.save("why"))
+    'why/harbour/box_0_ship_layercam_neck_level_1.png'
     """
 
     sample: Sample
@@ -55,6 +60,19 @@ class Explanation:
         from featscope.explaining.drawing import write_explanation
 
         return write_explanation(self, Path(folder))
+
+    def _repr_png_(self) -> bytes:
+        from featscope.explaining.drawing import png_of
+
+        return png_of(self)
+
+    def __repr__(self) -> str:
+        target, rows, columns = self.target, *self.heat.shape
+        box = f"box {target.number}" if target.number >= 0 else "the best raw score"
+        what = "a number of the output" if target.source.kind == "image" else f"{box} {self.label} {target.score:.2f}"
+        side = f", its {self.side}," if self.side else ""
+        at = f" at {self.layer}, level {self.level}" if self.layer else ""
+        return f"<Explanation of {what}{side} of {self.sample.id}: {self.method}{at}, {rows} x {columns}>"
 
     @property
     def stride(self) -> Optional[Tuple[float, float]]:
@@ -86,6 +104,16 @@ class Explanation:
         """How the image lies in the input; where that is not known it fills it."""
         height, width = self.heat.shape
         return self.sample.geometry or Geometry((height, width), (height, width), (height, width))
+
+
+class Explanations(List[Explanation]):
+    """Explanations of one image: a list that a notebook shows as pictures."""
+
+    def _repr_html_(self) -> str:
+        shown = self[:_SHOWN]
+        sources = (f"data:image/png;base64,{base64.b64encode(one._repr_png_()).decode()}" for one in shown)
+        page = contact_sheet(zip(sources, (repr(one)[1:-1] for one in shown)), 320)
+        return page + (f"<p>and {len(self) - _SHOWN} more</p>" if len(self) > _SHOWN else "")
 
 
 def verified(

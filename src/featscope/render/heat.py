@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from featscope.arrays.basis import COMPONENTS as COUNT
 from featscope.arrays.basis import Basis
 from featscope.arrays.frames import in_whole_pixels
 from featscope.arrays.geometry import cells_inside, place, place_indices, refuse_huge
+from featscope.arrays.handed import MapLike, PictureLike, as_map, as_picture
 from featscope.arrays.normalise import (
     INF_INDEX,
     Quantised,
@@ -29,6 +31,7 @@ from featscope.render.boxes import draw_boxes
 from featscope.render.caption import GREYS, Caption, frame, framed, framed_indices, under_title
 from featscope.render.colour import palette
 from featscope.render.png import encode_indexed, encode_rgb
+from featscope.render.results import png_words, save_picture
 
 Bounds = Tuple[float, float]
 
@@ -129,24 +132,41 @@ WORDS = {
 
 
 class HeatPicture(NamedTuple):
-    """png: the file. values: what was drawn, with its range and its cells that are not numbers. clipped: the share of
-    the cells on the image whose values are outside of the range."""
+    """A heat map that was drawn; a notebook shows it.
+
+    >>> picture = draw_heat(np.arange(12.0).reshape(3, 2, 2), "jet", size=(64, 64))
+    >>> picture
+    <heat map of 64 x 64 pixels; values from 4 to 7>
+
+    png: the file. values: what was drawn, with its range and its cells that are not numbers. clipped: the share of
+    the cells on the image whose values are outside of the range.
+    """
 
     png: bytes
     values: Quantised
     clipped: float = 0.0
 
+    def save(self, path: Union[str, Path]) -> Path:
+        """Write it to a file, as PNG, WebP or JPEG by the name, and return the file."""
+        return save_picture(self.png, path)
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def __repr__(self) -> str:
+        return f"<heat map of {png_words(self.png)}; values from {self.values.low:.4g} to {self.values.high:.4g}>"
+
 
 def draw_heat(
-    feature_map: NDArray[np.generic],
-    style: HeatStyle = STYLES["featscope"],
+    feature_map: MapLike,
+    style: Union[str, HeatStyle] = "featscope",
     size: Optional[Size] = None,
-    image: Optional[NDArray[np.uint8]] = None,
+    image: Optional[PictureLike] = None,
     geometry: Optional[Geometry] = None,
     stride: Optional[Tuple[float, float]] = None,
     first: Optional[Tuple[float, float]] = None,
     value_range: Optional[Tuple[float, float]] = None,
-    boxes: Sequence[Tuple[Boxes, Optional[str]]] = (),
+    boxes: Union[Boxes, Sequence[Tuple[Boxes, Optional[str]]]] = (),
     classes: Sequence[str] = (),
     min_score: float = 0.3,
     text: Optional[Mapping[str, str]] = None,
@@ -159,27 +179,38 @@ def draw_heat(
     >>> picture = draw_heat(np.random.rand(256, 128, 124), size=(1024, 992))
     >>> picture.png[1:4]
     b'PNG'
+    >>> picture.save("heat.png")                                                # doctest: +SKIP
+    PosixPath('heat.png')
 
-    feature_map: (C, H, W). size: (height, width) of the picture, without its frame; by default the image's, else the
-    original's of the geometry, else the map's own. image: (H, W, 3) uint8 RGB to lie under the map.
+    Over a photo that was resized to 512 x 496 and padded to 512 x 512, by a layer of stride 8:
+
+    >>> photo = np.zeros((1182, 1145, 3), np.uint8)
+    >>> geometry = Geometry(original=(1182, 1145), resized=(512, 496), padded=(512, 512))
+    >>> draw_heat(np.random.rand(256, 64, 64), "jet", image=photo, geometry=geometry, stride=(8, 8)).png[1:4]
+    b'PNG'
+
+    feature_map: (C, H, W), (H, W) or (1, C, H, W), an array or a tensor. style: a `HeatStyle`, or the name of one in
+    `STYLES`: featscope, jet, mmengine_mean, mmengine_max. size: (height, width) of the picture, without its frame; by
+    default the image's, else the original's of the geometry, else the map's own. image: (H, W, 3) uint8 RGB to lie
+    under the map, or one of Pillow.
     geometry, stride, first: where the map's cells lie on the image (`featscope.records.Place`); without a geometry
     the map is stretched over the whole of it, so it must be what the network saw. value_range: overrides the style's.
-    boxes: each with a colour, or None for one by class; in pixels of the picture. labels: what is written at them
-    (`featscope.render.boxes.LABELS`). caption: the text above the map; with it, the scale is drawn below. basis: of
-    the principal components, where it is not the map's own.
+    boxes: in pixels of the picture; in a list each with a colour, or None for one by class. labels: what is written
+    at them (`featscope.render.boxes.LABELS`). caption: the text above the map; with it, the scale is drawn below.
+    basis: of the principal components, where it is not the map's own.
 
-    Raises `BadImageError` where image and geometry are of different sizes, or where there is no geometry and the
-    map cannot be one of the whole image.
+    Raises `BadArrayError` for what is not one map (of a batch, choose one: `maps[0]`), and `BadImageError` where image
+    and geometry are of different sizes, or where there is no geometry and the map cannot be one of the whole image.
     """
+    feature_map = as_map(feature_map)
+    image = None if image is None else as_picture(image)
     if image is not None and geometry is not None and image.shape[:2] != tuple(geometry.original):
         raise BadImageError(
             f"the image is {image.shape[0]} x {image.shape[1]}, its record says "
             f"{geometry.original[0]} x {geometry.original[1]} (height x width); give the image that was captured"
         )
-    style = style.for_array(feature_map)
-    inside = EVERYWHERE
-    if feature_map.ndim == 3:
-        inside = cells_inside((feature_map.shape[1], feature_map.shape[2]), geometry, stride, first)
+    style = (style_named(style) if isinstance(style, str) else style).for_array(feature_map)
+    inside = cells_inside((feature_map.shape[1], feature_map.shape[2]), geometry, stride, first)
     heat = reduce(feature_map, style.reduce, inside, basis)
     if ":" not in style.range:  # from the least to the greatest value of the map, wherever they lie
         inside = EVERYWHERE
@@ -189,6 +220,7 @@ def draw_heat(
     refuse_huge(size)
     if size[0] > _TALLEST * size[1]:
         caption = None  # nothing can be read in the frame of a strip
+    boxes = [(boxes, None)] if isinstance(boxes, Boxes) else boxes
     canvas = _Canvas(size, geometry, stride, first, image, boxes, classes, min_score, labels)
     scales: List[Optional[Bounds]] = [value_range] * COUNT
     if value_range is None and basis is not None and style.zero and style.reduce in COMPONENTS:

@@ -17,6 +17,7 @@ from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 
 _FILES_A_JOB = 8  # at most: a job lost with its worker is little work
+_FIRST = 16  # pictures that an outcome remembers
 
 
 @dataclass
@@ -24,7 +25,8 @@ class Outcome:
     """What came of a plan: counts, and an error for each part that failed.
 
     skipped: pictures that were up to date. no_maps: the folders of arrays that were left out, as they
-    have no rows and columns of the image. dry: nothing is written, only counted.
+    have no rows and columns of the image. first: some of the pictures, drawn or up to date. dry: nothing is written,
+    only counted.
     """
 
     pictures: int = 0
@@ -36,6 +38,7 @@ class Outcome:
     no_maps: List[str] = field(default_factory=list)
     errors: List[str] = field(default_factory=list)
     remarks: List[str] = field(default_factory=list)
+    first: List[Path] = field(default_factory=list)
     dry: bool = False
 
     def add(self, other: Outcome) -> None:
@@ -49,6 +52,7 @@ class Outcome:
         self.no_maps += other.no_maps
         self.errors += other.errors
         self.remarks += other.remarks
+        self.first += other.first[: max(0, _FIRST - len(self.first))]
 
 
 class Form(NamedTuple):
@@ -183,6 +187,7 @@ def save(path: Path, png: bytes, outcome: Outcome, form: Form = AS_IT_IS) -> Non
         write_atomic(path, data, shared=True)
     outcome.pictures += 1
     outcome.bytes += len(data)
+    outcome.first += [path][: max(0, _FIRST - len(outcome.first))]
 
 
 def up_to_date(paths: Sequence[Path], fingerprint: str, outcome: Outcome) -> bool:
@@ -190,4 +195,5 @@ def up_to_date(paths: Sequence[Path], fingerprint: str, outcome: Outcome) -> boo
     if outcome.dry or not all(read_text(path).get(FINGERPRINT) == fingerprint for path in paths):
         return False
     outcome.skipped += len(paths)
+    outcome.first += paths[: max(0, _FIRST - len(outcome.first))]
     return True

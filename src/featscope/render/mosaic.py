@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 import math
-from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from featscope.arrays.channels import choose_channels
+from featscope.arrays.handed import MapLike, as_map
 from featscope.arrays.normalise import bounds, finite_bounds, quantise
 from featscope.arrays.reduce import as_floats
 from featscope.render.colour import palette
 from featscope.render.png import encode_indexed
+from featscope.render.results import png_words, save_picture
+from featscope.words import counted
 
 # Indices above the values': the gap between tiles is white like the numbers, their rim is dark.
 _LEVELS, _WHITE, _DARK = 252, 252, 253
 
 
 class Mosaic(NamedTuple):
-    """png: the file. channels: what its tiles show, in order. nan, inf: cells that are no number."""
+    """A mosaic that was drawn; a notebook shows it.
+
+    >>> draw_mosaic(np.zeros((6, 8, 8)), columns=3)
+    <mosaic of 6 channels, 17 x 26 pixels>
+
+    png: the file. channels: what its tiles show, in order. nan, inf: cells that are no number.
+    """
 
     png: bytes
     channels: List[int]
     nan: int
     inf: int
 
+    def save(self, path: Union[str, Path]) -> Path:
+        """Write it to a file, as PNG, WebP or JPEG by the name, and return the file."""
+        return save_picture(self.png, path)
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def __repr__(self) -> str:
+        return f"<mosaic of {counted(len(self.channels), 'channel')}, {png_words(self.png)}>"
+
 
 def draw_mosaic(
-    feature_map: NDArray[np.generic],
+    feature_map: MapLike,
     channels: str = "all",
     colormap: str = "viridis",
     value_range: str = "channel",
@@ -41,15 +61,20 @@ def draw_mosaic(
     numbers: bool = False,
     text: Optional[Mapping[str, str]] = None,
 ) -> Mosaic:
-    """Draw channels of a feature map (C, H, W) as tiles of one picture.
+    """Draw channels of a feature map as tiles of one picture.
 
-    >>> draw_mosaic(np.random.rand(256, 128, 124), "top:20", columns=5).channels[:1]  # doctest: +SKIP
-    [71]
+    >>> strong = np.arange(8.0).reshape(8, 1, 1) * np.random.rand(8, 16, 16)
+    >>> mosaic = draw_mosaic(strong, "top:2", columns=2, scale=4, numbers=True)
+    >>> sorted(mosaic.channels)
+    [6, 7]
 
-    value_range: `channel` gives each tile its own range; otherwise one of
+    feature_map: (C, H, W), (H, W) or (1, C, H, W), an array or a tensor. channels: `all`, `top:20` (the strongest),
+    `0-15`, `3,7`. value_range: `channel` gives each tile its own range; otherwise one of
     `featscope.arrays.normalise.RANGES` over the chosen channels, or `shared`, a range given from
-    outside. scale: pixels per cell. numbers: write each tile's channel into it.
+    outside. scale: pixels per cell. numbers: write each tile's channel into it. Raises `BadArrayError` for what is not
+    one map (of a batch, choose one: `maps[0]`).
     """
+    feature_map = as_map(feature_map)
     chosen = choose_channels(feature_map, channels)
     tiles = as_floats(feature_map[chosen] if len(chosen) < len(feature_map) or channels != "all" else feature_map)
     indices, nan, inf = _quantise_tiles(tiles, value_range, shared)

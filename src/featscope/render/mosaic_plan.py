@@ -39,6 +39,13 @@ class MosaicOptions:
     form: Form = AS_IT_IS
 
 
+MOSAIC_STYLES: Dict[str, Dict[str, object]] = {
+    "featscope": {},
+    "mmengine_topk": {"channels": "sum:20", "columns": 5, "colormap": "jet", "gap": 0},
+}
+"""Named looks: what each changes. `mmengine_topk` is mmengine's `draw_featmap` with its 20 channels."""
+
+
 @dataclass(frozen=True)
 class MosaicPlan:
     """Draws each map as a picture of its channels; `plan_mosaics` makes it."""

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Union
 
 import numpy as np
 from isal import isal_zlib
 
 from featscope.errors import BadArrayError, first_line
 from featscope.records import MapRecord
-from featscope.store.files import TEMPORARY, inside, open_file, read_npy_header
+from featscope.store.files import TEMPORARY, inside, open_file, read_npy_header, size_text
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run, open_run, walk_arrays
+from featscope.words import counted
 
 
 class Report(NamedTuple):
-    """Result of `check_run`."""
+    """The result of `check_run`: how much it read, and one line for each problem.
+
+    >>> print(Report(120, 3_100_000_000, 12, [], Path("runs/s2anet")))
+    runs/s2anet: 120 maps, 3.10 GB, 12 samples, whole
+    """
 
     maps: int
     """Number of maps that were checked."""
@@ -31,14 +36,34 @@ class Report(NamedTuple):
     problems: List[str]
     """One line for each problem."""
 
+    folder: Path = Path()
+    """The run."""
 
-def check_run(folder: Path | str) -> Report:
-    """Compare every array of a run with its record in the manifest, and list every problem.
+    @property
+    def whole(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
 
-    >>> check_run("runs/s2anet").problems                                   # doctest: +SKIP
-    []
+    def __str__(self) -> str:
+        state = "whole" if self.whole else "with problems"
+        samples = counted(self.samples, "sample")
+        return f"{self.folder}: {counted(self.maps, 'map')}, {size_text(self.bytes)}, {samples}, {state}"
+
+    def __repr__(self) -> str:
+        problems = f"; {counted(len(self.problems), 'problem')}: see .problems" if self.problems else ""
+        return f"<Report of {self}{problems}>"
+
+
+def check_run(run: Union[Run, str, Path]) -> Report:
+    """Compare every array of a run with its record in the manifest, and list every problem: `featscope check RUN`.
+
+    >>> report = featscope.check_run("runs/fpn")
+    >>> report.whole, report.problems
+    (True, [])
+
+    run: its folder, or a run that is open.
     """
-    run = open_run(folder)
+    run = run if isinstance(run, Run) else open_run(run)
     problems = [str(problem) for problem in run.problems]
     if run.info is None:
         return _check_bare(run)
@@ -73,7 +98,7 @@ def check_run(folder: Path | str) -> Report:
             problems.append(str(error))
     for path in run.folder.rglob(f"*{TEMPORARY}"):
         problems.append(f"{path} was never finished; it can be removed")
-    return Report(len(run.maps), size, len(run.samples), problems)
+    return Report(len(run.maps), size, len(run.samples), problems, run.folder)
 
 
 def _check_bare(run: Run) -> Report:
@@ -83,7 +108,7 @@ def _check_bare(run: Run) -> Report:
             size += map_file.load().nbytes
         except BadArrayError as error:
             problems.append(str(error))
-    return Report(len(run.maps), size, 0, problems)
+    return Report(len(run.maps), size, 0, problems, run.folder)
 
 
 def _check_map(map_file: MapFile, record: MapRecord) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import Dict, Iterator, Optional, Sequence, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,7 +56,8 @@ class FeatureMap:
             mark: object = (state.st_size, state.st_mtime_ns)
         else:
             mark = (record.checksum, record.scales_checksum, record.shape, record.stride, record.first, record.reduced)
-        return hashlib.sha1(repr((__version__, mark, self.sample, what)).encode()).hexdigest()[:20]
+        whole = msgspec.json.encode(self.sample)  # its repr is short and leaves fields out
+        return hashlib.sha1(repr((__version__, mark, whole, what)).encode()).hexdigest()[:20]
 
     def describe(self) -> Dict[str, str]:
         """Which map this is, for the text chunks of a picture."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import TYPE_CHECKING, Optional, Tuple
 
 import numpy as np
 from isal import isal_zlib
@@ -16,8 +16,11 @@ from featscope.errors import BadArrayError
 from featscope.records import MapRecord, MeasuredPlace, Place, Sample, is_map
 from featscope.store.files import inside, read_npy, read_npy_shape, scales_beside
 
+if TYPE_CHECKING:
+    import xarray
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class MapFile:
     """One array file, with its record and its samples if it belongs to a run."""
 
@@ -56,6 +59,39 @@ class MapFile:
             return found
         first = record.first or (record.stride[0] / 2, record.stride[1] / 2)
         return Place(record.stride, first, record.place or "assumed")
+
+    def to_xarray(self, sample: Optional[str] = None) -> xarray.DataArray:
+        """The values with names and places: an array of xarray with the dimensions channel, row and column.
+
+        >>> neck = run.maps[0].to_xarray()                                      # doctest: +SKIP
+        >>> neck.dims                                                           # doctest: +SKIP
+        ('channel', 'row', 'column')
+        >>> at = neck.swap_dims(row="y", column="x").sel(x=410, y=222, method="nearest")    # doctest: +SKIP
+
+        sample: which of a batch; without it a file of several has the dimension sample too. The centres of the cells
+        are coordinates where their place is proved: `input_y` and `input_x` in pixels of the input, `y` and `x` in
+        those of the image. Raises `MissingPackageError` where xarray is not installed.
+        """
+        from featscope.store.xarrays import to_xarray
+
+        return to_xarray(self, sample)
+
+    def __repr__(self) -> str:
+        name = f"{self.folder}/{self.path.name}" if self.folder else self.path.name
+        record = self.record
+        if record is None:
+            return f"<MapFile {name}>"
+        field = f" {record.field}" if record.field else ""
+        shape = " x ".join(map(str, record.shape))
+        return f"<MapFile {name}: {record.layer or 'the output'}{field}, level {record.level}, {shape} {self.dtype}>"
+
+    @property
+    def dtype(self) -> str:
+        """As it is stored, by name; '' where that stands in the file alone."""
+        try:
+            return np.dtype(self.record.dtype).name if self.record is not None else ""
+        except TypeError:  # a manifest may hold any text
+            return self.record.dtype if self.record is not None else ""
 
     def wants(self, sample: Sample) -> bool:
         """Whether the maps of this sample were requested."""

@@ -6,8 +6,9 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from html import escape
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import msgspec
 
@@ -21,12 +22,24 @@ from featscope.store.places import Key, read_places
 from featscope.store.writer import info_name, read_info
 from featscope.words import counted
 
+if TYPE_CHECKING:
+    import pandas
+
+    from featscope.store.contents import Content, MapRow
+    from featscope.store.tables import Rows
+
 _NAMED = 5  # the most runs that an error lists
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """An opened folder of maps.
+    """An opened folder of maps; a notebook shows what it contains. `info` is None if there is no manifest.
+
+    >>> run = featscope.open_run("runs/fpn")
+    >>> run
+    <Run runs/fpn: Toy, 2 maps in 1 folder, 1 sample>
+    >>> [(row.sample, row.layer, row.level, row.shape) for row in run.rows()]
+    [('harbour', 'neck', 0, (8, 8, 10)), ('harbour', 'neck', 1, (8, 4, 5))]
 
     Maps and samples are read line by line when they are used, so that a run of a million maps opens immediately.
     """
@@ -60,8 +73,8 @@ class Run:
     ) -> List[MapFile]:
         """Return the maps of certain layers, of a level or of a sample, or in certain folders.
 
-        >>> run.select(layer="neck", level=2, sample="P0706")               # doctest: +SKIP
-        [MapFile(path=PosixPath('runs/s2anet/neck.fpn/batch_0_layer_2.npy'), ...)]
+        >>> featscope.open_run("runs/fpn").select(layer="neck", level=1, sample="harbour")
+        [<MapFile neck.fpn/batch_0_layer_1.npy: neck, level 1, 1 x 8 x 4 x 5 float32>]
 
         only: globs that match a folder or folder/file. layer: names and globs as for a capture (`backbone.layer*`,
         `**.conv`, `!neck`). sample: an id or a glob. Without a manifest only `only` can select maps; the others give
@@ -131,13 +144,52 @@ class Run:
             return self.index.folders()
         return dict(Counter(m.folder for m in self.maps))
 
+    def contents(self) -> Rows[Content]:
+        """What maps there are, a row for each level of a folder: what `featscope list RUN` prints."""
+        from featscope.store.contents import contents
+
+        return contents(self)
+
+    def rows(
+        self,
+        only: Sequence[str] = (),
+        layers: Sequence[str] = (),
+        level: Optional[int] = None,
+        sample: Optional[str] = None,
+    ) -> Rows[MapRow]:
+        """A row for each map of each image, of all or of those that `choose` gives."""
+        from featscope.store.contents import map_rows
+
+        return map_rows(self.choose(only, layers, level, sample))
+
+    def table(self) -> pandas.DataFrame:
+        """The `rows` as a table of pandas.
+
+        >>> featscope.open_run("runs/fpn").table().groupby("layer").bytes.sum()     # doctest: +SKIP
+
+        Raises `MissingPackageError` where pandas is not installed.
+        """
+        return self.rows().table()
+
+    def __repr__(self) -> str:
+        folders = self.folders()
+        what = f"{self.info.model or 'a model'}, " if self.info is not None else ""
+        samples = f", {counted(len(self.samples), 'sample')}" if self.info is not None else ""
+        state = "" if self.info is None or self.info.finished else ", unfinished"
+        wrong = f"; {counted(len(self.problems), 'problem')}: see .problems" if self.problems else ""
+        maps = f"{counted(sum(folders.values()), 'map')} in {counted(len(folders), 'folder')}"
+        return f"<Run {self.folder}: {what}{maps}{samples}{state}{wrong}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self)[1:-1])}</p>{self.contents()._repr_html_()}"
+
 
 def open_run(folder: Path | str) -> Run:
     """Open a run, or any folder with subfolders of `.npy` files.
 
-    >>> run = open_run("runs/s2anet")                                       # doctest: +SKIP
-    >>> run.maps[0].folder, run.maps[0].load().shape                        # doctest: +SKIP
-    ('backbone.resnet', (1, 256, 256, 248))
+    >>> run = featscope.open_run("runs/fpn")
+    >>> run.maps[0].folder, run.maps[0].load().shape
+    ('neck.fpn', (1, 8, 8, 10))
 
     Raises `BadRunError` if there is nothing to read. Damaged lines are listed in `Run.problems`; the others are read.
     """

@@ -1,0 +1,240 @@
+"""Drawing a run, or any folder of arrays: what `featscope heat` and `featscope render` do, as one call each."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Callable, ContextManager, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from featscope.errors import BadOptionError, check_name
+from featscope.render.bases import write_bases
+from featscope.render.heat import HeatStyle, style_named
+from featscope.render.heat_plan import HeatOptions, plan_heat
+from featscope.render.jobs import Form, Outcome, Plan, output_folder, run_jobs
+from featscope.render.mosaic_plan import MOSAIC_STYLES, MosaicOptions, plan_mosaics
+from featscope.render.panels import run_panels
+from featscope.render.pictures import Pictures, no_maps_remarks, values_remarks
+from featscope.scale.executor import Executor
+from featscope.scale.parallel import executor_named
+from featscope.store.files import natural_key
+from featscope.store.maps import MapFile
+from featscope.store.reader import Run, open_run
+
+Names = Union[str, Sequence[str]]
+"""One name or glob, or several."""
+
+
+class Drawing(NamedTuple):
+    """What is about to be drawn: which maps of a run, how, and where to."""
+
+    run: Run
+    maps: Sequence[MapFile]
+    plan: Plan
+    folder: Path
+
+
+Watch = Callable[[Drawing], ContextManager[Callable[[], None]]]
+"""Sees a drawing before it begins, as a context in which it runs; the context's value is called after each map file."""
+
+
+def draw_run(
+    run: Union[Run, str, Path],
+    to: Union[str, Path, None] = None,
+    *,
+    layers: Names = (),
+    level: Optional[int] = None,
+    sample: Optional[str] = None,
+    only: Names = (),
+    style: Union[str, HeatStyle] = "featscope",
+    reduce: Optional[str] = None,
+    range: Optional[str] = None,
+    colormap: Optional[str] = None,
+    alpha: Optional[float] = None,
+    smooth: Optional[bool] = None,
+    legend: Optional[bool] = None,
+    basis: str = "layer",
+    under: Union[str, Path, None] = None,
+    overlay: bool = True,
+    alone: bool = True,
+    boxes: bool = False,
+    truth: bool = False,
+    min_score: float = 0.3,
+    labels: str = "score",
+    panel: bool = False,
+    format: str = "png",
+    max_size: int = 0,
+    place: str = "measured",
+    reading: str = "",
+    executor: Union[str, Executor] = "serial",
+    watch: Optional[Watch] = None,
+) -> Pictures:
+    """Draw the maps of a run, or of a folder of `.npy` files, as heat maps: what `featscope heat` does.
+
+    >>> drawn = featscope.draw_run("runs/fpn", "pictures", layers="neck", sample="harbour", boxes=True)
+    >>> drawn.count, drawn.maps, drawn.errors, str(drawn.first[0])
+    (4, 2, [], 'pictures/neck.fpn/harbour_level0.png')
+
+    run: its folder, or a run that is open. to: the folder of the pictures, by default RUN/heat. layers, level, sample,
+    only: which maps, as in `Run.select`. style: a `HeatStyle` or the name of one; reduce, range, colormap, alpha,
+    smooth and legend change it. boxes, truth: draw the detections, and the ground truth. under: a photo to draw all
+    maps over. panel: the levels of a layer side by side. format: png, webp or jpg. max_size: of a picture's longer
+    side in pixels, 0 for the image's own. executor: 'serial', 'processes' (all cores; a script needs its
+    `if __name__ == "__main__":` then), 'processes:4', 'dask://HOST:PORT', or a function as in `featscope.scale`. All
+    others as the options of `featscope heat`.
+
+    Pictures that are up to date are not drawn again. What fails with one map is kept in `Pictures.errors`, and is a
+    warning; the others are drawn. watch: sees the drawing go on, and takes over the warning. Raises a `FeatscopeError`
+    for options that mean nothing, before anything is drawn.
+    """
+    changes = {
+        "reduce": reduce,
+        "range": range,
+        "colormap": colormap,
+        "alpha": alpha,
+        "smooth": smooth,
+        "legend": legend,
+    }
+    options = HeatOptions(
+        style=_styled(style, changes),
+        overlay=overlay,
+        alone=alone,
+        predictions=boxes,
+        truth=truth,
+        min_score=min_score,
+        image=None if under is None else Path(under),
+        place=place,
+        reading=reading,
+        basis=basis,
+        labels=labels,
+        form=Form(format, max_size),
+    )
+    _within("min_score", min_score, 0, 1)
+    _within("max_size", max_size, 0)
+    run_on, opened, folder = _where(executor, run, to)
+    maps = opened.choose(_names(only), _names(layers), level, sample)
+    plan = plan_heat(opened, maps, options, run_on)
+    drawing = Drawing(opened, maps, plan, output_folder(opened, "heat", folder))
+    if plan.bases and not Path(basis).is_file():
+        write_bases(plan.bases, drawing.folder / "basis.npz")
+    draw = run_panels if panel else run_jobs
+    return _drawn(drawing, lambda done: draw(maps, plan, drawing.folder, done, run_on), watch)
+
+
+def draw_mosaics(
+    run: Union[Run, str, Path],
+    to: Union[str, Path, None] = None,
+    *,
+    layers: Names = (),
+    level: Optional[int] = None,
+    sample: Optional[str] = None,
+    only: Names = (),
+    style: str = "featscope",
+    channels: str = "all",
+    colormap: str = "viridis",
+    range: str = "channel",
+    columns: Optional[int] = None,
+    scale: int = 1,
+    gap: int = 1,
+    titles: bool = False,
+    numbers: bool = False,
+    single: bool = False,
+    format: str = "png",
+    executor: Union[str, Executor] = "serial",
+    watch: Optional[Watch] = None,
+) -> Pictures:
+    """Draw the channels of a run's maps, or of a folder of `.npy` files, side by side: what `featscope render` does.
+
+    >>> featscope.draw_mosaics("runs/fpn", layers="neck", channels="top:4", columns=2, numbers=True)
+    <2 pictures of 2 maps, 0.0 MB, in runs/fpn/render>
+
+    to: the folder of the pictures, by default RUN/render. single: a picture of each channel, and no mosaic. style:
+    featscope, or mmengine_topk, which sets channels, columns, colormap and gap. All others as of `draw_mosaic` and
+    `draw_run`.
+    """
+    check_name("style", style, MOSAIC_STYLES, "featscope render --help")
+    for name, value, least in (("columns", columns or 1, 1), ("scale", scale, 1), ("gap", gap, 0)):
+        _within(name, value, least)
+    options = MosaicOptions(
+        channels=channels,
+        colormap=colormap,
+        range=range,
+        columns=columns,
+        scale=scale,
+        gap=gap,
+        titles=titles,
+        numbers=numbers,
+        single=single,
+        form=Form(format),
+    )
+    options = replace(options, **MOSAIC_STYLES[style])  # type: ignore[arg-type]
+    run_on, opened, folder = _where(executor, run, to)
+    maps = opened.choose(_names(only), _names(layers), level, sample)
+    plan = plan_mosaics(opened, maps, options, run_on)
+    drawing = Drawing(opened, maps, plan, output_folder(opened, "render", folder))
+    return _drawn(drawing, lambda done: run_jobs(maps, plan, drawing.folder, done, run_on), watch)
+
+
+def _styled(style: Union[str, HeatStyle], changes: Mapping[str, object]) -> HeatStyle:
+    """A style, by its name or as it is, with what is changed of it."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    styled = style_named(style, **given) if isinstance(style, str) else replace(style, **given)  # type: ignore[arg-type]
+    _within("alpha", styled.alpha, 0, 1)
+    return styled
+
+
+def _within(name: str, value: float, least: float, most: float = math.inf) -> None:
+    """Raise `BadOptionError` for a number that means nothing."""
+    if not least <= value <= most:
+        span = f"from {least} to {most}" if most < math.inf else f"from {least} on"
+        raise BadOptionError(f"{name}={value!r} means nothing; give a number {span}")
+
+
+def _names(given: Names) -> Sequence[str]:
+    return [given] if isinstance(given, str) else given
+
+
+def _where(
+    executor: Union[str, Executor], run: Union[Run, str, Path], to: Union[str, Path, None]
+) -> Tuple[Executor, Run, Optional[Path]]:
+    """The executor, the run, opened, and the folder of the pictures, as the executor's workers will find them."""
+    folder = None if to is None else Path(to)
+    if isinstance(executor, str) and executor.startswith("dask"):  # its workers run in other folders
+        run = Path(run.folder if isinstance(run, Run) else run).absolute()
+        folder = None if folder is None else folder.absolute()
+    run_on = executor_named(executor) if isinstance(executor, str) else executor
+    return run_on, run if isinstance(run, Run) else open_run(run), folder
+
+
+@contextmanager
+def _unwatched(drawing: Drawing) -> Iterator[Callable[[], None]]:
+    yield lambda: None
+
+
+def _drawn(drawing: Drawing, draw: Callable[[Callable[[], None]], Outcome], watch: Optional[Watch]) -> Pictures:
+    """Draw, and say what came of it."""
+    with (watch or _unwatched)(drawing) as done:
+        outcome = draw(done)
+    info = drawing.run.info
+    remarks = [
+        *outcome.remarks,
+        *no_maps_remarks(outcome.no_maps, info.readings if info is not None else {}),
+        *values_remarks(outcome.nan, outcome.inf, outcome.constant),
+    ]
+    errors = [*map(str, drawing.run.problems), *outcome.errors]
+    pictures = Pictures(
+        folder=drawing.folder,
+        maps=len(drawing.maps) - len(outcome.no_maps),
+        count=outcome.pictures,
+        skipped=outcome.skipped,
+        bytes=outcome.bytes,
+        errors=errors,
+        remarks=list(dict.fromkeys(remarks)),
+        first=sorted(outcome.first, key=lambda path: natural_key(str(path))),
+    )
+    if errors and watch is None:
+        more = f" (and {len(errors) - 1} more: see errors)" if len(errors) > 1 else ""
+        warnings.warn(f"featscope: {errors[0]}{more}", RuntimeWarning, stacklevel=3)
+    return pictures
