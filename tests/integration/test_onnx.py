@@ -147,7 +147,7 @@ def test_a_layout_that_is_not_proved_is_asked_for(make, images, tmp_path, layout
         ([1, 4, 24, 40], "", "what the fourth is, is not known"),
         ([1, 24, 40, 3], "nchw", "in the layout nchw"),
         ([1, 10], "", "none is a batch"),
-        ([1, 3, 24, 40], "nwhc", "layout=nwhc is no preprocessing"),
+        ([1, 3, 24, 40], "nwhc", "layout=nwhc is invalid"),
     ],
 )
 def test_what_is_no_image_is_one_clear_line(make, shape, layout, words):
@@ -306,7 +306,7 @@ def test_inputs_by_the_command_line(make, images, tmp_path):
     found = maps(tmp_path / "run")
     np.testing.assert_allclose(found["z", 0, 0][1], 2 * found["y", 0, 0][1], rtol=1e-6)
     assert "1 x 4 x 24 x 40" in featscope("layers", model, "--input", "scale=2").stdout
-    with pytest.raises(BadOptionError, match="--input has no use with the demo"):
+    with pytest.raises(BadOptionError, match="--input cannot be used with the demo"):
         open_detector("demo", inputs={"scale": "1"})
     refuse_unused(Opening("x.onnx", inputs={"scale": "1"}), inputs="")
 
