@@ -40,11 +40,11 @@ def test_images_of_several_sizes_need_one_size(tmp_path):
 @pytest.mark.parametrize(
     ("name", "checkpoint", "error", "words"),
     [
-        ("adapters.test_pytorch:make_nothing", "", BadOptionError, "gave a int"),
+        ("adapters.test_pytorch:make_nothing", "", BadOptionError, "returned a int"),
         ("adapters.test_pytorch:nothing", "", BadOptionError, "cannot be loaded"),
         ("adapters.test_pytorch:make_model", "missing.pth", BadOptionError, "does not exist"),
         ("torchvison:retinanet", "random", UnknownNameError, "'torchvision'"),
-        ("nothing", "", BadOptionError, "is no model"),
+        ("nothing", "", BadOptionError, "is not a model"),
     ],
 )
 def test_bad_names(name, checkpoint, error, words):
@@ -54,7 +54,7 @@ def test_bad_names(name, checkpoint, error, words):
 
 def test_weights_of_another_architecture(tmp_path):
     torch.save(nn.Conv2d(3, 4, 1).state_dict(), tmp_path / "other.pth")
-    with pytest.raises(CaptureError, match="does not fit the model: of 4 tensors 4 are missing"):
+    with pytest.raises(CaptureError, match="does not fit the model: of 4 tensors, 4 are missing"):
         open_detector("adapters.test_pytorch:make_model", str(tmp_path / "other.pth"))
 
 
@@ -71,10 +71,10 @@ def test_a_checkpoint_is_loaded_whole(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("adapters.test_pytorch:make_model", {"score_threshold": 0.5}, "--score-threshold has no use"),
-        ("adapters.test_pytorch:make_model", {"config_options": {"a": 1}}, "--cfg-options has no use"),
-        ("demo", {"input_size": (64, 64)}, "--input-size has no use with the demo: its input is 512"),
-        ("demo", {"preprocess": "range=255"}, "--preprocess has no use"),
+        ("adapters.test_pytorch:make_model", {"score_threshold": 0.5}, "--score-threshold cannot be used"),
+        ("adapters.test_pytorch:make_model", {"config_options": {"a": 1}}, "--cfg-options cannot be used"),
+        ("demo", {"input_size": (64, 64)}, "--input-size cannot be used with the demo: its input is 512"),
+        ("demo", {"preprocess": "range=255"}, "--preprocess cannot be used"),
     ],
 )
 def test_an_option_without_use_is_no_silence(name, options, words):
@@ -197,11 +197,17 @@ def test_batches_in_another_form(factory, preprocess, tmp_path):
 @pytest.mark.parametrize(
     ("factory", "words"),
     [
-        ("make_many_channels", "takes 8 channels, an image has 3; feed it in a script"),
-        ("make_with_a_dict", r"batch of images \(1, 3, 32, 48\): IndexError.*input=image, or feed it in a script"),
+        ("make_many_channels", "takes 8 channels, but an image has 3; feed it in your own script"),
+        (
+            "make_with_a_dict",
+            r"batch of images \(1, 3, 32, 48\): IndexError.*input=image, or feed it in your own script",
+        ),
         ("make_with_a_list_of_dicts", "reads a dict: add --preprocess input=list:image"),
-        ("make_with_a_list", "TypeError: a list, please; for a dict add --preprocess input=KEY, for a list input=list"),
-        ("make_grey_head_first", "it was fed grey, .* add --preprocess colour=rgb"),
+        (
+            "make_with_a_list",
+            "TypeError: a list, please; if it takes a dict, add --preprocess input=KEY; if it takes a list, input=list",
+        ),
+        ("make_grey_head_first", "it received one grey channel, .* add --preprocess colour=rgb"),
     ],
 )
 def test_inputs_that_cannot_be_known_are_one_line(factory, words, tmp_path):
@@ -212,7 +218,7 @@ def test_inputs_that_cannot_be_known_are_one_line(factory, words, tmp_path):
 
 @pytest.mark.parametrize("text", ["input=", "input=list:", "input"])
 def test_a_form_without_a_key_is_refused(text):
-    with pytest.raises(BadOptionError, match="names no key"):
+    with pytest.raises(BadOptionError, match="does not name a key"):
         open_detector("adapters.test_pytorch:make_model", preprocess=text)
 
 
@@ -247,5 +253,5 @@ def test_a_models_own_way_to_the_test_is_taken():
 
 
 def test_a_factory_that_gives_more_than_the_model_is_told_how():
-    with pytest.raises(BadOptionError, match=r"gave a tuple; write one .* return make_pair\(\)\[1\]"):
+    with pytest.raises(BadOptionError, match=r"returned a tuple; write a function .* return make_pair\(\)\[1\]"):
         open_detector("adapters.test_pytorch:make_pair")

@@ -168,9 +168,9 @@ def test_torchrun(tmp_path):
     ("command", "words"),
     [
         (["torchrun", "x.py"], "torchrun --nproc_per_node 2 -m featscope run"),
-        (["python"], "is no script"),
+        (["python"], "is not a script"),
         (["missing.py"], "does not exist"),
-        (["python", "-c", "1"], "is no script"),
+        (["python", "-c", "1"], "is not a script"),
     ],
 )
 def test_what_is_no_script(command, words):

@@ -64,7 +64,7 @@ def test_tensors_that_lie_elsewhere_than_the_file_has_bytes(tmp_path, model, hea
     path = tmp_path / "x.safetensors"
     _write(path, header)
     before = model.weight.detach().clone()
-    with pytest.raises(CaptureError, match=r"x\.safetensors is no checkpoint"):
+    with pytest.raises(CaptureError, match=r"x\.safetensors is not a checkpoint"):
         load_checkpoint(model, str(path))
     assert torch.equal(model.weight, before)
 
@@ -72,7 +72,7 @@ def test_tensors_that_lie_elsewhere_than_the_file_has_bytes(tmp_path, model, hea
 @pytest.mark.parametrize("length", [0, 2**31, 2**63, 2**64 - 1])
 def test_a_header_that_is_longer_than_the_file(tmp_path, length):
     _write(tmp_path / "x.safetensors", _header(), length=length)
-    with pytest.raises(CaptureError, match="is no checkpoint"):
+    with pytest.raises(CaptureError, match="is not a checkpoint"):
         read_weights(str(tmp_path / "x.safetensors"))
 
 

@@ -222,7 +222,7 @@ def test_nan_and_constant_maps_are_said(featscope, tmp_path):
         (["render", "{folder}", "--channels", "q"], "is not a choice of channels"),
         (["render", "{folder}", "--only", "neck.fpnn"], "'neck.fpn'"),
         (["render", "missing"], "does not exist"),
-        (["layers", "nothing"], "is no model"),
+        (["layers", "nothing"], "is not a model"),
         (["layers", "demo", "-l", "nek"], "'neck'"),
         (["layers", "no_module:thing"], "no adapter or module"),
     ],

@@ -163,7 +163,7 @@ def test_a_function_that_detects(own, place, capsys, tmp_path):
         (["{own}:make", "random", "--target", "{own}:score"], "type -l layer4"),
         (["{own}:make", "random", "-l", "stem", "--target", "{own}:both"], "a tensor (3,)"),
         (["{own}:make", "random", "-l", "stem", "--target", "{own}:none"], "has no attribute 'none'"),
-        (["{own}:make", "random", "-l", "stem", "--target", "score"], "names no function"),
+        (["{own}:make", "random", "-l", "stem", "--target", "score"], "is not the name of a function"),
         (["--predict", "{own}:both"], "it must give the detections of each"),
         (["--predict", "{own}:detect", "-m", "layercam"], "layercam is a map of a layer"),
         (["demo", "--predict", "{own}:detect"], "both name a detector"),
@@ -238,7 +238,7 @@ def test_a_broken_image_does_not_stop_the_others(place, capsys, tmp_path):
         (["{run}", "--sample", "nothing"], "no sample 'nothing'"),
         (["demo"], "name one"),
         (["demo", "--list"], "is not a run"),
-        (["nothing"], "is no model"),
+        (["nothing"], "is not a model"),
         (["demo", "-i", "missing.png"], "does not exist"),
     ],
 )

@@ -203,7 +203,7 @@ WRONG = [
     (["capture", "absent", "-o", "{new}", "--axes", "neck=QQ"], "'QQ' of 'neck'"),
     (["capture", "absent", "-o", "{new}", "--grid", "neck=ax3"], "'ax3' of 'neck'"),
     (["capture", "absent", "-o", "{new}", "--input-size", "big"], "'big' is not a size"),
-    (["capture", "absent", "-o", "{new}", "--preprocess", "fit=q"], "fit is one of"),
+    (["capture", "absent", "-o", "{new}", "--preprocess", "fit=q"], "fit must be one of"),
     (["capture", "absent", "-o", "{new}", "--name", "neck"], "'neck' is not KEY=VALUE"),
     (["run", "-o", "{new}", "--dtype", "float12", "--", "none.py"], "'float32'"),
     (["run", "-o", "{new}", "--axes", "neck", "--", "none.py"], "'neck' is not KEY=VALUE"),

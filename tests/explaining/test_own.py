@@ -87,7 +87,11 @@ def test_targets_of_other_outputs(image):
         ({"target": lambda output: output[0].detach(), "layer": "stem"}, CaptureError, "has no gradient"),
         ({"target": lambda output: output[0] * 0, "layer": "stem"}, CaptureError, "does not depend"),
         ({"target": lambda output: -output.exp().sum(), "method": "d-rise"}, CaptureError, "a negative number"),
-        ({"target": lambda output: output[0], "layer": "stem", "predict": print}, BadOptionError, "two detectors"),
+        (
+            {"target": lambda output: output[0], "layer": "stem", "predict": print},
+            BadOptionError,
+            "give only one of them",
+        ),
     ],
 )
 def test_what_cannot_be_explained_is_an_error(image, options, error, words):
@@ -136,7 +140,7 @@ def test_a_detector_by_name_and_a_run(tmp_path):
     assert [(one.target.number, one.method) for one in numbers] == [
         (1, "odam"), (1, "hirescam"), (4, "odam"), (4, "hirescam"),
     ]  # fmt: skip
-    with pytest.raises(BadOptionError, match="name a model and an image"):
+    with pytest.raises(BadOptionError, match="give a model and an image"):
         featscope.explain("demo")
     from PIL import Image
 

@@ -144,10 +144,10 @@ def test_a_layout_that_is_not_proved_is_asked_for(make, images, tmp_path, layout
     [
         ([1, 3, 40, 3], "", "layout=nchw"),
         ([1, 8, 24, 40], "", "none is a batch of grey or RGB images"),
-        ([1, 4, 24, 40], "", "what the fourth is, is not known"),
+        ([1, 4, 24, 40], "", "the meaning of the fourth is unknown"),
         ([1, 24, 40, 3], "nchw", "in the layout nchw"),
         ([1, 10], "", "none is a batch"),
-        ([1, 3, 24, 40], "nwhc", "layout=nwhc is no preprocessing"),
+        ([1, 3, 24, 40], "nwhc", "layout=nwhc is invalid"),
     ],
 )
 def test_what_is_no_image_is_one_clear_line(make, shape, layout, words):
@@ -260,7 +260,7 @@ def test_other_inputs_are_given(make, images, tmp_path, shape, text, expected):
     [
         ({}, r"also takes 'scale' \(float32 4\).*--input scale=1.0"),
         ({"scale": "1,2"}, "does not fit 'scale'"),
-        ({"scale": "many"}, "is no number, no list"),
+        ({"scale": "many"}, "is not a number, a list"),
         ({"scal": "1"}, "did you mean 'scale'"),
         ({"scale": "nowhere.npy"}, "nowhere.npy cannot be read"),
     ],
@@ -306,7 +306,7 @@ def test_inputs_by_the_command_line(make, images, tmp_path):
     found = maps(tmp_path / "run")
     np.testing.assert_allclose(found["z", 0, 0][1], 2 * found["y", 0, 0][1], rtol=1e-6)
     assert "1 x 4 x 24 x 40" in featscope("layers", model, "--input", "scale=2").stdout
-    with pytest.raises(BadOptionError, match="--input has no use with the demo"):
+    with pytest.raises(BadOptionError, match="--input cannot be used with the demo"):
         open_detector("demo", inputs={"scale": "1"})
     refuse_unused(Opening("x.onnx", inputs={"scale": "1"}), inputs="")
 
@@ -414,8 +414,8 @@ def test_channels_and_reductions(make, images, tmp_path):
         assert channels == np.argsort(-np.abs(image).mean((1, 2)))[:4].tolist()
         np.testing.assert_array_equal(kept, image[channels])
     assert maps(tmp_path / "top")["last", 0, 0][0].channels == record.channels
-    assert [remark for remark in made.remarks if "stored whole" in remark] == [
-        f"'mixed' {whole.shape} is stored whole: which of its axes are channels is not known"
+    assert [remark for remark in made.remarks if "stored completely" in remark] == [
+        f"'mixed' {whole.shape} is stored completely, because it is unknown which of its axes are channels"
     ]
     run_images(detector, images[:2], tmp_path / "mean", batch_size=2, policy={"reduce": "mean", "dtype": "float16"})
     record, array = maps(tmp_path / "mean")["y", 0, 0]
@@ -680,7 +680,7 @@ def test_any_sink(make, images):
         session.end_batch()
         detector.detect(items[1:])  # nobody began a batch
         assert [sample.id for sample in session.samples] == ["1", "2"]
-        with pytest.raises(CaptureError, match="describe each"):
+        with pytest.raises(CaptureError, match="describe all of them"):
             session.describe([Sample("1")])
     assert sink.finished
     assert [(captured.batch, captured.samples) for captured, _ in sink.maps] == [(7, ["a"]), (8, ["1", "2"])]
@@ -716,7 +716,7 @@ def test_misuse_is_an_error(make, images, tmp_path):
     refused = pytest.raises(CaptureError, match="no batch to describe")
     with refused, detector.capture(["y"], ThreeMethods()) as session:
         session.describe([])
-    with pytest.raises(CaptureError, match="nothing of .* is left to capture"):
+    with pytest.raises(CaptureError, match="no tensor of .* is left to capture"):
         detector.capture(["!y"], ThreeMethods())
     detector.detect(items)
 

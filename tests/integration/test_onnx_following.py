@@ -366,10 +366,10 @@ def test_what_the_image_decides_is_not_known_and_says_so():
     ]
     found = run(nodes, [number("ends", *[1 << 40] * 4), number("k", 5)])
     why = {name: reading.why for name, (_, reading) in found.items() if not reading.is_map}
-    assert "NonZero (the size of what it gives depends on the image)" in why["somewhere"]
+    assert "NonZero (the size of its output depends on the image)" in why["somewhere"]
     assert why["later"] == why["somewhere"]
     assert "TopK (which elements it takes depends on the image)" in why["top"]
-    assert "Gather (what it does depends on the image)" in why["some"]
+    assert "Gather (its effect depends on the image)" in why["some"]
     check(*found["back"])
 
 

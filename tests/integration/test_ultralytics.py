@@ -517,12 +517,12 @@ def test_a_model_that_is_not_what_its_head_says_is_refused_in_one_line(tmp_path)
     config = tasks.yaml_model_load("yolov8n-world.yaml")
     config["head"][-1] = [config["head"][-1][0], 1, "Detect", ["nc"]]
     YAML.save(tmp_path / "mine.yaml", {k: v for k, v in config.items() if k != "yaml_file"})
-    with pytest.raises(CaptureError, match="no DetectionModel can be made of .*mine.yaml: TypeError: .*'guide'"):
+    with pytest.raises(CaptureError, match="DetectionModel cannot be made from .*mine.yaml: TypeError: .*'guide'"):
         open_detector(f"ultralytics:{tmp_path / 'mine.yaml'}", "random")
 
 
 def test_a_model_that_does_not_run_is_refused_in_one_line(tmp_path):
     detector = open_detector("ultralytics:yolov8n-world.yaml", "random", input_size=(160, 160))
     detector.model.txt_feats = torch.zeros(1, 80, 3)
-    with pytest.raises(CaptureError, match="WorldModel does not run on images alone .1 x 3 x .*: RuntimeError: "):
+    with pytest.raises(CaptureError, match="WorldModel cannot run on images alone .1 x 3 x .*: RuntimeError: "):
         capture_images(detector, write_images(tmp_path)[:1], tmp_path / "run", ["model.0"])

@@ -1,1 +1,1 @@
-"""Frameworks: one file each, imported only when it is used."""
+"""Adapters for frameworks. Each is imported only when it is used."""

@@ -1,6 +1,6 @@
-"""`featscope.capture`: a capture that knows what the model's framework knows of the images.
+"""`featscope.capture` with automatic support for the framework of a model.
 
-The core below knows no framework; this gives it the companion of the model's own, where that is at hand.
+The capture itself knows no framework. This module adds the companion for the framework of the model, if there is one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _Make = TypeVar("_Make", bound=Callable[..., Capture])
 
 
 def companion_of(model: nn.Module, pictures: bool) -> Optional[Companion]:
-    """The companion that the framework of a model has for it; None where it has none, or needs its loop for that.
+    """Return the companion of a model's framework; None if there is none, or if it only works in the framework's loop.
 
-    pictures: whether to keep what the inputs look like.
+    pictures: whether to keep pictures of the inputs.
     """
     for module in companions_at_hand():
         found = module.companion_of(model, pictures)

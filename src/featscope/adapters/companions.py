@@ -1,4 +1,4 @@
-"""What goes along with a captured script: what its framework knows of the images."""
+"""Companions for captured scripts: they know the images of a framework."""
 
 from __future__ import annotations
 
@@ -14,38 +14,42 @@ from featscope.records import RunInfo
 
 
 class ScriptModel(NamedTuple):
-    """A model that a script is about to run.
-
-    model: what is captured. companion: what its framework knows of the images. info: for the run. not_features:
-    layers that run but make inputs or boxes, left out unless they are asked for. dataset_size: samples of the
-    script's data set, where that is known.
-    """
+    """A model that a script is about to run."""
 
     model: nn.Module
+    """The model to capture."""
+
     companion: Companion
+    """Knows the images of the model's framework."""
+
     info: RunInfo
+    """Information for the run."""
+
     not_features: Sequence[str] = ()
+    """Layers that run but produce inputs or boxes; they are only captured on request."""
+
     dataset_size: Optional[int] = None
+    """Number of samples in the script's data set, if known."""
 
 
 class CompanionModule(Protocol):
-    """What a framework's module `companion` has (`featscope.adapters.frameworks`)."""
+    """The functions of a framework's `companion` module (`featscope.adapters.frameworks`)."""
 
     def accompany(self, model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
-        """What is known of a model that a script is about to run, as of `accompany` below; None for other models."""
+        """Return what is known about a model that a script is about to run (see `accompany` below); None if unknown."""
 
     def companion_of(self, model: nn.Module, pictures: bool) -> Optional[Companion]:
-        """What `featscope.capture` knows of a model's images; None for other models, and where it needs their loop.
+        """Return the companion of a model for `featscope.capture`; None for other models, or if it needs their loop.
 
-        pictures: whether to keep what the inputs look like.
+        pictures: whether to keep pictures of the inputs.
         """
 
 
 def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> ScriptModel:
-    """What is known of a model that is about to run; of one that no framework knows, its inputs.
+    """Return what is known about a model that is about to run. Without a known framework, only its inputs are known.
 
-    owners: the objects whose methods called it, nearest first: a predictor, a test loop. provenance: find the
-    source of each detection.
+    owners: the objects whose methods called the model, nearest first, such as a predictor or a test loop. provenance:
+    whether to find the source of each detection.
     """
     for module in companions_at_hand():
         found = module.accompany(model, owners, provenance)
@@ -55,5 +59,5 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> S
 
 
 def script_info(model: nn.Module, *packages: str) -> RunInfo:
-    """What a run says of a model that a script made; `packages`: whose versions it names."""
+    """Return the run's information about a script's model. packages: packages whose versions are recorded."""
     return RunInfo(model=type(model).__name__, versions=versions(*packages), command=list(sys.argv))

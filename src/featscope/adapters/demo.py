@@ -1,4 +1,4 @@
-"""The built-in detector, by the name 'demo'."""
+"""The adapter of the built-in detector, named 'demo'."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SCORE = 0.3
 
 
 class DemoDetector(Detector):
-    """S2A-Net in small: rotated boxes of planes, ships and vehicles."""
+    """A small S2A-Net that finds rotated boxes of planes, ships and vehicles."""
 
     model: S2ANetMini
     traceable = True
@@ -48,7 +48,7 @@ class DemoDetector(Detector):
         return Item(msgspec.structs.replace(sample, geometry=geometry), padded, padded)
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
-        """Run the network once; smaller images of a batch are padded to the largest."""
+        """Run the network once. Smaller images of a batch are padded to the size of the largest."""
         inputs = [cast(Picture, item.inputs) for item in items]
         height, width = (max(image.shape[axis] for image in inputs) for axis in (0, 1))
         batch = np.zeros((len(items), height, width, 3), np.uint8)
@@ -76,7 +76,7 @@ class DemoDetector(Detector):
 
 
 def open_detector(opening: Opening) -> Detector:
-    """The detector with its own weights, 'random' ones, or those of a checkpoint."""
+    """Open the detector with its own weights, with 'random' ones, or with those of a checkpoint."""
     refuse_unused(opening, input_size="its input is 512", preprocess="as it is", config_options="it has no config")
     torch.manual_seed(opening.seed)
     model = S2ANetMini() if opening.checkpoint else S2ANetMini.trained()

@@ -1,6 +1,6 @@
-"""What an adapter gives: a detector that reads images, finds boxes, and names its raw outputs.
+"""The interface of adapters: a detector that reads images, finds boxes, and names its raw outputs.
 
-`featscope.testing.AdapterContract` is what each must pass. This module imports no framework and no torch.
+Every adapter must pass `featscope.testing.AdapterContract`. This module imports no framework and no torch.
 """
 
 from __future__ import annotations
@@ -28,42 +28,51 @@ if TYPE_CHECKING:
     from featscope.capturing.reports import ModelReport
 
 RANDOM = "random"
-"""In place of a checkpoint: the weights the model starts with."""
+"""Given in place of a checkpoint to keep the initial weights of the model."""
 
 
 class Opening(NamedTuple):
-    """How a detector is to be opened.
-
-    target: what stands behind the adapter's name. checkpoint: a file of weights, `RANDOM`, or '' where
-    none was named. trusted: unpickle files that hold more than weights. input_size: (height, width) to
-    which images are fitted, None for the detector's own. preprocess: how, for models that do not say it
-    themselves (`featscope.adapters.preprocessing`). score_threshold: of its detections, None for its own.
-    config_options: changes to a config. seed: of random weights. inputs: what goes into a model's other
-    inputs, by their names: a number, a list by commas, or a .npy file.
-    """
+    """How to open a detector."""
 
     target: str
+    """The text after the adapter's name."""
+
     checkpoint: str = ""
+    """A file of weights, `RANDOM`, or '' if none was given."""
+
     trusted: bool = False
+    """Whether to unpickle files that contain more than weights."""
+
     input_size: Optional[Tuple[int, int]] = None
+    """Size to which images are fitted, (height, width); None for the detector's own."""
+
     preprocess: str = ""
+    """How images are prepared, for models that do not define it themselves (`featscope.adapters.preprocessing`)."""
+
     score_threshold: Optional[float] = None
+    """Lowest score of detections; None for the detector's own."""
+
     config_options: Mapping[str, object] = {}
+    """Changes to a config."""
+
     seed: int = 0
+    """Seed of random weights."""
+
     inputs: Mapping[str, str] = {}
+    """Values for a model's other inputs, by name: a number, a list separated by commas, or a .npy file."""
 
 
 class Detector:
-    """A detector of some framework; each adapter's is one.
+    """A detector of any framework. Each adapter provides a subclass.
 
     >>> detector = open_detector("torchvision:fcos_resnet50_fpn", "random")   # doctest: +SKIP
     >>> item = detector.prepare(Path("harbour.jpg"), "harbour")               # doctest: +SKIP
     >>> detector.detect([item])[0].sample.predictions                         # doctest: +SKIP
     Boxes(form='xyxy', boxes=[...], labels=[...], scores=[...])
 
-    model: what is captured. info: model, config, checkpoint and classes, for the run. not_features:
-    layers that run but make inputs or boxes, left out unless they are asked for. layer_to_explain: where
-    boxes are explained if no layer is named. remarks: what should be known of how its images are fed.
+    model: the model to capture. info: model, config, checkpoint and classes, for the run. not_features: layers that run
+    but produce inputs or boxes; they are only captured on request. layer_to_explain: the layer at which boxes are
+    explained by default. remarks: notes for the user on how images are fed.
     """
 
     not_features: Sequence[str] = ()
@@ -78,18 +87,18 @@ class Detector:
 
     @property
     def traceable(self) -> bool:
-        """Whether `detect` can give candidates."""
+        """Whether `detect` can return candidates."""
         return False
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
-        """Read an image file, or take a picture, and fit it to the network. Raises `BadImageError`."""
+        """Read an image file or take a picture, and fit it to the network. Raises `BadImageError`."""
         raise NotImplementedError
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
-        """Run the network once on a batch; boxes come in pixels of the originals.
+        """Run the network once on a batch. Boxes are returned in pixels of the original images.
 
-        candidates: give the raw outputs too, with their gradient where gradients are enabled. Raises
-        `CaptureError` where the detector's are not known.
+        candidates: return the raw outputs too, with their gradient if gradients are enabled. Raises `CaptureError` if
+        the raw outputs of this detector are unknown.
         """
         raise NotImplementedError
 
@@ -106,7 +115,7 @@ class Detector:
         info: Optional[RunInfo] = None,
         axes: Optional[Mapping[str, str]] = None,
     ) -> CaptureSession:
-        """A capture of this model, whose batches are begun and described by hand; options as of `featscope.capture`."""
+        """Capture this model, with batches begun and described by hand. Options are as in `featscope.capture`."""
         from featscope.capturing.inputs import NoCompanion
         from featscope.capturing.start import capture
 
@@ -126,22 +135,22 @@ class Detector:
         )
 
     def inputs(self, layers: Optional[Sequence[str]]) -> Sequence[LayerInput]:
-        """What goes into the layers that were asked for and is worth to be stored beside what comes out."""
+        """Return the inputs of the requested layers that are worth storing in addition to the outputs."""
         return ()
 
     def report(self, item: Item, axes: Optional[Mapping[str, str]] = None) -> ModelReport:
-        """What runs in the model, and how its tensors are read; axes: as of `featscope.capture`."""
+        """Report which layers run, and how their tensors are read. axes: as in `featscope.capture`."""
         from featscope.capturing.tree import report
 
         return report(self.model, lambda: self.detect([item]), axes)
 
     def patterns(self, layers: Optional[Sequence[str]]) -> List[str]:
-        """The layers that were asked for, or all that are features."""
+        """Return the requested layers, or all layers that are features."""
         return features_only(layers, self.not_features)
 
 
 def features_only(layers: Optional[Sequence[str]], not_features: Sequence[str]) -> List[str]:
-    """The layers that were asked for; where none was, all but those that make inputs or boxes.
+    """Return the requested layers; by default all except those that produce inputs or boxes.
 
     >>> features_only(["neck"], ["transform"]), features_only(["!head"], ["transform"])
     (['neck'], ['!head', '!transform'])
@@ -153,29 +162,29 @@ def features_only(layers: Optional[Sequence[str]], not_features: Sequence[str]) 
 
 
 def no_candidates(detector: Detector) -> CaptureError:
-    """The error of a detector whose raw outputs are not known."""
+    """Return the error for a detector whose raw outputs are unknown."""
     return CaptureError(
-        f"{detector.info.model} has no raw boxes and scores that featscope knows: its maps can be captured, "
-        "single detections cannot be traced or explained; explain a number of its output: --target module:function"
+        f"featscope does not know the raw boxes and scores of {detector.info.model}: its maps can be captured, but "
+        "single detections cannot be traced or explained; to explain a number of its output: --target module:function"
     )
 
 
 def need_checkpoint(opening: Opening, what: str = "a file of weights") -> str:
-    """The checkpoint that was named, or an error that asks for one: nobody gets random weights unasked."""
+    """Return the given checkpoint, or raise an error that asks for one. Random weights must be requested."""
     if not opening.checkpoint:
-        raise BadOptionError(f"{opening.target} needs weights: name {what} behind it, or {RANDOM!r} for none")
+        raise BadOptionError(f"{opening.target} needs weights: add {what} after it, or {RANDOM!r} for random weights")
     return opening.checkpoint
 
 
 def refuse_unused(opening: Opening, **reasons: str) -> None:
-    """An option that an adapter has no use for is an error, not a silence: its name, and why.
+    """Raise an error for an option that an adapter does not use, with the reason, instead of ignoring the option.
 
-    Nobody has a use for `inputs` who does not say so: `inputs=""`.
+    By default `inputs` is refused. An adapter that uses it passes `inputs=""`.
     """
-    for name, reason in {"inputs": "it takes images and nothing else", **reasons}.items():
+    for name, reason in {"inputs": "it takes only images", **reasons}.items():
         if reason and getattr(opening, name) not in ("", None, {}):
             option = {"config_options": "cfg-options", "inputs": "input"}.get(name, name.replace("_", "-"))
-            raise BadOptionError(f"--{option} has no use with {opening.target or 'the demo'}: {reason}")
+            raise BadOptionError(f"--{option} cannot be used with {opening.target or 'the demo'}: {reason}")
 
 
 def load_picture(
@@ -184,9 +193,9 @@ def load_picture(
     reading: str = "pillow",
     read: Callable[[Path, str], Picture] = read_image,
 ) -> Tuple[Picture, Sample]:
-    """The picture of a file or of an array, and a sample that says where it came from, and how.
+    """Load the picture of a file or an array, with a sample that records where it came from and how it was read.
 
-    reading: how the framework reads files (`featscope.store.images.READINGS`). read: its own reader.
+    reading: how the framework reads files (`featscope.store.images.READINGS`). read: the function that reads them.
     """
     if isinstance(image, Path):
         return read(image, reading), Sample(id=sample_id, path=str(image.absolute()), reading=reading)
@@ -201,7 +210,7 @@ def boxes_on_original(
     geometry: Optional[Geometry] = None,
     clip: bool = False,
 ) -> Boxes:
-    """Detections as a record; with a geometry they come in pixels of the input."""
+    """Make a record of detections. With a geometry they are converted from pixels of the input."""
     values = np.asarray(boxes, np.float64).reshape(-1, {"xyxy": 4, "cxcywha": 5, "quad": 8}[form])
     if geometry is not None:
         values = to_original(values, geometry)
@@ -209,14 +218,14 @@ def boxes_on_original(
             height, width = geometry.original
             values = values.clip(0, [width, height, width, height])
     confidence = np.asarray(scores, np.float64).reshape(-1)
-    real = np.isfinite(values).all(1) & np.isfinite(confidence)  # a box that is nowhere is none
+    real = np.isfinite(values).all(1) & np.isfinite(confidence)  # drop boxes with NaN or infinity
     return Boxes(
         form, values[real].tolist(), np.asarray(labels, int).reshape(-1)[real].tolist(), confidence[real].tolist()
     )
 
 
 def versions(*packages: str) -> Dict[str, str]:
-    """Versions of what took part."""
+    """Return the versions of Python, featscope, torch and other packages."""
     found = {"python": sys.version.split()[0]}
     for name in ("featscope", "torch", *packages):
         try:

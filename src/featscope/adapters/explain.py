@@ -1,4 +1,4 @@
-"""`featscope.explain`: one call for a model of one's own, a detector by name, or a run."""
+"""`featscope.explain`: explain your own model, a detector by name, or a run, in one call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from featscope.store.places import Key, levels_of
 from featscope.store.reader import Run, open_run
 
 Model = Union[nn.Module, Detector, Run, str, Path, None]
-"""What is explained: a module, a detector or its name, a run or its folder; None for a function that predicts."""
+"""A module, a detector or its name, a run or its folder; None if a function that predicts is given."""
 
 Target = Union[None, int, Sequence[int], str, TargetOf]
 
@@ -43,38 +43,52 @@ def explain(
     checkpoint: str = "",
     **opening: Any,
 ) -> Explanations:
-    """Explain what a model finds in an image: which features, at a layer, speak for it.
+    """Explain what a model finds in an image: which features of a layer support it.
 
-    A model of your own, and the number of its output that you ask about:
+    For your own model, name the number in its output to explain:
 
     >>> found = featscope.explain(model, tensor, target=lambda output: output[281], layer="layer4")   # doctest: +SKIP
     >>> found[0].heat.shape, found[0].save("why")                                                     # doctest: +SKIP
     ((7, 7), PosixPath('why/image/target_layercam_layer4_level_0.png'))
 
-    A detector by name, a run, or a function that detects:
+    You can also explain a detector by name, a run, or a function that detects:
 
     >>> [one.label for one in featscope.explain("demo", "harbour.png", target="ship", top=2, method="odam")]
     ['ship', 'ship']
     >>> featscope.explain("runs/s2anet", "P0706", target=12, layer="neck")                            # doctest: +SKIP
     >>> featscope.explain(image=photo, method="d-rise", predict=my_detector, target=0)                # doctest: +SKIP
 
-    model: a `torch.nn.Module`; a `Detector` or the name of one, as `featscope capture` takes it; or a run.
-    image: what the module takes, a tensor (3, H, W) or (1, 3, H, W); a file; for a run the id of a sample. target: a
-    function of the module's output for one image that gives one number; of a detector the numbers of detections, the
-    name of a class, or None for the `top` best. layer: where, by its name; a detector proposes one. method: one or
-    several of `featscope.explaining.methods.METHODS`, or 'all'; by default layercam, or d-rise with `predict`. side:
-    'left', 'width', 'angle', ... explains that number of a box. predict: a function from pictures (N, H, W, 3) of
-    uint8 to (boxes, scores, labels) of each. picture: (H, W, 3), what to draw over in place of the input. masks,
-    batch_size: of the methods by hiding. checkpoint, opening: of a detector by name, as of
-    `featscope.adapters.opening.open_detector`.
+    model: a `torch.nn.Module`; a `Detector` or its name, as for `featscope capture`; or a run.
 
-    What fails with one box is a warning, and the others are returned. Raises `CaptureError` where nothing can be
-    explained, `UnknownNameError` for a layer, method or class, `BadOptionError` for what does not go together.
+    image: for a module, its input, as a tensor (3, H, W) or (1, 3, H, W); for a detector, a file or a picture; for a
+    run, the id of a sample.
+
+    target: for a module, a function from its output for one image to one number; for a detector, the numbers of
+    detections, the name of a class, or None for the `top` best ones.
+
+    layer: name of the layer at which to explain. A detector has a default.
+
+    method: one or several of `featscope.explaining.methods.METHODS`, or 'all'. The default is layercam, or d-rise with
+    `predict`.
+
+    side: 'left', 'width', 'angle', ... to explain this number of a box in place of its score.
+
+    predict: a function from pictures (N, H, W, 3) of uint8 to (boxes, scores, labels) for each.
+
+    picture: (H, W, 3), the picture to draw over in place of the input.
+
+    masks, batch_size: for the methods that hide parts of the image.
+
+    checkpoint, opening: for a detector by name, as in `featscope.adapters.opening.open_detector`.
+
+    If one box fails, a warning is given and the others are returned. Raises `CaptureError` if nothing can be explained,
+    `UnknownNameError` for an unknown layer, method or class, and `BadOptionError` for arguments that do not fit
+    together.
     """
     methods = [method] if isinstance(method, str) else list(method)
     methods = methods or [DEFAULT if predict is None else WITHOUT_LAYER]
     if predict is not None and model is not None:
-        raise BadOptionError("a model and a function that predicts are two detectors; give one of them")
+        raise BadOptionError("both a model and a function that predicts were given; give only one of them")
     if predict is not None:
         own = OwnPredict(predict)
         subject = _Subject(own, own.prepare(*_with_id(image)))
@@ -102,19 +116,25 @@ def explain(
 
 
 class _Subject(NamedTuple):
-    """What is explained, and of which image. batches: whether several images run in one forward."""
+    """What to explain, and for which image."""
 
     detector: Explainable
     item: Item
+
     recorded: Optional[Sample] = None
+    """The sample of the run, if it comes from a run."""
+
     places: Mapping[Key, MeasuredPlace] = {}
+    """The measured places of the run."""
+
     batches: bool = True
+    """Whether several images can run in one forward."""
 
 
 def _of_a_module(model: nn.Module, image: object, target: Target, picture: Optional[Picture]) -> _Subject:
     if not callable(target):
         raise BadOptionError(
-            f"say which number of what {type(model).__name__} gives is to be explained: "
+            f"name the number in the output of {type(model).__name__} that is to be explained: "
             "target=lambda output: output[281]"
         )
     plain = PlainModel(model)
@@ -130,30 +150,30 @@ def _of_a_detector(
     if isinstance(model, (str, Path)) and (Path(model) / "run.json").is_file():
         return _of_a_run(model, str(image or ""), target, opening)
     if model is None or image is None:
-        raise BadOptionError("name a model and an image: featscope.explain(model, image, target)")
+        raise BadOptionError("give a model and an image: featscope.explain(model, image, target)")
     detector = open_detector(str(model), **opening) if isinstance(model, (str, Path)) else model
     return _Subject(_aimed(detector, target), detector.prepare(*_with_id(image)))
 
 
 def _of_a_run(folder: Union[str, Path], name: str, target: Target, opening: Mapping[str, Any]) -> _Subject:
-    """A sample of a run by its id; where it holds one only, that."""
+    """Find a sample of a run by its id. The id may be omitted if the run has only one sample."""
     run = open_run(folder)
     samples = images_of_run(run, name)
     if len(samples) > 1:
         names = ", ".join(repr(sample.id) for sample, _ in samples[:5])
-        raise BadOptionError(f"{folder} holds {len(samples)} samples; name one: image={names}")
+        raise BadOptionError(f"{folder} contains {len(samples)} samples; choose one: image={names}")
     (sample, path), detector = samples[0], reopen(run, **opening)
     return _Subject(_aimed(detector, target), detector.prepare(path, sample.id), sample, run.places)
 
 
 def _with_id(image: object) -> Tuple[Union[Path, Picture], str]:
-    """An image file or a picture, and its id."""
+    """Return an image file or a picture, with its id."""
     path = Path(image) if isinstance(image, (str, Path)) else image
     return cast(Union[Path, Picture], path), path.stem if isinstance(path, Path) else "image"
 
 
 def _aimed(detector: Detector, target: Target) -> Explainable:
-    """A detector whose detections are explained, or a function of its output."""
+    """Return the detector, or a function of its output, that is explained."""
     if callable(target):
         return OwnTarget(detector, target)
     if not detector.traceable:

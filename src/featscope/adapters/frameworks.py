@@ -1,11 +1,11 @@
-"""The frameworks: one table says what opens the detectors of each, and what knows its models in a user's own script.
+"""The table of frameworks: which module opens the detectors of each, and which knows its models in a user's script.
 
-A package of somebody else adds a row by an entry point, and nothing here changes::
+Other packages add a framework by an entry point, without a change here::
 
     [project.entry-points."featscope.adapters"]
     mine = "my_package.framework:FRAMEWORK"
 
-Nothing is imported of a framework until it is used.
+A framework is not imported before it is used.
 """
 
 from __future__ import annotations
@@ -31,16 +31,19 @@ class Framework(NamedTuple):
     """A row of the table.
 
     >>> FRAMEWORK = Framework("my_package.detector", "a model's name", "my_package", "my_package.companion")
-
-    opener: the module whose `open_detector(opening)` gives a `Detector`. opens: what stands behind the colon, for the
-    help. package: what a script has imported that runs such a model. companion: the module that knows the model then,
-    a `featscope.adapters.companions.CompanionModule`; '' where there is none.
     """
 
     opener: str
+    """The module whose function `open_detector(opening)` returns a `Detector`."""
+
     opens: str = ""
+    """What to type after the colon, for the help."""
+
     package: str = ""
+    """The package that a script has imported if it runs models of this framework."""
+
     companion: str = ""
+    """The module that knows such models, a `featscope.adapters.companions.CompanionModule`; '' if there is none."""
 
 
 FRAMEWORKS: Dict[str, Framework] = {
@@ -65,7 +68,7 @@ FRAMEWORKS: Dict[str, Framework] = {
     ),
     "transformers": Framework(
         "featscope.adapters.transformers.detector",
-        "a folder that save_pretrained wrote, of any model that sees",
+        "a folder written by save_pretrained, of any vision model",
         "transformers",
         "featscope.adapters.transformers.companion",
     ),
@@ -73,19 +76,19 @@ FRAMEWORKS: Dict[str, Framework] = {
     "onnx": Framework("featscope.adapters.onnx.detector", "a file (.onnx), run by ONNX Runtime"),
     "pytorch": Framework("featscope.adapters.pytorch", "module.path:factory of any PyTorch model"),
 }
-"""Name -> the framework that a user means by it, `name:target`."""
+"""Name, as in `name:target` -> framework."""
 
 GROUP = "featscope.adapters"
-"""The entry points of other packages: a name, and a `Framework`, or a function `open_detector(opening)` alone."""
+"""Group of entry points of other packages. Each is a `Framework` or a function `open_detector(opening)`."""
 
 
 def framework_names() -> List[str]:
-    """Those of the frameworks that are known here."""
+    """Return the names of all known frameworks."""
     return [*FRAMEWORKS, *(name for name in _offered() if name not in FRAMEWORKS)]
 
 
 def opener_of(name: str) -> Open:
-    """What opens a detector by its target. Raises `ImportError` where the framework is not installed."""
+    """Return the function that opens a framework's detectors. Raises `ImportError` if it is not installed."""
     row = FRAMEWORKS[name] if name in FRAMEWORKS else _offered()[name].load()
     if isinstance(row, Framework):
         return cast(Open, import_module(row.opener).open_detector)
@@ -98,9 +101,9 @@ def opener_of(name: str) -> Open:
 
 
 def companions_at_hand() -> Iterator[CompanionModule]:
-    """The companions of the frameworks that are imported already, and are of a version that they know.
+    """Yield the companions of all frameworks that are already imported in a supported version.
 
-    Those of other packages come first, as they may be made of one that is known here.
+    Those of other packages come first, because such a package may build on a framework that is known here.
     """
     for row in (*_rows_of_others(tuple(sys.path)), *FRAMEWORKS.values()):
         if row.companion and row.package in sys.modules:
@@ -118,12 +121,12 @@ def _offered() -> Mapping[str, EntryPoint]:
 
 @lru_cache(maxsize=1)
 def _rows_of_others(path: Tuple[str, ...]) -> Sequence[Framework]:
-    """The rows of other packages; path: where Python looks for packages, as they are asked for with each capture."""
+    """Return the rows of other packages. path: `sys.path`, the key of the cache, as this runs in every capture."""
     found = []
     for name, point in _offered().items():
         try:
             row = point.load()
-        except Exception as error:  # noqa: BLE001 (a package that has no part in the capture may be broken)
+        except Exception as error:  # noqa: BLE001 (a broken package that is not used must not stop the capture)
             warnings.warn(
                 f"the entry point {name!r} of {GROUP} cannot be loaded: {first_line(error)}",
                 RuntimeWarning,

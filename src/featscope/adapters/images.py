@@ -1,4 +1,4 @@
-"""Images, or a part of a data set, through a detector: what all adapters share."""
+"""Run a detector on images, for all adapters."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def list_images(paths: Sequence[Path]) -> List[Path]:
-    """The images that files and folders stand for, in order."""
+    """Return the image files that paths of files and folders stand for, in order."""
     images: List[Path] = []
     for path in paths:
         if path.is_dir():
             found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
             if not found:
-                raise BadImageError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+                raise BadImageError(f"{path} does not contain an image ({', '.join(IMAGE_SUFFIXES)})")
             images += found
         elif path.exists():
             images.append(path)
@@ -51,33 +51,38 @@ def list_images(paths: Sequence[Path]) -> List[Path]:
             raise BadImageError(f"the image {path} does not exist")
     odd = next((image for image in images if _is_special(image)), None)
     if odd is not None:
-        raise BadImageError(f"{odd} is no file but a FIFO, a socket or a device; leave it out")
+        raise BadImageError(f"{odd} is not a regular file but a FIFO, a socket or a device; leave it out")
     return images
 
 
 def _is_special(path: Path) -> bool:
-    """Whether whoever opens a path would wait for ever."""
+    """Whether opening a path could block forever."""
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def named_images(images: Sequence[Path]) -> List[Tuple[str, Path]]:
-    """Each image with an id of its own: its name without suffix, and its folder where two have one name."""
+    """Give each image a unique id: its name without suffix, with its folder if two images have the same name."""
     entry = Ledger().enter([Sample(image.stem, str(image)) for image in images])
     return [(sample.id, image) for sample, image in zip(entry.samples, images)]
 
 
 def without_gradients() -> ContextManager[object]:
-    """A block without gradients; where no torch is loaded there are none."""
+    """Disable gradients in a block if torch is loaded."""
     torch = sys.modules.get("torch")
     return torch.no_grad() if torch is not None else nullcontext()
 
 
 class Captured(NamedTuple):
-    """What was written where, the images that failed, and what should be known of the others."""
+    """Result of `capture_images`."""
 
     written: Written
+    """How much was stored, and where."""
+
     failed: List[str]
+    """A message for each image that could not be read."""
+
     remarks: List[str]
+    """Notes on the other images."""
 
 
 def capture_images(
@@ -91,10 +96,11 @@ def capture_images(
     truth: Optional[Mapping[Path, Boxes]] = None,
     **options: Any,
 ) -> Captured:
-    """Run a detector on images and capture.
+    """Run a detector on images and capture its layers.
 
-    provenance: find the source of each detection, where the detector's raw outputs are known. truth: of images of
-    which it is known. options: names, policy, resume and on_error of `featscope.capture`.
+    provenance: find the source of each detection, if the detector's raw outputs are known. truth: ground truth of
+    images, if available. done: called after each image. options: names, policy, resume and on_error of
+    `featscope.capture`.
     """
     failed: List[str] = []
     known = _by_path(truth or {})
@@ -126,14 +132,14 @@ def _by_path(truth: Mapping[Path, Boxes]) -> Dict[str, Boxes]:
 def _describe(
     session: CaptureSession, items: Sequence[Item], found: Sequence[Detected], truth: Mapping[str, Boxes]
 ) -> None:
-    """Say what was found in a batch; truth: by the images' paths."""
+    """Describe the samples of a batch. truth: by path of the image."""
     pictures = [one.picture if one.picture is not None else item.picture for one, item in zip(found, items)]
     true = [truth.get(item.sample.path) for item in items]
     session.describe([msgspec.structs.replace(one.sample, truth=boxes) for one, boxes in zip(found, true)], pictures)
 
 
 def detect_and_trace(detector: Detector, items: Sequence[Item]) -> List[Detected]:
-    """Detect, and find the source of each detection in the raw outputs of the same forward."""
+    """Detect objects and find the source of each detection in the raw outputs of the same forward."""
     if not detector.traceable:
         return detector.detect(items)
     from featscope.explaining.provenance import find_sources
@@ -150,12 +156,19 @@ def detect_and_trace(detector: Detector, items: Sequence[Item]) -> List[Detected
 
 
 class Estimate(NamedTuple):
-    """What a run would take: the maps of one sample, the samples it stores, the seconds for each."""
+    """The size of a run before it is made."""
 
     footprint: Footprint
+    """The maps of one sample."""
+
     samples: int
+    """Number of samples that the run would store."""
+
     of: int
+    """Number of all samples."""
+
     seconds: float
+    """Time for one sample."""
 
     @property
     def bytes(self) -> int:
@@ -174,9 +187,9 @@ def estimate_run(
     policy: Policy,
     names: Optional[Mapping[str, str]] = None,
 ) -> Estimate:
-    """Capture the first of the samples (id, file) without storing it, and count."""
+    """Estimate a run by capturing the first of the samples (id, file) without storing it."""
     if not samples:
-        raise BadOptionError("there is no image to estimate from; name one: -i photo.jpg")
+        raise BadOptionError("there is no image to estimate from; give one: -i photo.jpg")
     item = detector.prepare(samples[0][1], samples[0][0])
     footprint = Footprint()
     thinning = Policy(dtype=policy.dtype, reduce=policy.reduce, channels=policy.channels)

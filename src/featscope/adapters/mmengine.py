@@ -1,4 +1,4 @@
-"""The import that a config of MMEngine names::
+"""The module that a config of MMEngine imports to use the hook::
 
     custom_imports = dict(imports=['featscope.adapters.mmengine'])
     custom_hooks = [dict(type='mmdet.FeatureMapHook', save_dir='runs/s2anet')]

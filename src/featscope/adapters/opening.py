@@ -1,4 +1,4 @@
-"""From what a user types to a detector: `torchvision:retinanet_resnet50_fpn`, a config, `module.path:factory`."""
+"""Open a detector by what a user types: `torchvision:retinanet_resnet50_fpn`, a config, `module.path:factory`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def open_detector(name: str, checkpoint: str = "", **options: Any) -> Detector:
     >>> open_detector("torchvision:retinanet_resnet50_fpn", "random").info.model    # doctest: +SKIP
     'RetinaNet'
 
-    options: the other fields of `featscope.adapters.detector.Opening`. Raises `UnknownNameError` for an
-    adapter or model that does not exist, `MissingPackageError` where its framework is not installed.
+    options: the other fields of `featscope.adapters.detector.Opening`. Raises `UnknownNameError` for an unknown adapter
+    or model, and `MissingPackageError` if its framework is not installed.
     """
     adapter, target = split_name(name)
     opening = Opening(target, checkpoint, **options)
@@ -41,7 +41,7 @@ def open_detector(name: str, checkpoint: str = "", **options: Any) -> Detector:
 
 
 def _recorded(opening: Opening) -> Opened:
-    """What a run says of how its detector was opened."""
+    """Return what a run records about how its detector was opened."""
     options = msgspec.json.decode(msgspec.json.encode(opening.config_options, enc_hook=str))
     return Opened(
         input_size=opening.input_size,
@@ -54,7 +54,7 @@ def _recorded(opening: Opening) -> Opened:
 
 
 def split_name(name: str) -> Tuple[str, str]:
-    """The adapter and the target that a user's text means.
+    """Split a user's text into the name of an adapter and a target.
 
     >>> split_name("s2anet.py"), split_name("timm:resnet50"), split_name("demo")
     (('mmdet', 's2anet.py'), ('timm', 'resnet50'), ('demo', ''))
@@ -67,15 +67,13 @@ def split_name(name: str) -> Tuple[str, str]:
     if name.endswith(".onnx"):
         return "onnx", name
     if not colon and name.endswith(".pt"):
-        raise BadOptionError(
-            f"{name} does not say which framework it is of; for a model of Ultralytics type ultralytics:{name}"
-        )
+        raise BadOptionError(f"the framework of {name} is unknown; for a model of Ultralytics type ultralytics:{name}")
     if not colon:
         known = ", ".join(f"{key}:..." for key in FRAMEWORKS if key != "demo")
         raise BadOptionError(
-            f"{name!r} is no model; type a config (.py), 'demo', module.path:factory, or one of {known}"
+            f"{name!r} is not a model; type a config (.py), 'demo', module.path:factory, or one of {known}"
         )
-    sys.path.insert(0, "")  # as `python -m` does: the user's own module lies where the user is
+    sys.path.insert(0, "")  # as `python -m` does, to find a module in the current folder
     try:
         there = find_spec(adapter) is not None
     except (ImportError, ValueError):
@@ -86,17 +84,17 @@ def split_name(name: str) -> Tuple[str, str]:
 
 
 def import_named(text: str, form: str) -> Any:
-    """What a user names as `module.path:name` in a module of their own.
+    """Import what a user names as `module.path:name`.
 
     >>> import_named("math:tau", "module.path:name")
     6.283185307179586
 
-    form: what to type, for the error. Raises `BadOptionError` for what cannot be imported.
+    form: what to type, for the error. Raises `BadOptionError` if it cannot be imported.
     """
     module, _, name = text.partition(":")
     if not (module and name):
-        raise BadOptionError(f"{text!r} names no function; type {form}")
-    sys.path.insert(0, "")  # as `python -m` does: the user's own module lies where the user is
+        raise BadOptionError(f"{text!r} is not the name of a function; type {form}")
+    sys.path.insert(0, "")  # as `python -m` does, to find a module in the current folder
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:

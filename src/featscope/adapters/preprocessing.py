@@ -1,4 +1,4 @@
-"""An image as the input of a network that does not say itself how it wants it."""
+"""Prepare images for models that do not define their own preprocessing."""
 
 from __future__ import annotations
 
@@ -19,25 +19,34 @@ _COLOURS = ("rgb", "bgr", "grey")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes an input.
-
-    fit: 'stretch' to the size; 'letterbox', centred with a border; 'corner', at the top left with a border. pad: the
-    border's grey, 0 to 255. colour: 'rgb', 'bgr', or 'grey', the same in all channels. range: the largest value, 1 or
-    255. mean, std: what is taken away and divided by, after that. layout: 'nchw' or 'nhwc'; '' is what the model
-    shows, and nchw where it shows nothing. reading: how files are read, one of `featscope.store.images.READINGS`.
-    """
+    """How an image becomes the input of a network."""
 
     fit: str = "stretch"
+    """'stretch' to the size, 'letterbox' (centred, with a border) or 'corner' (at the top left, with a border)."""
+
     pad: int = 114
+    """Grey level of the border, 0 to 255."""
+
     colour: str = "rgb"
+    """'rgb', 'bgr', or 'grey' (the same in all channels)."""
+
     range: float = 1.0
+    """The largest value of the input, 1 or 255."""
+
     mean: Tuple[float, ...] = (0.0,)
+    """Subtracted after scaling to the range."""
+
     std: Tuple[float, ...] = (1.0,)
+    """Divided by after subtracting the mean."""
+
     layout: str = ""
+    """'nchw' or 'nhwc'; '' for the layout that the model indicates, or else nchw."""
+
     reading: str = "pillow"
+    """How image files are read, one of `featscope.store.images.READINGS`."""
 
     def changed(self, text: str) -> Preprocessing:
-        """With what a user typed.
+        """Return a copy with the changes that a user typed.
 
         >>> made = Preprocessing().changed("colour=bgr, range=255, reading=cv2+exif")
         >>> made.colour, made.range, made.reading
@@ -56,20 +65,22 @@ class Preprocessing:
                 else:
                     changes[key] = type(getattr(self, key))(value)
             except ValueError:
-                raise BadOptionError(f"{part!r} is no preprocessing; for example range=255, mean=0.5/0.5/0.5") from None
+                raise BadOptionError(
+                    f"{part!r} is not a valid preprocessing; type for example range=255, mean=0.5/0.5/0.5"
+                ) from None
         made = replace(self, **changes)  # type: ignore[arg-type]
         if made.fit not in _FITS or made.colour not in _COLOURS:
             raise BadOptionError(
-                f"{text!r} is no preprocessing; fit is one of {', '.join(_FITS)}, colour one of {', '.join(_COLOURS)}"
+                f"{text!r} is invalid; fit must be one of {', '.join(_FITS)}, and colour one of {', '.join(_COLOURS)}"
             )
         if made.reading not in READINGS:
             raise unknown_name("reading", made.reading, READINGS, "featscope capture --help")
         if made.layout not in ("", "nchw", "nhwc"):
-            raise BadOptionError(f"layout={made.layout} is no preprocessing; type layout=nchw or layout=nhwc")
+            raise BadOptionError(f"layout={made.layout} is invalid; type layout=nchw or layout=nhwc")
         return made
 
     def __call__(self, picture: Picture, size: Optional[Size]) -> Tuple[NDArray[np.float32], Picture, Geometry]:
-        """The input (3, H, W), what it looks like, and how the image lies in it. Without a size it stays as it is.
+        """Return the input (3, H, W), its picture, and the geometry. Without a size the image keeps its size.
 
         With the layout 'nhwc' the input is (H, W, 3).
         """

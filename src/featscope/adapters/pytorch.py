@@ -1,4 +1,4 @@
-"""Any PyTorch model: a function that makes it, `module.path:factory`."""
+"""The adapter for any PyTorch model, given by a function that makes it: `module.path:factory`."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from featscope.capturing.layers import modules_of, parameters_of
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError, first_line
 from featscope.records import Picture, RunInfo, Size
 
-_OWN = "feed it in a script of your own, and capture that: featscope run -o RUN -- python SCRIPT"
+_OWN = "feed it in your own script and capture the script: featscope run -o RUN -- python SCRIPT"
 _COLOURS = 3
 
 Fed = Union[torch.Tensor, List[torch.Tensor], Dict[str, torch.Tensor], List[Dict[str, torch.Tensor]]]
-"""A batch as a model takes it."""
+"""A batch in one of the forms that models take."""
 
 
 class PyTorchModel(Detector):
-    """A model that takes a batch of images, (N, 3, H, W). What it finds is not known; its maps are captured.
+    """A model that takes a batch of images, (N, 3, H, W). Its maps are captured; what it detects is unknown.
 
-    Inputs are of the type and on the device of the weights; a model whose first convolution takes one channel is fed
-    one, where fit has the colour 'grey'.
-    size: (height, width) of the input; without one images stay as they are. form: what the batch comes in: '' as it
-    is, 'KEY' as {KEY: batch}, 'list' as a list of images, 'list:KEY' as a list of {KEY: image}.
+    Inputs have the type of the weights and are on their device. A model whose first convolution takes one channel
+    receives one if `fit` has the colour 'grey'. size: (height, width) of the input; without it images keep their size.
+    form: the form of the batch: '' for a tensor, 'KEY' for {KEY: batch}, 'list' for a list of images, 'list:KEY' for a
+    list of {KEY: image}.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class PyTorchModel(Detector):
         return Item(msgspec.structs.replace(sample, geometry=geometry), values, seen)
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
-        """Run the model; images of one batch must be of one size. Raises `CaptureError` where it does not take them."""
+        """Run the model. All images of a batch must have one size. Raises `CaptureError` if the model fails."""
         if candidates:
             raise no_candidates(self)
         images = [cast(torch.Tensor, item.inputs) for item in items]
         if len({image.shape for image in images}) > 1 and not self._form.startswith("list"):
-            raise BadOptionError("the images of a batch have several sizes; add --input-size 512, or --batch-size 1")
+            raise BadOptionError("the images of a batch have different sizes; add --input-size 512, or --batch-size 1")
         try:
             self.model(_in_form(images, self._form))
         except FeatscopeError:
             raise
-        except Exception as error:  # (a model may take anything, and is the user's)
+        except Exception as error:  # (the user's model may raise any error)
             raise CaptureError(
                 f"{self.info.model} cannot be run on a batch of images {(len(images), *images[0].shape)}: "
                 f"{first_line(error)}; {self._way_on()}"
@@ -82,21 +82,23 @@ class PyTorchModel(Detector):
         return [Detected(item.sample) for item in items]
 
     def _way_on(self) -> str:
-        """What to type for a model that takes something else."""
+        """Say what to type for a model that takes something else."""
         read = "" if self._form else _form_read_by(self.model)
         channels = _first_channels(self.model)
         if self._grey:
-            return f"it was fed grey, as its first convolution takes it; add --preprocess colour=rgb, or {_OWN}"
+            return f"it received one grey channel, like its first convolution; add --preprocess colour=rgb, or {_OWN}"
         if read:
             return f"its forward reads a dict: add --preprocess input={read}, or {_OWN}"
         if channels not in (1, _COLOURS):
-            return f"its first convolution takes {channels} channels, an image has {_COLOURS}; {_OWN}"
-        return f"for a dict add --preprocess input=KEY, for a list input=list; if it takes something else, {_OWN}"
+            return f"its first convolution takes {channels} channels, but an image has {_COLOURS}; {_OWN}"
+        return f"if it takes a dict, add --preprocess input=KEY; if it takes a list, input=list; otherwise {_OWN}"
 
 
 def _for_testing(model: nn.Module) -> nn.Module:
-    """A model as `eval()` leaves it; a model may use PyTorch's names, as `train`, for something else."""
-    for _, part in reversed(list(modules_of(model, shared=False))):  # the parts first: a whole may set its parts
+    """Do what `eval()` does, for models that may use PyTorch's names, such as `train`, for something else."""
+    for _, part in reversed(
+        list(modules_of(model, shared=False))
+    ):  # parts first, because a module may set the mode of its parts
         train = type(part).train
         part.training = False
         if train is not nn.Module.train and "mode" in inspect.signature(train).parameters:
@@ -115,7 +117,7 @@ def _in_form(images: Sequence[torch.Tensor], form: str) -> Fed:
 
 
 def _form_read_by(model: nn.Module) -> str:
-    """The form that the source of a forward shows: `batch['image']` of its argument, or of the members of it."""
+    """Find the form in the source of the forward: `batch['image']` for its argument, or for the elements of it."""
     try:
         source = inspect.getsource(type(model).forward)
     except (OSError, TypeError):
@@ -131,32 +133,32 @@ def _form_read_by(model: nn.Module) -> str:
 
 
 def _first_channels(model: nn.Module) -> int:
-    """How many channels the first convolution takes; those of an image, where there is none."""
+    """Return how many channels the first convolution takes; without a convolution, those of an image."""
     return next((m.in_channels for _, m in modules_of(model) if isinstance(m, nn.Conv2d)), _COLOURS)
 
 
 def _read_form(text: str) -> Tuple[str, str]:
-    """What a user typed for the preprocessing, without input=..., and that."""
+    """Split what a user typed for the preprocessing into the part without input=... and the input's form."""
     parts = [part.strip() for part in text.split(",")]
     forms = [part.partition("=")[2].strip() for part in parts if part.partition("=")[0].strip() == "input"]
     if any(not form.partition(":")[0] or form == "list:" for form in forms):
         raise BadOptionError(
-            f"{text!r} names no key; type input=image for {{'image': batch}}, input=list, or list:image"
+            f"{text!r} does not name a key; type input=image for {{'image': batch}}, input=list, or list:image"
         )
     rest = [part for part in parts if part.partition("=")[0].strip() != "input"]
     return ",".join(rest), forms[-1] if forms else ""
 
 
 def open_detector(opening: Opening) -> Detector:
-    """The model that `module.path:factory` makes, with a checkpoint's weights or those it comes with."""
-    refuse_unused(opening, score_threshold="what it detects is not known", config_options="it has no config")
+    """Open the model that `module.path:factory` makes, with the weights of a checkpoint or its initial ones."""
+    refuse_unused(opening, score_threshold="what it detects is unknown", config_options="it has no config")
     factory = opening.target.partition(":")[2]
     make = import_named(opening.target, "module.path:factory")
     preprocessing, form = _read_form(opening.preprocess)
     torch.manual_seed(opening.seed)
     model = make()
     if not isinstance(model, nn.Module):
-        raise BadOptionError(f"{opening.target}() gave a {type(model).__name__}; {_what_to_give(model, factory)}")
+        raise BadOptionError(f"{opening.target}() returned a {type(model).__name__}; {_what_to_give(model, factory)}")
     load_checkpoint(model, opening.checkpoint or RANDOM, opening.trusted)
     info = RunInfo(
         model=type(model).__name__,
@@ -164,7 +166,7 @@ def open_detector(opening: Opening) -> Detector:
         checkpoint=opening.checkpoint,
         versions=versions(),
     )
-    # A convolution of one channel proves what it is fed; what a user typed comes behind it, and counts.
+    # A first convolution of one channel needs grey input. What the user typed takes precedence.
     colour = "grey" if _first_channels(model) == 1 else "rgb"
     fit = Preprocessing(colour=colour).changed(preprocessing)
     return PyTorchModel(model, info, fit, opening.input_size, form)
@@ -174,5 +176,5 @@ def _what_to_give(made: object, factory: str) -> str:
     if isinstance(made, (tuple, list)):
         for place, part in enumerate(made):
             if isinstance(part, nn.Module):
-                return f"write one that gives the model alone: def model(): return {factory}()[{place}]"
-    return "it must give a torch.nn.Module"
+                return f"write a function that returns only the model: def model(): return {factory}()[{place}]"
+    return "it must return a torch.nn.Module"

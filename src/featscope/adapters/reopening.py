@@ -1,4 +1,4 @@
-"""A run's own detector, opened again as it was when the run was captured."""
+"""Open the detector of a run again in the same way as for the capture."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from featscope.store.reader import Run
 
 
 def reopen(run: Run, checkpoint: str = "", instead: str = "", **changes: Any) -> Detector:
-    """The detector of a run, with the options that its `run.json` records.
+    """Open the detector of a run with the options that are recorded in its `run.json`.
 
     >>> reopen(open_run("runs/s2anet")).info.model                              # doctest: +SKIP
     'S2ANet'
 
-    checkpoint: where the weights lie by now. changes: what a user says otherwise, fields of
-    `featscope.adapters.detector.Opening`; those that are empty change nothing. instead: what to type where the run
-    does not say which model it is of. Raises `BadOptionError` then.
+    checkpoint: where the weights are now. changes: fields of `featscope.adapters.detector.Opening` that the user gave;
+    empty ones are ignored. instead: what to type if the run does not record its model, in which case `BadOptionError`
+    is raised.
     """
     info = run.info
     if info is None or not info.config:
-        raise BadOptionError(f"{run.folder} does not say which model it is of; {instead or 'name the model'}")
+        raise BadOptionError(f"{run.folder} does not record its model; {instead or 'name the model'}")
     opened = info.opened or Opened()
     options: Dict[str, Any] = {
         "input_size": opened.input_size,
@@ -41,9 +41,9 @@ def reopen(run: Run, checkpoint: str = "", instead: str = "", **changes: Any) ->
 
 
 def images_of_run(run: Run, glob: str = "") -> List[Tuple[Sample, Path]]:
-    """The samples of a run whose ids match, with their image files.
+    """Return the samples of a run whose ids match a glob, with their image files.
 
-    Raises `UnknownNameError` where none matches.
+    Raises `UnknownNameError` if none matches.
     """
     found = [(s, Path(s.path)) for s in run.samples.values() if not glob or s.id == glob or fnmatchcase(s.id, glob)]
     if not found:

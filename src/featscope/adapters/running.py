@@ -1,7 +1,7 @@
-"""A user's own script, captured as it runs: its model is found when it runs first, and nothing is edited.
+"""Capture a user's own script while it runs, without editing it. Its model is found when the model first runs.
 
-`featscope run` starts the script; this module finds the model and captures. torch is not imported before
-the script does so itself.
+`featscope run` starts the script. This module finds the model and captures it. It does not import torch before the
+script does.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _HOME = "torch"
 
 
 class ScriptCapture:
-    """Waits for the first outermost call of a model with the layers that were asked for, and captures it.
+    """Waits for the first outermost call of a model that has the requested layers, and captures the model.
 
     >>> with ScriptCapture(Path("runs/mine"), ["neck"]) as capture:               # doctest: +SKIP
     ...     runpy.run_path("test.py", run_name="__main__")
     >>> print(capture.written)                                                    # doctest: +SKIP
     12 maps of 4 samples, 31.0 MB, in runs/mine
 
-    Without layers it is the first model that has weights. Calls inside of a model's `__init__` (some try
-    themselves out there) and of a warm-up do not count. options: as of `featscope.capture`.
+    Without layers, the first model with weights is captured. Calls inside a model's `__init__`, where some models test
+    themselves, and in a warm-up do not count. options: as in `featscope.capture`.
     """
 
     def __init__(self, output: Path, layers: Optional[Sequence[str]], provenance: bool = True, **options: Any) -> None:
@@ -55,7 +55,7 @@ class ScriptCapture:
         self._calling = threading.local()
 
     def __enter__(self) -> ScriptCapture:
-        # Before the script has done any work; of several ranks another one may have begun the run by now.
+        # Check this before the script does any work. With several ranks another one may already have begun the run.
         if "RANK" not in os.environ and not self.options.get("resume") and (self.output / info_name(0)).exists():
             raise run_is_there(self.output)
         if _HOME in sys.modules:
@@ -80,7 +80,7 @@ class ScriptCapture:
                 keep_places_of_heads(self.output)
 
     def _watch(self, _torch: ModuleType) -> None:
-        """Look at every module that is called from outside of all others, until it is the one."""
+        """Watch the outermost call of every module until the model is found."""
         from featscope.capturing.calls import unwatch, watch
 
         watch(self)
@@ -89,20 +89,20 @@ class ScriptCapture:
     def begin(
         self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]
     ) -> Optional[RunningCall]:
-        """A module is called (`featscope.capturing.calls`)."""
+        """Notice that a module is called (`featscope.capturing.calls`)."""
         from featscope.capturing.calls import recomputing
         from featscope.capturing.layers import parameters_of
 
         if recomputing():
             return None
-        # What has no weights, as a wrapper around another way to call the model, is not the outermost.
+        # Skip modules without weights, such as a wrapper that calls the model in another way.
         if getattr(self._calling, "inside", False) or next(parameters_of(module), None) is None:
             return None
         session = self._session_of(module)
         return _Outermost(self._calling) if session is None else session.listener.begin(module, arguments, named)
 
     def _session_of(self, module: nn.Module) -> Optional[Capture]:
-        """The capture of a model that is called, if it is the one."""
+        """Start the capture if the called module belongs to the model with the requested layers."""
         from featscope.adapters.companions import accompany
         from featscope.capturing.calls import in_warm_up, stack
         from featscope.capturing.layers import has_layers, unwrap
@@ -132,23 +132,23 @@ class ScriptCapture:
 
 
 class _Outermost:
-    """The call of a model that is not the one: what runs inside of it is not looked at."""
+    """The call of another model. Calls inside it are ignored."""
 
     def __init__(self, calling: threading.local) -> None:
         self._calling = calling
         calling.inside = True
 
     def end(self, output: object) -> None:
-        """The next one is looked at again."""
+        """Stop ignoring calls."""
         self._calling.inside = False
 
     def fail(self) -> None:
-        """The same."""
+        """Stop ignoring calls."""
         self._calling.inside = False
 
 
 def _outermost(module: nn.Module, owners: Sequence[object]) -> nn.Module:
-    """The model that a module is a part of, where a method of it runs (`forward_features`), else the module itself."""
+    """Return the model that contains a module, if one of its methods runs (`forward_features`), else the module."""
     from torch import nn
 
     from featscope.capturing.layers import modules_of
@@ -167,7 +167,7 @@ def _makes_a_model(frame: FrameType) -> bool:
 
 
 class _AfterImport(MetaPathFinder, Loader):
-    """Calls a function with a module as soon as it was imported by somebody."""
+    """Calls a function with a module as soon as any code has imported the module."""
 
     def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
         self._name, self._then = name, then
@@ -185,7 +185,7 @@ class _AfterImport(MetaPathFinder, Loader):
         return spec
 
     def remove(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 
@@ -193,7 +193,7 @@ class _AfterImport(MetaPathFinder, Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        if module.__spec__ is not None:  # what looks for the module's loader later finds its own
+        if module.__spec__ is not None:  # restore the module's own loader
             module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         self._then(module)
@@ -203,15 +203,15 @@ def _without_python(command: Sequence[str]) -> List[str]:
     rest = list(command)
     if rest and Path(rest[0]).name.startswith("python"):
         rest.pop(0)
-        while rest and rest[0] in ("-u", "-B", "-s"):  # nothing that a script's results hang on
+        while rest and rest[0] in ("-u", "-B", "-s"):  # options that do not affect the results of a script
             rest.pop(0)
     return rest
 
 
 def parse_command(command: Sequence[str]) -> Tuple[List[str], Callable[[], Mapping[str, object]]]:
-    """What `python SCRIPT ...`, `python -m MODULE ...` or `SCRIPT ...` means: sys.argv, and what runs it.
+    """Parse `python SCRIPT ...`, `python -m MODULE ...` or `SCRIPT ...`: return `sys.argv` and a function that runs it.
 
-    Raises `BadOptionError` for what is no Python script.
+    Raises `BadOptionError` if this is not a Python script.
     """
     import runpy
     import shutil
@@ -221,7 +221,7 @@ def parse_command(command: Sequence[str]) -> Tuple[List[str], Callable[[], Mappi
     rest = _without_python(command)
     if rest[:1] == ["torchrun"] or rest[:2] == ["-m", "torch.distributed.run"]:
         raise BadOptionError(
-            "torchrun starts processes of its own; let it start featscope: "
+            "torchrun starts several processes, so it must start featscope: "
             "torchrun --nproc_per_node 2 -m featscope run -o RUN -- SCRIPT ..."
         )
     if rest[:1] == ["-m"] and len(rest) > 1:
@@ -234,7 +234,7 @@ def parse_command(command: Sequence[str]) -> Tuple[List[str], Callable[[], Mappi
         return [module, *rest[2:]], run_module
     if not rest or rest[0].startswith("-"):
         raise BadOptionError(
-            f"{' '.join(command) or 'nothing'} is no script; type featscope run -o RUN -- python SCRIPT ARGUMENTS"
+            f"{' '.join(command) or 'nothing'} is not a script; type featscope run -o RUN -- python SCRIPT ARGUMENTS"
         )
     script = rest[0] if Path(rest[0]).is_file() else (shutil.which(rest[0]) or rest[0])
     if not Path(script).is_file():

@@ -1,4 +1,4 @@
-"""Backbones of timm, which half of the detectors are built on."""
+"""The adapter for timm's backbones, which many detectors use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from featscope.records import RunInfo
 
 
 def open_detector(opening: Opening) -> Detector:
-    """A model of `timm.create_model`, fed as its own configuration says; images are stretched to its input."""
+    """Open a model of `timm.create_model`. Images are stretched and normalised as its configuration says."""
     refuse_unused(opening, score_threshold="it detects nothing", config_options="it has no config")
     if not timm.is_model(opening.target):
         raise unknown_name("timm model", opening.target, timm.list_models(), "timm.list_models()")
@@ -26,7 +26,7 @@ def open_detector(opening: Opening) -> Detector:
     fitted: Dict[str, Any] = {"img_size": opening.input_size} if opening.input_size else {}
     try:
         model = timm.create_model(opening.target, pretrained=False, **fitted)
-    except TypeError:  # convolutional networks take any size, and no argument for it
+    except TypeError:  # convolutional networks take any size, so they do not have this argument
         model = timm.create_model(opening.target, pretrained=False)
     load_checkpoint(model, checkpoint, opening.trusted)
     config = resolve_model_data_config(model)  # type: ignore[no-untyped-call, unused-ignore]

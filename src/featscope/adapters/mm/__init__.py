@@ -1,1 +1,1 @@
-"""MMDetection, MMRotate and what else runs by MMEngine."""
+"""The adapter for MMDetection, MMRotate and other packages that run on MMEngine."""

@@ -1,4 +1,4 @@
-"""What MMEngine's data samples tell a capture, in the hook and in a user's own script alike."""
+"""The companion for MMEngine: reads data samples, both for the hook and for a user's own script."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from featscope.records import Geometry, Picture, Sample, Size
 
 
 def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
-    """A model of MMEngine that is about to run in a user's own script; None for other models.
+    """Return what is known about a model of MMEngine that a script is about to run; None for other models.
 
-    With test-time augmentation it is the network inside. A loop among the owners tells of its data set.
+    With test-time augmentation it is the network inside the wrapper. A loop among the owners tells the data set.
     """
     network, augmenting = network_of(model)
     if not isinstance(network, BaseModel):
         return None
     loop = next((owner for owner in owners if isinstance(owner, BaseLoop)), None)
     dataset = loop.dataloader.dataset if loop is not None else None
-    # A training sees its images again and again, and so does whoever validates in it.
+    # During training, and in its validations, images are repeated, so the size of the data set is no limit.
     size = len(dataset) if dataset is not None and loop is not None and not trains(loop.runner) else None
     frame, reading = annotation_frame(dataset), None if dataset is None else reading_of(dataset)
     companion = MMCompanion(network, dataset is not None, frame, provenance, augmenting, reading=reading)
@@ -56,12 +56,12 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> O
 
 
 def companion_of(model: nn.Module, pictures: bool) -> Optional[MMCompanion]:
-    """The companion of a model of MMEngine; None for other models."""
+    """Return the companion of a model of MMEngine; None for other models."""
     return MMCompanion(model, pictures=pictures) if isinstance(model, BaseModel) else None
 
 
 def network_of(model: nn.Module) -> Tuple[nn.Module, Optional[nn.Module]]:
-    """The network inside of wrappers for ranks and for test-time augmentation, and the latter wrapper."""
+    """Return the network inside wrappers for ranks and test-time augmentation, and the latter wrapper."""
     augmenting: Optional[nn.Module] = None
     while isinstance(model, BaseTTAModel) or is_model_wrapper(model):
         augmenting = model if isinstance(model, BaseTTAModel) else augmenting
@@ -70,40 +70,41 @@ def network_of(model: nn.Module) -> Tuple[nn.Module, Optional[nn.Module]]:
 
 
 class _Given(NamedTuple):
-    """What a call was given: the images, and the data samples that belong to them."""
+    """The images and the data samples in the arguments of a call."""
 
     images: object
     samples: Sequence[DataSample]
 
 
 class _Read(NamedTuple):
-    """What the data samples of a batch say. believed: by which geometry the framework made boxes of the original.
-    sizes: of the part of each image that is not the batch's padding.
-    """
+    """The content of a batch's data samples."""
 
     samples: Sequence[Sample]
-    believed: Sequence[Optional[Geometry]]
-    sizes: Sequence[Optional[Size]]
+
+    believed: Sequence[Optional[Geometry]]  # with which the framework converted boxes to the original
+
+    sizes: Sequence[Optional[Size]]  # of each image without the padding of the batch
 
 
 class _Noted(NamedTuple):
-    """What a forward made of a batch. images: as the pipeline made them, or as the network saw them if normalised.
-    head: the call that made the detections.
-    """
+    """The result of a forward for a batch."""
 
     read: _Read
-    images: object
+
+    images: object  # as the pipeline made them or, if `normalised`, as the network received them
+
     normalised: bool
-    head: Optional[HeadCall]
+
+    head: Optional[HeadCall]  # the call that made the detections
 
 
 class MMCompanion:
     """Reads the data samples that go through a model of MMEngine, and finds the source of each detection.
 
-    of_data_set: the images come from a data set, whose ids are believed. truth: in which frame its annotations are;
-    None where there are none. provenance: find sources. augmenting: the model for test-time augmentation around the
-    network, which runs once a view. pictures: whether to keep what the inputs look like. reading: how the data set
-    reads its files; None where there is none, and each call may show it.
+    of_data_set: whether the images come from a data set, whose ids are then used. truth: the frame of the annotations;
+    None if there are none. provenance: whether to find sources. augmenting: the wrapper for test-time augmentation,
+    which runs the network once for each view. pictures: whether to keep pictures of the inputs. reading: how the data
+    set reads its files; None without a data set, when each call may show it.
     """
 
     def __init__(
@@ -125,8 +126,8 @@ class MMCompanion:
         self._threads = threading.local()
 
     def before(self, call: ModelCall) -> Optional[Known]:
-        """The images by their names; of a call without data samples what a plain model would show."""
-        if self._provenance:  # not before, as a capture may not come of it
+        """Return samples with the names of the images. Without data samples, treat the model as a plain one."""
+        if self._provenance:  # not earlier, because the capture may not take place
             self._provenance = False
             self._heads = self._listening.enter_context(head_calls(self._model))
         self._threads.images = None
@@ -141,12 +142,12 @@ class MMCompanion:
             Sample(sample_id(one.metainfo, self._of_data_set), path_of(one.metainfo), view=view, reading=reading)
             for one in given.samples
         ]
-        if self._augmenting is not None:  # views go by the name of their image
+        if self._augmenting is not None:  # views are named after their image
             samples = [one if one.id else replace(one, id=f"image{row}") for row, one in enumerate(samples)]
         return Known(samples)
 
     def _view(self) -> int:
-        """Which of the views that are made in one call of `test_step` is about to run."""
+        """Return the number of the view that is about to run in a call of `test_step`."""
         frame = self._augmenting.nearest("test_step") if self._augmenting is not None else None
         before: Optional[FrameType] = getattr(self._threads, "augmenting", None)
         self._threads.view = self._threads.view + 1 if frame is not None and frame is before else 0
@@ -154,7 +155,7 @@ class MMCompanion:
         return int(self._threads.view)
 
     def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
-        """Geometry, predictions and ground truth; pictures and sources when the batch is over and they are wanted."""
+        """Return geometry, predictions and ground truth. Pictures and sources follow when the batch ends, if wanted."""
         given = _given(call)
         if given is None or len(given.samples) != len(known.samples):
             return None
@@ -165,14 +166,14 @@ class MMCompanion:
             read = self._read(
                 known.samples, given.samples if predicted is None else predicted, padded, predicted is not None
             )
-        except Exception as error:  # noqa: BLE001 (a data sample may be anything, and is the user's)
+        except Exception as error:  # noqa: BLE001 (the user's data sample may raise any error)
             self._warn(f"featscope cannot read the data samples of {type(self._model).__name__}: {error}")
             return None
         images, normalised = self._threads.images, False
         larger = padded is not None and any(_is_larger(image, padded) for image in _each(images))
         if images is None or images is given.images or larger:
-            # Only what the data preprocessor made of them was seen. A copy, as the user may write into it before it is
-            # made a picture.
+            # Only the output of the data preprocessor was seen. Copy it, because the user's code may write into it
+            # before the picture is made.
             images = given.images.detach().clone() if isinstance(given.images, torch.Tensor) else None
             normalised = True
         made = _Noted(read, images, normalised, self._heads.last if predicted is not None else None)
@@ -183,7 +184,7 @@ class MMCompanion:
     def _read(
         self, samples: Sequence[Sample], data: Sequence[DataSample], padded: Optional[Size], predicted: bool
     ) -> _Read:
-        """What the data samples of a batch say; predicted: they hold what the model found."""
+        """Read the data samples of a batch. predicted: whether they contain the model's predictions."""
         head = self._heads.last if predicted else None
         decoder = head.head if head is not None else getattr(self._model, "bbox_head", None)
         claims = [geometry_of(one.metainfo, padded) for one in data]
@@ -202,7 +203,7 @@ class MMCompanion:
         return replace(sample, geometry=geometry, predictions=predictions, truth=truth)
 
     def _complete(self, made: _Noted) -> Known:
-        """The samples with the sources of their detections, and the pictures."""
+        """Return the samples with the sources of their detections, and the pictures."""
         samples = [
             replace(sample, sources=find_sources(of_image, sample.predictions))
             if of_image is not None and sample.predictions is not None
@@ -212,14 +213,14 @@ class MMCompanion:
         return Known(samples, [self._picture(made, row) for row in range(len(samples))])
 
     def _candidates(self, made: _Noted) -> Sequence[Optional[Candidates]]:
-        """The raw outputs that the detections are of; a head that is not known costs the loop nothing."""
+        """Return the raw outputs behind the detections. If the head fails, the user's loop continues without them."""
         nothing = [None] * len(made.read.samples)
         if made.head is None:
             return nothing
         try:
             with torch.no_grad():
                 found = candidates_of(made.head, made.read.believed, [sample.geometry for sample in made.read.samples])
-        except Exception as error:  # noqa: BLE001 (a head may be anything, and is the user's; the test goes on)
+        except Exception as error:  # noqa: BLE001 (the user's head may raise any error; the test must continue)
             self._warn(f"featscope cannot trace the detections of this head: {error}")
             self._listening.close()
             self._heads = HeadCalls()
@@ -228,7 +229,7 @@ class MMCompanion:
 
     def _picture(self, made: _Noted, row: int) -> Optional[Picture]:
         images = made.images
-        # A file is compared with the input even where nobody keeps that.
+        # A picture is also needed to compare the file with the input, even if it is not kept.
         if not (self._pictures or made.read.samples[row].path) or row >= len(_each(images)):
             return None
         image = _each(images)[row]
@@ -243,13 +244,13 @@ class MMCompanion:
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._listening.close()
         self._threads = threading.local()
 
 
 def _size_of_batch(images: object) -> Optional[Size]:
-    """The size of an input (N, C, H, W), with its padding."""
+    """Return the size of an input (N, C, H, W) with its padding."""
     if not isinstance(images, torch.Tensor) or images.dim() != 4:
         return None
     return int(images.shape[-2]), int(images.shape[-1])
@@ -262,14 +263,14 @@ def _each(images: object) -> Sequence[object]:
 
 
 def _is_larger(image: object, size: Size) -> bool:
-    """Whether an image does not fit into an input: then it was changed once more, in the batch."""
+    """Whether an image is larger than the input, because it was changed again when the batch was made."""
     return (
         isinstance(image, torch.Tensor) and image.dim() == 3 and (image.shape[1] > size[0] or image.shape[2] > size[1])
     )
 
 
 def _size_of(meta: Mapping[str, object]) -> Optional[Size]:
-    """How large an image was before the batch padded it."""
+    """Return the size of an image before it was padded in the batch."""
     shape = meta.get("img_shape")
     if not isinstance(shape, (list, tuple)) or len(shape) < 2 or not all(isinstance(n, int) for n in shape[:2]):
         return None
@@ -277,7 +278,7 @@ def _size_of(meta: Mapping[str, object]) -> Optional[Size]:
 
 
 def _given(call: ModelCall) -> Optional[_Given]:
-    """Images and data samples among the arguments of `test_step(data)`, `forward(inputs, data_samples)`, ..."""
+    """Find the images and data samples in the arguments of `test_step(data)`, `forward(inputs, data_samples)`, ..."""
     places = ("inputs", "data_samples")
     named: Mapping[str, object] = {**dict(zip(places, call.arguments)), **call.named}
     data = named.get("data")
@@ -291,7 +292,7 @@ def _given(call: ModelCall) -> Optional[_Given]:
 
 
 def _data_samples(value: object) -> Optional[Sequence[DataSample]]:
-    """A list of data samples; None for everything else, as the losses of a training."""
+    """Return a list of data samples; None for anything else, such as the losses during training."""
     if not isinstance(value, (list, tuple)) or not value:
         return None
     return value if all(isinstance(getattr(one, "metainfo", None), Mapping) for one in value) else None

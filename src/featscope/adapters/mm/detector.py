@@ -1,4 +1,4 @@
-"""MMDetection and MMRotate models by config and checkpoint, for the commands."""
+"""Open models of MMDetection and MMRotate by config and checkpoint, for the commands."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def read_config(path: str, options: Optional[Mapping[str, object]] = None) -> Config:
-    """Read a config of MMEngine and register the modules that it names."""
+    """Read a config of MMEngine, and register the modules of its scope."""
     try:
         from mmengine.config import Config
     except ImportError:
@@ -52,7 +52,7 @@ def read_config(path: str, options: Optional[Mapping[str, object]] = None) -> Co
             "pip install featscope there"
         ) from None
     if not Path(path).is_file():
-        raise BadOptionError(f"the config {path} does not exist; name a .py file of MMDetection or MMRotate")
+        raise BadOptionError(f"the config {path} does not exist; give a .py file of MMDetection or MMRotate")
     config = Config.fromfile(path)
     if options:
         config.merge_from_dict(dict(options))
@@ -62,18 +62,18 @@ def read_config(path: str, options: Optional[Mapping[str, object]] = None) -> Co
             import_module(f"{package}.utils").register_all_modules(init_default_scope=package == scope)
         except ImportError as error:
             raise MissingPackageError(
-                f"the config's default_scope is {scope!r}, and {package} cannot be imported: {error}"
+                f"the config's default_scope is {scope!r}, but {package} cannot be imported: {error}"
             ) from None
     return config
 
 
-_Packed = Mapping[str, Any]  # what a pipeline gives: 'inputs', an image, and 'data_samples', what it is of
+_Packed = Mapping[str, Any]  # the output of a pipeline: 'inputs', an image, and 'data_samples', its description
 
 
 class MMDetector(Detector):
-    """A model of MMDetection or MMRotate, fed by its config's test pipeline.
+    """A model of MMDetection or MMRotate. The test pipeline of its config prepares the images.
 
-    config: of MMEngine, with its test set.
+    config: the config of MMEngine, with its test set.
     """
 
     not_features = ("data_preprocessor",)
@@ -88,11 +88,11 @@ class MMDetector(Detector):
 
     @property
     def traceable(self) -> bool:
-        """Whether its raw outputs are known."""
+        """Whether the raw outputs are known."""
         return has_box_head(self.model)
 
     def test_set(self) -> List[Tuple[str, Path]]:
-        """The id and the file of each sample of the config's test set."""
+        """Return the id and the file of each sample in the config's test set."""
         from mmengine.registry import DATASETS
 
         dataset = DATASETS.build(self.config.test_dataloader.dataset)
@@ -100,7 +100,7 @@ class MMDetector(Detector):
         return [(sample_id(info) or str(index), Path(info["img_path"])) for index, info in enumerate(infos)]
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
-        """Run the test pipeline on an image file, or on a picture."""
+        """Run the test pipeline on an image file or a picture."""
         from_array = not isinstance(image, Path)
         if from_array not in self._pipelines:
             self._pipelines[from_array] = pipeline_for_testing(self.config, from_array)
@@ -108,7 +108,7 @@ class MMDetector(Detector):
         data.update({"img_path": str(image)} if isinstance(image, Path) else {"img": image[:, :, ::-1]})
         try:
             item = self._pipelines[from_array](data)
-        except (OSError, AttributeError, ValueError, AssertionError) as error:  # what mmcv makes of a bad file
+        except (OSError, AttributeError, ValueError, AssertionError) as error:  # errors of MMCV for a damaged file
             name = image if isinstance(image, Path) else sample_id
             raise BadImageError(f"the image {name} cannot be read: {error}") from None
         meta = item["data_samples"].metainfo
@@ -127,7 +127,7 @@ class MMDetector(Detector):
         with head_calls(self.model, tolerant=True) as noted:
             outputs = self.model.test_step(batch)
         if noted.unsupported:
-            warnings.warn(f"no boxes, only maps: {noted.unsupported}", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"there are only maps, without boxes: {noted.unsupported}", RuntimeWarning, stacklevel=2)
         geometries = [geometry_of(output.metainfo) for output in outputs]
         head = noted.last.head if noted.last is not None else getattr(self.model, "bbox_head", None)
         believed = [believed_geometry(one.metainfo, geometry, head) for one, geometry in zip(outputs, geometries)]
@@ -148,26 +148,30 @@ class MMDetector(Detector):
     def _candidates(
         self, noted: HeadCalls, believed: Sequence[Optional[Geometry]], geometries: Sequence[Optional[Geometry]]
     ) -> Tuple[Sequence[Optional[Candidates]], str]:
-        """The raw outputs of each item, or why there are none: a head may be anything, and is the user's."""
+        """Return the raw outputs of each item, or why there are none. The user's head may raise any error."""
         count = len(geometries)
         if noted.last is None:
             return [None] * count, str(no_candidates(self))
         if noted.unsupported:
-            return [None] * count, f"no boxes can be made on this device: {noted.unsupported}"
+            return [None] * count, f"boxes cannot be computed on this device: {noted.unsupported}"
         try:
             found = candidates_of(noted.last, believed, geometries)
         except Exception as error:  # noqa: BLE001
             kind = type(noted.last.head).__name__
             return [None] * count, f"the raw outputs of {kind} could not be read: {error}"
-        return (found, "") if len(found) == count else ([None] * count, "the head gave boxes for other images")
+        return (
+            (found, "")
+            if len(found) == count
+            else ([None] * count, "the head returned boxes for a different number of images")
+        )
 
 
 def open_detector(opening: Opening) -> MMDetector:
-    """The model of a config, with a checkpoint's weights."""
+    """Open the model of a config with the weights of a checkpoint."""
     refuse_unused(
         opening,
-        input_size="the config's test pipeline fits the images; change that: --cfg-options",
-        preprocess="the config's test pipeline does it",
+        input_size="the config's test pipeline resizes the images; change the config: --cfg-options",
+        preprocess="the config's test pipeline prepares the images",
     )
     checkpoint = need_checkpoint(opening, "a checkpoint (.pth)")
     config = read_config(opening.target, opening.config_options)
@@ -180,7 +184,7 @@ def open_detector(opening: Opening) -> MMDetector:
 
 
 def run_info(config: Config, model: torch.nn.Module, checkpoint: str) -> RunInfo:
-    """What a run says of a model and its config."""
+    """Return what a run records about a model and its config."""
     return RunInfo(
         model=type(model).__name__,
         config=str(config.filename or ""),
@@ -192,7 +196,7 @@ def run_info(config: Config, model: torch.nn.Module, checkpoint: str) -> RunInfo
 
 
 def _set_threshold(model: ConfigDict, threshold: float) -> None:
-    """The score threshold of a config's detections, of whatever kind its heads are."""
+    """Set the score threshold of a config's detections for all kinds of heads."""
     tests = [model.get("test_cfg"), *((model.get(part) or {}).get("test_cfg") for part in ("bbox_head", "roi_head"))]
     for test in tests:
         for config in (test, (test or {}).get("rcnn")):
@@ -217,8 +221,8 @@ def capture_test_loop(
 ) -> Captured:
     """Run the config's own test loop and capture.
 
-    options: names, policy, resume, provenance and on_error of `FeatureMapHook`. Where some samples are not stored
-    (again), their forwards are left out, and the metrics with them.
+    options: names, policy, resume, provenance and on_error of `FeatureMapHook`. If some samples are not to be stored,
+    or are already stored, their forwards are skipped, and no metrics are computed.
     """
     from mmengine.runner import Runner
 
@@ -228,9 +232,9 @@ def capture_test_loop(
     config.load_from = None
     runner = Runner.from_cfg(config)
     load_checkpoint(unwrap(runner.model), checkpoint, trusted)
-    runner._load_from, runner._has_loaded = checkpoint, True  # loaded above, and for the record
+    runner._load_from, runner._has_loaded = checkpoint, True  # the weights are loaded above; this records their path
     hook = FeatureMapHook(str(output), layers, **options)
-    hook.makes_room = False  # who named the folder is there to be told
+    hook.makes_room = False  # the user named this folder, so a run in it is an error
     runner.register_hook(hook, priority=hook.priority)
     policy = hook.policy
     if hook.resume or policy.every > 1 or policy.max_samples or policy.images:
@@ -240,7 +244,7 @@ def capture_test_loop(
 
 
 def _leave_out_forwards(runner: Runner, hook: FeatureMapHook) -> None:
-    """Let the test loop run the model on those batches only of which something is to be stored."""
+    """Run the model only on batches from which something is to be stored."""
     loop = runner.test_loop
     run_iter = loop.run_iter
 
@@ -257,7 +261,7 @@ def _leave_out_forwards(runner: Runner, hook: FeatureMapHook) -> None:
 
 
 class _FirstBatches:
-    """A data loader that ends when so many samples came, over all ranks: images behind them are not read."""
+    """A data loader that ends after a number of samples, over all ranks. Later images are not read."""
 
     def __init__(self, loader: DataLoader[DataBatch], samples: int, world_size: int) -> None:
         self._loader = loader
@@ -274,11 +278,11 @@ class _FirstBatches:
 
 
 def pipeline_for_testing(config: Config, from_array: bool = False) -> Compose:
-    """The config's pipeline for images without labels; `from_array` lets it start with one in memory."""
+    """Return the config's pipeline for images without labels. from_array: it starts with an image in memory."""
     from mmcv.transforms import Compose
 
     dataset = config.test_dataloader.dataset
-    while "pipeline" not in dataset:  # wrapped data sets
+    while "pipeline" not in dataset:  # data sets that wrap others
         dataset = dataset.get("dataset") or dataset.datasets[0]
     about_labels = ("Annotations", "ConvertBoxType")
     steps = [dict(s) for s in dataset.pipeline if not any(part in s["type"] for part in about_labels)]
@@ -288,7 +292,7 @@ def pipeline_for_testing(config: Config, from_array: bool = False) -> Compose:
 
 
 def _classes(config: Config) -> List[str]:
-    """Names of the classes of the config's data set, without reading the data set."""
+    """Return the class names of the config's data set, without reading the data set."""
     from mmengine.registry import DATASETS
 
     dataset = config.test_dataloader.dataset

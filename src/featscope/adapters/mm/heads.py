@@ -1,4 +1,10 @@
-"""Raw outputs of MMDetection's and MMRotate's heads, decoded by the heads themselves, before suppression."""
+"""Get the raw outputs of MMDetection's and MMRotate's heads, before suppression.
+
+To explain a detection, featscope needs the raw output that it came from, with its gradient. A head usually decodes only
+its best outputs, and then suppresses most of them. Therefore featscope notes the arguments of the head's call of
+`predict_by_feat` and calls the method again in such a way that every output is decoded and kept. The head itself
+decodes the boxes, so every kind of anchor and box coder is supported.
+"""
 
 from __future__ import annotations
 
@@ -38,23 +44,23 @@ if TYPE_CHECKING:
     from mmengine.structures import InstanceData
 
     Head = Union[BaseDenseHead, BBoxHead]
-    """What makes boxes of raw outputs by `predict_by_feat`."""
+    """A head that computes boxes from raw outputs with `predict_by_feat`."""
 
 
 class HeadCall(NamedTuple):
-    """One call of a head's `predict_by_feat`: its arguments by name, of which each kind of head has its own."""
+    """A call of a head's `predict_by_feat`, with its arguments by name, which differ between kinds of heads."""
 
     head: Head
     arguments: Dict[str, Any]
 
 
 def has_box_head(model: nn.Module) -> bool:
-    """Whether some part of a model makes boxes of raw outputs in a way that is known here."""
+    """Whether a model has a head whose way of computing boxes is known here."""
     return next(_box_heads(model), None) is not None
 
 
 class HeadCalls:
-    """The calls of one forward, in the thread that asks. unsupported: why boxes could not be made, with `tolerant`."""
+    """The calls of box heads in the last forward of the current thread."""
 
     def __init__(self, model: Optional[nn.Module] = None, tolerant: bool = False) -> None:
         self.heads = {id(head): head for head in _box_heads(model)} if model is not None else {}
@@ -63,13 +69,13 @@ class HeadCalls:
 
     @property
     def last(self) -> Optional[HeadCall]:
-        """The call that made the detections."""
+        """The call that produced the detections."""
         found: Optional[HeadCall] = getattr(self._threads, "last", None)
         return found
 
     @property
     def unsupported(self) -> str:
-        """Why boxes could not be made; '' where they were."""
+        """Why boxes could not be computed, with `tolerant`; '' if they were computed."""
         return str(getattr(self._threads, "unsupported", ""))
 
     def clear(self) -> None:
@@ -77,11 +83,11 @@ class HeadCalls:
         self._threads.last, self._threads.unsupported = None, ""
 
     def hears(self, head: nn.Module) -> bool:
-        """Whether a call of a head is to be noted: not one that the head makes of itself (`super()`)."""
+        """Whether a call of a head is to be noted, which excludes calls by the head itself (`super()`)."""
         return id(head) in self.heads and getattr(self._threads, "running", None) is not head
 
     def call(self, call: HeadCall, method: Callable[[], object]) -> object:
-        """Let a call be made, and note it."""
+        """Run a call and note it."""
         self._threads.last, self._threads.running = call, call.head
         try:
             return method()
@@ -96,11 +102,11 @@ class HeadCalls:
 
 @contextmanager
 def head_calls(model: nn.Module, tolerant: bool = False) -> Iterator[HeadCalls]:
-    """Note each call of a box head's `predict_by_feat`; the last is what the detections are made of.
+    """Note each call of a box head's `predict_by_feat`. The last call produces the detections.
 
-    The method is replaced in the heads' classes as long as somebody listens; nothing is put on the model, so that
-    a copy or a pickle of it is as ever. tolerant: where an operation of the framework does not exist on this
-    device (RepPoints' polygons on a CPU) there are no boxes, and the forward goes on.
+    The method is replaced in the classes of the heads while somebody listens. The model itself is not changed, so its
+    copies and pickles are not affected. tolerant: if the framework lacks an operation on this device (RepPoints'
+    polygons on a CPU), return no boxes and let the forward continue.
     """
     global _listening
     noted = HeadCalls(model, tolerant)
@@ -118,10 +124,12 @@ def head_calls(model: nn.Module, tolerant: bool = False) -> Iterator[HeadCalls]:
                 _restore(cls)
 
 
-# Module state, because a class is one for all captures of a process.
+# Module state, because all captures of a process share the classes.
 _lock = threading.Lock()
 _listening: Tuple[HeadCalls, ...] = ()
-_replaced: Dict[type, Tuple[Callable[..., object], bool]] = {}  # class -> its method, and whether it is its own
+_replaced: Dict[
+    type, Tuple[Callable[..., object], bool]
+] = {}  # class -> its method, and whether the class itself defines it
 
 
 def _replace(cls: type) -> None:
@@ -152,7 +160,7 @@ def _restore(cls: type) -> None:
 
 
 def _decode(head: Head, named: Mapping[str, object]) -> List[InstanceData]:
-    """What a head makes of its raw outputs; nobody hears it."""
+    """Let a head decode raw outputs, without noting the call."""
     cls = type(head)
     method = _replaced[cls][0] if cls in _replaced else cls.predict_by_feat
     found: List[InstanceData] = method(head, **named)  # type: ignore[assignment, unused-ignore]
@@ -173,7 +181,7 @@ def _no_boxes() -> InstanceData:
 
 
 def _kind(method: Callable[..., object]) -> str:
-    """Regions, cells or queries: told by the arguments. Masks, keypoints and the like are none."""
+    """Tell from the arguments whether a head gives regions, cells or queries; '' for masks, keypoints and others."""
     names = list(inspect.signature(method).parameters)[1:]  # without self
     if "rcnn_test_cfg" in names and "rois" in names and "cls_scores" in names:
         return "roi"
@@ -185,9 +193,9 @@ def _kind(method: Callable[..., object]) -> str:
 def candidates_of(
     call: HeadCall, believed: Sequence[Optional[Geometry]], geometries: Sequence[Optional[Geometry]]
 ) -> List[Candidates]:
-    """The candidates of each image of a batch, in pixels of the originals.
+    """Return the candidates of each image of a batch, in pixels of the originals.
 
-    believed, geometries: by which the framework made them so, and by which they become so.
+    believed: the geometries with which the framework converted boxes to the originals. geometries: the true ones.
     """
     read = {"roi": _regions, "query": _queries}.get(_kind(type(call.head).predict_by_feat), _cells)
     found = read(call)
@@ -206,11 +214,11 @@ def _form(boxes: torch.Tensor) -> str:
 
 def _regions(call: HeadCall) -> List[Candidates]:
     head, named = call.head, dict(call.arguments)
-    # Without a config nothing is suppressed. Where masks follow, the boxes are rescaled behind them.
+    # Without a config nothing is suppressed. `rescale` is set because heads with masks rescale boxes only later.
     raw = _decode(head, {**named, "rcnn_test_cfg": None, "rescale": True})
     found = []
     for image, logits in zip(raw, named["cls_scores"]):
-        # Four numbers, five of a rotated box, or eight of a quadrilateral (Gliding Vertex), for each class or for all.
+        # 4 numbers, 5 for a rotated box, or 8 for a quadrilateral (Gliding Vertex), for each class or for all classes.
         boxes = image.bboxes.reshape(len(logits), 1 if head.reg_class_agnostic else head.num_classes, -1)
         scores = image.scores[:, : head.num_classes]  # the last class is the background
         boxes = boxes[:, 0] if boxes.shape[1] == 1 else boxes
@@ -240,7 +248,7 @@ def _queries(call: HeadCall) -> List[Candidates]:
 
 
 def _cells(call: HeadCall) -> List[Candidates]:
-    """Dense heads: let the head decode all cells, in place of the best few above its threshold."""
+    """Let a dense head decode all cells, not only the best ones above its threshold."""
     head, named = call.head, dict(call.arguments)
     metas = named["batch_img_metas"]
     config = copy.deepcopy(named.get("cfg") or head.test_cfg)
@@ -259,18 +267,18 @@ def _cells(call: HeadCall) -> List[Candidates]:
         logits = [level[index].permute(1, 2, 0).reshape(-1, channels) for level in scores_of]
         if sum(map(len, logits)) != len(boxes):
             raise CaptureError(
-                f"{type(head).__name__} gave {len(boxes)} boxes for {sum(map(len, logits))} cells: its detections "
-                "cannot be traced; its maps can be captured"
+                f"{type(head).__name__} returned {len(boxes)} boxes for {sum(map(len, logits))} cells: its detections "
+                "cannot be traced, but its maps can be captured"
             )
         count = len(scores_of)
-        # A head that does not choose by `filter_scores_and_topk` (YOLOX) takes every cell above the threshold.
+        # Heads that do not use `filter_scores_and_topk` (YOLOX) take every cell above the threshold.
         activated = seen[index * count : (index + 1) * count] or [logit.sigmoid() for logit in logits]
         levels = []
         start = 0
         for (height, width), logit, scores in zip(sizes, logits, activated):
             part = slice(start, start + len(logit))
             start += len(logit)
-            # Centerness, objectness, IoU: what the head multiplied its scores with, for all classes alike.
+            # The factor that the head multiplied all classes with: centerness, objectness or IoU.
             factor = best[part] / scores.max(1).values.clamp(min=torch.finfo(scores.dtype).tiny)
             whole = torch.where(
                 scores == scores.max(1, keepdim=True).values, best[part][:, None], scores * factor[:, None]
@@ -283,9 +291,10 @@ def _cells(call: HeadCall) -> List[Candidates]:
 
 @contextmanager
 def _decoding_all(cls: type, seen: List[torch.Tensor]) -> Iterator[None]:
-    """Let a head keep every cell, in its order and with its gradient, where it would choose the best.
+    """Make a head keep every cell, in order and with its gradient, instead of choosing the best.
 
-    `filter_scores_and_topk` and `select_single_mlvl` are names in the modules of the head's classes.
+    The functions that choose, `filter_scores_and_topk` and `select_single_mlvl`, are replaced in the modules that
+    define the head's classes.
     """
 
     def keep_all(scores: torch.Tensor, _threshold: float, _best: int, results: object = None) -> Tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""MMEngine (MMDetection, MMRotate, ...): a hook that captures in the test and validation loops.
+"""A hook for MMEngine (MMDetection, MMRotate, ...) that captures in the test and validation loops.
 
 In a config::
 
@@ -35,7 +35,7 @@ from featscope.records import Policy, Written
 from featscope.store.writer import info_name, read_info
 
 DataBatch = Union[Mapping[str, object], Sequence[object]]
-"""What a data loader of MMEngine gives: images and data samples, by name or one after the other."""
+"""A batch of MMEngine's data loader: images and data samples, as a dict or a sequence."""
 
 
 @HOOKS.register_module()
@@ -48,22 +48,23 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
     ...     names={'bbox_head_init': 'bbox_head_init.s2anet_init'})]
 
     Args:
-        save_dir: Folder of the new run. The validations of a training make one run each below it, `epoch_1` or
-            `iter_2000`, whichever the training counts. Where a folder holds a run already, the new one goes into
+        save_dir: Folder of the new run. The validations during a training make one run each in it, `epoch_1` or
+            `iter_2000`, depending on what the training counts. If a folder already holds a run, the new run goes into
             `<folder>_2`, and the log says so.
         layers: Names and globs of layers; None captures every part of the model.
-        names: Another name in place of `<layer>.<class>` of a layer's folder.
-        policy: How much is stored, the fields of `featscope.records.Policy`: dict(dtype='float16',
+        names: Layer -> the name of its folder, in place of `<layer>.<class>`.
+        policy: How much is stored, as the fields of `featscope.records.Policy`: dict(dtype='float16',
             reduce='mean', channels='top:16', every=10, max_samples=100, images=['P07*']).
-        provenance: Say of each detection which cell, query or region of the head gave it.
-        resume: Go on with the run in `save_dir` if there is one. The loop runs whole, for its metrics;
-            what is stored already is not stored again.
-        on_error: 'raise', or 'warn' to let the test go on without capture when the disk fails.
-        axes: What the axes of layers are that cannot be followed from the image: dict(**{'backbone.*': 'NHWC'}).
+        provenance: Find for each detection which cell, query or region of the head gave it.
+        resume: Continue the run in `save_dir` if there is one. The whole loop runs, for its metrics; batches that are
+            already stored are not stored again.
+        on_error: 'raise', or 'warn' to let the test continue without a capture if the disk fails.
+        axes: Axes of layers that cannot be followed from the image: dict(**{'backbone.*': 'NHWC'}).
 
-    Works under `--launcher pytorch`: each rank stores what it sees, and one `open_run` reads all. With test-time
-    augmentation (`--tta`) each view of an image is a sample. The model, the config and the metrics are untouched.
-    What cannot be captured ends no loop: an unknown layer is an error before any work, all else an error in the log.
+    The hook works under `--launcher pytorch`: each rank stores what it processes, and one `open_run` reads everything.
+    With test-time augmentation (`--tta`) each view of an image is a sample. The model, the config and the metrics are
+    not changed. An unknown layer is an error before any work starts. All other problems are errors in the log and do
+    not stop the loop.
     """
 
     priority = "VERY_LOW"
@@ -81,7 +82,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
     ) -> None:
         self.save_dir, self.layers, self.names, self.provenance = save_dir, layers, names, provenance
         self.policy, self.resume, self.on_error, self.axes = make_policy(policy), resume, on_error, axes
-        #: Whether a run that is there already moves the new one into a folder of its own; else it is an error.
+        #: Whether the new run gets another folder if there is already a run; if not, that is an error.
         self.makes_room = True
         self.written = Written(0, 0, 0, str(save_dir))
         self.failures: List[str] = []
@@ -91,7 +92,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         self._used: Set[Path] = set()
 
     def before_run(self, runner: Runner) -> None:
-        """Refuse before any work what no loop could capture: an unknown layer, a model that cannot be watched."""
+        """Raise errors before any work starts: for an unknown layer, or a model that cannot be watched."""
         model = network_of(runner.model)[0]
         capture(
             model, self._patterns(model), names=self.names, policy=self.policy, on_error=self.on_error, axes=self.axes
@@ -110,7 +111,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         self._start(runner, runner.val_dataloader, folder)
 
     def wants(self, runner: Runner, batch_idx: int, data_batch: DataBatch) -> bool:
-        """Begin a batch by hand, and say whether it has samples to store; if not, its forward can be left out."""
+        """Begin a batch by hand. Returns whether it has samples to store; if not, its forward can be skipped."""
         if self._session is None or self._companion is None:
             return True
         known = self._companion.before(ModelCall("test_step", (), {"data": data_batch}))
@@ -120,7 +121,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         return self._session.wanted
 
     def after_test_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
-        """Finish the run, after the metrics are known, and say in the log what it lacks."""
+        """Finish the run after the metrics are computed, and log problems."""
         if self._session is None:
             return
         atexit.unregister(self._abandon)
@@ -164,7 +165,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
                 policy=self.policy,
                 axes=self.axes,
                 resume=self.resume and folder not in self._used,
-                # Only a disk that fails may end a loop that has begun.
+                # After the loop has begun, only an error of the disk may end it.
                 on_error="disk" if self.on_error == "raise" else self.on_error,
                 dataset_size=len(dataset),
                 info=info_of(model, runner, dataset),
@@ -181,11 +182,11 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
             return
         self._companion = companion
         self._used.add(folder)
-        # A test that fails never reaches the end of its epoch: what was captured is written all the same.
+        # A test that fails does not reach the end of its epoch, so the captured maps are written at exit.
         atexit.register(self._abandon)
 
     def _own(self, runner: Runner, folder: Path) -> Path:
-        """A folder that holds no run yet, the same on all ranks."""
+        """Choose a folder that does not hold a run yet, the same one on all ranks."""
         chosen, number = folder, 1
         while (chosen in self._used or not self.resume) and self.makes_room and _holds_a_run(chosen):
             number += 1
@@ -193,7 +194,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         agreed = [str(chosen)]
         broadcast_object_list(agreed)
         if agreed[0] != str(folder):
-            runner.logger.warning(f"featscope: {folder} holds a run already; this one goes into {agreed[0]}")
+            runner.logger.warning(f"featscope: {folder} holds a run already; the new run goes into {agreed[0]}")
         return Path(agreed[0])
 
     def _abandon(self) -> None:
@@ -208,7 +209,7 @@ def _holds_a_run(folder: Path) -> bool:
 
 
 def _register_in_mmdet() -> None:
-    """Make `type='mmdet.FeatureMapHook'` known, where MMDetection is installed."""
+    """Register `type='mmdet.FeatureMapHook'` if MMDetection is installed."""
     try:
         from mmdet.registry import HOOKS as MMDET_HOOKS
     except ImportError:

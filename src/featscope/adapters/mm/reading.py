@@ -1,4 +1,4 @@
-"""How a pipeline of MMEngine reads image files: by MMCV, with the library and the flag that its first step names."""
+"""Find how a pipeline of MMEngine reads image files: with the library and the flag of its first step."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FLAGS: Dict[str, str] = {
     "grayscale": "+exif+grey",
     "grayscale_ignore_orientation": "+grey",
 }
-"""MMCV's flags -> what they add to the library's name. `unchanged` gives an image of any number of channels."""
+"""MMCV's flags -> suffix of the library's name. `unchanged` is missing, because its channels may vary."""
 
-_LIBRARIES: Dict[str, str] = {"cv2": "cv2", "pillow": "mmcv"}  # turbojpeg and tifffile are not known here
+_LIBRARIES: Dict[str, str] = {"cv2": "cv2", "pillow": "mmcv"}  # turbojpeg and tifffile are not reproduced
 
 
 def reading_of(source: object) -> str:
-    """How a data set or a pipeline reads its images (`featscope.store.images.READINGS`); '' where that is not known.
+    """Return how a data set or a pipeline reads images (`featscope.store.images.READINGS`); '' if unknown.
 
     >>> from mmcv.transforms import Compose
     >>> reading_of(Compose([dict(type="LoadImageFromFile")]))
@@ -29,14 +29,14 @@ def reading_of(source: object) -> str:
     >>> reading_of(Compose([dict(type="LoadImageFromFile", imdecode_backend="pillow")]))
     'mmcv+exif'
 
-    source: a data set, also one around others, a pipeline, or None. A loader of the user's own is not known.
+    source: a data set, which may wrap others, or a pipeline, or None. A user's own loader is unknown.
     """
     found = {_of_loader(loader) for loader in _loaders(source)}
     return found.pop() if len(found) == 1 else ""
 
 
 def reading_of_call() -> str:
-    """How the images of the call that is running were read, where MMDetection's `apis` read them."""
+    """Return how the images of the running call were read, if MMDetection's `apis` read them."""
     for frame in stack():
         here = frame.f_locals
         owner = here.get("self")
@@ -48,19 +48,19 @@ def reading_of_call() -> str:
 
 
 def _loaders(source: object) -> Iterator[object]:
-    """The first step of each pipeline in a data set."""
+    """Yield the first step of each pipeline in a data set."""
     parts = getattr(source, "datasets", None) or [getattr(source, "dataset", None)]
-    if parts != [None]:  # around others
+    if parts != [None]:  # a wrapper of other data sets
         for part in parts:
             yield from _loaders(part)
         return
     steps = getattr(getattr(source, "pipeline", source), "transforms", None)
     first: Optional[object] = steps[0] if steps else None
-    yield getattr(first, "from_file", first)  # an inferencer's loader has one for files
+    yield getattr(first, "from_file", first)  # the loader of an inferencer contains one for files
 
 
 def _of_loader(loader: object) -> str:
-    # A subclass may read anything in its own way.
+    # A subclass may read files in another way.
     if not isinstance(loader, LoadImageFromFile) or type(loader).transform is not LoadImageFromFile.transform:
         return ""
     library = _LIBRARIES.get(loader.imdecode_backend or mmcv_io.imread_backend)

@@ -1,4 +1,4 @@
-"""What a runner of MMEngine knows of its model and its data set, and which packages take part."""
+"""Read from MMEngine's runner what a run records about the model, the data set and the packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from featscope.adapters.detector import versions
 from featscope.records import RunInfo
 
 NOT_FEATURES = ("data_preprocessor",)
-"""It runs, but makes inputs."""
+"""Layers that run but produce inputs."""
 
 _PACKAGES = (
     "mmengine",
@@ -28,12 +28,12 @@ _PACKAGES = (
 
 
 def trains(runner: Runner) -> bool:
-    """Whether a runner's loops are those of a training."""
+    """Whether a runner is training."""
     return isinstance(runner._train_loop, BaseLoop)
 
 
 def info_of(model: nn.Module, runner: Optional[Runner], dataset: Optional[BaseDataset]) -> RunInfo:
-    """Config, checkpoint and classes, where a runner and its data set have them."""
+    """Return the config, the checkpoint and the classes, if the runner and its data set have them."""
     return RunInfo(
         model=type(model).__name__,
         config=str(getattr(getattr(runner, "cfg", None), "filename", "") or ""),
@@ -45,5 +45,5 @@ def info_of(model: nn.Module, runner: Optional[Runner], dataset: Optional[BaseDa
 
 
 def versions_here() -> Dict[str, str]:
-    """Versions of OpenMMLab's packages that are installed."""
+    """Return the versions of the installed OpenMMLab packages."""
     return versions(*_PACKAGES)

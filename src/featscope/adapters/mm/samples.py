@@ -1,4 +1,4 @@
-"""What MMEngine's data samples say of an image: its name, its geometry, its boxes and what it looks like."""
+"""Read MMEngine's data samples: the name, the geometry, the boxes and the picture of an image."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ if TYPE_CHECKING:
     from mmengine.structures import InstanceData
 
 Meta = Mapping[str, Any]
-"""What a pipeline says of an image: img_id, img_path, ori_shape, scale_factor, flip, ..."""
+"""What a pipeline records about an image: img_id, img_path, ori_shape, scale_factor, flip, ..."""
 
 
-_ROUNDING = 0.02  # pixels
+_ROUNDING = 0.02  # pixels; a difference below this is a rounding error
 
 
 class DataSample(Protocol):
-    """What is used of `mmengine.structures.BaseDataElement`."""
+    """The part of `mmengine.structures.BaseDataElement` that is used here."""
 
     @property
     def metainfo(self) -> Meta:
-        """What the pipeline says of the image."""
+        """What the pipeline records about the image."""
 
     def get(self, key: str) -> Optional[InstanceData]:
-        """A field (`pred_instances`), or None."""
+        """Return a field (`pred_instances`), or None."""
 
 
 class AnnotationFrame(Enum):
-    """In which frame a pipeline leaves the annotations that it loads."""
+    """The pixels in which a pipeline leaves the annotations that it loads."""
 
-    ORIGINAL = "original"  # nothing behind them moves the image
-    INPUT = "input"  # whatever moves the image moves them
-    MIRRORED = "mirrored"  # loaded behind the resizing in pixels of the original, and mirrored with the resized image
+    ORIGINAL = "original"  # no later step moves the image
+    INPUT = "input"  # every step that moves the image also moves the annotations
+    MIRRORED = "mirrored"  # loaded in original pixels after the resize, and flipped with the resized image
     UNKNOWN = "unknown"
 
 
 def sample_id(meta: Meta, of_data_set: bool = True) -> str:
-    """The data set's own id of an image, or its file's name; '' where it has none.
+    """Return the data set's id of an image, or the name of its file; '' if it has neither.
 
     >>> sample_id({"img_id": 139, "img_path": "images/000139.jpg"})
     '139'
     >>> sample_id({"img_id": 0, "img_path": "photos/harbour.jpg"}, of_data_set=False)
     'harbour'
 
-    of_data_set: where images do not come from a data set, MMDetection numbers them all 0.
+    of_data_set: whether the image comes from a data set. If not, MMDetection gives every image the id 0.
     """
     if of_data_set and meta.get("img_id") is not None:
         return str(meta["img_id"])
@@ -64,20 +64,20 @@ def sample_id(meta: Meta, of_data_set: bool = True) -> str:
 
 
 def path_of(meta: Meta) -> str:
-    """The file of an image; '' for one that was given as an array."""
+    """Return the path of an image; '' if it was given as an array."""
     path = meta.get("img_path")
     return str(Path(path).absolute()) if isinstance(path, (str, os.PathLike)) and str(path) else ""
 
 
 def geometry_of(meta: Meta, padded: Optional[Size] = None) -> Optional[Geometry]:
-    """How an image became the network's input, as the pipeline says; None where it says nothing.
+    """Return the geometry of an image that the pipeline reports; None if it reports none.
 
-    padded: the size of the input, where it was seen. The pipeline may leave out a step: what it says need not even
-    fit into the input (`featscope.arrays.frames.fits`).
+    padded: the size of the input, if it is known. The pipeline may omit a step, so the geometry may not even fit into
+    the input (`featscope.arrays.frames.fits`).
     """
     try:
         geometry = _geometry(meta)
-    except (TypeError, ValueError, IndexError, KeyError):  # several cameras, points, ...: no single image
+    except (TypeError, ValueError, IndexError, KeyError):  # several cameras, point clouds, ...: not a single image
         return None
     return geometry if geometry is None or padded is None else replace(geometry, padded=padded)
 
@@ -91,7 +91,7 @@ def _geometry(meta: Meta) -> Optional[Geometry]:
     resized: Extent = (whole[0], whole[1])
     scale = meta.get("scale_factor")
     if scale is not None:
-        # Where the pipeline pads, img_shape is the padded size: the scale alone tells the image's.
+        # If the pipeline pads, img_shape is the padded size, so the size of the image follows from the scale.
         resized = (_nearly_whole(height * float(scale[1])), _nearly_whole(width * float(scale[0])))
     offset = (0, 0)
     if meta.get("pad_param") is not None:  # a letterbox: top, bottom, left, right
@@ -101,19 +101,19 @@ def _geometry(meta: Meta) -> Optional[Geometry]:
 
 
 def _nearly_whole(side: float) -> float:
-    """A side in pixels: whole, but for the last digits; of an image that was padded and then resized it is not."""
+    """Round a side in pixels if it is nearly whole. It is not after an image was padded and then resized."""
     return round(side) if abs(side - round(side)) < _ROUNDING else side
 
 
 def believed_geometry(meta: Meta, geometry: Optional[Geometry], head: object = None) -> Optional[Geometry]:
-    """The geometry by which the framework itself turns boxes of the input into those that it gives: a scale.
+    """Return the geometry that the framework itself assumes when it converts boxes to the original: only a scale.
 
     >>> fed = Geometry((8, 10), (4, 5), (4, 8), flip="horizontal")
     >>> believed_geometry({"scale_factor": (0.5, 0.5)}, fed)
     Geometry(original=(8, 10), resized=(4.0, 5.0), padded=(4, 8), offset=(0, 0), flip='', crop=None)
 
-    Mirrors and crops it leaves as they are. head: what decodes the boxes; that of MMYOLO takes the padding away first,
-    as its code says by naming `pad_param`.
+    The framework ignores flips and crops. head: the head that decodes the boxes. MMYOLO's heads subtract the padding
+    first, which is recognised by the name `pad_param` in their code.
     """
     if geometry is None:
         return None
@@ -124,12 +124,12 @@ def believed_geometry(meta: Meta, geometry: Optional[Geometry], head: object = N
     plain = replace(geometry, offset=offset, flip="", crop=None)
     apart = max(abs(height * y - geometry.resized[0]), abs(width * x - geometry.resized[1]))
     if geometry == plain and apart < _ROUNDING:
-        return geometry  # what the framework gives is right to the last digit
+        return geometry  # the framework's conversion is exact
     return Geometry(geometry.original, (height * y, width * x), geometry.padded, offset)
 
 
 def _reads(head: object, name: str) -> bool:
-    """Whether the decoding of a head names a key of the pipeline's."""
+    """Whether the code that decodes a head's boxes contains the name of a key of the pipeline."""
     for cls in type(head).__mro__:
         method = vars(cls).get("predict_by_feat")
         code = getattr(inspect.unwrap(method), "__code__", None) if callable(method) else None
@@ -140,7 +140,7 @@ def _reads(head: object, name: str) -> bool:
 
 def _constants(code: CodeType) -> Iterator[object]:
     for constant in code.co_consts:
-        if isinstance(constant, CodeType):  # a loop in brackets, before Python 3.12
+        if isinstance(constant, CodeType):  # a comprehension, before Python 3.12
             yield from _constants(constant)
         else:
             yield constant
@@ -152,10 +152,10 @@ def boxes_of(
     geometry: Optional[Geometry] = None,
     frame: str = "original",
 ) -> Optional[Boxes]:
-    """Predictions or ground truth; None where there are none.
+    """Return predictions or ground truth; None if there are none.
 
-    believed, geometry: by which the framework made them ones of the original, and by which they become so.
-    frame: in which they are then.
+    believed: the geometry with which the framework converted them to the original. geometry: the true geometry. frame:
+    the frame of the result.
     """
     if instances is None or "bboxes" not in instances:
         return None
@@ -169,7 +169,7 @@ def boxes_of(
         values = reframed(values, believed, geometry)
     found = instances.get("scores")
     scores = np.zeros(len(values)) if found is None else found.detach().cpu().double().numpy()
-    real = np.isfinite(values).all(1) & np.isfinite(scores)  # a box that is nowhere is none
+    real = np.isfinite(values).all(1) & np.isfinite(scores)  # drop boxes with NaN or infinity
     return Boxes(
         form=form,
         boxes=values[real].tolist(),
@@ -180,7 +180,7 @@ def boxes_of(
 
 
 def truth_of(instances: Optional[InstanceData], frame: Optional[AnnotationFrame]) -> Optional[Boxes]:
-    """The ground truth of an image, in the frame that its pipeline leaves it in; None where that is not known."""
+    """Return the ground truth of an image, in the frame in which its pipeline leaves it; None if that is unknown."""
     return None if frame is None or frame is AnnotationFrame.UNKNOWN else boxes_of(instances, frame=frame.value)
 
 
@@ -191,7 +191,7 @@ _COLOURS_ONLY = re.compile("PhotoMetric")
 
 
 def annotation_frame(dataset: object) -> Optional[AnnotationFrame]:
-    """What a data set's pipeline does to the annotations after it loaded them; None where there is no data set."""
+    """Return the frame in which a data set's pipeline leaves annotations; None if there is no data set."""
     if dataset is None:
         return None
     kinds = [type(transform).__name__ for transform in _transforms(getattr(dataset, "pipeline", None))]
@@ -207,12 +207,12 @@ def annotation_frame(dataset: object) -> Optional[AnnotationFrame]:
 
 
 def _moving(kinds: Sequence[str]) -> List[str]:
-    """The names of transforms that move what an image shows."""
+    """Return the names of transforms that move the content of an image."""
     return [kind for kind in kinds if _MOVING.search(kind) and not _COLOURS_ONLY.search(kind)]
 
 
 def _transforms(pipeline: object) -> Iterator[object]:
-    """The steps of a pipeline; of a test-time augmentation those of its first view."""
+    """Yield the steps of a pipeline; for test-time augmentation, those of its first view."""
     for step in getattr(pipeline, "transforms", ()):
         views = getattr(step, "subroutines", None)
         if views:
@@ -222,7 +222,7 @@ def _transforms(pipeline: object) -> Iterator[object]:
 
 
 def picture_of(image: object) -> Optional[Picture]:
-    """An input before normalisation, as (H, W, 3) RGB. MMCV reads BGR."""
+    """Convert an input before normalisation to an (H, W, 3) RGB picture. MMCV reads BGR."""
     if not isinstance(image, torch.Tensor) or image.dim() != 3 or image.shape[0] not in (1, 3):
         return None
     if image.dtype != torch.uint8:
@@ -232,7 +232,7 @@ def picture_of(image: object) -> Optional[Picture]:
 
 
 def before_normalisation(image: torch.Tensor, preprocessor: object) -> torch.Tensor:
-    """A network's input (3, H, W), as it was before its data preprocessor normalised it."""
+    """Undo the normalisation of a network's input (3, H, W) by its data preprocessor."""
     if getattr(preprocessor, "_enable_normalize", False):
         image = image * getattr(preprocessor, "std", 1.0) + getattr(preprocessor, "mean", 0.0)
     turned = any(getattr(preprocessor, name, False) for name in ("_channel_conversion", "channel_conversion", "to_rgb"))

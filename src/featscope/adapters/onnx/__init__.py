@@ -1,1 +1,1 @@
-"""ONNX files, without torch."""
+"""The adapter for ONNX files, without torch."""

@@ -1,4 +1,4 @@
-"""The capture of an ONNX graph's tensors: what `featscope.capturing.session.Capture` is for a PyTorch model."""
+"""Capture tensors of an ONNX graph, as `featscope.capturing.session.Capture` does for a PyTorch model."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ from featscope.store.writer import RunWriter
 
 
 class GraphFacts(NamedTuple):
-    """What a capture knows of its graph. kinds: tensor -> the operator that makes it.
-
-    without_batch: the graph takes one image, without an axis for more.
-    """
+    """What a capture needs to know about its graph."""
 
     name: str
+
     kinds: Mapping[str, str]
+    """Tensor -> the operator that computes it."""
+
     input_size: Size
+
     without_batch: bool
+    """Whether the graph takes a single image, without an axis for a batch."""
 
 
 class OnnxCapture:
-    """A capture in progress (`featscope.capturing.protocol.CaptureSession`); `OnnxModel.capture` makes it.
+    """A capture in progress (`featscope.capturing.protocol.CaptureSession`), made by `OnnxModel.capture`.
 
-    tensors: those that are captured. Options as of `featscope.capture`. on_close: called when it is over. left_out:
-    tensors that are not even run -> why.
+    tensors: the tensors to capture. on_close: called at the end. Other options are as in `featscope.capture`.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class OnnxCapture:
         axes: Optional[Mapping[str, str]] = None,
     ) -> None:
         if on_error != "raise":
-            raise BadOptionError("ONNX files have no loop to go on with: leave out --on-error")
+            raise BadOptionError(
+                "ONNX files are not run in a loop that could continue after an error; leave out --on-error"
+            )
         policy, self._said = make_policy(policy), GivenReadings(axes)
         if policy.dtype in ("uint8", "bfloat16"):
-            raise BadOptionError(f"--dtype {policy.dtype} needs torch, ONNX files run without; type float16")
+            raise BadOptionError(f"--dtype {policy.dtype} needs torch, which is not used for ONNX files; type float16")
         self.tensors = list(tensors)
         self._graph, self._policy, self._asked, self._on_close = graph, policy, asked, on_close
         self._remarks = Remarks()
@@ -121,7 +124,7 @@ class OnnxCapture:
         try:
             self._sink.close(not (failed or missing))
         except Exception:
-            if not failed:  # the block's own error is the news; one of the sink that follows from it is not
+            if not failed:  # after an error in the block, an error of the sink is only a consequence
                 raise
         if kind is None and failure is not None:
             raise failure
@@ -129,15 +132,15 @@ class OnnxCapture:
             raise self._gave_nothing(missing)
 
     def _gave_nothing(self, missing: Mapping[str, str]) -> CaptureError:
-        """The error for tensors that were asked for and have no map."""
+        """Return the error for requested tensors without maps."""
         texts = [f"{name!r} gave nothing that can be stored ({why})" for name, why in missing.items()][:5]
-        hint = f"see what there is: featscope layers {self._graph.name}"
+        hint = f"to see all tensors: featscope layers {self._graph.name}"
         if self._given:
-            hint = "the rest is stored; leave out what cannot be:" + "".join(f" -l '!{name}'" for name in missing)
+            hint = "the rest is stored; to leave these out:" + "".join(f" -l '!{name}'" for name in missing)
         return CaptureError(f"{'; '.join(texts)}; {hint}")
 
     def _missing(self) -> Dict[str, str]:
-        """The tensors that were asked for and have no map -> why."""
+        """Return the requested tensors without maps -> the reason."""
         if not self._ran:
             if self._ledger.stored:
                 return {}
@@ -147,57 +150,58 @@ class OnnxCapture:
         return {name: why for name, why in self._refused.items() if name not in self._given}
 
     def close(self, failed: bool = False) -> None:
-        """End a capture that was not begun by `with`; after a failure its run stays unfinished."""
+        """End a capture that was not started by `with`. After a failure the run stays unfinished."""
         self.__exit__(RuntimeError if failed else None, None, None)
 
     @property
     def sink(self) -> Sink:
-        """Where the maps go."""
+        """The sink that receives the maps."""
         return self._sink
 
     @property
     def wanted(self) -> bool:
-        """Whether the batch that was begun has samples to store; if not, its run can be left out."""
+        """Whether the current batch has samples to store. If not, it need not be run."""
         return self._entry is None or bool(self._entry.rows)
 
     @property
     def samples(self) -> Sequence[Sample]:
-        """The samples of the batch at hand, or of the last one, under the ids that are theirs in this run."""
+        """The samples of the current batch, or of the last one, with their ids in this run."""
         return self._samples
 
     @property
     def written(self) -> Written:
-        """How much was handed to the sink; of a run, how much lies in its folder."""
+        """How much the sink received or, for a run, how much was written to its folder."""
         return self._sink.written if isinstance(self._sink, RunWriter) else self._written
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What should be known of the capture, each said once."""
+        """Remarks that the user should know, each given once."""
         return self._remarks.said
 
     def say(self, remark: str) -> None:
-        """Say something of the capture, once."""
+        """Give a remark once."""
         self._remarks.say(remark)
 
     def start_batch(self, number: int, sample_ids: Sequence[str] = (), paths: Sequence[str] = ()) -> None:
-        """Begin a batch by hand: its number, and the ids and files of its samples."""
+        """Begin a batch by hand, with its number and the ids and files of its samples."""
         self.end_batch()
         self._number, self._by_hand, self._entry = number, True, None
         if sample_ids:
             self._begin([Sample(name, path) for name, path in zip(sample_ids, paths or [""] * len(sample_ids))])
 
     def describe(self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[Picture]]] = None) -> None:
-        """Say what the samples of the batch that ran last were, in its order. They keep the ids that they have."""
+        """Describe the samples of the last batch, in its order. They keep their ids."""
         if not self._open or self._entry is None:
             raise CaptureError("there is no batch to describe; run the model first, or begin one: start_batch")
         if len(samples) != len(self._entry.samples):
             raise CaptureError(
-                f"the batch has {len(self._entry.samples)} samples, and {len(samples)} are described; describe each"
+                f"the batch has {len(self._entry.samples)} samples, but {len(samples)} are described; "
+                "describe all of them"
             )
         self._samples, self._pictures = self._ledger.named(samples, self._entry), list(pictures or ())
 
     def end_batch(self) -> None:
-        """The batch is over; what is not described is stored by its name."""
+        """End the batch. Samples that were not described are stored with their ids only."""
         entry, self._by_hand = self._entry, False
         if not self._open or entry is None:
             return
@@ -218,23 +222,23 @@ class OnnxCapture:
         self._levels.clear()
         return entry
 
-    # What runs
+    # Runs of the graph
 
     def rows(self, samples: Sequence[Sample]) -> Sequence[int]:
-        """The graph is about to run on these samples: which of them are to be stored. Begins a batch if none is."""
+        """Return which of the samples that are about to run are to be stored. Begins a batch if there is none."""
         if not self._by_hand:
             self.end_batch()
             self._entry = None
         entry = self._entry if self._entry is not None else self._begin(samples)
         if len(samples) != len(entry.samples):
             raise CaptureError(
-                f"the batch was begun with {len(entry.samples)} samples, and {len(samples)} are run; name each"
+                f"the batch was begun with {len(entry.samples)} samples, but {len(samples)} are run; name all of them"
             )
         self._ran = True
         return entry.rows
 
     def take(self, runs: Sequence[Values]) -> None:
-        """Store what the graph gave for the samples that are kept."""
+        """Store the graph's tensors for the samples that are kept."""
         entry = self._entry
         if entry is None or not entry.rows:
             return
@@ -293,14 +297,14 @@ class OnnxCapture:
 def _folders(
     tensors: Sequence[str], kinds: Mapping[str, str], names: Mapping[str, str], remarks: Remarks
 ) -> Dict[str, str]:
-    """The folder of each tensor: its name with dots for slashes, and its operator; told apart where two are alike."""
+    """Name the folder of each tensor: its name with dots for slashes, plus its operator, made unique if necessary."""
     for name, folder in names.items():
         check_folder_name(folder)
         if name not in tensors:
             raise unknown_name("captured tensor", name, tensors, "featscope capture --help")
     refuse_shared(names, "tensors", "--name")
     found = dict(names)
-    taken = {folder.casefold() for folder in names.values()}  # disks of Windows and macOS know no case
+    taken = {folder.casefold() for folder in names.values()}  # Windows and macOS ignore case
     for name in tensors:
         if name in found:
             continue
@@ -311,5 +315,5 @@ def _folders(
         found[name] = next(one for one in others if one.casefold() not in taken and not is_ours(one))
         taken.add(found[name].casefold())
         if found[name] != first:
-            remarks.say(f"several tensors would be stored in {first!r}: {name!r} is stored in {found[name]!r}")
+            remarks.say(f"several tensors would be stored in {first!r}, so {name!r} is stored in {found[name]!r}")
     return found

@@ -1,4 +1,4 @@
-"""ONNX files by ONNX Runtime: any tensor of the graph is a layer by its name, without torch."""
+"""Run ONNX files with ONNX Runtime, without torch. Each tensor of the graph is a layer, by its name."""
 
 from __future__ import annotations
 
@@ -52,23 +52,23 @@ from featscope.records import Picture, Policy, RunInfo, Sink
 from featscope.store.files import inside
 
 _ERRORS = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeException)
-_WIDENED = ("bfloat16", "float8", "float4", "int4", "uint4", "int2", "uint2")  # NumPy has no such types
+_WIDENED = ("bfloat16", "float8", "float4", "int4", "uint4", "int2", "uint2")  # NumPy does not have these types
 
 
 class OnnxModel(Detector):
-    """A graph; `model` is the parsed file.
+    """An ONNX graph. `model` is the parsed file.
 
-    What the outputs mean is not known: maps are captured and lie where they should, boxes are not read.
+    The meaning of the outputs is unknown: maps are captured with their places, but boxes are not read.
     """
 
-    model: onnx.ModelProto  # type: ignore[assignment, unused-ignore] # no module, and its own capture and report
+    model: onnx.ModelProto  # type: ignore[assignment, unused-ignore] # not a module; `capture` and `report` are overridden
 
     def __init__(
         self, model: onnx.ModelProto, info: RunInfo, inputs: GraphInputs, fit: Preprocessing, path: str
     ) -> None:
         super().__init__(model, info)
         self._inputs, self._fit, self._path = inputs, fit, path
-        #: Tensor -> the kind of node that makes it, in the order of the graph.
+        #: Tensor -> kind of the node that computes it, in the order of the graph.
         self.tensors = _tensors_of(model.graph)
         self._outputs = [value.name for value in model.graph.output if value.name in self.tensors]
         self._session: Optional[OnnxCapture] = None
@@ -76,15 +76,15 @@ class OnnxModel(Detector):
         self._followed: Dict[int, Followed] = {}
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
-        """Fit an image to the file's input."""
+        """Resize an image to the file's input."""
         picture, sample = load_picture(image, sample_id, self._fit.reading)
         inputs, seen, geometry = self._fit(self._inputs.picture(picture), self._inputs.size)
         return Item(msgspec.structs.replace(sample, geometry=geometry), inputs, seen)
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
-        """Run the graph, and hand what it computes on the way to the capture, if there is one.
+        """Run the graph and pass its tensors to the running capture, if there is one.
 
-        With a capture only those images run that it stores.
+        During a capture, only images that it stores are run.
         """
         if candidates:
             raise no_candidates(self)
@@ -97,7 +97,7 @@ class OnnxModel(Detector):
         return [Detected(item.sample) for item in items]
 
     def run(self, names: Sequence[str], images: Sequence[NDArray[np.float32]]) -> Iterator[Values]:
-        """The values of tensors for images as `prepare` gives them, one run of the graph after the other."""
+        """Yield the values of tensors for images from `prepare`, for one run of the graph after the other."""
         key = tuple(names)
         if key not in self._runtimes:
             self._runtimes = {key: _Runtime(self.model, key, self._path)}
@@ -105,14 +105,14 @@ class OnnxModel(Detector):
             yield Values(part.images, part.batch, self._runtimes[key].run(part.feed), partial(self._read, part))
 
     def _read(self, part: Part, name: str, array: Array) -> Reading:
-        """How a tensor of a run is to be read. The graph is followed once for each number of images that it runs."""
+        """Return how a tensor is read. The graph is followed once for each batch size."""
         if part.batch not in self._followed:
             image = self._inputs.image
             self._followed[part.batch] = Followed(self.model, image.name, image.axes, part.feed)
         return self._followed[part.batch].reading(name, array.shape)
 
     def choose(self, layers: Optional[Sequence[str]]) -> List[str]:
-        """The tensors that names and globs choose, in the order of the graph; without any, the outputs.
+        """Return the tensors that names and globs choose, in the order of the graph; by default the outputs.
 
         Raises `UnknownNameError` for a name that the graph does not have.
         """
@@ -129,7 +129,7 @@ class OnnxModel(Detector):
         chosen = [name for name in wanted if not _matches(name, excludes)]
         if not chosen:
             raise CaptureError(
-                f"nothing of {self._path} is left to capture; name tensors: featscope layers {self.info.config}"
+                f"no tensor of {self._path} is left to capture; to see all: featscope layers {self.info.config}"
             )
         return chosen
 
@@ -146,7 +146,7 @@ class OnnxModel(Detector):
         info: Optional[RunInfo] = None,
         axes: Optional[Mapping[str, str]] = None,
     ) -> CaptureSession:
-        """A capture of tensors; options as of `featscope.capture`, but for ranks."""
+        """Capture tensors. Options are as in `featscope.capture`, except for ranks."""
         asked = any(not pattern.startswith("!") for pattern in layers or ())
         chosen = self.choose(layers)
         facts = GraphFacts(self.info.config, self.tensors, self._inputs.size, "N" not in self._inputs.image.axes)
@@ -166,18 +166,16 @@ class OnnxModel(Detector):
         )
         for name in () if asked else self._outputs:
             if self.tensors[name] in WEIGHTS:
-                session.say(
-                    f"the output {name!r} is a weight, which no image changes; it is stored where asked for: -l {name}"
-                )
+                session.say(f"the output {name!r} is a weight, which does not depend on images; to store it: -l {name}")
         self._session = session
         return session
 
     def end_capture(self) -> None:
-        """The graph runs as it is again."""
+        """End the capture, so that the graph runs with its own outputs again."""
         self._session = None
 
     def report(self, item: Item, axes: Optional[Mapping[str, str]] = None) -> ModelReport:
-        """Every tensor of the graph with its shape and how it is read, after one run."""
+        """Report every tensor of the graph with its shape and its reading, after one run."""
         run = next(self.run(list(self.tensors), _inputs_of([item])))
         given = GivenReadings(axes)
         layers = []
@@ -191,7 +189,7 @@ class OnnxModel(Detector):
 
 
 def _tensors_of(graph: onnx.GraphProto) -> Dict[str, str]:
-    """The tensors that may be captured: what nodes make, and what is given out as it came in."""
+    """Return the tensors that may be captured: results of nodes, and inputs or weights that are also outputs."""
     made = {name: node.op_type for node in graph.node for name in node.output if name}
     outputs = [value.name for value in graph.output]
     given = {value.name: "Input" for value in graph.input}
@@ -207,12 +205,12 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _inputs_of(items: Sequence[Item]) -> List[NDArray[np.float32]]:
-    """What `prepare` made of images."""
+    """Return the inputs that `prepare` made."""
     return [cast("NDArray[np.float32]", item.inputs) for item in items]
 
 
 class _Runtime:
-    """A graph that is ready to give these tensors."""
+    """A session of ONNX Runtime that returns certain tensors of a graph."""
 
     def __init__(self, model: onnx.ModelProto, names: Sequence[str], path: str) -> None:
         self._names, self._path, self._model = list(names), path, model
@@ -229,7 +227,7 @@ class _Runtime:
             self._session = self._load(changed)
 
     def _widen(self, changed: onnx.ModelProto, narrow: Sequence[str]) -> None:
-        """Ask for tensors as float32 that are of types which NumPy does not have."""
+        """Convert tensors to float32 if NumPy does not have their type."""
         taken = {name for node in changed.graph.node for name in (*node.input, *node.output)}
         for name in narrow:
             wide = next(free for free in (f"{name}_{i}" for i in range(len(taken) + 1)) if free not in taken)
@@ -239,13 +237,13 @@ class _Runtime:
             taken.add(wide)
 
     def run(self, feed: Dict[str, NDArray[np.generic]]) -> Dict[str, object]:
-        """The tensors for what is fed."""
+        """Run the graph and return its tensors."""
         try:
             return dict(zip(self._names, self._session.run(self._asked, feed)))
         except (*_ERRORS, RuntimeError, ValueError) as error:
             sizes = ", ".join(f"{name} {value.shape}" for name, value in feed.items())
             raise CaptureError(
-                f"{self._path} cannot be run on {sizes}: {_first_line(error)}; another size may fit: --input-size"
+                f"{self._path} cannot be run on {sizes}: {_first_line(error)}; try another size: --input-size"
             ) from None
 
     def _load(self, model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -255,7 +253,7 @@ class _Runtime:
             return onnxruntime.InferenceSession(
                 model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
             )
-        except (*_ERRORS, ValueError) as error:  # protobuf's, for more than 2 GB
+        except (*_ERRORS, ValueError) as error:  # ValueError comes from protobuf for more than 2 GB
             domains = {n.domain for n in model.graph.node} - {"", "ai.onnx", "com.microsoft"}
             kinds = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain in domains})
             custom = (
@@ -269,18 +267,18 @@ def _first_line(error: Exception) -> str:
 
 
 def open_detector(opening: Opening) -> Detector:
-    """The graph of a file."""
-    refuse_unused(opening, score_threshold="what it detects is not known", config_options="it has no config", inputs="")
+    """Open an ONNX file."""
+    refuse_unused(opening, score_threshold="what it detects is unknown", config_options="it has no config", inputs="")
     path = opening.target
     if not Path(path).is_file():
-        raise BadOptionError(f"the file {path} does not exist; name a .onnx file")
+        raise BadOptionError(f"the file {path} does not exist; give a .onnx file")
     if opening.checkpoint:
-        raise BadOptionError(f"{path} has its weights inside; leave out {opening.checkpoint!r}")
+        raise BadOptionError(f"{path} contains its weights; leave out {opening.checkpoint!r}")
     model = _load(path)
     layout = Preprocessing().changed(opening.preprocess).layout
     inputs = GraphInputs(model, path, layout, opening.inputs, opening.input_size)
     image = inputs.image
-    # Pixels are whole numbers; networks of floats mostly want them from 0 to 1.
+    # Integer inputs usually take pixels from 0 to 255, float inputs from 0 to 1.
     fit = Preprocessing(fit="letterbox", range=255.0 if image.dtype.kind in "iu" else 1.0).changed(opening.preprocess)
     fit = replace(fit, layout="nhwc" if image.axes.endswith("C") else "nchw")
     info = RunInfo(
@@ -296,18 +294,19 @@ def _load(path: str) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # noqa: BLE001 (protobuf's own errors have no common base)
-        raise CaptureError(f"{path} is no ONNX file: {str(error)[:160]}") from None
+        raise CaptureError(f"{path} is not an ONNX file: {str(error)[:160]}") from None
     if not model.graph.node and not model.graph.output:
-        raise CaptureError(f"{path} is no ONNX file: it holds no graph")
+        raise CaptureError(f"{path} is not an ONNX file: it does not contain a graph")
     folder = Path(path).absolute().parent
     try:
         for tensor in filter(uses_external_data, _get_all_tensors(model)):
-            # Versions of onnx follow links out of the folder, and wait for ever for a pipe.
+            # Some versions of onnx follow links out of the folder, and block forever on a pipe.
             if not inside(folder, ExternalDataInfo(tensor).location).is_file():
-                raise FileNotFoundError(f"{ExternalDataInfo(tensor).location!r} is no file")
+                raise FileNotFoundError(f"{ExternalDataInfo(tensor).location!r} is not a file in its folder")
         load_external_data_for_model(model, str(folder))
-    except Exception as error:  # noqa: BLE001 (onnx has several, of no common base)
+    except Exception as error:  # noqa: BLE001 (the errors of onnx have no common base)
         raise CaptureError(
-            f"{path} keeps its weights in another file, which cannot be read: {_first_line(error)}; put it beside"
+            f"{path} keeps its weights in another file, which cannot be read: {_first_line(error)}; "
+            "put it in the same folder"
         ) from None
     return model

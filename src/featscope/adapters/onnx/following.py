@@ -1,6 +1,6 @@
-"""Follows the places of tensors' elements through an ONNX graph, from its images, operator by operator.
+"""Follow the positions of tensors' elements through an ONNX graph, from its images, operator by operator.
 
-What `featscope.capturing.following` is for PyTorch. Nothing is guessed from a shape or a name.
+This is the counterpart of `featscope.capturing.following` for PyTorch. Nothing is guessed from a shape or a name.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from featscope.arrays.traces import Trace, trace_of_images
 
 
 class Followed:
-    """How the tensors of a graph are to be read, for one size of its input.
+    """How the tensors of a graph are read, for one size of its input.
 
-    image, axes: the input that takes the images, and what its axes are (NCHW, NHWC, CHW or HWC). feed: what the graph
-    is given. A graph that cannot be run so leaves everything unknown.
+    image, axes: the input for images and its axes (NCHW, NHWC, CHW or HWC). feed: all inputs. If the graph cannot be
+    run with them, everything is unknown.
     """
 
     def __init__(self, model: onnx.ModelProto, image: str, axes: str, feed: Mapping[str, NDArray[np.generic]]) -> None:
@@ -32,7 +32,7 @@ class Followed:
         self._failed = ""
         try:
             graph = Graph(model, image, feed)
-        except Exception as error:  # noqa: BLE001 (ONNX Runtime's have no common base; without a proof nothing is wrong)
+        except Exception as error:  # noqa: BLE001 (ONNX Runtime's errors have no common base; tensors may be stored without being followed)
             self._failed = f"the graph cannot be followed: {(str(error).splitlines() or [''])[0][:200]}"
             return
         sample = axes.index("N") if "N" in axes else None
@@ -41,7 +41,7 @@ class Followed:
             self._follow(graph, node)
 
     def reading(self, name: str, shape: Tuple[int, ...]) -> Reading:
-        """How a tensor of the graph is to be read, which has this shape."""
+        """Return how a tensor of the graph with this shape is read."""
         trace = self._traces.get(name)
         if trace is None:
             return unknown(shape, self._failed or "featscope could not follow it back to the images")
@@ -50,7 +50,7 @@ class Followed:
         found = self._readings[name]
         if found.shape == shape:
             return found
-        return unknown(shape, found.why if trace.lost else "it had another form when the graph was followed")
+        return unknown(shape, found.why if trace.lost else "it had a different shape when the graph was followed")
 
     def _follow(self, graph: Graph, node: onnx.NodeProto) -> None:
         before = {name: self._traces[name] for name in node.input if name in self._traces}
@@ -65,11 +65,11 @@ class Followed:
 
 
 Made = Tuple[Sequence[Optional[Trace]], str]
-"""The traces of a node's outputs, and why some of them may have none."""
+"""The traces of a node's outputs, and why some of them may be missing."""
 
 
 def _made(graph: Graph, node: onnx.NodeProto, before: Mapping[str, Trace], sized: str) -> Made:
-    """What a node makes of the traces that it is given; sized: why the size of its outputs depends on the image."""
+    """Apply a node to the traces of its inputs. sized: why the size of its outputs depends on the image."""
     if sized:
         return (), sized
     if not any(trace.known for trace in before.values()):
@@ -82,7 +82,7 @@ def _made(graph: Graph, node: onnx.NodeProto, before: Mapping[str, Trace], sized
         found = rule(Operation(node, graph.opset, graph.facts, before))
     except UnfollowedError as why:
         return (), f"{kind} ({why})" if str(why) else kind
-    except Exception as error:  # noqa: BLE001 (whatever we fail to understand, the tensor is stored as it is)
+    except Exception as error:  # noqa: BLE001 (if an operator is not understood, the tensor is stored unchanged)
         return (), f"{kind} ({type(error).__name__}: {error})"
     made = found if isinstance(found, list) else [found]
     shapes = (graph.facts.shapes.get(name) for name in node.output)
@@ -90,7 +90,7 @@ def _made(graph: Graph, node: onnx.NodeProto, before: Mapping[str, Trace], sized
 
 
 def _fits(trace: Optional[Trace], shape: Optional[Tuple[int, ...]]) -> bool:
-    """Whether a trace is one of a tensor of this shape."""
+    """Whether a trace fits a tensor of this shape."""
     if trace is None or shape is None or trace.shape != shape:
         return False
     return all(

@@ -1,7 +1,7 @@
-"""What is known of a graph's tensors for one size of input: their shapes, and the numbers that steer operators.
+"""Find what is known about a graph's tensors for one input size: their shapes, and numbers that control operators.
 
-Both are taken from one run of the graph itself. What depends on the image's values is left out: it would be true of
-that image only.
+Both come from one run of the graph. Everything that depends on the values of the image is left out, because it would
+only be true for that image.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from featscope.adapters.onnx.operations import Facts, rule_of
 
 Array = NDArray[np.generic]
 
-# Which inputs decide an output's size, so that it is the image's where they are.
+# Inputs that determine the size of an output. If they depend on the image, the size does too.
 _SIZING: Mapping[str, Tuple[int, ...]] = {
     "CenterCropPad": (1,),
     "Col2Im": (1, 2),
@@ -41,7 +41,7 @@ _SIZING: Mapping[str, Tuple[int, ...]] = {
     "Unsqueeze": (1,),
     "Upsample": (1,),
 }
-# Which inputs' numbers the rules ask for.
+# Inputs whose numbers the rules need.
 _STEERING: Mapping[str, Tuple[int, ...]] = {
     "Gather": (1,),
     "GatherElements": (1,),
@@ -53,14 +53,14 @@ _STEERING: Mapping[str, Tuple[int, ...]] = {
     "Upsample": (1,),
 }
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
-_BY_SIZE = ("Shape", "Size")  # they give a tensor's size, and nothing of its values
+_BY_SIZE = ("Shape", "Size")  # their output depends on a tensor's size but not on its values
 
 
 class Graph:
-    """A graph for one size of input.
+    """A graph for one input size.
 
-    feed: what it is given; its sizes count, the images do not. image: the input that takes them. sized_by_image: the
-    tensors whose size depends on the images' values, or may do so -> the operator that makes it so.
+    feed: the inputs, of which only the sizes matter. image: the input for images. sized_by_image: tensors whose size
+    may depend on the values of the images -> the operator that causes this.
     """
 
     def __init__(self, model: onnx.ModelProto, image: str, feed: Mapping[str, Array]) -> None:
@@ -79,7 +79,7 @@ class Graph:
 
     @property
     def facts(self) -> Facts:
-        """What the rules ask for."""
+        """What the rules need to know."""
         return Facts(self._shapes, self._value)
 
     def _value(self, name: str) -> Union[Array, str]:
@@ -88,12 +88,12 @@ class Graph:
         if name in self._constants:
             return _constant(self._constants[name])
         if name in self._by_image or name in self.sized_by_image:
-            return "what it does depends on the image"
+            return "its effect depends on the image"
         if name in self._feed:
             return self._feed[name]
-        return self._ran.get(name, "its numbers are not known")
+        return self._ran.get(name, "its numbers are unknown")
 
-    # What depends on the image's values
+    # Dependence on the values of the image
 
     def _find_what_is_the_images(self) -> None:
         for node in self.nodes:
@@ -109,18 +109,18 @@ class Graph:
                     self.sized_by_image[name] = sized
 
     def _what_sizes(self, node: onnx.NodeProto, given: Sequence[str]) -> str:
-        """The operator that makes the size of what a node gives depend on the image; '' where none does."""
+        """Return the operator that makes the size of a node's outputs depend on the image; '' if it does not."""
         sized = next((self.sized_by_image[name] for name in given if name in self.sized_by_image), "")
         known = rule_of(node) is not None or node.op_type in _SIZING
         sizing = [node.input[place] for place in _SIZING.get(node.op_type, ()) if place < len(node.input)]
         if sized or not any(name in self._by_image for name in (sizing if known else given)):
             return sized
-        return f"{node.op_type} (the size of what it gives depends on the image)" if known else node.op_type
+        return f"{node.op_type} (the size of its output depends on the image)" if known else node.op_type
 
     # The run
 
     def _run(self) -> None:
-        """Run the graph once, for the shapes of all tensors and the numbers that it works out for its operators."""
+        """Run the graph once to get the shapes of all tensors and the numbers that control operators."""
         names = [name for name in self._tensors() if name not in self._feed and name not in self._weights]
         there = {*self._weights, *self._constants, *self._feed}
         steering = [name for name in self._steering() if name not in there]
@@ -140,7 +140,7 @@ class Graph:
         self._ran = dict(zip(steering, found[len(names) :]))
 
     def _asked_for(self, names: Sequence[str], steering: Sequence[str]) -> onnx.ModelProto:
-        """A copy of the graph whose outputs are the shapes of tensors, then the numbers that steer its operators."""
+        """Return a copy of the graph whose outputs are the shapes of tensors, then the numbers that control operators."""
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         del model.graph.output[:]
@@ -156,7 +156,7 @@ class Graph:
         return model
 
     def _tensors(self) -> List[str]:
-        """Names that surely are of tensors, not of lists of them: what an operator with a rule takes or gives."""
+        """Return names that certainly belong to tensors, not lists: inputs and outputs of operators with a rule."""
         found = dict.fromkeys((*self._feed, *self._weights))
         for node in self.nodes:
             if rule_of(node) is None:
@@ -168,7 +168,7 @@ class Graph:
         return list(found)
 
     def _steering(self) -> Iterator[str]:
-        """Names of tensors whose numbers the rules ask for."""
+        """Yield the names of tensors whose numbers the rules need."""
         seen: Set[str] = set()
         for node in self.nodes:
             reduces = node.op_type.startswith("Reduce")
@@ -180,7 +180,7 @@ class Graph:
 
 
 def _from_outside(node: onnx.NodeProto) -> Iterator[str]:
-    """Names that the bodies of a branch or a loop may take from the graph around them."""
+    """Yield names that the bodies of branches or loops may use from the surrounding graph."""
     for attribute in node.attribute:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             for inner in graph.node:
@@ -195,4 +195,4 @@ def _constant(node: onnx.NodeProto) -> Union[Array, str]:
             return found
         if attribute.name in ("value_int", "value_ints", "value_float", "value_floats"):
             return np.asarray(onnx.helper.get_attribute_value(attribute))
-    return "its numbers are not known"
+    return "its numbers are unknown"

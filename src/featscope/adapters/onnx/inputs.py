@@ -1,4 +1,4 @@
-"""What an ONNX file is fed: which input takes the images and how, and what goes into the others."""
+"""Prepare the inputs of an ONNX file: find the input for images and its layout, and fill the other inputs."""
 
 from __future__ import annotations
 
@@ -14,43 +14,52 @@ from featscope.errors import BadOptionError, CaptureError, unknown_name
 from featscope.records import Picture, Size
 from featscope.store.files import read_npy
 
-_FREE_SIDE = 640  # where the file leaves it open
+_FREE_SIDE = 640  # the default if the file does not fix the size
 _COLOURS = (1, 3, 4)
 _LAYOUTS = {4: ("NCHW", "NHWC"), 3: ("CHW", "HWC")}
 
 
 class Input(NamedTuple):
-    """An input of a graph. dims: its shape, 0 where the file leaves a size open; None where it gives no shape."""
+    """An input of a graph."""
 
     name: str
+
     dtype: Optional[np.dtype]
+    """None if it does not take numbers."""
+
     dims: Optional[Tuple[int, ...]]
+    """Its shape, with 0 for sizes that the file does not fix; None if the file gives no shape."""
 
     def __str__(self) -> str:
-        shape = "of no given shape" if self.dims is None else " x ".join(str(dim or "?") for dim in self.dims)
-        return f"{self.name!r} ({self.dtype or 'no numbers'}{' ' if shape else ''}{shape})"
+        shape = "without a fixed shape" if self.dims is None else " x ".join(str(dim or "?") for dim in self.dims)
+        return f"{self.name!r} ({self.dtype or 'not numeric'}{' ' if shape else ''}{shape})"
 
 
 class ImageInput(NamedTuple):
-    """The input that takes the images. axes: NCHW, NHWC, CHW or HWC. dims: 0 where the file leaves a size open."""
+    """The input that takes the images."""
 
     name: str
+
     dtype: np.dtype
+
     dims: Tuple[int, ...]
+    """Its shape, with 0 for sizes that the file does not fix."""
+
     axes: str
+    """NCHW, NHWC, CHW or HWC."""
 
     @property
     def batch(self) -> int:
-        """Images of one run, 0 for any number."""
+        """Number of images in one run; 0 for any number."""
         return self.dims[0] if "N" in self.axes else 1
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for colours."""
+        """Number of channels: 1 for grey, 3 for colours."""
         return self.dims[self.axes.index("C")] or 3
 
     def size(self, asked: Optional[Size], path: str) -> Size:
-        """(height, width) of the images. Raises `BadOptionError` where the file takes others than were asked for."""
+        """Return (height, width) of the images. Raises `BadOptionError` if the file does not take this size."""
         own = self.dims[self.axes.index("H")], self.dims[self.axes.index("W")]
         if asked and any(side not in (0, wanted) for side, wanted in zip(own, asked)):
             raise BadOptionError(
@@ -61,24 +70,28 @@ class ImageInput(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one run of the graph is fed. images: how many of the batch are real; the others fill it up."""
+    """The input of one run of the graph."""
 
     images: int
+    """Number of images in the batch, without those that fill it up."""
+
     batch: int
+
     feed: Dict[str, NDArray[np.generic]]
 
 
 class GraphInputs:
-    """What a graph is fed.
+    """All inputs of a graph.
 
-    layout: 'nchw' or 'nhwc' of its images, '' for what the file proves. texts: of the other inputs, name ->
-    a number, a list by commas, or a .npy file. Raises `BadOptionError` or `CaptureError` where it cannot be fed so.
+    layout: 'nchw' or 'nhwc' for images, or '' to use what the file proves. texts: values of the other inputs, by name:
+    a number, a list separated by commas, or a .npy file. Raises `BadOptionError` or `CaptureError` if these cannot be
+    fed.
     """
 
     def __init__(
         self, model: onnx.ModelProto, path: str, layout: str, texts: Mapping[str, str], size: Optional[Size]
     ) -> None:
-        # Files of an old format list their weights among the inputs.
+        # Files in an old format list their weights as inputs.
         weights = {tensor.name for tensor in model.graph.initializer}
         every = {value.name: _read_input(value) for value in model.graph.input}
         unknown = next((name for name in texts if name not in every), None)
@@ -96,13 +109,13 @@ class GraphInputs:
         self.shapes[self.image.name] = tuple(sides[axis] for axis in self.image.axes)
 
     def picture(self, picture: Picture) -> Picture:
-        """The picture as the network sees its colours."""
+        """Convert a picture to grey if the network takes grey images."""
         if self.image.channels == 3:
             return picture
         return np.asarray(Image.fromarray(picture).convert("L").convert("RGB"))
 
     def parts(self, images: Sequence[NDArray[np.float32]]) -> Iterator[Part]:
-        """Images as runs of the graph: all in one, or as many as its fixed batch takes, the last one filled up."""
+        """Yield one run for all images, or batches of the graph's fixed size, of which the last one is filled up."""
         size = self.image.batch or len(images)
         for start in range(0, len(images), size):
             real = list(images[start : start + size])
@@ -121,8 +134,8 @@ class GraphInputs:
             low, high = float(batch.min()), float(batch.max())
             if low < limits.min or high > limits.max:
                 raise BadOptionError(
-                    f"{self._path} takes {dtype} ({limits.min} to {limits.max}), and the images have values from "
-                    f"{low:g} to {high:g}; change that: --preprocess range=255,mean={-limits.min}"
+                    f"{self._path} takes {dtype} ({limits.min} to {limits.max}), but the images have values from "
+                    f"{low:g} to {high:g}; change the range: --preprocess range=255,mean={-limits.min}"
                 )
         return batch.astype(dtype)
 
@@ -144,53 +157,53 @@ def _read_input(value: onnx.ValueInfoProto) -> Input:
 def _refuse_missing(missing: Sequence[Input], path: str) -> None:
     if missing:
         raise CaptureError(
-            f"{path} also takes {', '.join(map(str, missing))}; say what goes in: --input {missing[0].name}=1.0, "
+            f"{path} also takes {', '.join(map(str, missing))}; give a value: --input {missing[0].name}=1.0, "
             "or a list 1,2,3, or a .npy file"
         )
 
 
 def _takers_of_images(inputs: Sequence[Input], layout: str) -> List[Tuple[Input, List[str]]]:
-    """The inputs that may take images, and the layouts in which; those of a whole batch, if there are some."""
+    """Return the inputs that may take images, with the possible layouts, preferably inputs for a whole batch."""
     numeric = [one for one in inputs if one.dtype is not None and one.dtype.kind in "iuf"]
     images = [(one, layouts) for one, layouts in ((one, _layouts(one.dims, layout)) for one in numeric) if layouts]
     return [(one, layouts) for one, layouts in images if one.dims is None or len(one.dims) == 4] or images
 
 
 def _find_image(inputs: Sequence[Input], path: str, layout: str) -> ImageInput:
-    """The input that takes the images. Raises where none does, several could, or its layout is not proved."""
+    """Find the input for images. Raises if there are none or several, or if the layout is not proved."""
     images = _takers_of_images(inputs, layout)
     if not images:
         hint = "" if not layout else f" in the layout {layout}"
-        given = ", ".join(map(str, inputs)) or "nothing but what --input gives"
+        given = ", ".join(map(str, inputs)) or "no input beyond those of --input"
         raise CaptureError(
             f"{path} takes {given}: none is a batch of grey or RGB images{hint}, (N, C, H, W) or (N, H, W, C) "
-            "with 1 or 3 channels; see its inputs, or put what makes them of such images into the file"
+            "with 1 or 3 channels; check its inputs, or add the conversion from such images to the file"
         )
     if len(images) > 1:
         raise CaptureError(
-            f"{path} takes several images: {', '.join(str(one) for one, _ in images)}; featscope feeds one of them: "
+            f"{path} takes several images: {', '.join(str(one) for one, _ in images)}; featscope feeds only one; "
             f"give the others, --input {images[1][0].name}=FILE.npy"
         )
     image, layouts = images[0]
     if len(layouts) > 1 or image.dtype is None:
         raise BadOptionError(
-            f"{path} does not say whether the images of {image} have their channels before or behind rows and columns; "
-            "type --preprocess layout=nchw (before) or layout=nhwc (behind)"
+            f"{path} does not show whether the images of {image} have channels before or after rows and columns; "
+            "type --preprocess layout=nchw (before) or layout=nhwc (after)"
         )
     dims = image.dims if image.dims is not None else (0, 0, 0, 0)
     made = ImageInput(image.name, image.dtype, dims, layouts[0])
     if made.channels == 4:
         raise CaptureError(
-            f"{path} takes images of 4 channels as {image}, and what the fourth is, is not known; put what makes it of "
-            "three into the file"
+            f"{path} takes images of 4 channels as {image}, and the meaning of the fourth is unknown; add the "
+            "conversion from three channels to the file"
         )
     return made
 
 
 def _layouts(dims: Optional[Tuple[int, ...]], layout: str) -> List[str]:
-    """The layouts that images of this shape may have; one where it is proved.
+    """Return the layouts that images of this shape may have; a single one if it is proved.
 
-    It is proved where the sizes at the one place may be colours and those at the other are not.
+    It is proved if the size at only one of the two positions can be a number of colours.
     """
     if dims is None:
         return [axes for axes in _LAYOUTS[4] if layout in ("", axes.lower())]
@@ -207,9 +220,9 @@ def _layouts(dims: Optional[Tuple[int, ...]], layout: str) -> List[str]:
 
 
 def _read_value(one: Input, text: str) -> NDArray[np.generic]:
-    """What a user gives for an input, in its type."""
+    """Convert what a user gives for an input to the input's type."""
     if one.dtype is None:
-        raise BadOptionError(f"--input {one.name}={text} has no use: {one.name!r} takes no numbers")
+        raise BadOptionError(f"--input {one.name}={text} cannot be used: {one.name!r} does not take numbers")
     value: NDArray[np.generic]
     if text.endswith(".npy"):
         value = read_npy(Path(text))
@@ -218,7 +231,7 @@ def _read_value(one: Input, text: str) -> NDArray[np.generic]:
             numbers = [float(part) for part in text.split(",")]
         except ValueError:
             raise BadOptionError(
-                f"--input {one.name}={text} is no number, no list as 1,2,3 and no .npy file; {one} takes one of them"
+                f"--input {one.name}={text} is not a number, a list such as 1,2,3, or a .npy file, as {one} needs"
             ) from None
         value = np.array(numbers[0] if len(numbers) == 1 else numbers)
     with np.errstate(all="ignore"):
@@ -230,7 +243,7 @@ def _read_value(one: Input, text: str) -> NDArray[np.generic]:
 
 
 def _fitted(one: Input, value: NDArray[np.generic], batch: int) -> NDArray[np.generic]:
-    """A value in the shape of its input: one number fills it, one for an image is repeated for the batch's others."""
+    """Fit a value to the shape of an input: a number fills it, and a value for one image is repeated for the batch."""
     if one.dims is None or value.shape == one.dims:
         return value
     rest = one.dims[1:]

@@ -1,4 +1,4 @@
-"""Operators of ONNX that work values out: element by element, as sums, and as windows that slide over a map."""
+"""Rules for ONNX operators that compute new values: element-wise operators, sums, and sliding windows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from featscope.adapters.onnx.operations import Operation, Traces, UnfollowedErro
 from featscope.arrays import cells, traces
 from featscope.arrays.traces import Trace
 
-# What works element by element
+# Element-wise operators
 
 
 @rule_for(
@@ -43,7 +43,7 @@ def _element_by_element(op: Operation) -> Traces:
 @rule_for("Softmax LogSoftmax Hardmax")
 def _softmax(op: Operation) -> Traces:
     rank = len(op.shape)
-    # Before opset 13 it was over all axes from this one on.
+    # Before opset 13, it covered all axes from this one on.
     axes = [op.axis(-1)] if op.opset >= 13 else list(range(op.axis(1), rank))
     return op.first._replace(attention=any(axis in spot.axes() for spot in op.first.spots for axis in axes))
 
@@ -53,11 +53,11 @@ def _softmax(op: Operation) -> Traces:
     "RandomUniform RandomUniformLike Range RoiAlign Shape Size NonZero"
 )
 def _from_nowhere(op: Operation) -> Traces:
-    """What holds no element of a tensor that was given."""
+    """The output does not contain elements of an input."""
     return [Trace(shape) for shape in op.shapes]
 
 
-# What sums
+# Operators that sum
 
 
 @rule_for("Reduce ArgMax ArgMin")
@@ -109,7 +109,7 @@ def _einsum(op: Operation) -> Traces:
 
 
 def _as_in(to: str, term: str, trace: Trace) -> Trace:
-    """One factor of a sum, with the axes of the result; the letters name the axes."""
+    """Return one factor of a sum with the axes of the result. Letters name the axes."""
     kept, gone = [letter for letter in to if letter in term], [letter for letter in term if letter not in to]
     summed = cells.contracted(trace, [term.index(letter) for letter in gone])
     order = [term.index(letter) for letter in (*kept, *gone)]
@@ -117,7 +117,7 @@ def _as_in(to: str, term: str, trace: Trace) -> Trace:
     return traces.reshape(turned, tuple(trace.shape[term.index(letter)] if letter in term else 1 for letter in to))
 
 
-# What makes cells of cells
+# Operators that compute cells from several cells
 
 _WEIGHTS = {"QLinearConv": 3}
 
@@ -142,7 +142,7 @@ _Window = Tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int], Sequ
 
 
 def _window(op: Operation, kernel: List[int]) -> _Window:
-    """Axes, kernel, stride, padding before the first cell and dilation of what slides over a map."""
+    """Return axes, kernel, stride, padding before the first cell, and dilation of a sliding window."""
     axes, stride, dilation, automatic = _slide(op, len(kernel))
     if automatic in ("", "NOTSET"):
         return axes, kernel, stride, op.integers("pads")[: len(kernel)] or [0] * len(kernel), dilation
@@ -161,7 +161,7 @@ def _slide(op: Operation, count: int) -> Tuple[List[int], List[int], List[int], 
 
 
 def _spread(op: Operation, kernel: List[int]) -> _Window:
-    """The same of a transposed convolution."""
+    """Return the same values for a transposed convolution."""
     axes, stride, dilation, automatic = _slide(op, len(kernel))
     if automatic in ("", "NOTSET", "VALID") and not op.has("output_shape"):
         return axes, kernel, stride, op.integers("pads")[: len(kernel)] or [0] * len(kernel), dilation
@@ -180,7 +180,7 @@ def _global_pool(op: Operation) -> Traces:
 
 @rule_for("GridSample")
 def _grid_sample(op: Operation) -> Traces:
-    """What is sampled lies where the grid's own elements lie: (N, rows, columns, 2) -> (N, C, rows, columns)."""
+    """Each sample has the position of its grid element: (N, rows, columns, 2) -> (N, C, rows, columns)."""
     if len(op.shape) != 4:
         raise UnfollowedError("")
     grid = cells.contracted(op.given(1), [3])
@@ -215,7 +215,7 @@ def _scale(op: Operation, axis: int, have: int, want: int) -> float:
 
 
 def _places(op: Operation, have: int, want: int, scale: float) -> _Places:
-    """Where each cell of the output lies, in cells of what was given."""
+    """Return the position of each output cell, in cells of the input."""
     index = np.arange(want, dtype=np.float64)
     old = op.kind == "Upsample" or op.opset < 11
     mode = "asymmetric" if old else op.text("coordinate_transformation_mode", "half_pixel")
@@ -235,7 +235,7 @@ def _places(op: Operation, have: int, want: int, scale: float) -> _Places:
 
 
 def _nearest(op: Operation, places: _Places, have: int, want: int) -> _Places:
-    """Where the nearest cells lie; copies of one are spread over the room that it had."""
+    """Return the positions of the nearest cells. Copies of a cell are spread over the area of the cell."""
     rounding = op.text("nearest_mode", "floor" if op.kind == "Upsample" or op.opset < 11 else "round_prefer_floor")
     near = {
         "floor": np.floor(places),
@@ -247,4 +247,4 @@ def _nearest(op: Operation, places: _Places, have: int, want: int) -> _Places:
         return np.clip(near, 0, have - 1)
     even = (np.arange(want) + 0.5) * have / want - 0.5
     shift = float(np.mean(near - even))
-    return even if abs(shift) < 0.499 else even + shift  # less is what rounding does to a scale that is no whole number
+    return even if abs(shift) < 0.499 else even + shift  # a smaller shift is the rounding of a fractional scale

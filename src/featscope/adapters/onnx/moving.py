@@ -1,4 +1,4 @@
-"""Operators of ONNX that move, cut, copy or join elements: their traces go the same way."""
+"""Rules for ONNX operators that move, cut, copy or join elements. Their traces are treated in the same way."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _tile(op: Operation) -> Traces:
 
 
 def taken(plane: Plane, axis: int, index: NDArray[np.integer]) -> Plane:
-    """What lies at places of an axis: it becomes as many axes as the places have."""
+    """Take elements along an axis. The axis is replaced by the axes of the index."""
     if plane.shape[axis] > 1:
         return plane.take(index, axis)
     return plane.reshape((*plane.shape[:axis], *(1,) * index.ndim, *plane.shape[axis + 1 :]))
@@ -106,7 +106,7 @@ def _gather(op: Operation) -> Traces:
 
 
 def _varies(trace: Trace, axes: List[int]) -> bool:
-    """Whether it matters which elements along these axes are meant."""
+    """Whether anything in a trace varies along these axes."""
     return any(plane.shape[axis] > 1 for plane in trace.all_planes() for axis in axes)
 
 
@@ -143,7 +143,7 @@ def _gather_nd(op: Operation) -> Traces:
 
 @rule_for("ScatterND ScatterElements Scatter")
 def _scatter(op: Operation) -> Traces:
-    """What is put into a map, and holds no place itself, changes no place."""
+    """Values that are written into a map do not change its positions, unless they have positions themselves."""
     if op.given(2).known:
         raise UnfollowedError("")
     return op.first
@@ -153,7 +153,7 @@ def _scatter(op: Operation) -> Traces:
 def _top(op: Operation) -> Traces:
     axis = op.axis(-1)
     if _varies(op.first, [axis]):
-        raise UnfollowedError("which elements it takes depends on the image")
+        raise UnfollowedError("the elements that it takes depend on the image")
     return [op.first._replace(shape=shape) for shape in op.shapes]
 
 

@@ -1,4 +1,4 @@
-"""From what an ONNX graph gave to arrays that can be stored: rows of several runs together, thinned by a policy."""
+"""Turn the outputs of an ONNX graph into arrays to store: join the rows of several runs, and apply the policy."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from featscope.records import Policy, is_map
 Array = NDArray[np.generic]
 
 WEIGHTS = ("Initializer", "Constant")
-"""Kinds of tensors that no image has a part in."""
+"""Kinds of tensors that do not depend on images."""
 
-_NO_ROWS = ("NonZero", "NonMaxSuppression")  # their first axis counts no images, whatever its length
+_NO_ROWS = ("NonZero", "NonMaxSuppression")  # their first axis does not count images
 
 
 def _not_followed(name: str, array: Array) -> Reading:
@@ -26,41 +26,54 @@ def _not_followed(name: str, array: Array) -> Reading:
 
 
 class Values(NamedTuple):
-    """What one run of the graph gave: its tensors by name, some of them lists.
-
-    images: how many of the batch were real. batch: how many were run; the others filled it up. read: how a tensor is
-    read, by its name and array.
-    """
+    """The tensors of one run of the graph."""
 
     images: int
+    """Number of images in the batch, without those that fill it up."""
+
     batch: int
+    """Number of images that were run."""
+
     found: Mapping[str, object]
+    """Tensor -> its value, which may be a list."""
+
     read: Callable[[str, Array], Reading] = _not_followed
+    """Returns how a tensor is read, by its name and array."""
 
 
 Read = Callable[[Array], Reading]
-"""How an array of one run is read."""
+"""Returns how an array of one run is read."""
 
 
 class Piece(NamedTuple):
-    """An array to be stored, what it is, and from which sample to which it goes."""
+    """An array to store."""
 
     array: Array
+
     part: MapPart
+    """Meaning of its axes."""
+
     start: int
+    """Index of its first sample."""
+
     stop: int
+    """Index after its last sample."""
 
 
 class Pieces(NamedTuple):
-    """What there is to store of a tensor; why not, where a part of it cannot be; and what should be known of it."""
+    """The arrays to store for a tensor."""
 
     pieces: List[Piece]
+
     why_not: str = ""
+    """Why a part of the tensor cannot be stored; '' if all can."""
+
     remark: str = ""
+    """A note for the user."""
 
 
 def pieces_of(name: str, runs: Sequence[Values], kind: str, reads: Sequence[Read], without_batch: bool) -> Pieces:
-    """A tensor's arrays of all runs of a batch, joined where they have a row for each image.
+    """Return a tensor's arrays of all runs of a batch, joined if they have one row for each image.
 
     >>> from featscope.arrays.readings import unknown
     >>> runs = [Values(2, 2, {"x": np.zeros((2, 4))}), Values(1, 2, {"x": np.zeros((2, 4))})]
@@ -68,7 +81,7 @@ def pieces_of(name: str, runs: Sequence[Values], kind: str, reads: Sequence[Read
     >>> [piece.array.shape for piece in pieces_of("x", runs, "Relu", reads, False).pieces]
     [(3, 4)]
 
-    reads: of each run. without_batch: the graph takes single images.
+    reads: one for each run. without_batch: whether the graph takes single images.
     """
     given = [_listed(run.found.get(name)) for run in runs]
     why = _first_reason(given)
@@ -78,7 +91,7 @@ def pieces_of(name: str, runs: Sequence[Values], kind: str, reads: Sequence[Read
         return Pieces([Piece(array, part, 0, ends[-1]) for part, array in kept[0]], why)
     spans = list(zip([0, *ends], ends))
     if len({len(values) for values in kept}) != 1:
-        # Of lists of several lengths nothing says which of their elements belong together.
+        # If the lists have different lengths, it is unknown which of their elements belong together.
         return Pieces([Piece(array, part, *span) for values, span in zip(kept, spans) for part, array in values], why)
     pieces: List[Piece] = []
     apart: List[Array] = []
@@ -92,14 +105,14 @@ def pieces_of(name: str, runs: Sequence[Values], kind: str, reads: Sequence[Read
     remark = ""
     if apart and any(run.images < run.batch for run in runs):
         remark = (
-            f"{name!r} {apart[-1].shape} has no row for each image of a batch; the last batch was filled up by "
-            "repeats of its last image, and what those gave is stored too"
+            f"{name!r} {apart[-1].shape} does not have one row for each image; the last batch was filled up with "
+            "copies of its last image, and their results are stored too"
         )
     return Pieces(pieces, why, remark)
 
 
 def _first_reason(given: Sequence[Sequence[object]]) -> str:
-    """Why a part of what the runs gave cannot be stored; '' where all can."""
+    """Return why a part of the values cannot be stored; '' if all can."""
     return next(filter(None, (_why_not(value) for values in given for value in values or [None])), "")
 
 
@@ -107,15 +120,15 @@ Laid = Tuple[MapPart, Array]
 
 
 def _laid(values: Sequence[object], read: Read) -> List[Laid]:
-    """What is stored of the values of one run, each as it is read."""
+    """Return the arrays to store for the values of one run, by their readings."""
     arrays = [np.asarray(value) for value in values if not _why_not(value)]
     return [laid for array in arrays for laid in read(array).apply(array)]
 
 
 def _joined(level: Sequence[Laid], runs: Sequence[Values], without_rows: bool) -> Optional[Array]:
-    """A tensor of all runs in one, without the rows that filled up a batch; None where it has no row for each image.
+    """Join a tensor of all runs, without the rows that fill up a batch; None if it does not have a row for each image.
 
-    without_rows: its first axis counts no images, unless its reading says so.
+    without_rows: whether the first axis does not count images, unless the reading says so.
     """
     part, first = level[0]
     if len(runs) == 1 and runs[0].images == runs[0].batch:
@@ -132,7 +145,7 @@ def _listed(value: object) -> List[object]:
 
 
 def _why_not(value: object) -> str:
-    """Why a value cannot be stored, '' where it can."""
+    """Return why a value cannot be stored; '' if it can."""
     if value is None:
         return "it is empty"
     if isinstance(value, (dict, list, tuple)):
@@ -141,23 +154,27 @@ def _why_not(value: object) -> str:
 
 
 class Thinned(NamedTuple):
-    """What a policy keeps of an array; the other fields as in `CapturedMap`. remark: what should be known of it."""
+    """The part of an array that a policy keeps. `reduced` and `channels` are as in `CapturedMap`."""
 
     array: Array
     reduced: str = ""
     channels: Optional[NDArray[np.int64]] = None
+
     remark: str = ""
+    """A note for the user."""
 
 
 def thin(piece: Piece, policy: Policy, name: str) -> Thinned:
-    """What a policy keeps of a tensor. Channels are chosen and reduced where it is known which axis they are."""
+    """Apply a policy to a tensor. Channels are selected or reduced only if the axis of channels is known."""
     array, reduced, channels, remark = piece.array, "", None, ""
     if array.ndim == 4 and array.size and (policy.channels or policy.reduce):
         if is_map(piece.part.axes):
             array, channels = _fewer_channels(array, policy, name)
             reduced = policy.reduce
         else:
-            remark = f"{name!r} {array.shape} is stored whole: which of its axes are channels is not known"
+            remark = (
+                f"{name!r} {array.shape} is stored completely, because it is unknown which of its axes are channels"
+            )
     if policy.dtype and array.dtype.kind == "f":
         with np.errstate(over="ignore"):
             array = array.astype(policy.dtype)
@@ -165,7 +182,7 @@ def thin(piece: Piece, policy: Policy, name: str) -> Thinned:
 
 
 def _fewer_channels(array: Array, policy: Policy, name: str) -> Tuple[Array, Optional[NDArray[np.int64]]]:
-    """Maps (N, C, H, W) by the channels that a policy chooses, reduced if it says so, and the numbers of these."""
+    """Select and reduce channels of maps (N, C, H, W). Returns the maps and the numbers of the channels."""
     channels = None
     if policy.channels:
         channels = np.array([_choose(image, policy.channels, name) for image in array], np.int64)
@@ -182,6 +199,6 @@ def _choose(image: Array, choice: str, name: str) -> List[int]:
     there = [number for number in numbers if number < len(image)]
     if not there:
         raise BadOptionError(
-            f"{name!r} has {len(image)} channels and none of {choice!r}; choose others, or leave it out: -l '!{name}'"
+            f"{name!r} has {len(image)} channels, but none of {choice!r}; choose others, or leave it out: -l '!{name}'"
         )
     return there

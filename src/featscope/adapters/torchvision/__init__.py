@@ -1,1 +1,1 @@
-"""torchvision."""
+"""The adapter for torchvision."""

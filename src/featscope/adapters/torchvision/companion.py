@@ -1,4 +1,4 @@
-"""torchvision's detectors in a user's own script: images come as they are, boxes go out in their pixels."""
+"""torchvision's detectors in a user's own script. They resize images themselves and return boxes in original pixels."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from featscope.records import Boxes, Geometry, Picture, Sample
 
 
 def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
-    """A detector of torchvision that is about to run: one that fits the images itself; None for other models."""
+    """Return what is known about a torchvision detector, which resizes images itself; None for other models."""
     if not _fits_images(model):
         return None
     return ScriptModel(model, TorchvisionCompanion(), script_info(model, "torchvision"), ("transform",))
 
 
 def companion_of(model: nn.Module, pictures: bool) -> Optional[TorchvisionCompanion]:
-    """The companion of a detector of torchvision; None for other models."""
+    """Return the companion of a torchvision detector; None for other models."""
     return TorchvisionCompanion(pictures) if _fits_images(model) else None
 
 
@@ -35,16 +35,16 @@ def _fits_images(model: nn.Module) -> bool:
 
 
 class _Fitted(NamedTuple):
-    """What a detector's transform made of a list of images."""
+    """The result of a detector's transform for a list of images."""
 
     batch: ImageList
     transform: GeneralizedRCNNTransform
 
 
 class TorchvisionCompanion:
-    """Sees how a detector's `transform` fits the images, and what was found in them.
+    """Observes how a detector's `transform` fits the images, and what the detector finds in them.
 
-    pictures: whether to keep what the inputs look like.
+    pictures: whether to keep pictures of the inputs.
     """
 
     def __init__(self, pictures: bool = True) -> None:
@@ -53,7 +53,7 @@ class TorchvisionCompanion:
         self._threads = threading.local()
 
     def before(self, call: ModelCall) -> Optional[Known]:
-        """The images, which are numbered: of their files nothing is known."""
+        """Return numbered samples, because the image files are unknown."""
         images = find_images(call.values)
         if images is None or len(images.each) != images.number:
             return None
@@ -64,7 +64,7 @@ class TorchvisionCompanion:
         return Known([Sample("") for _ in images.each])
 
     def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
-        """How the images were fitted, and what was found in them."""
+        """Return how the images were fitted, and what was found in them."""
         fitted: Optional[_Fitted] = getattr(self._threads, "fitted", None)
         images = find_images(call.values)
         if fitted is None or images is None or len(fitted.batch.image_sizes) != len(known.samples):
@@ -82,13 +82,13 @@ class TorchvisionCompanion:
         return Known(samples, pictures, originals=originals)
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         unwatch(self)
 
     def begin(
         self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]
     ) -> Optional[_Transforming]:
-        """A module is called (`featscope.capturing.calls`)."""
+        """Notice that a module is called (`featscope.capturing.calls`)."""
         return _Transforming(module, self._threads) if isinstance(module, GeneralizedRCNNTransform) else None
 
 
@@ -99,17 +99,17 @@ class _Transforming:
         self._transform, self._threads = transform, threads
 
     def end(self, output: object) -> None:
-        """It fitted the images."""
+        """Note how the images were fitted."""
         batch = output[0] if isinstance(output, tuple) else None
         if isinstance(batch, ImageList):
             self._threads.fitted = _Fitted(batch, self._transform)
 
     def fail(self) -> None:
-        """It did not."""
+        """Do nothing."""
 
 
 def _boxes_of(output: object, index: int) -> Optional[Boxes]:
-    """What was found in an image; None in a training, whose output are losses."""
+    """Return what was found in an image; None during training, when the output is losses."""
     if not isinstance(output, (list, tuple)) or index >= len(output):
         return None
     found = output[index]
@@ -120,7 +120,7 @@ def _boxes_of(output: object, index: int) -> Optional[Boxes]:
 
 
 def input_picture(transform: GeneralizedRCNNTransform, image: torch.Tensor) -> Optional[Picture]:
-    """An image (3, H, W) as the network saw it, with its padding, before it was normalised."""
+    """Return the picture of an input (3, H, W) with its padding, before normalisation."""
     image = image.detach()
     mean, deviation = (
         image.new_tensor(values)[:, None, None] for values in (transform.image_mean, transform.image_std)
@@ -129,6 +129,6 @@ def input_picture(transform: GeneralizedRCNNTransform, image: torch.Tensor) -> O
 
 
 def _small(image: torch.Tensor) -> Optional[Thumbnail]:
-    """An image as it was given, made small."""
+    """Return a thumbnail of an image as the script gave it."""
     picture = picture_of(image)
     return None if picture is None else thumbnail(picture, 2 * SIDE)

@@ -1,4 +1,4 @@
-"""torchvision: its detectors, whose own resize and padding are undone exactly, and the maps of all other models."""
+"""The adapter for torchvision: its detectors with their exact geometry, and the maps of all other models."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _TRACEABLE = (detection.faster_rcnn.FasterRCNN, detection.retinanet.RetinaNet, d
 
 Model = Union[detection.faster_rcnn.FasterRCNN, detection.retinanet.RetinaNet, detection.fcos.FCOS, detection.ssd.SSD]
 
-# What the postprocessing of each kind is given.
+# The arguments of the postprocessing of each kind of detector.
 _Regions = Tuple[torch.Tensor, torch.Tensor, List[torch.Tensor]]
 _Cells = Tuple[Mapping[str, List[torch.Tensor]], List[List[torch.Tensor]]]
 _Boxes = Tuple[Mapping[str, torch.Tensor], List[torch.Tensor]]
 
 
 class TorchvisionDetector(Detector):
-    """RetinaNet, FCOS, SSD, SSDlite, Faster, Mask and Keypoint R-CNN. Class 0 is the background's."""
+    """RetinaNet, FCOS, SSD, SSDlite, Faster, Mask and Keypoint R-CNN. Class 0 is the background."""
 
     model: Model
     not_features = ("transform",)
@@ -59,11 +59,11 @@ class TorchvisionDetector(Detector):
 
     @property
     def traceable(self) -> bool:
-        """Whether its raw outputs are known."""
+        """Whether the raw outputs are known."""
         return isinstance(self.model, _TRACEABLE)
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
-        """Read an image; the model itself fits it to its input."""
+        """Read an image. The model itself resizes it."""
         picture, sample = load_picture(image, sample_id)
         return Item(sample, torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255)
 
@@ -119,7 +119,7 @@ class TorchvisionDetector(Detector):
             yield CandidateLevel(raw["cls_logits"], scores, boxes, "cell", grid)
 
     def _ssd_cells(self, given: _Boxes, sizes: Sequence[Size], index: int) -> Iterator[CandidateLevel]:
-        """SSD's levels come in one piece, and have a number of anchors each."""
+        """Split SSD's output into its levels, each of which has its own number of anchors."""
         outputs, anchors = given[0], given[1][index]
         per_cell = self.model.anchor_generator.num_anchors_per_location()
         counts = [height * width * number for (height, width), number in zip(sizes, per_cell)]
@@ -130,23 +130,25 @@ class TorchvisionDetector(Detector):
 
 
 def _without_background(logits: torch.Tensor) -> torch.Tensor:
-    """Softmax over classes; class 0 is none that can be detected."""
+    """Compute the softmax over classes. Class 0, the background, cannot be detected."""
     scores = logits.softmax(-1)
     return torch.cat([torch.full_like(scores[:, :1], -1.0), scores[:, 1:]], -1)
 
 
 @dataclass
 class _Seen:
-    """Of one forward: the batch as the network saw it, its levels' sizes, and the arguments of the postprocessing."""
+    """Values observed in one forward."""
 
-    batch: ImageList = field(init=False)
-    sizes: List[Size] = field(default_factory=list)
-    raw: Tuple[object, ...] = ()
+    batch: ImageList = field(init=False)  # the network's input
+
+    sizes: List[Size] = field(default_factory=list)  # of its levels
+
+    raw: Tuple[object, ...] = ()  # the arguments of the postprocessing
 
 
 @contextmanager
 def _watched(model: Model) -> Iterator[_Seen]:
-    """Watch a forward; the model is as before afterwards."""
+    """Observe a forward, and restore the model afterwards."""
     seen = _Seen()
 
     def see_batch(_module: nn.Module, _inputs: object, output: Tuple[ImageList, object]) -> None:
@@ -176,7 +178,7 @@ def _watched(model: Model) -> Iterator[_Seen]:
 
 
 def open_detector(opening: Opening) -> Detector:
-    """A model of torchvision by the name of its function; those that detect with their boxes."""
+    """Open a torchvision model by the name of its function. Detectors give boxes, other models only maps."""
     refuse_unused(opening, config_options="it has no config")
     detectors = torchvision.models.list_models(module=detection)
     others = [*torchvision.models.list_models(module=torchvision.models), *torchvision.models.list_models(segmentation)]
@@ -194,7 +196,7 @@ def _open_detector(opening: Opening, checkpoint: str) -> TorchvisionDetector:
     options: Dict[str, int] = {}
     if opening.input_size and "ssd" not in opening.target:
         options = {"min_size": min(opening.input_size), "max_size": max(opening.input_size)}
-    if checkpoint != RANDOM:  # another number of classes than COCO's 91
+    if checkpoint != RANDOM:  # the checkpoint may have another number of classes than COCO's 91
         count = _classes_of(read_weights(checkpoint, opening.trusted))
         options.update({"num_classes": count} if count else {})
     model = torchvision.models.get_model(opening.target, weights=None, weights_backbone=None, **options).eval()
@@ -205,7 +207,7 @@ def _open_detector(opening: Opening, checkpoint: str) -> TorchvisionDetector:
 
 
 def _open_other(opening: Opening, checkpoint: str) -> PyTorchModel:
-    """A classifier or a model for segmentation; images are stretched to the size that its published weights see."""
+    """Open a classifier or segmenter. Images are stretched to the input size of its published weights."""
     refuse_unused(opening, score_threshold="it detects nothing")
     backbone = {"weights_backbone": None} if opening.target in torchvision.models.list_models(segmentation) else {}
     model = torchvision.models.get_model(opening.target, weights=None, **backbone)
@@ -228,13 +230,13 @@ def _info(opening: Opening, model: nn.Module, checkpoint: str, classes: Optional
 
 
 def _class_names(name: str, count: Optional[int]) -> List[str]:
-    """Those that the model's published weights were trained on, unless a checkpoint has others."""
+    """Return the classes of the model's published weights, unless the checkpoint has a different number."""
     weights = list(torchvision.models.get_model_weights(name))
     names = list(weights[0].meta["categories"]) if weights else []
     return names if count in (None, len(names)) else []
 
 
 def _classes_of(weights: Mapping[str, torch.Tensor]) -> Optional[int]:
-    """The number of classes of a two-stage detector's weights; other heads hide it behind their anchors."""
+    """Return the number of classes in the weights of a two-stage detector; None for other detectors."""
     bias = weights.get("roi_heads.box_predictor.cls_score.bias")
     return None if bias is None else len(bias)

@@ -1,1 +1,1 @@
-"""transformers."""
+"""The adapter for transformers."""

@@ -1,4 +1,4 @@
-"""A detector of transformers in a user's own script: its images come as pixel values with a mask."""
+"""A detector of transformers in a user's own script. Its input is pixel values with a mask."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCORE = 0.5  # transformers' own threshold
 
 
 def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
-    """A model for object detection with what it finds; of other models the inputs are all that is known."""
+    """Return what is known about a model for object detection; None for other models, whose output is unknown."""
     if not finds_boxes(model):
         return None
     labels = getattr(model.config, "id2label", None) or {}
@@ -30,12 +30,12 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> O
 
 
 def companion_of(model: nn.Module, pictures: bool) -> Optional[DetectionCompanion]:
-    """The companion of a model for object detection; None for other models."""
+    """Return the companion of a model for object detection; None for other models."""
     return DetectionCompanion(model, pictures) if finds_boxes(model) else None
 
 
 def finds_boxes(model: nn.Module) -> bool:
-    """Whether a model is one of the library's for object detection: logits and boxes of queries, a class each."""
+    """Whether a model is one of the library's models for object detection, which give logits and boxes of queries."""
     library = sys.modules.get("transformers.modeling_utils")
     if library is None or not isinstance(model, library.PreTrainedModel):
         return False
@@ -47,24 +47,24 @@ def finds_boxes(model: nn.Module) -> bool:
 
 
 def scores_of(logits: torch.Tensor, model: nn.Module) -> torch.Tensor:
-    """The score of each class (..., classes) that logits mean: with a last one for 'no object', or without."""
-    labels: int = getattr(model.config, "num_labels")  # noqa: B009 (which attributes a config has, its class decides)
+    """Convert logits to class scores (..., classes). The last logit may stand for 'no object'."""
+    labels: int = getattr(model.config, "num_labels")  # noqa: B009 (the attributes of a config depend on its class)
     if logits.shape[-1] == labels + 1:
         return logits.softmax(-1)[..., :-1]
     return logits.sigmoid()
 
 
 class DetectionCompanion:
-    """Of the images' files nothing is known: they are numbered, and boxes come in pixels of the resized image.
+    """Numbers the images, because their files are unknown. Boxes are in pixels of the resized image.
 
-    pictures: whether to keep what the inputs look like.
+    pictures: whether to keep pictures of the inputs.
     """
 
     def __init__(self, model: nn.Module, pictures: bool = True) -> None:
         self._model, self._pictures = model, pictures
 
     def before(self, call: ModelCall) -> Optional[Known]:
-        """The images, without their padding."""
+        """Return a sample for each image, without padding."""
         values = _argument(call, 0, "pixel_values")
         if values is None or values.dim() != 4:
             return None
@@ -79,7 +79,7 @@ class DetectionCompanion:
         return Known(samples, pictures)
 
     def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
-        """Queries with a score above 0.5."""
+        """Add the queries with a score above 0.5 as predictions."""
         logits, boxes = getattr(output, "logits", None), getattr(output, "pred_boxes", None)
         if logits is None or boxes is None or len(logits) != len(known.samples):
             return None
@@ -97,7 +97,7 @@ class DetectionCompanion:
         return Known(samples, known.pictures)
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 def _argument(call: ModelCall, place: int, name: str) -> Optional[torch.Tensor]:
@@ -106,6 +106,6 @@ def _argument(call: ModelCall, place: int, name: str) -> Optional[torch.Tensor]:
 
 
 def _size(mask: torch.Tensor, padded: Size) -> Size:
-    """(height, width) of an image inside its padded input."""
+    """Return (height, width) of an image inside its padded input."""
     height, width = int(mask.any(-1).sum()), int(mask.any(-2).sum())
     return (height, width) if height and width else padded

@@ -1,4 +1,4 @@
-"""Models of transformers by a local folder: DETR and its kin with their boxes, all others that see by their maps."""
+"""Open models of transformers from a local folder: detectors such as DETR with boxes, others only with maps."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 
 _SCORE = 0.5  # transformers' own threshold
 _TEXT = "an object"
-_NOWHERE = "where an image lies in the input cannot be told from what its image processor makes: it has no geometry"
+_NOWHERE = "the position of images in the input is unknown for this image processor, so they have no geometry"
 
 Features = Dict[str, torch.Tensor]
 
 
 class _Queries(Protocol):
-    """What a model that finds boxes gives, beside what else its output holds."""
+    """The part of a detector's output that is used here."""
 
     logits: torch.Tensor
     pred_boxes: torch.Tensor
 
 
 class _Fed(NamedTuple):
-    """An image, and what the image processor made of it alone."""
+    """An image and the output of the image processor for it alone."""
 
     picture: Picture
     features: Features
@@ -65,9 +65,9 @@ def _fed(item: Item) -> _Fed:
 
 
 class TransformersModel(Detector):
-    """A model that sees, with its image processor. What it finds is not known; its maps are captured.
+    """Any vision model with its image processor. Its maps are captured; what it detects is unknown.
 
-    One that is asked by text is asked one thing, always the same: its remarks say so.
+    A model that needs text always receives the same text, which its remarks mention.
     """
 
     def __init__(self, model: PreTrainedModel, images: ProcessedImages, info: RunInfo, folder: Path) -> None:
@@ -80,7 +80,7 @@ class TransformersModel(Detector):
             self.remarks = [*self.remarks, remark]
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
-        """Read an image, and let the image processor fit it."""
+        """Read an image and run the image processor on it."""
         picture, sample = load_picture(image, sample_id, "pillow+exif")
         fed = _Fed(picture, self._images.features([picture]))
         (placed,) = self._images.places([fed.size])
@@ -104,17 +104,17 @@ class TransformersModel(Detector):
         ]
 
     def features(self, items: Sequence[Item]) -> Features:
-        """What the image processor makes of a batch."""
+        """Return the output of the image processor for a batch."""
         if len(items) == 1:
             return _fed(items[0]).features
         return self._images.features([_fed(item).picture for item in items])
 
     def places(self, items: Sequence[Item]) -> List[Optional[Placed]]:
-        """Where the images lie in their batch."""
+        """Return where the images lie in their batch."""
         return self._images.places([_fed(item).size for item in items])
 
     def run(self, features: Features) -> ModelOutput:
-        """The model's output for a batch. Raises `CaptureError` where it does not take it."""
+        """Return the model's output for a batch. Raises `CaptureError` if the model fails."""
         weight = next(w for w in parameters_of(self.model) if w.is_floating_point())
         number = len(features[PIXELS])
         text = {name: ids.expand(number, -1) for name, ids in self._text.items()}
@@ -128,13 +128,14 @@ class TransformersModel(Detector):
             raise
         except Exception as error:
             raise CaptureError(
-                f"{self.info.model} does not run on {', '.join(fed)} ({' x '.join(map(str, features[PIXELS].shape))}): "
-                f"{first_line(error)}; if it needs more, run it in a script of your own, in featscope.capture(model)"
+                f"{self.info.model} cannot run on {', '.join(fed)} ({' x '.join(map(str, features[PIXELS].shape))}): "
+                f"{first_line(error)}; if it needs more inputs, run it in your own script, in featscope.capture(model)"
             ) from error
 
     def inputs(self, layers: Optional[Sequence[str]]) -> Sequence[LayerInput]:
-        """Of deformable attention that was asked for: where each query looks, as `<layer>.sampling_points`,
-        (N, queries, heads, levels, points, 2) as shares of the input.
+        """Return the sampling points of requested layers of deformable attention, as `<layer>.sampling_points`.
+
+        They tell where each query looks, (N, queries, heads, levels, points, 2), relative to the size of the input.
         """
         found = []
         for layer in select(self.model, self.patterns(layers)) if layers else ():
@@ -161,12 +162,12 @@ class TransformersDetector(TransformersModel):
         super().__init__(model, images, info, folder)
         self._decode, self._score = decode, _SCORE if score is None else score
         self._softmax: Optional[bool] = None
-        # What comes first in a model is what makes features of the pixels, whatever it is called.
+        # The first part of a model computes features from pixels, whatever its name is.
         first = next(name for name, _ in model.base_model.named_children())
         self.layer_to_explain = first if model.base_model is model else f"{model.base_model_prefix}.{first}"
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
-        """Run the network and the processor's own postprocessing."""
+        """Run the network and the processor's postprocessing."""
         features = self.features(items)
         output = self.run(features)
         sizes = [_fed(item).size for item in items]
@@ -188,27 +189,31 @@ class TransformersDetector(TransformersModel):
         return found
 
     def _untraced(self, output: ModelOutput) -> str:
-        """Why an output gives no candidates; '' where it does."""
+        """Return why an output does not have known raw boxes; '' if it has."""
         if not (hasattr(output, "logits") and hasattr(output, "pred_boxes")):
-            return f"{self.info.model} gave {', '.join(output)}, and neither logits nor pred_boxes"
+            return f"{self.info.model} returned {', '.join(output)}, but not logits and pred_boxes"
         numbers = cast(_Queries, output).pred_boxes.shape[-1]
-        return "" if numbers == 4 else f"{self.info.model} gave boxes of {numbers} numbers, and 4 are known"
+        return (
+            ""
+            if numbers == 4
+            else f"{self.info.model} returned boxes of {numbers} numbers, but only boxes of 4 are supported"
+        )
 
     def _found(self, output: ModelOutput, threshold: float, sizes: Sequence[Size]) -> List[Features]:
-        """What the processor makes of an output. Raises `CaptureError` where the two do not belong together."""
+        """Postprocess an output. Raises `CaptureError` if the processor does not belong to the model."""
         try:
             with torch.no_grad():
                 return self._decode(output, threshold, target_sizes=list(sizes))
         except Exception as error:
             raise CaptureError(
-                f"the image processor makes no boxes of what {self.info.model} gives: {first_line(error)}; put the "
-                "image processor that belongs to the model into its folder, by save_pretrained"
+                f"the image processor cannot postprocess the output of {self.info.model}: {first_line(error)}; save "
+                "the image processor that belongs to the model in its folder with save_pretrained"
             ) from error
 
     def _is_softmax(self, output: ModelOutput, sizes: Sequence[Size]) -> bool:
-        """Whether the processor makes scores by a softmax, of which the last class is none, or by a sigmoid.
+        """Whether the processor computes scores by a softmax, with a last class for 'no object', or by a sigmoid.
 
-        Models of one kind are read by processors of several. What this one does shows in the scores it gives to
+        Models of one kind may have different processors, so this is found by the scores that the processor gives for
         logits that are all 1.
         """
         even = type(output)(**{**output, "logits": torch.ones_like(cast(_Queries, output).logits)})
@@ -233,21 +238,21 @@ def _sampling_points(call: ModelCall) -> Optional[torch.Tensor]:
 
 
 def _text_for(folder: Path) -> Tuple[Features, str]:
-    """What a model that is asked by text is asked, and a remark on it."""
+    """Return the text input for a model that needs text, and a remark on it."""
     tokenizer = tokenizer_of(folder)
     if tokenizer is not None:
         made = dict(tokenizer([_TEXT], return_tensors="pt"))
-        return made, f"the model is asked by text; it was asked for {_TEXT!r}, and what it found is not stored"
+        return made, f"the model needs text; it received {_TEXT!r}, and its detections are not stored"
     ids = torch.tensor([[1, 2]])
     return (
         {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
-        "the model is asked by text, and its folder has no tokenizer; it was asked two words that mean nothing (1, 2)",
+        "the model needs text, but its folder has no tokenizer; it received two arbitrary tokens (1, 2)",
     )
 
 
 def open_detector(opening: Opening) -> Detector:
-    """The model of a folder with config.json; nothing is downloaded and no code of the folder is run."""
-    refuse_unused(opening, preprocess="the image processor does it", config_options="it has no config")
+    """Open the model in a folder with config.json. Nothing is downloaded, and code in the folder is not run."""
+    refuse_unused(opening, preprocess="the image processor prepares the images", config_options="it has no config")
     folder = Path(opening.target)
     found = open_folder(opening)
     kind, config = type(found.model), found.model.config
@@ -262,7 +267,9 @@ def open_detector(opening: Opening) -> Detector:
     )
     images = ProcessedImages(found.processor)
     if opening.score_threshold is not None and decode is None:
-        raise BadOptionError(f"--score-threshold has no use with {opening.target}: a {kind.__name__} finds no boxes")
+        raise BadOptionError(
+            f"--score-threshold cannot be used with {opening.target}: {kind.__name__} does not detect boxes"
+        )
     detector: TransformersModel
     if decode is not None:
         detector = TransformersDetector(found.model, images, info, folder, decode=decode, score=opening.score_threshold)

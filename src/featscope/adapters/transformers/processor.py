@@ -1,4 +1,4 @@
-"""Image processors of transformers: what they make of an image, and where it lies in what they make."""
+"""Run image processors of transformers, and find where an image lies in their output."""
 
 from __future__ import annotations
 
@@ -18,27 +18,34 @@ if TYPE_CHECKING:
 
 PIXELS = "pixel_values"
 _WHITE = 255
-_LEAST = 4  # cells on a side that a line can be laid through
-_REMEMBERED = 64  # batches
+_LEAST = 4  # the least cells on a side to fit a line through
+_REMEMBERED = 64  # the most batches whose geometry is remembered
 
 Array = NDArray[np.float32]
 
 
 class Placed(NamedTuple):
-    """Where an image lies in an input, and what black and white are there: (3,) each. bgr: the colours' order."""
+    """The place of an image in an input."""
 
     geometry: Geometry
+
     black: Array
+    """Value of black in the input, (3,)."""
+
     white: Array
+    """Value of white in the input, (3,)."""
+
     bgr: bool = False
+    """Whether the colours are in the order BGR."""
 
 
 class ProcessedImages:
-    """A folder's own image processor.
+    """Runs the image processor of a model's folder.
 
-    Its options differ from class to class (a shortest edge, a crop of a share, a square with a border, a second
-    normalisation), so where an image lies is measured: the processor is given pictures of coordinates, of black and
-    of white, and what it makes of them shows which pixel went where. Where that is no straight line, it is not known.
+    The options of image processors differ from class to class (a shortest edge, a relative crop, a square with a
+    border, a second normalisation), so the geometry is measured. The processor receives a picture of coordinates, a
+    black one and a white one, and its outputs show where each pixel went. If this is not a straight line, the geometry
+    is unknown.
     """
 
     def __init__(self, processor: BaseImageProcessor) -> None:
@@ -46,23 +53,23 @@ class ProcessedImages:
         self._measured: Dict[Tuple[Size, ...], List[Optional[Placed]]] = {}
 
     def features(self, pictures: Sequence[Picture]) -> Dict[str, torch.Tensor]:
-        """What the model is given of a batch. Raises `BadOptionError` for images that make no batch."""
+        """Return the input of the model for a batch. Raises `BadOptionError` if the images cannot form a batch."""
         name = type(self.processor).__name__
         try:
-            # Copies, as torch warns of arrays that cannot be written.
+            # Copy the pictures, because torch warns about read-only arrays.
             made = dict(self.processor(images=[np.array(picture) for picture in pictures], return_tensors="pt"))
         except Exception as error:
             if len({picture.shape for picture in pictures}) > 1:
                 raise BadOptionError(
-                    f"{name} makes no batch of images of several sizes ({first_line(error)}); add --batch-size 1"
+                    f"{name} cannot make a batch of images of different sizes ({first_line(error)}); add --batch-size 1"
                 ) from error
-            raise CaptureError(f"{name} makes no input of the image: {first_line(error)}") from error
+            raise CaptureError(f"{name} cannot process the image: {first_line(error)}") from error
         if PIXELS not in made:
-            raise CaptureError(f"{name} makes {', '.join(made)} of an image and no {PIXELS}, which featscope feeds")
+            raise CaptureError(f"{name} returns {', '.join(made)}, but not {PIXELS}, which featscope needs")
         return made
 
     def places(self, sizes: Sequence[Size]) -> List[Optional[Placed]]:
-        """Where images of these sizes, processed together, lie in the input; None where that cannot be told."""
+        """Return where images of these sizes lie in the input if processed together; None for an unknown geometry."""
         key = tuple(sizes)
         if key not in self._measured:
             if len(self._measured) >= _REMEMBERED:
@@ -73,13 +80,13 @@ class ProcessedImages:
 
     def _measure(self, sizes: Sequence[Size]) -> List[Optional[Placed]]:
         found: List[Optional[Placed]] = [None] * len(sizes)
-        # Levels between the whole ones are exact; processors that work with Pillow take whole ones only.
+        # Fractional levels are more exact, but processors that use Pillow only accept integers.
         for kind, rounded in ((np.float32, 0.0), (np.uint8, 1.0)):
             try:
                 seen, black, white = (
                     self._values([draw(size).astype(kind) for size in sizes]) for draw in (_coordinates, _black, _white)
                 )
-            except Exception:  # noqa: BLE001 (not a processor of such pictures: nothing is known)
+            except Exception:  # noqa: BLE001 (this processor does not accept such pictures)
                 continue
             if seen.ndim == 4 and seen.shape[1] == 3 and len(seen) == len(sizes) and seen.shape == white.shape:
                 found = [_read(*one, rounded) for one in zip(sizes, seen, black, white)]
@@ -91,7 +98,7 @@ class ProcessedImages:
         return np.asarray(self.processor(images=list(pictures), return_tensors="pt")[PIXELS], np.float32)
 
     def picture(self, values: torch.Tensor, placed: Optional[Placed]) -> Optional[Picture]:
-        """One image's input as it was before normalisation."""
+        """Return the picture of an image's input before normalisation."""
         if placed is None:
             return picture_of(values) if values.dim() == 3 else None
         black, white = placed.black[:, None, None], placed.white[:, None, None]
@@ -103,7 +110,7 @@ class ProcessedImages:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """A block in which the library prints no reports, hints and bars."""
+    """Suppress the library's reports, hints and progress bars in a block."""
     from transformers.utils import logging
 
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
@@ -118,7 +125,7 @@ def quiet() -> Iterator[None]:
 
 
 def _coordinates(size: Size) -> Array:
-    """Red counts the columns, green the rows."""
+    """Draw a picture whose red channel increases with the columns and whose green channel increases with the rows."""
     height, width = size
     picture = np.zeros((height, width, 3), np.float32)
     picture[:, :, 0] = (np.arange(width) + 0.5) / width * _WHITE
@@ -135,12 +142,12 @@ def _white(size: Size) -> Array:
 
 
 def _read(original: Size, seen: Array, black: Array, white: Array, rounded: float) -> Optional[Placed]:
-    """What processed pictures (3, H, W) of coordinates, of black and of white show.
+    """Find the geometry from the processed pictures (3, H, W) of coordinates, of black and of white.
 
-    rounded: by how many levels a processor may have rounded them.
+    rounded: by how many levels the processor may have rounded the values.
     """
     contrast = (white - black).min(0)
-    inside = contrast > contrast.max() / 2  # padding is the same in both
+    inside = contrast > contrast.max() / 2  # padding has the same value in both
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if len(rows) < _LEAST or len(columns) < _LEAST or not contrast.max() > 0:
         return None
@@ -162,17 +169,19 @@ def _read(original: Size, seen: Array, black: Array, white: Array, rounded: floa
 
 
 class _Side(NamedTuple):
-    """The part of an original's side that is shown, in its pixels, and whether it is all of it."""
+    """The part of an original's side that the input shows."""
 
-    start: float
-    length: float
-    whole: bool
+    start: float  # in pixels of the original
+
+    length: float  # in pixels of the original
+
+    whole: bool  # whether it is the whole side
 
 
 def _side(levels: Array, length: int, rounded: float) -> Optional[_Side]:
-    """What the levels (lines, cells) along a side of so many pixels show; None where they are no straight line."""
+    """Find which part of a side the levels (lines, cells) show; None if they are not a straight line."""
     lines, cells = levels.shape
-    # A resize looks over its edges; what else happens there (mirrored borders) shows where the line ends.
+    # Ignore the edges, where a resize mixes in other values, and where borders may be mirrored.
     middle = levels[lines // 10 : lines - lines // 10, cells // 10 : cells - cells // 10]
     place = np.arange(cells)[cells // 10 : cells - cells // 10]
     slope, start = np.polyfit(place, middle.mean(0), 1)

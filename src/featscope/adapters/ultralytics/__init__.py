@@ -1,1 +1,1 @@
-"""Ultralytics."""
+"""The adapter for Ultralytics."""

@@ -17,22 +17,22 @@ from featscope.records import Geometry, Size
 OnImage = Callable[[torch.Tensor], torch.Tensor]
 """Boxes in pixels of the input, (n, 4) corners or (n, 5) rotated, to boxes in pixels of the image."""
 
-_Raw = Dict[str, Any]  # tensors by their names; of 'feats' a list, one a level
+_Raw = Dict[str, Any]  # tensors by name; 'feats' is a list with one for each level
 _Output = Tuple[Union[torch.Tensor, Tuple[torch.Tensor, ...]], object]
 
 
 def head_of(model: tasks.BaseModel) -> nn.Module:
-    """The last module of a model, which makes the boxes."""
+    """Return the last module of a model, which makes the boxes."""
     return cast(nn.Sequential, model.model)[-1]
 
 
 def form_of(head: nn.Module) -> str:
-    """The form of a head's boxes, as in `featscope.records.Boxes`."""
+    """Return the form of a head's boxes, as in `featscope.records.Boxes`."""
     return "cxcywha" if isinstance(head, heads.OBB) else "xyxy"
 
 
 def decoded_and_raw(output: object) -> Tuple[torch.Tensor, object]:
-    """The decoded boxes of a model in evaluation (without the prototypes of masks), and its raw output."""
+    """Split a model's output in evaluation into decoded boxes (without mask prototypes) and raw output."""
     if isinstance(output, torch.Tensor):
         return output, None
     decoded, raw = cast(_Output, output)[:2]
@@ -40,12 +40,12 @@ def decoded_and_raw(output: object) -> Tuple[torch.Tensor, object]:
 
 
 def candidates_of(head: nn.Module, raw: object, index: int, size: Size, on_image: OnImage) -> Optional[Candidates]:
-    """All candidates of one image of a batch; None if the form of the raw output is not known.
+    """Return all candidates of one image of a batch; None if the form of the raw output is not known.
 
     index: of the image in the batch. size: (height, width) of the input.
     """
     if isinstance(head, heads.RTDETRDecoder) and isinstance(raw, tuple):
-        boxes, logits = raw[0][-1][index], raw[1][-1][index]  # of the last layer of the decoder
+        boxes, logits = raw[0][-1][index], raw[1][-1][index]  # from the last layer of the decoder
         height, width = size
         boxes = on_image(corners(boxes) * boxes.new_tensor([width, height, width, height]))
         return Candidates([CandidateLevel(logits, logits.sigmoid(), boxes, "query")], "xyxy")
@@ -56,7 +56,7 @@ def candidates_of(head: nn.Module, raw: object, index: int, size: Size, on_image
 
 
 def _cells(head: heads.Detect, raw: _Raw, index: int, on_image: OnImage) -> List[CandidateLevel]:
-    # Decoded again, before the best are chosen: with its gradient, and with the place of each.
+    # Decode all boxes again, before the best are chosen, to keep the gradient and the cell of each box.
     boxes = _unseen(head)._get_decode_boxes(raw)[index].T
     if isinstance(head, heads.OBB):
         boxes = torch.cat([boxes, raw["angle"][index].T], 1)
@@ -73,14 +73,14 @@ def _cells(head: heads.Detect, raw: _Raw, index: int, on_image: OnImage) -> List
 
 
 def _unseen(head: heads.Detect) -> heads.Detect:
-    """The same head with parts of its own: a capture takes what they compute for no layer of the model's."""
+    """Copy a head with its `dfl` part, so that a capture does not take the copy's output for that of the model."""
     twin = copy.copy(head)
     twin._modules = {name: copy.deepcopy(part) if name == "dfl" else part for name, part in head._modules.items()}
     return twin
 
 
 def corners(rows: torch.Tensor) -> torch.Tensor:
-    """Rows that begin with the centre and the size of a box -> with its corners."""
+    """Convert rows that begin with the centre and the size of a box to rows that begin with its corners."""
     centre, size = rows[:, :2], rows[:, 2:4]
     return torch.cat([centre - size / 2, centre + size / 2, rows[:, 4:]], 1)
 

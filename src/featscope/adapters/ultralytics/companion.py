@@ -1,4 +1,4 @@
-"""Ultralytics in a user's own script: its predictor, validator and trainer know the files, and find the boxes."""
+"""Ultralytics in a user's own script: its predictor, validator or trainer knows the files and the boxes."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from featscope.capturing.layers import modules_of
 from featscope.explaining.provenance import find_sources
 from featscope.records import Boxes, Geometry, Sample, Size, Source
 
-_FORWARD = "_predict_once"  # the network's own: once a call, with augment=True once a view
+_FORWARD = "_predict_once"  # the network's own forward: runs once for each call, or for each view with augment=True
 _VIEWS = "_predict_augment"
 _scale_boxes: Callable[..., torch.Tensor] = ops.scale_boxes  # Ultralytics' own functions are not typed
 
 Found = Union[Results, Mapping[str, torch.Tensor]]
-"""What `postprocess` gives for one image: a predictor's, or a validator's."""
+"""The output of `postprocess` for one image, in a predictor or in a validator."""
 
 
 def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> Optional[ScriptModel]:
-    """The network of Ultralytics that is about to run, also inside of `AutoBackend`; None for other models."""
+    """Return what is known about a network of Ultralytics, also inside `AutoBackend`; None for other models."""
     if not any(cls.__module__.partition(".")[0] == "ultralytics" for cls in type(model).__mro__):
         return None
     network = next((module for _, module in modules_of(model) if isinstance(module, BaseModel)), None)
@@ -47,36 +47,41 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> O
 
 
 def companion_of(model: nn.Module, pictures: bool) -> Optional[UltralyticsCompanion]:
-    """The companion of a network of Ultralytics; None for other models."""
+    """Return the companion of a network of Ultralytics; None for other models."""
     return UltralyticsCompanion(pictures) if isinstance(model, BaseModel) else None
 
 
 def classes_of(network: nn.Module) -> List[str]:
-    """The names of the classes that a network finds."""
+    """Return the class names of a network."""
     names = getattr(network, "names", None) or {}
     return [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [str(name) for name in names]
 
 
 class _Fed(NamedTuple):
-    """A batch as it was fed.
-
-    owner: who will find the boxes in it. boxes: what was found; empty until then. sizes: (height, width) of the images
-    that a predictor's boxes lie on. raw: what the head gave; empty if sources are not wanted.
-    """
+    """A batch that was fed to the network."""
 
     owner: Optional[Owner]
+    """The object that will decode the boxes."""
+
     images: Images
+
     samples: List[Sample]
+
     boxes: List[Optional[Boxes]]
+    """What was found in each image; empty until then."""
+
     sizes: List[Optional[Size]]
+    """(height, width) of the images that a predictor's boxes lie on."""
+
     raw: List[object]
+    """The raw output of the head; empty if sources are not wanted."""
 
 
 class UltralyticsCompanion:
-    """Knows what a predictor, a validator or a trainer feeds, and hears what becomes of it.
+    """Knows what a predictor, a validator or a trainer feeds to the network, and reads the boxes that it finds.
 
-    pictures: whether to keep what the inputs look like. trace: the network whose raw output the source of each
-    detection is looked for in; None if sources are not wanted.
+    pictures: whether to keep pictures of the inputs. trace: the network in whose raw output the source of each
+    detection is looked for; None if sources are not wanted.
     """
 
     def __init__(self, pictures: bool = True, trace: Optional[BaseModel] = None) -> None:
@@ -85,7 +90,7 @@ class UltralyticsCompanion:
         self._heard: Dict[type, Callable[..., object]] = {}  # class -> its `postprocess` while we listen
 
     def before(self, call: ModelCall) -> Optional[Known]:
-        """The files, film frames or arrays of a batch, or the view of them that is about to run."""
+        """Return the files, video frames or arrays of a batch, or the view of them that is about to run."""
         around = _frame_of(_VIEWS) if call.method == _FORWARD else None
         if around is not None and self._fed is not None:
             return self._known(_view(self._fed, around), _FORWARD)
@@ -96,10 +101,10 @@ class UltralyticsCompanion:
         owner, samples = feeder(call, images)
         if owner is not None:
             self._listen(type(owner))
-        if samples is None:  # a tensor of somebody's own: the image is what the network sees
+        if samples is None:  # the user's own tensor, so the input itself is the image
             geometry = Geometry(images.size, images.size, images.size)
             samples = [Sample("", geometry=geometry) for _ in images.each]
-        if views:  # they go by the name of their image
+        if views:  # views are named after their image
             samples = _with_names(samples)
         self._fed = _Fed(owner, images, samples, [], [], [])
         return self._known(self._fed, _FORWARD if views else "")
@@ -108,14 +113,14 @@ class UltralyticsCompanion:
         return Known(fed.samples, forward=forward, later=lambda: self._complete(fed))
 
     def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
-        """Nothing yet: the boxes come from `postprocess`, and their sources are found then."""
+        """Return None, because the boxes come later from `postprocess`. The raw output is kept to find their sources."""
         fed = self._fed
         if self._trace is not None and fed is not None and fed.owner is not None and not known.forward:
             fed.raw[:] = [decoded_and_raw(output)[1]]
         return None
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         for cls, listening in self._heard.items():
             if vars(cls).get("postprocess") is listening:
                 own = listening.__dict__["own"]
@@ -126,10 +131,10 @@ class UltralyticsCompanion:
         self._heard.clear()
         self._fed = None
 
-    # What was found
+    # Predictions
 
     def _listen(self, cls: type) -> None:
-        """Hear what the `postprocess` of a class gives; its objects, which may be copied or saved, stay as they are."""
+        """Observe `postprocess` of a class. The objects are not changed, because they may be copied or saved."""
         if cls in self._heard:
             return
         postprocess: Callable[..., object] = cls.postprocess  # type: ignore[attr-defined]
@@ -152,14 +157,14 @@ class UltralyticsCompanion:
             fed.sizes[:] = [getattr(found, "orig_shape", None) for found in results]
 
     def _complete(self, fed: _Fed) -> Known:
-        """The samples of a batch that is over."""
+        """Return the samples of a finished batch."""
         samples = fed.samples
         if fed.boxes:
             samples = [
                 replace(sample, predictions=boxes, sources=self._sources(fed, index, boxes))
                 for index, (sample, boxes) in enumerate(zip(samples, fed.boxes))
             ]
-        # A file is compared with the input even where nobody keeps that.
+        # A picture is also needed to compare the file with the input, even if it is not kept.
         pictures = [
             picture_of(image) if self._pictures or sample.path else None
             for image, sample in zip(fed.images.each, samples)
@@ -167,7 +172,7 @@ class UltralyticsCompanion:
         return Known(samples, pictures)
 
     def _sources(self, fed: _Fed, index: int, boxes: Optional[Boxes]) -> List[List[Source]]:
-        """The candidates that the boxes of an image are; none if the form of the raw output is not known."""
+        """Find the candidates that became the boxes of an image; none if the form of the raw output is not known."""
         if boxes is None or not fed.raw or self._trace is None or fed.images.size is None:
             return []
         head = head_of(self._trace)
@@ -194,7 +199,7 @@ def _asks_for_views(call: ModelCall) -> bool:
 
 
 def _view(first: _Fed, frame: FrameType) -> _Fed:
-    """The view that `_predict_augment` runs: which one, its scale, flip and input are in its variables."""
+    """Return the view that `_predict_augment` runs. Its number, scale, flip and input are local variables there."""
     here = frame.f_locals
     done, scale, view = here.get("y"), here.get("si"), here.get("xi")
     flip = {None: "", 3: "horizontal", 2: "vertical"}.get(here.get("fi", 0))
@@ -212,7 +217,7 @@ def _view(first: _Fed, frame: FrameType) -> _Fed:
 
 
 def _to_image(fed: _Fed, index: int, form: str, stretched: bool) -> Optional[OnImage]:
-    """How boxes in the input become boxes on an image: as the predictor does it, or by the sample's geometry."""
+    """Return the function from boxes in the input to boxes on the image: the predictor's own, or by the geometry."""
     size, on, geometry = fed.images.size, fed.sizes[index], fed.samples[index].geometry
     if on is not None and not stretched:
 
@@ -223,12 +228,12 @@ def _to_image(fed: _Fed, index: int, form: str, stretched: bool) -> Optional[OnI
         return by_predictor
     if geometry is None:
         return None
-    # RT-DETR's predictor leaves boxes beyond the edge of the image, what a validator finds is cut off there.
+    # RT-DETR's predictor does not clip boxes to the image; a validator's boxes are clipped.
     return lambda boxes: on_original(boxes, geometry) if on is None else to_original(boxes, geometry)
 
 
 def _boxes_of(found: Found, geometry: Optional[Geometry]) -> Optional[Boxes]:
-    """The boxes that were found in an image; None for a task without boxes."""
+    """Return the boxes that were found in an image; None for a task without boxes."""
     if isinstance(found, Mapping):
         return _validated(found, geometry)
     turned = getattr(found, "obb", None)
@@ -242,7 +247,7 @@ def _boxes_of(found: Found, geometry: Optional[Geometry]) -> Optional[Boxes]:
 
 
 def _validated(found: Mapping[str, torch.Tensor], geometry: Optional[Geometry]) -> Optional[Boxes]:
-    """What a validator found, in pixels of the input."""
+    """Convert what a validator found, which is in pixels of the input."""
     if geometry is None or not {"bboxes", "conf", "cls"} <= set(found):
         return None
     boxes, scores, labels = (found[name].detach().float().cpu().numpy() for name in ("bboxes", "conf", "cls"))
@@ -255,5 +260,5 @@ def _validated(found: Mapping[str, torch.Tensor], geometry: Optional[Geometry]) 
 
 
 def _frame_of(name: str) -> Optional[FrameType]:
-    """The nearest caller of a name."""
+    """Return the nearest calling frame with this name."""
     return next((frame for frame in stack() if frame.f_code.co_name == name), None)

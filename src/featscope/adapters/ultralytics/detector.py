@@ -1,4 +1,4 @@
-"""Ultralytics' YOLO and RT-DETR: detect, segment, pose, obb, and the maps of those that find no boxes."""
+"""The adapter for Ultralytics' YOLO and RT-DETR, with boxes if the task has boxes, else only with maps."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ _STRETCHED = ("rtdetr", "depth")  # instead of a letterbox
 
 
 class UltralyticsDetector(Detector):
-    """A model of Ultralytics as its predictor runs it, but for the fusion of convolution and norm.
+    """A model of Ultralytics, run in the same way as by its predictor, but without fusing convolutions and norms.
 
-    task: Ultralytics' own word for what it does; 'rtdetr' for its transformers.
+    task: Ultralytics' name of the task; 'rtdetr' for its transformers.
     """
 
     model: tasks.BaseModel
@@ -56,7 +56,7 @@ class UltralyticsDetector(Detector):
     def __init__(self, model: tasks.BaseModel, info: RunInfo, task: str, size: Size, score: Optional[float]) -> None:
         super().__init__(model.eval(), info)
         self._task, self._size, self._score = task, size, _SCORE if score is None else score
-        inputs = cast(Union[int, List[int]], self._head.f)  # the layers that the head is fed from
+        inputs = cast(Union[int, List[int]], self._head.f)  # the layers whose outputs the head receives
         count = len(cast(nn.Sequential, model.model))
         indices = [i % count for i in (inputs if isinstance(inputs, list) else [inputs])]
         self.layer_to_explain = ",".join(f"model.{i}" for i in indices)
@@ -70,22 +70,22 @@ class UltralyticsDetector(Detector):
 
     @property
     def traceable(self) -> bool:
-        """Whether its raw outputs are known."""
+        """Whether the raw outputs are known."""
         return isinstance(self._head, (heads.Detect, heads.RTDETRDecoder))
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
-        """Read an image; it is fitted with the others of its batch."""
+        """Read an image. It is resized together with the others of its batch."""
         reading = reading_of_file(str(image), 0 if self._grey else 1)
         picture, sample = load_picture(image, sample_id, reading, read_file)
-        if self._grey:  # a file is already, an array may have colours
+        if self._grey:  # a file was read as grey, but an array may have colours
             picture = np.asarray(Image.fromarray(picture).convert("L"))[..., None]
         fitted = self._fit([picture])[0]
         return Item(sample, picture, fitted.repeat(3, -1) if self._grey else fitted)
 
     def _fit(self, pictures: Sequence[Picture]) -> List[Picture]:
-        """Images of one size get the smallest input that holds them, others a square one, as in the predictor.
+        """Resize images like the predictor: to the smallest input if all have one size, else to a square.
 
-        A classifier's are cut out of the middle, those of RT-DETR and of depth models stretched.
+        Classifiers crop the centre; RT-DETR and depth models stretch the image.
         """
         if self._transforms is not None:
             cut = self._transforms.transforms[:2]  # Resize and CenterCrop
@@ -104,7 +104,7 @@ class UltralyticsDetector(Detector):
         return letterbox_geometry(original, padded, self._size)
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> List[Detected]:
-        """Run the network and Ultralytics' own suppression."""
+        """Run the network and Ultralytics' suppression."""
         inputs = [cast(Picture, item.inputs) for item in items]
         fitted = self._fit(inputs)
         batch = torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).contiguous().float() / 255
@@ -140,9 +140,9 @@ class UltralyticsDetector(Detector):
             return self.model(batch)
         except FeatscopeError:
             raise
-        except Exception as error:  # (a .pt file may hold anything)
+        except Exception as error:  # (a .pt file may contain any model)
             raise CaptureError(
-                f"{self.info.model} does not run on images alone ({' x '.join(map(str, batch.shape))}): "
+                f"{self.info.model} cannot run on images alone ({' x '.join(map(str, batch.shape))}): "
                 f"{first_line(error)}; {_OWN}"
             ) from error
 
@@ -154,7 +154,7 @@ class UltralyticsDetector(Detector):
         head = self._head
         end_to_end = bool(getattr(head, "end2end", False))
         if isinstance(head, heads.RTDETRDecoder):
-            if not hasattr(head, "postprocess"):  # before the head chose the best itself
+            if not hasattr(head, "postprocess"):  # an older version, in which the head does not choose the best
                 return [_top(rows, self._score) for rows in decoded]
             return [corners(rows[rows[:, 4] > self._score]) for rows in decoded]
         kept: List[torch.Tensor] = non_max_suppression(
@@ -176,14 +176,14 @@ class UltralyticsDetector(Detector):
 
 
 def _top(rows: torch.Tensor, threshold: float) -> torch.Tensor:
-    """RT-DETR's queries (n, 4 + classes), boxes as shares of the input -> (k, 6): box, score, class."""
+    """Choose RT-DETR's queries: (n, 4 + classes) with relative boxes -> (k, 6) with box, score and class."""
     scores, labels = rows[:, 4:].max(1)
     found = torch.cat([rows[:, :4], scores[:, None], labels[:, None].float()], 1)
     return corners(found[scores > threshold])
 
 
 def open_detector(opening: Opening) -> Detector:
-    """A model by its .yaml, with random weights or a checkpoint's, or a .pt file, which holds the model itself."""
+    """Open a .yaml with random weights or a checkpoint, or a .pt file, which contains a model with its weights."""
     refuse_unused(opening, preprocess="it has its own", config_options="it has no config")
     target = opening.target
     if target.endswith(".pt"):
@@ -195,7 +195,8 @@ def open_detector(opening: Opening) -> Detector:
         load_checkpoint(model, checkpoint, opening.trusted)
     if _channels_of(model) not in (1, 3):
         raise CaptureError(
-            f"{target} takes images of {_channels_of(model)} channels, and featscope reads grey and colour ones; {_OWN}"
+            f"{target} takes images with {_channels_of(model)} channels, but featscope reads grey and colour "
+            f"images; {_OWN}"
         )
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -203,7 +204,7 @@ def open_detector(opening: Opening) -> Detector:
     task = "rtdetr" if stretched else str(_guess_task(model) or "detect")
     size = opening.input_size or ((224, 224) if task == "classify" else (640, 640))
     if task == "classify" and size[0] != size[1]:
-        raise BadOptionError(f"a classifier of Ultralytics sees a square, not {size[0]} x {size[1]} pixels")
+        raise BadOptionError(f"a classifier of Ultralytics needs a square input, not {size[0]} x {size[1]} pixels")
     info = RunInfo(
         model=type(model).__name__,
         config=f"ultralytics:{target}",
@@ -215,13 +216,13 @@ def open_detector(opening: Opening) -> Detector:
 
 
 def _from_weights(path: str, trusted: bool) -> tasks.BaseModel:
-    """The model that a .pt file of Ultralytics holds."""
+    """Load the model in a .pt file of Ultralytics."""
     if not Path(path).is_file():
-        raise BadOptionError(f"{path} does not exist; nothing is downloaded: name a .pt file, or a .yaml")
+        raise BadOptionError(f"{path} does not exist, and nothing is downloaded; give an existing .pt file, or a .yaml")
     content = cast(Dict[str, object], read_torch_file(path, trusted))
     model = content.get("ema") or content.get("model")
     if not isinstance(model, torch.nn.Module):
-        raise CaptureError(f"{path} holds no model of Ultralytics, but {sorted(content)[:5]}")
+        raise CaptureError(f"{path} does not contain a model of Ultralytics, but {sorted(content)[:5]}")
     return cast(tasks.BaseModel, model.float())
 
 
@@ -231,13 +232,13 @@ _read_config: Callable[[str], Dict[str, Any]] = tasks.yaml_model_load
 
 
 def _channels_of(model: nn.Module) -> int:
-    """How many channels the images of a model have."""
+    """Return how many channels a model's images have."""
     config = getattr(model, "yaml", None) or {}
     return int(config.get("channels", config.get("ch", 3)))
 
 
 def _make(target: str) -> tasks.BaseModel:
-    """A model with the weights it starts with, by the name of its .yaml."""
+    """Make a model with its initial weights, by the name of its .yaml."""
     try:
         config = _read_config(target)
     except (FileNotFoundError, OSError) as error:
@@ -262,12 +263,12 @@ def _make(target: str) -> tasks.BaseModel:
     name = by_head.get(head) or by_task.get(task or "", "")
     make: Optional[Callable[..., tasks.BaseModel]] = getattr(tasks, name, None)
     if make is None:
-        raise CaptureError(f"{target} ends in {head}, and featscope knows no model of Ultralytics with that")
+        raise CaptureError(f"{target} ends in {head}, which featscope does not know as a head of Ultralytics")
     level = LOGGER.level
-    LOGGER.setLevel("WARNING")  # a classifier prints its summary whether or not it is asked to
+    LOGGER.setLevel("WARNING")  # a classifier prints its summary in any case
     try:
         return make(config, verbose=False)
     except Exception as error:
-        raise CaptureError(f"no {name} can be made of {target}: {first_line(error)}; {_OWN}") from error
+        raise CaptureError(f"{name} cannot be made from {target}: {first_line(error)}; {_OWN}") from error
     finally:
         LOGGER.setLevel(level)

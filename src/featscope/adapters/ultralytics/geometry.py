@@ -1,4 +1,4 @@
-"""How Ultralytics fits images to its networks, as geometry. It imports no framework."""
+"""Geometries of the ways in which Ultralytics resizes images. This module does not import a framework."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from featscope.records import Geometry, Size
 
 
 def letterbox_geometry(original: Size, padded: Size, target: Optional[Size] = None) -> Geometry:
-    """How `LetterBox` puts an image of a size into an input of a size: one scale, centred.
+    """Return the geometry of `LetterBox` for an image and an input of these sizes: one scale, centred.
 
     >>> letterbox_geometry((1080, 1920), (640, 640))
     Geometry(original=(1080, 1920), resized=(360, 640), padded=(640, 640), offset=(140, 0), flip='', crop=None)
 
-    target: the size that the letterbox was asked for, which the input is smaller than where padding was saved. Without
-    it the scale is the larger of those that fit the input.
+    target: the size that was requested of the letterbox. The input is smaller if padding was reduced. Without a target
+    the larger scale that fits into the input is used.
     """
     height, width = original
     if target is not None:
@@ -29,14 +29,14 @@ def letterbox_geometry(original: Size, padded: Size, target: Optional[Size] = No
 
 
 def is_letterbox(geometry: Geometry, target: Size, stride: int) -> bool:
-    """Whether an input is as large as a letterbox makes it: as asked for, or with the least padding that fits."""
+    """Whether an input has a size that a letterbox makes: as requested, or with the least padding."""
     pads = [side - inner for side, inner in zip(target, geometry.resized)]
     least = tuple(inner + pad % stride for inner, pad in zip(geometry.resized, pads))
     return min(pads) >= 0 and geometry.padded in (tuple(target), least)
 
 
 def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
-    """How a classifier sees an image: its shorter side resized to `shortest`, then the middle of it.
+    """Return the geometry of a classifier's input: the centre of an image whose shorter side is resized to `shortest`.
 
     >>> [round(side, 2) for side in centre_crop_geometry((480, 640), 224, (224, 224)).crop]
     [0, 79.46, 480, 481.07]
@@ -47,7 +47,7 @@ def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
         if height <= width
         else (max(1, int(shortest * height / width)), shortest)
     )
-    starts = [round((length - part) / 2) for length, part in zip(resized, size)]  # as torchvision's CenterCrop
+    starts = [round((length - part) / 2) for length, part in zip(resized, size)]  # like torchvision's CenterCrop
     edges = [
         (start * side / length, (start + part) * side / length)
         for start, part, length, side in zip(starts, size, resized, original)
@@ -58,7 +58,7 @@ def centre_crop_geometry(original: Size, shortest: int, size: Size) -> Geometry:
 
 
 def classifier_geometry(transforms: object, original: Size, padded: Size) -> Optional[Geometry]:
-    """How a classifier's transforms fit an image; None where they are not `Resize` and `CenterCrop` of torchvision."""
+    """Return the geometry of a classifier's transforms; None unless these are torchvision's `Resize`, `CenterCrop`."""
     steps = list(getattr(transforms, "transforms", ()))
     names = [f"{type(step).__module__.partition('.')[0]}.{type(step).__name__}" for step in steps[:2]]
     if names != ["torchvision.Resize", "torchvision.CenterCrop"] or tuple(steps[1].size) != padded:
@@ -71,7 +71,7 @@ def classifier_geometry(transforms: object, original: Size, padded: Size) -> Opt
 
 
 def view_geometry(letterbox: Geometry, scale: float, flip: str, padded: Size) -> Geometry:
-    """A view of a letterboxed input: all of it flipped, then scaled, then padded at the right and the bottom.
+    """Return the geometry of a view of a letterboxed input: flipped, scaled, then padded at the right and the bottom.
 
     >>> whole = letterbox_geometry((640, 320), (640, 384), (640, 640))
     >>> view = view_geometry(whole, 0.83, "horizontal", (544, 320))

@@ -1,4 +1,4 @@
-"""What Ultralytics feeds its networks: files, frames of films, arrays, and how each was fitted."""
+"""Find what Ultralytics feeds to its networks: files, frames of videos or arrays, and how each was resized."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from featscope.capturing.inputs import Images
 from featscope.records import Geometry, Sample, Size
 
 Owner = Union[BasePredictor, BaseValidator]
-"""Who feeds a network, and finds the boxes in what it gives."""
+"""The object that feeds a network and decodes boxes from its output."""
 
 
 class _Source(Protocol):
-    """What kind of images a predictor is given."""
+    """The kind of images that a predictor receives."""
 
     stream: bool
     tensor: bool
 
 
 class _Network(Protocol):
-    """What a predictor calls: `AutoBackend`."""
+    """The object that a predictor calls: `AutoBackend`."""
 
     stride: int
 
 
 class _Predictor(Protocol):
-    """What is read of a `BasePredictor`, whose own types say None for what it has as soon as it predicts."""
+    """The attributes of a `BasePredictor` while it predicts; its own type hints say None for some of them."""
 
     batch: Optional[Tuple[Sequence[str], Sequence[Union[NDArray[np.uint8], torch.Tensor]], Sequence[str]]]
     source_type: _Source
@@ -48,7 +48,7 @@ class _Predictor(Protocol):
 
 
 def feeder(call: ModelCall, images: Images) -> Tuple[Optional[Owner], Optional[List[Sample]]]:
-    """Who feeds a batch and hears what was found in it, and its samples, where that is known."""
+    """Return the object that feeds a batch and decodes its boxes, and the samples of the batch, if known."""
     for value in call.values:  # a trainer's batch
         if isinstance(value, dict) and "im_file" in value:
             return None, _of_dict(value, images, None)
@@ -65,7 +65,7 @@ def feeder(call: ModelCall, images: Images) -> Tuple[Optional[Owner], Optional[L
 
 
 def _of_dict(batch: object, images: Images, validator: Optional[BaseValidator]) -> Optional[List[Sample]]:
-    """The samples of a data set's batch. A validator's are only fitted, a trainer's cut, mixed and flipped."""
+    """Return the samples of a data set's batch. The geometry is only known in a validator, not in a trainer."""
     if not isinstance(batch, dict) or len(batch.get("im_file") or ()) != images.number:
         return None
     samples = []
@@ -79,7 +79,7 @@ def _of_dict(batch: object, images: Images, validator: Optional[BaseValidator]) 
 
 
 def _fitted(batch: Mapping[str, Sequence[Sequence[float]]], index: int, padded: Optional[Size]) -> Optional[Geometry]:
-    """The geometry that a data set itself notes for its metrics."""
+    """Return the geometry that a data set records for its metrics."""
     if padded is None or not {"ori_shape", "ratio_pad"} <= set(batch):
         return None
     noted = np.asarray(batch["ratio_pad"][index], float)
@@ -94,7 +94,7 @@ def _fitted(batch: Mapping[str, Sequence[Sequence[float]]], index: int, padded: 
 
 
 def _of_predictor(predictor: _Predictor, images: Images) -> Optional[List[Sample]]:
-    """The samples of a predictor's batch: files, frames of films, arrays, streams."""
+    """Return the samples of a predictor's batch: files, frames of videos, arrays or streams."""
     if predictor.batch is None or len(predictor.batch[0]) != images.number:
         return None
     paths, originals, texts = predictor.batch[:3]
@@ -107,7 +107,7 @@ def _of_predictor(predictor: _Predictor, images: Images) -> Optional[List[Sample
         if Path(path).is_file():
             reading = reading_of_source(predictor.dataset, path)
             sample = Sample(Path(path).stem, str(Path(path).absolute()), geometry=geometry, reading=reading)
-        else:  # arrays have names that Ultralytics made up, and one for all that come alone
+        else:  # Ultralytics invents names for arrays, and uses the same name for all single arrays
             sample = Sample(path if kind.stream else "", geometry=geometry)
         text = texts[index] if index < len(texts) else ""
         samples.append(_frame_of_film(sample, predictor, text))
@@ -115,20 +115,20 @@ def _of_predictor(predictor: _Predictor, images: Images) -> Optional[List[Sample
 
 
 def _frame_of_film(sample: Sample, predictor: _Predictor, text: str) -> Sample:
-    """A film's frame by its number and its time. text: what the loader says of it, where its number is."""
+    """Add the number and the time of a video frame. text: the loader's description, which contains the number."""
     count = re.match(r"video \d+/\d+ \(frame (\d+)/", text)
     if count is None:
         return sample
     loader = predictor.dataset
     frame = int(count[1]) * int(getattr(loader, "vid_stride", 1)) - 1
     rate = getattr(loader, "fps", None)
-    # Older versions cut the rate to a whole number, which is not that of the film.
+    # Older versions truncate the frame rate to an integer, which is not exact.
     time = frame / rate if isinstance(rate, float) and rate > 0 else None
     return replace(sample, id=f"{sample.id}_{frame}", frame=frame, time=time)
 
 
 def _predicted(predictor: _Predictor, original: Size, padded: Size) -> Optional[Geometry]:
-    """How a predictor fitted an image; None where it is not Ultralytics' own way, or not one that is known."""
+    """Return how a predictor resized an image; None if the user replaced Ultralytics' own preprocessing."""
     if predictor.source_type.tensor:
         return Geometry(padded, padded, padded) if original == padded else None
     for name in ("preprocess", "pre_transform"):
