@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+import weakref
+from contextlib import ExitStack, closing, suppress
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -70,6 +71,12 @@ class Form(NamedTuple):
     bytes: int
 
 
+def _close(db: sqlite3.Connection) -> None:
+    """Close a database whose index nobody holds any more."""
+    with suppress(sqlite3.ProgrammingError):  # another thread collects the garbage: it may not, and Python closes it
+        db.close()
+
+
 class RunIndex:
     """The manifests of a run, indexed. See `open_run`. places: those that were measured."""
 
@@ -78,6 +85,7 @@ class RunIndex:
         self._places = places or {}
         self._files = sorted(folder.glob("manifest-*.jsonl")) + sorted(folder.glob("samples-*.jsonl"))
         self._db = self._open()
+        weakref.finalize(self, _close, self._db)
         self.batch_samples = lru_cache(maxsize=256)(self._batch_samples)
 
     def problems(self) -> List[FeatscopeError]:
@@ -222,10 +230,12 @@ class RunIndex:
         path = self.folder / INDEX
         with suppress(sqlite3.Error, OSError):
             if path.is_file():
-                found = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-                if found.execute("SELECT version, signature FROM about").fetchone() == (_VERSION, signature):
-                    return found
-                found.close()
+                with ExitStack() as unless_kept:
+                    found = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+                    unless_kept.enter_context(closing(found))
+                    if found.execute("SELECT version, signature FROM about").fetchone() == (_VERSION, signature):
+                        unless_kept.pop_all()
+                        return found
         if sum(file.stat().st_size for file in self._files) >= _KEPT_FROM_BYTES:
             # Under a name of its own, then renamed: two processes may do this at once.
             temporary = path.with_name(f"{INDEX}.{os.getpid()}{TEMPORARY}")
