@@ -4,4 +4,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/environment.sh
 make_environment demo
-exec .venv/bin/featscope demo "$@"
+exec "$BIN/featscope" demo "$@"

@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 . tools/environment.sh
 make_environment dev
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # each process of the tests has one core
-exec .venv/bin/python -m pytest -n logical --maxprocesses 4 --dist worksteal "$@"
+exec "$BIN/python" -m pytest -n logical --maxprocesses 4 --dist worksteal "$@"

@@ -187,15 +187,14 @@ def test_two_at_once(tmp_path):
         "featscope.capture(small_run.model(), to=sys.argv[2]).__enter__(); print('started', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", script, str(Path(small_run.__file__).parent), str(tmp_path / "run")]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert first.stdout.readline() == "started\n"
-        for resume in (False, True):
-            with pytest.raises(BadRunError, match="another capture is writing"):
-                featscope.capture(small_run.model(), to=tmp_path / "run", resume=resume)
-    finally:
-        first.kill()
-        first.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        try:
+            assert first.stdout.readline() == "started\n"
+            for resume in (False, True):
+                with pytest.raises(BadRunError, match="another capture is writing"):
+                    featscope.capture(small_run.model(), to=tmp_path / "run", resume=resume)
+        finally:
+            first.kill()
     with torch.no_grad(), featscope.capture(model := small_run.model(), to=tmp_path / "run", resume=True):
         model(torch.zeros(1, 3, 8, 8))
     assert featscope.open_run(tmp_path / "run").info.finished

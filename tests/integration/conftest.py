@@ -11,6 +11,12 @@ PROJECT = Path(__file__).parents[2]
 SHARED = PROJECT.parent / "shared"
 
 
+def pytest_configure(config):
+    """Frameworks warn of their own affairs; what featscope says, or does to be warned of, fails a test."""
+    for line in ("default", r"error:featscope\b", r"error:::featscope\b"):
+        config.addinivalue_line("filterwarnings", line)
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents and not SHARED.exists():

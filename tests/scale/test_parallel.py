@@ -29,7 +29,8 @@ class Cluster:
         pytest.importorskip("distributed", reason="needs Dask: pip install distributed")
         self.folder = folder
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        self._options = {"env": environment, "cwd": folder, "stderr": open(folder / "log", "w")}  # noqa: SIM115
+        self._log = open(folder / "log", "w")  # noqa: SIM115
+        self._options = {"env": environment, "cwd": folder, "stderr": self._log}
         command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
         command += ["--no-dashboard", "--scheduler-file", str(folder / "scheduler.json")]
         self.processes = [subprocess.Popen(command, **self._options)]
@@ -58,6 +59,7 @@ class Cluster:
         for process in reversed(self.processes):
             process.kill()
             process.wait()
+        self._log.close()
 
 
 @pytest.fixture(scope="module")

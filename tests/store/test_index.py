@@ -122,9 +122,10 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(large, kept, monke
 def test_a_table_that_lies_reads_nothing_outside(large, kept):
     """Whoever can write the table can send a reader to other bytes of the manifest, and no further."""
     import sqlite3
+    from contextlib import closing
 
     open_run(large)
-    with sqlite3.connect(large / INDEX) as db:
+    with closing(sqlite3.connect(large / INDEX)) as db, db:
         db.execute("UPDATE maps SET start = start + 7")
     from featscope.errors import BadRunError
 

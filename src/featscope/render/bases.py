@@ -156,7 +156,8 @@ def read_bases(path: Path) -> Dict[Key, Basis]:
     """Bases that `write_bases` kept. Raises `BadArrayError` for another file."""
     found: Dict[Key, Basis] = {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # NumPy leaves a file open that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             for name in (name for name in arrays.files if not name.endswith(_SPREAD)):
                 array, spread, (layer, _, channels) = arrays[name], arrays[name + _SPREAD], name.rpartition(":")
                 shapes = (array.shape, spread.shape)

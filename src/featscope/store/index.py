@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import closing, suppress
+import weakref
+from contextlib import ExitStack, closing, suppress
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -82,6 +83,12 @@ def _matches_any(name: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
+def _close(db: sqlite3.Connection) -> None:
+    """Close a database whose index nobody holds any more."""
+    with suppress(sqlite3.ProgrammingError):  # another thread collects the garbage: it may not, and Python closes it
+        db.close()
+
+
 class RunIndex:
     """The index of a run's manifests; see `open_run`. `places` are the places that were measured."""
 
@@ -90,6 +97,7 @@ class RunIndex:
         self._places = places or {}
         self._files = sorted(folder.glob("manifest-*.jsonl")) + sorted(folder.glob("samples-*.jsonl"))
         self._db = self._open()
+        weakref.finalize(self, _close, self._db)
         self.batch_samples = lru_cache(maxsize=256)(self._batch_samples)
 
     def problems(self) -> List[FeatscopeError]:
@@ -232,10 +240,12 @@ class RunIndex:
         path = self.folder / INDEX
         with suppress(sqlite3.Error, OSError):
             if path.is_file():
-                found = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-                if found.execute("SELECT version, signature FROM about").fetchone() == (_VERSION, signature):
-                    return found
-                found.close()
+                with ExitStack() as unless_kept:
+                    found = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+                    unless_kept.enter_context(closing(found))
+                    if found.execute("SELECT version, signature FROM about").fetchone() == (_VERSION, signature):
+                        unless_kept.pop_all()
+                        return found
         if sum(file.stat().st_size for file in self._files) >= _KEPT_FROM_BYTES:
             # Build it under a temporary name and rename it, because two processes may do this at the same time.
             temporary = path.with_name(f"{INDEX}.{os.getpid()}{TEMPORARY}")

@@ -113,7 +113,7 @@ class UltralyticsCompanion:
         return Known(fed.samples, forward=forward, later=lambda: self._complete(fed))
 
     def after(self, call: ModelCall, known: Known, output: object) -> Optional[Known]:
-        """Return None, because the boxes come later from `postprocess`. The raw output is kept to find their sources."""
+        """Return None: the boxes come later from `postprocess`. The raw output is kept to find their sources."""
         fed = self._fed
         if self._trace is not None and fed is not None and fed.owner is not None and not known.forward:
             fed.raw[:] = [decoded_and_raw(output)[1]]
