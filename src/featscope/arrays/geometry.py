@@ -81,6 +81,7 @@ def place(
     size: Size,
     geometry: Optional[Geometry] = None,
     stride: Optional[Tuple[float, float]] = None,
+    *,
     smooth: bool = True,
     first: Optional[Tuple[float, float]] = None,
 ) -> NDArray[Any]:
@@ -134,6 +135,7 @@ def place_indices(
     size: Size,
     geometry: Optional[Geometry] = None,
     stride: Optional[Tuple[float, float]] = None,
+    *,
     smooth: bool = True,
     first: Optional[Tuple[float, float]] = None,
 ) -> NDArray[np.uint8]:

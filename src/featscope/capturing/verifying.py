@@ -129,10 +129,10 @@ class Verifier:
             originals = [given] if given is not None else self._originals(sample.path)
         except BadImageError as error:
             return _Judged(fitting, Agreement("not verifiable", why=str(error)))
-        if claimed is not None and any(one.size == claimed.original for one in originals):
-            originals = [one for one in originals if one.size == claimed.original]
-        elif claimed is not None:
-            fitting = None  # it belongs to another image
+        if claimed is not None:
+            same = [one for one in originals if one.size == claimed.original]
+            fitting = fitting if same else None  # else it belongs to another image
+            originals = same or originals
         seen = thumbnail(picture)
 
         def sharp(original: Thumbnail, geometry: Geometry) -> Thumbnail:
@@ -150,14 +150,11 @@ class Verifier:
             return _Judged(None, Agreement("not verifiable", why="the image has no structure"))
         told = _told(claimed, fitting is None)
         padded = claimed.padded if claimed is not None else (picture.shape[0], picture.shape[1])
-        for original in originals:
-            if claimed is not None:
-                original = sharp(original, claimed)
+        for original in (sharp(one, claimed) if claimed is not None else one for one in originals):
             found = self._found(Search(original, picture, padded, claimed))
             if found is not None:
                 return _Judged(found.geometry, _agreement(found.comparison, f"{_words(found)}; {told}"))
-        correlation, off = (round(best.correlation, 3), round(best.off, 1)) if best is not None else (None, None)
-        return _Judged(None, Agreement("disagrees", correlation, off, f"no geometry agrees; {told}"))
+        return _Judged(None, _disagreement(best, told))
 
     def _found(self, search: Search) -> Optional[Found]:
         """Search for a geometry: first by the rules that were right last, then by all, unless many searches failed."""
@@ -198,6 +195,12 @@ def _as_claimed(best: Comparison, original: Thumbnail, seen: Thumbnail, fitting:
         return None
     why = f"the image lies {apart(near, fitting):.1f} pixels away from where its framework reports it"
     return _Judged(near, _agreement(compare(original, seen, near), why))
+
+
+def _disagreement(best: Optional[Comparison], told: str) -> Agreement:
+    """best: the comparison by the reported geometry, if there is one. told: what the framework reported."""
+    correlation, off = (round(best.correlation, 3), round(best.off, 1)) if best is not None else (None, None)
+    return Agreement("disagrees", correlation, off, f"no geometry agrees; {told}")
 
 
 def _sharp(sample: Sample, original: Thumbnail, seen: Thumbnail, geometry: Geometry) -> Thumbnail:

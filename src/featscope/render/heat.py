@@ -246,7 +246,7 @@ class _Canvas:
 
     def lay(self, indices: NDArray[np.uint8], marked: bool, smooth: bool) -> NDArray[np.uint8]:
         """Indices at their places."""
-        return place_indices(indices, marked, self.size, self.geometry, self.stride, smooth, self.first)
+        return place_indices(indices, marked, self.size, self.geometry, self.stride, smooth=smooth, first=self.first)
 
     def lay_values(self, heat: NDArray[np.floating], smooth: bool) -> NDArray[np.floating]:
         """Values at their places, blended between cells."""
@@ -255,7 +255,7 @@ class _Canvas:
         # Pillow blends in single precision: what has no room in it is brought near one, and its range too.
         exponent = scale_of(*bounds(heat, "map"))
         heat = np.ldexp(heat, -exponent).astype(np.float32)
-        placed = place(heat, self.size, self.geometry, self.stride, smooth, self.first)
+        placed = place(heat, self.size, self.geometry, self.stride, smooth=smooth, first=self.first)
         return np.ldexp(np.asarray(placed).astype(np.float64), exponent)
 
     def compose(

@@ -23,6 +23,9 @@ from featscope.scale.executor import Executor, Item, Results, Value, serial
 EXECUTORS = ("processes", "processes:4", "serial", "dask://HOST:PORT")
 """What `executor_named` reads."""
 
+Tried = Tuple[Item, int]
+"""An item, and how often its process died."""
+
 _TRIES = 3
 _CONNECT_SECONDS = 10
 
@@ -47,38 +50,22 @@ def executor_named(text: str) -> Executor:
 
 
 def processes(function: Callable[[Item], Value], items: Iterable[Item], workers: int) -> Results[Item, Value]:
-    """Processes on this machine. One that is killed is replaced, and what it had is done again.
+    """Processes on this machine. If one is killed, it is replaced, and its items are done again, one at a time.
 
-    What it had is then done alone: an item that kills its process every time is an error, and only it.
+    So an item that kills its process every time is an error, and the others are done.
     """
-    source = iter(items)
-    suspects: Deque[Tuple[Item, int]] = deque()
+    source = ((item, 0) for item in items)
+    suspects: Deque[Tried[Item]] = deque()
     while True:
-        running: Dict[Future[Value], Tuple[Item, int]] = {}
+        running: Dict[Future[Value], Tried[Item]] = {}
         with _pool(workers) as pool:
             try:
-                while True:
-                    while len(running) < (1 if suspects else 2 * workers):
-                        following = suspects.popleft() if suspects else next(((i, 0) for i in source), None)
-                        if following is None:
-                            break
-                        try:
-                            running[pool.submit(function, following[0])] = following
-                        except (BrokenProcessPool, OSError):  # it broke before it took the item
-                            suspects.append(following)
-                            raise BrokenProcessPool from None
-                    if not running:
-                        return
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        error = future.exception()
-                        if isinstance(error, BrokenProcessPool):
-                            raise error
-                        item, _ = running.pop(future)
-                        yield item, error if isinstance(error, Exception) else future.result()
+                yield from _work(pool, function, source, suspects, running=running, workers=workers)
+                return
             except BaseException as stop:
-                # What is under way is not waited for where the work is stopped. Where it broke the pool ends the
-                # processes it knows of; one that `submit` starts in this very moment would wait for work for ever,
-                # and the pool for it.
+                # Work under way is not waited for when the work is stopped. When a process died, the pool ends the
+                # processes that it knows of; one that `submit` starts in this very moment would wait for work for
+                # ever, and the pool for it.
                 for process in list((pool._processes or {}).values()):
                     process.kill()
                 if not isinstance(stop, BrokenProcessPool):
@@ -88,6 +75,39 @@ def processes(function: Callable[[Item], Value], items: Iterable[Item], workers:
                         suspects.append((item, tries + 1))
                     else:
                         yield item, FeatscopeError(f"its process died {_TRIES} times; is there enough memory?")
+
+
+def _work(
+    pool: ProcessPoolExecutor,
+    function: Callable[[Item], Value],
+    source: Iterator[Tried[Item]],
+    suspects: Deque[Tried[Item]],
+    *,
+    running: Dict[Future[Value], Tried[Item]],
+    workers: int,
+) -> Results[Item, Value]:
+    """Do the suspects one at a time, then the items of the source. Raises `BrokenProcessPool` if a process died.
+
+    running: takes what each process has; it is what is left to do again after an error.
+    """
+    while True:
+        while len(running) < (1 if suspects else 2 * workers):
+            following = suspects.popleft() if suspects else next(source, None)
+            if following is None:
+                break
+            try:
+                running[pool.submit(function, following[0])] = following
+            except (BrokenProcessPool, OSError):  # the pool broke before it took the item
+                suspects.append(following)
+                raise BrokenProcessPool from None
+        if not running:
+            return
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                raise error
+            item, _ = running.pop(future)
+            yield item, error if isinstance(error, Exception) else future.result()
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

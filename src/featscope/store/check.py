@@ -10,7 +10,7 @@ import numpy as np
 from isal import isal_zlib
 
 from featscope.errors import BadArrayError, first_line
-from featscope.records import MapRecord
+from featscope.records import MapRecord, RunInfo
 from featscope.store.files import TEMPORARY, inside, open_file, read_npy_header, size_text
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run, open_run, walk_arrays
@@ -70,6 +70,20 @@ def check_run(run: Union[Run, str, Path]) -> Report:
     if not run.info.finished:
         problems.append(f"{run.folder} is unfinished: its capture was stopped or is still running")
     problems += [f"{run.folder} lacks {layer!r}: {why or 'it did not run'}" for layer, why in run.info.left_out.items()]
+    size = _check_maps(run, run.info, problems)
+    known = {map_file.path for map_file in run.maps}
+    problems += [
+        f"{one.path} has no line in the manifest; the capture may have been killed while writing it"
+        for one in walk_arrays(run.folder, [])
+        if one.path not in known
+    ]
+    _check_inputs(run, problems)
+    problems += [f"{path} was never finished; it can be removed" for path in run.folder.rglob(f"*{TEMPORARY}")]
+    return Report(len(run.maps), size, len(run.samples), problems, run.folder)
+
+
+def _check_maps(run: Run, info: RunInfo, problems: List[str]) -> int:
+    """Compare each map with its record, and find samples without a record; returns the size of the maps in bytes."""
     size, last_batch = 0, 0
     described, undescribed = set(run.samples), []
     for map_file in run.maps:
@@ -84,21 +98,18 @@ def check_run(run: Union[Run, str, Path]) -> Report:
             if name not in described:
                 undescribed.append((map_file.record.batch, f"{map_file.path}: its sample {name!r} has no record"))
     # An unfinished capture may have stopped before it described its last batch; that is not a problem of its own.
-    running = last_batch - run.info.ranks if not run.info.finished else last_batch
+    running = last_batch - info.ranks if not info.finished else last_batch
     problems += [text for batch, text in undescribed if batch <= running]
-    known = {map_file.path for map_file in run.maps}
-    for path in (m.path for m in walk_arrays(run.folder, [])):
-        if path not in known:
-            problems.append(f"{path} has no line in the manifest; the capture may have been killed while writing it")
+    return size
+
+
+def _check_inputs(run: Run, problems: List[str]) -> None:
     for sample in run.samples.values():
         try:
             if sample.input and not inside(run.folder, sample.input).is_file():
                 problems.append(f"{run.folder / sample.input} is missing; it is the input of sample {sample.id!r}")
         except BadArrayError as error:
             problems.append(str(error))
-    for path in run.folder.rglob(f"*{TEMPORARY}"):
-        problems.append(f"{path} was never finished; it can be removed")
-    return Report(len(run.maps), size, len(run.samples), problems, run.folder)
 
 
 def _check_bare(run: Run) -> Report:
