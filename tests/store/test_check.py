@@ -35,3 +35,12 @@ def test_a_sample_that_no_line_describes(run):
     (run / "samples-00000.jsonl").write_text("")
     assert all("'a'" in problem for problem in check_run(run).problems)
     assert len(check_run(run).problems) == 2
+
+
+def test_a_report_says_whether_all_is_whole(run):
+    assert check_run(run).whole
+    (run / "neck.fpn" / "batch_0_layer_1.npy").unlink()
+    report = check_run(run)
+    assert not report.whole
+    assert str(report).endswith("1 sample, with problems")
+    assert "1 problem: see .problems" in repr(report)

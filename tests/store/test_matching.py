@@ -260,3 +260,15 @@ def test_check_reads_both_and_says_what_does_not_line_up(two, tmp_path, command)
     code, _, err = command("check", *two)
     assert code == 1
     assert "batch_0_layer_0.npy cannot be read" in err
+
+
+def test_two_layers_in_one_folder_stay_two(tmp_path):
+    """Nobody makes one with featscope, but a manifest may say so."""
+    for name in ("one", "two"):
+        writer = RunWriter(tmp_path / name, RunInfo())
+        for number, (sample, layer) in enumerate((("a", "x"), ("b", "y"))):
+            writer.put_sample(Sample(sample, batch=number), None)
+            writer.put(CapturedMap(layer, "X", "", 0, 0, number, [sample], "shared"), np.zeros((1, 2, 4, 4)))
+        writer.close()
+    match = match_runs(tmp_path / "one", tmp_path / "two")
+    assert [(pair.layer, pair.sample) for pair in match.pairs()] == [("x", "a"), ("y", "b")]
