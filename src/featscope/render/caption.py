@@ -147,8 +147,12 @@ def _percent(share: float) -> str:
 def _wrapped(text: str, font: Font, room: float) -> List[str]:
     """A text in lines that fit; a word that is too long for a line loses its middle."""
     probe = ImageDraw.Draw(Image.new("L", (1, 1)))
+    words = text.split()
     lines: List[str] = []
-    for word in text.split():
+    whole = " ".join(words)
+    if probe.textlength(whole, font=font) <= room:  # as nearly always; to measure word by word takes longer than to draw
+        return [whole] if words else []
+    for word in words:
         while probe.textlength(word, font=font) > room and len(word) > 8:
             word = word[: len(word) // 2 - 2] + "..." + word[len(word) // 2 + 2 :]
         joined = f"{lines[-1]} {word}" if lines else word

@@ -44,8 +44,12 @@ def readable(text: str, instead: Optional[str] = None) -> str:
 
 def missing_characters(text: str) -> FrozenSet[str]:
     """The characters of a text that no single font here has beside the others."""
-    rare = _rare(text)
-    return _lacks(_font(16, rare), rare)
+    return _missing(_rare(text))
+
+
+@lru_cache(maxsize=512)
+def _missing(characters: FrozenSet[str]) -> FrozenSet[str]:
+    return _lacks(_font(16, characters), characters)
 
 
 def _rare(text: str) -> FrozenSet[str]:

@@ -287,25 +287,30 @@ def _draw_values(
         return HeatPicture(encode_indexed(placed, colours, note), values, clipped)
     indexed = Image.fromarray(placed)
     indexed.putpalette(colours.tobytes())
-    weights = _weights(style, levels)
-    drawn = canvas.compose(indexed.convert("RGB"), style, Image.fromarray(weights[placed]) if style.fade else None)
+    weights = opacity(style, levels)
+    faded = Image.fromarray(placed).point(weights.tolist()) if style.fade else None
+    drawn = canvas.compose(indexed.convert("RGB"), style, faded)
     if around is not None:
-        ramp = colours[:levels] if canvas.image is None else _as_seen(colours[:levels], weights[:levels], style)
+        ramp = colours[:levels] if canvas.image is None else _as_seen(colours[:levels], weights[:levels])
         drawn = framed(drawn, around, ramp)
     return HeatPicture(encode_rgb(drawn, note), values, clipped)
 
 
-def _weights(style: HeatStyle, levels: int) -> NDArray[np.uint8]:
-    """The weight of each index where values that say little let the image through; marks have their full weight."""
+def opacity(style: HeatStyle, levels: int) -> NDArray[np.uint8]:
+    """The weight of each index's colour over an image, 0 to 255.
+
+    With `fade` values that say little let the image through; marks never do.
+    """
     weights = np.full(256, 255, np.uint8)
-    curve = _FADE_FROM_ZERO if style.zero else _FADE
-    weights[:levels] = curve[np.linspace(0, 255, levels).round().astype(int)]
-    return weights
+    if style.fade:
+        curve = _FADE_FROM_ZERO if style.zero else _FADE
+        weights[:levels] = curve[np.linspace(0, 255, levels).round().astype(int)]
+    return (weights * style.alpha).round().astype(np.uint8)
 
 
-def _as_seen(colours: NDArray[np.uint8], weights: NDArray[np.uint8], style: HeatStyle) -> NDArray[np.uint8]:
+def _as_seen(colours: NDArray[np.uint8], weights: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Colours as they look over a grey image."""
-    share = (weights / 255 if style.fade else np.ones(len(weights)))[:, None] * style.alpha
+    share = (weights / 255)[:, None]
     seen: NDArray[np.uint8] = (colours * share + _GROUND * (1 - share)).round().astype(np.uint8)
     return seen
 
@@ -358,17 +363,21 @@ def _over_image(
     ground = Image.fromarray(image)
     if style.grey:
         ground = ground.convert("L").convert("RGB")
-    if weight is not None:
-        blended = Image.composite(coloured, ground, weight.point(lambda value: round(value * style.alpha)))
-    else:
-        blended = Image.blend(ground, coloured, style.alpha)
+    seen = None
     if geometry is not None and geometry.crop:  # the network did not see what lies outside
         top, left, height, width = map(round, in_whole_pixels(geometry).crop or ())
-        part = (left, top, left + width, top + height)
-        ground = ground.copy()
-        ground.paste(blended.crop(part), part[:2])
-        return ground
-    return blended
+        seen = (left, top, left + width, top + height)
+    whole = ground
+    if seen is not None:
+        ground, coloured, weight = ground.crop(seen), coloured.crop(seen), weight and weight.crop(seen)
+    if weight is not None:
+        ground.paste(coloured, None, weight)
+    else:
+        ground = Image.blend(ground, coloured, style.alpha)
+    if seen is not None:
+        whole.paste(ground, seen[:2])
+        return whole
+    return ground
 
 
 def style_named(name: str, **changes: object) -> HeatStyle:
