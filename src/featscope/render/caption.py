@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,19 @@ _TICKS = 5
 _MARKS = {NAN_INDEX: NAN_COLOUR, INF_INDEX: INF_COLOUR}
 
 
+Bounds = Tuple[float, float]
+
 Box = Tuple[int, int, int, int]
 """(top, bottom, left, right) in pixels."""
 
 
 class Caption(NamedTuple):
-    """title: which map this is. words: how it was reduced."""
+    """title: which map this is. words: how it was reduced. ends: what stands at the ends of the scale, where its parts
+    have ranges of their own and no number is that of all."""
 
     title: str
     words: str
+    ends: Optional[Tuple[str, str]] = None
 
 
 class Frame(NamedTuple):
@@ -48,12 +52,13 @@ class Frame(NamedTuple):
         return self.above.shape[1]
 
 
-def frame(width: int, caption: Caption, values: Quantised, clipped: float = 0.0) -> Frame:
-    """The frame of a picture of this width; clipped: the share of the cells beyond the ends of the scale."""
+def frame(width: int, caption: Caption, values: Quantised, beyond: Bounds = (0.0, 0.0)) -> Frame:
+    """The frame of a picture of this width; beyond: the shares of the cells below the scale, and above it."""
     width = max(width, _NARROWEST)
     large, small = _letters(width)
-    words = caption.words + (f"; {_percent(clipped)} of the cells are beyond the scale" if clipped > 0 else "")
-    return Frame(_title(width, caption.title, words), *_scale(width, small, large // 2, values))
+    shares = [f"{_percent(share)} {where}" for share, where in zip(beyond, ("below", "above")) if share > 0]
+    words = caption.words + (f"; {' and '.join(shares)} the scale" if shares else "")
+    return Frame(_title(width, caption.title, words), *_scale(width, small, large // 2, values, caption.ends))
 
 
 def under_title(picture: NDArray[np.uint8], caption: Caption) -> NDArray[np.uint8]:
@@ -82,7 +87,9 @@ def _title(width: int, title: str, words: str) -> NDArray[np.uint8]:
     return np.asarray(strip)
 
 
-def _scale(width: int, unit: int, pad: int, values: Quantised) -> Tuple[NDArray[np.uint8], Box, List[Tuple[Box, int]]]:
+def _scale(
+    width: int, unit: int, pad: int, values: Quantised, ends: Optional[Tuple[str, str]] = None
+) -> Tuple[NDArray[np.uint8], Box, List[Tuple[Box, int]]]:
     below = Image.new("L", (width, pad + 2 * unit + round(unit * 0.9) + pad // 2), _WHITE)
     draw, font = ImageDraw.Draw(below), font_of(unit)
     top, bottom, left, right = pad, pad + unit, pad, width - pad
@@ -95,7 +102,9 @@ def _scale(width: int, unit: int, pad: int, values: Quantised) -> Tuple[NDArray[
             draw.text((right + 2 * unit - unit // 4, top + unit / 2), text, fill=_INK, font=font, anchor="lm")
     bar = (top, bottom, left, max(left + 8, right - (unit if swatches else 0)))
     draw.rectangle([bar[2] - 1, top - 1, bar[3], bottom], outline=150)
-    for value in ticks(values.low, values.high):
+    for name, anchor, x in zip(ends or (), ("la", "ra"), bar[2:]):
+        draw.text((x, bottom + unit // 4 + 2), name, fill=_INK, font=font, anchor=anchor)
+    for value in ticks(values.low, values.high) if ends is None else ():
         share = 0.5 if values.constant else (value - values.low) / (values.high - values.low)
         x = bar[2] + share * (bar[3] - 1 - bar[2])
         text = tick_text(value, values.low, values.high)
@@ -150,7 +159,9 @@ def _wrapped(text: str, font: Font, room: float) -> List[str]:
     words = text.split()
     lines: List[str] = []
     whole = " ".join(words)
-    if probe.textlength(whole, font=font) <= room:  # as nearly always; to measure word by word takes longer than to draw
+    if (
+        probe.textlength(whole, font=font) <= room
+    ):  # as nearly always; to measure word by word takes longer than to draw
         return [whole] if words else []
     for word in words:
         while probe.textlength(word, font=font) > room and len(word) > 8:
@@ -167,17 +178,24 @@ def framed_indices(
     picture: NDArray[np.uint8], around: Frame, levels: int, colours: NDArray[np.uint8]
 ) -> Tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """An indexed picture in its frame, and its palette: `GREYS` indices from `levels` on are the frame's."""
-    table = colours.copy()
-    table[levels : levels + GREYS] = np.linspace(255, 0, GREYS).round().astype(np.uint8)[:, None]
-    above, below = (
-        (levels + ((255 - strip.astype(np.uint16)) * (GREYS - 1) + 127) // 255).astype(np.uint8)
-        for strip in (around.above, around.below)
-    )
+    above, below = grey_indices(around.above, levels), grey_indices(around.below, levels)
     top, bottom, left, right = around.bar
     below[top:bottom, left:right] = np.linspace(0, levels - 1, right - left).round().astype(np.uint8)
     for (top, bottom, left, right), index in around.swatches:
         below[top:bottom, left:right] = index
-    return np.vstack([above, _in_the_middle(picture, around.width, levels), below]), table
+    return np.vstack([above, _in_the_middle(picture, around.width, levels), below]), with_greys(colours, levels)
+
+
+def grey_indices(strip: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
+    """A grey strip as indices of a palette whose greys begin at `levels` with white."""
+    return (levels + ((255 - strip.astype(np.uint16)) * (GREYS - 1) + 127) // 255).astype(np.uint8)
+
+
+def with_greys(colours: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
+    """A palette with `GREYS` greys from `levels` on, white to black."""
+    table = colours.copy()
+    table[levels : levels + GREYS] = np.linspace(255, 0, GREYS).round().astype(np.uint8)[:, None]
+    return table
 
 
 def framed(picture: NDArray[np.uint8], around: Frame, ramp: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from featscope.arrays.normalise import (
     finite_bounds,
     quantise,
     scale_of,
-    share_beyond,
+    shares_beyond,
 )
 from featscope.arrays.reduce import EVERYWHERE, Cells, as_floats, reduce
 from featscope.errors import BadArrayError, BadImageError, unknown_name
@@ -64,12 +64,12 @@ class HeatStyle:
     stretched: bool = False
     zero: bool = False
 
-    def with_auto(self, reduce: str, value_range: str = "percentile:1:99", signed: bool = False) -> HeatStyle:
+    def with_auto(self, reduce: str, value_range: str = "", signed: bool = False) -> HeatStyle:
         """The style with what is `auto` filled in; signed: the reduced values have both signs."""
         zero = signed and (self.range == AUTO or self.range.startswith("symmetric")) and self.colormap == AUTO
         automatic = {
             "reduce": reduce,
-            "range": "symmetric:99" if signed else value_range,
+            "range": "symmetric:99" if signed else value_range or _RANGES.get(reduce, "percentile:1:99"),
             "colormap": DIVERGING if zero else SEQUENTIAL,
         }
         chosen = {name: value for name, value in automatic.items() if getattr(self, name) == AUTO}
@@ -83,6 +83,10 @@ class HeatStyle:
         signed = how in COMPONENTS or (how not in NEVER_NEGATIVE and two_signs(*finite_bounds(as_floats(feature_map))))
         return self.with_auto(how, signed=signed)
 
+
+_RANGES = {"contrast": "percentile:50:99"}
+"""What the colours span by default. Every cell is some way from the mean cell, the more so the more channels there are:
+what is usual is the median distance, and the colours begin there."""
 
 NEVER_NEGATIVE = ("absmean", "l2", "std", "contrast")
 COMPONENTS = ("pc1", "pca")
@@ -272,7 +276,8 @@ def _draw_values(
         heat, inside = canvas.lay_values(heat, style.smooth), EVERYWHERE
     low, high = scale or bounds(heat, style.range)
     values = quantise(heat, low, high, 256 if caption is None else INF_INDEX - GREYS)
-    clipped = share_beyond(heat[inside], low, high)
+    beyond = shares_beyond(heat[inside], low, high)
+    clipped = sum(beyond)
     marked = values.nan + values.inf > 0
     levels = INF_INDEX - GREYS if caption is not None else INF_INDEX if marked else 256
     colours = palette(style.colormap, levels, marked or caption is not None)
@@ -280,7 +285,7 @@ def _draw_values(
     note = dict(text, **_notes(style, values))
     if clipped:
         note["outside of the range"] = f"{clipped:.4f} of the cells"
-    around = None if caption is None else frame(placed.shape[1], caption, values, clipped)
+    around = None if caption is None else frame(placed.shape[1], caption, values, beyond)
     if canvas.image is None and not canvas.boxes:
         if around is not None:
             placed, colours = framed_indices(placed, around, levels, colours)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from featscope import __version__
 from featscope.arrays.normalise import bounds, merge_bounds
 from featscope.errors import FeatscopeError, OutputError, first_line
-from featscope.records import Sample
+from featscope.records import Place, Sample
 from featscope.render.files import read_text, reencode
 from featscope.store.files import inside, make_folder, safe_name, size_text, write_atomic
 from featscope.store.maps import MapFile
@@ -158,6 +158,21 @@ class FeatureMap:
         """(C, H, W)."""
         of_image = self._batch.load()[self.index]
         return of_image if self.plane is None else np.ascontiguousarray(of_image[:, self.plane])
+
+    def title(self, place: Optional[Place]) -> str:
+        """Which map this is, as it stands above its picture. place: where its cells lie, if that is to be said."""
+        record = self.file.record
+        if record is None:
+            parts = [f"{self.file.folder or self.file.path.parent.name}/{self.stem}"]
+        else:
+            field = [record.field] if record.field else []
+            parts = [record.layer or "the model's output", *field, f"level {record.level}"]
+            if place is not None:
+                sides = [f"{step:g}" for step in dict.fromkeys(place.stride)]
+                parts.append(f"stride {' x '.join(sides)}")
+            if self.sample is not None:
+                parts.append(self.sample.id)
+        return "  ·  ".join([*parts, *([f"slice {self.plane}"] if self.plane is not None else [])])
 
     def fingerprint(self, *what: object) -> str:
         """A text that changes when the map, its sample, or `what` is drawn changes."""
