@@ -24,9 +24,7 @@ def main() -> None:
     """Capture, measure, draw, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="the folder with models and data")
-    parser.add_argument(
-        "--work", type=Path, default=Path("build/pictures"), help="for runs, and pictures of all models"
-    )
+    parser.add_argument("--work", type=Path, default=Path("build/pictures"), help="for runs and all pictures")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where the page is written")
     options = parser.parse_args()
     measured: Dict[str, List[Row]] = {}

@@ -8,7 +8,6 @@ from typing import Dict, List, NamedTuple, Tuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from pictures.others import PEERS
 
 from featscope.arrays.boxes import corners_of
 from featscope.arrays.frames import scaled
@@ -19,6 +18,7 @@ from featscope.render.heat import HeatPicture, HeatStyle, draw_heat, opacity
 from featscope.render.heat_plan import HeatOptions, HeatPlan, plan_heat
 from featscope.render.jobs import FeatureMap, feature_maps
 from featscope.store.reader import Run
+from pictures.others import PEERS
 
 OURS, FADED = "featscope", "featscope, faded"
 """Ours by its colours, as the others; and times how opaque each colour is, as the eye sees it."""

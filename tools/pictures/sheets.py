@@ -9,8 +9,6 @@ from typing import Dict, List, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from pictures.others import PEERS
-from pictures.subjects import Subject
 
 from featscope.arrays.boxes import corners_of
 from featscope.render.fonts import font_of
@@ -18,6 +16,8 @@ from featscope.render.heat_plan import HeatOptions, plan_heat
 from featscope.render.images import sample_image
 from featscope.render.jobs import FeatureMap, Outcome, feature_maps
 from featscope.store.reader import Run
+from pictures.others import PEERS
+from pictures.subjects import Subject
 
 _WIDTH = 400  # pixels of each picture
 _IMAGES = 2  # of a subject

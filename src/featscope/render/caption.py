@@ -52,37 +52,42 @@ class Frame(NamedTuple):
         return self.above.shape[1]
 
 
-def frame(width: int, caption: Caption, values: Quantised, beyond: Bounds = (0.0, 0.0)) -> Frame:
-    """The frame of a picture of this width; beyond: the shares of the cells below the scale, and above it."""
+def frame(
+    width: int, caption: Caption, values: Quantised, beyond: Bounds = (0.0, 0.0), letters: Optional[int] = None
+) -> Frame:
+    """The frame of a picture of this width; beyond: the shares of the cells below the scale, and above it.
+
+    letters: their height in pixels; by default what fits the width.
+    """
     width = max(width, _NARROWEST)
-    large, small = _letters(width)
+    large, small = _letters(width, letters)
     shares = [f"{_percent(share)} {where}" for share, where in zip(beyond, ("below", "above")) if share > 0]
     words = caption.words + (f"; {' and '.join(shares)} the scale" if shares else "")
-    return Frame(_title(width, caption.title, words), *_scale(width, small, large // 2, values, caption.ends))
+    return Frame(_title(width, caption.title, words, letters), *_scale(width, small, large // 2, values, caption.ends))
 
 
-def under_title(picture: NDArray[np.uint8], caption: Caption) -> NDArray[np.uint8]:
+def under_title(picture: NDArray[np.uint8], caption: Caption, letters: Optional[int] = None) -> NDArray[np.uint8]:
     """An RGB picture under its title, without a scale, as where three values make a colour."""
     width = max(picture.shape[1], _NARROWEST)
-    return np.vstack([_as_rgb(_title(width, caption.title, caption.words)), _in_the_middle(picture, width)])
+    return np.vstack([_as_rgb(_title(width, caption.title, caption.words, letters)), _in_the_middle(picture, width)])
 
 
-def _letters(width: int) -> Tuple[int, int]:
+def _letters(width: int, wanted: Optional[int] = None) -> Tuple[int, int]:
     """The heights of large and small letters, in pixels."""
-    large = min(max(12, round(width / 62)), 40)
+    large = wanted or min(max(12, round(width / 62)), 40)
     return large, max(11, round(large * 0.82))
 
 
-def _title(width: int, title: str, words: str) -> NDArray[np.uint8]:
-    large, small = _letters(width)
+def _title(width: int, title: str, words: str, letters: Optional[int] = None) -> NDArray[np.uint8]:
+    large, small = _letters(width, letters)
     pad = large // 2
-    lines = _wrapped(readable(title), font_of(large, title), width - 2 * pad)
-    under = _wrapped(readable(words), font_of(small, words), width - 2 * pad)
+    fonts = font_of(large, title), font_of(small, words)
+    lines, under = (_wrapped(readable(text), font, width - 2 * pad) for text, font in zip((title, words), fonts))
     strip = Image.new("L", (width, pad + round((large * len(lines) + small * len(under)) * 1.35) + pad // 2), _WHITE)
     draw, y = ImageDraw.Draw(strip), float(pad // 2)
-    for texts, size, ink in ((lines, large, _INK), (under, small, _PALE)):
+    for texts, font, size, ink in zip((lines, under), fonts, (large, small), (_INK, _PALE)):
         for text in texts:
-            draw.text((pad, y), text, fill=ink, font=font_of(size, text))
+            draw.text((pad, y), text, fill=ink, font=font)
             y += size * 1.35
     return np.asarray(strip)
 

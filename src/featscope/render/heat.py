@@ -84,9 +84,9 @@ class HeatStyle:
         return self.with_auto(how, signed=signed)
 
 
-_RANGES = {"contrast": "percentile:50:99"}
-"""What the colours span by default. Every cell is some way from the mean cell, the more so the more channels there are:
-what is usual is the median distance, and the colours begin there."""
+_RANGES = {"contrast": "percentile:50:99", "scores": "percentile:50:99.9"}
+"""What the colours span by default. Every cell is some way from the mean cell, the more so the more channels there are,
+and has some score: what most cells have is the ground, and the colours begin at the median."""
 
 NEVER_NEGATIVE = ("absmean", "l2", "std", "contrast")
 COMPONENTS = ("pc1", "pca")
@@ -296,7 +296,7 @@ def _draw_values(
     faded = Image.fromarray(placed).point(weights.tolist()) if style.fade else None
     drawn = canvas.compose(indexed.convert("RGB"), style, faded)
     if around is not None:
-        ramp = colours[:levels] if canvas.image is None else _as_seen(colours[:levels], weights[:levels])
+        ramp = colours[:levels] if canvas.image is None else seen_ramp(style, levels)
         drawn = framed(drawn, around, ramp)
     return HeatPicture(encode_rgb(drawn, note), values, clipped)
 
@@ -313,9 +313,10 @@ def opacity(style: HeatStyle, levels: int) -> NDArray[np.uint8]:
     return (weights * style.alpha).round().astype(np.uint8)
 
 
-def _as_seen(colours: NDArray[np.uint8], weights: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Colours as they look over a grey image."""
-    share = (weights / 255)[:, None]
+def seen_ramp(style: HeatStyle, levels: int = 256) -> NDArray[np.uint8]:
+    """A style's colours from first to last as they look over a grey image: (levels, 3)."""
+    share = (opacity(style, levels)[:levels] / 255)[:, None]
+    colours = palette(style.colormap, levels)[:levels]
     seen: NDArray[np.uint8] = (colours * share + _GROUND * (1 - share)).round().astype(np.uint8)
     return seen
 

@@ -25,6 +25,7 @@ from featscope.render.jobs import (
     serial,
     up_to_date,
 )
+from featscope.render.mosaic import columns_of
 from featscope.render.png import encode_rgb
 from featscope.store.files import inside, make_folder
 from featscope.store.maps import MapFile
@@ -50,6 +51,23 @@ def beside(pictures: Iterable[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np
     for image in images:
         canvas[:, left : left + image.width] = np.asarray(image)
         left += image.width + gap
+    return canvas
+
+
+def in_rows(pictures: Sequence[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np.uint8]:
+    """Pictures of one size (H, W, 3) side by side on white, in rows: about as wide as high, and no row of one.
+
+    >>> in_rows([np.zeros((10, 20, 3), np.uint8)] * 6, 0).shape
+    (30, 40, 3)
+    """
+    height, width = pictures[0].shape[:2]
+    columns = columns_of(len(pictures), height / width)
+    rows = -(-len(pictures) // columns)
+    refuse_huge((rows * (height + gap), columns * (width + gap)))
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for number, picture in enumerate(pictures):
+        top, left = number // columns * (height + gap), number % columns * (width + gap)
+        canvas[top : top + height, left : left + width] = picture
     return canvas
 
 
