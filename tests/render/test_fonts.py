@@ -42,7 +42,14 @@ def test_a_font_of_the_system_is_used_where_it_has_the_characters():
     assert bytes(mask) != bytes(fonts.font_of(20, "船").getmask("\U0010ffff"))
 
 
-SCRIPTS = {"Chinese": "船 泊位", "Japanese": "ふね カナ", "Korean": "배", "Arabic": "سفينة", "Cyrillic": "корабль", "Greek": "πλοίο"}
+SCRIPTS = {
+    "Chinese": "船 泊位",
+    "Japanese": "ふね カナ",
+    "Korean": "배",
+    "Arabic": "سفينة",
+    "Cyrillic": "корабль",
+    "Greek": "πλοίο",
+}
 
 
 def characters_drawn_as_nothing(text, font):

@@ -39,19 +39,23 @@ READING = """
 ## What the figures say
 
 - **Features.** A cell's distance from the mean cell is never zero, the more channels the farther: half of the cells
-  are usual, and our colours begin at the median. With colours from the first percentile on, as before, every layer
-  had less energy in its boxes (neck of S2ANet-tiny, level 0: 1.86 in place of 2.72), though the order of the cells is
-  the same.
-- **Where another is above us** the mean over channels happens to be high at objects, and to be negative elsewhere
-  (the neck of the demo's detector; level 3 of S2ANet-tiny's). The positive part of it, squared by torch-cam, then
-  leaves a few bright spots on some objects and nothing else: the pictures below show it. In the next model the same
-  formula leaves less than chance, or nothing (YOLOX-nano's backbone, level 2; all class scores).
-- **Eigen-CAM** is above us on some maps of 16 x 16 cells and fewer, where the first component is what is large in the
-  image, and below 1 on maps of high resolution: the sign of a component is free, and the ground may be bright.
-- **YOLOX-nano's neck** has nothing to win for anybody: all are between 0.8 and 1.15. The four images have large
-  objects that fill much of them, and the neck answers to edges and corners.
-- **Regressions** say where the sides of a box are, in every cell, object or not. We draw their sign around zero; none
-  of the figures means much.
+  are usual, and the colours begin at the median. Until this page was made they began at the first percentile; the
+  order of the cells was the same, and the energy at level 0 of S2ANet-tiny's neck 1.86 in place of 2.71. The same
+  holds for class scores: most cells have the score of the ground.
+- **Where torch-cam or grad-cam's mean is above featscope** the mean over channels happens to be high at objects and
+  negative elsewhere (the neck of the demo's detector, and level 3 of S2ANet-tiny's). The positive part of it, squared
+  by torch-cam, then leaves a few bright spots on some of the objects and nothing else: the pictures below show it. At
+  other layers the same formula leaves less than chance (the last level of YOLOX-nano's backbone) or nothing (all class
+  scores), so that it is not a default that one can trust.
+- **Eigen-CAM** is above featscope on some of the smallest maps, of 13 x 13 cells and fewer, and below 1 on large ones:
+  the sign of a component is free, and the ground may be what is bright.
+- **YOLOX-nano's neck** shows objects in nobody's picture: all figures are between 0.79 and 1.14. The four images have
+  large objects that fill much of them, and the neck answers to edges and corners. There the median as the first colour
+  costs featscope a little: 0.88 in place of 0.95 at level 0.
+- **Regressions** say in every cell where the sides of a box are, whether or not there is an object. featscope draws
+  their sign around zero, and is below others in most of these rows. Contrast was tried in its place: better in the
+  first head of the demo's detector (4.27 in place of 0.70 at level 0), worse in YOLOX-nano's and in the second head's
+  level 1 (0.12 in place of 0.19), so that nothing was changed.
 """
 
 

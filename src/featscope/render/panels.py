@@ -31,6 +31,7 @@ from featscope.store.files import inside, make_folder
 from featscope.store.maps import MapFile
 
 _GAP = 8  # pixels
+_SIDE_BY_SIDE = 4  # pictures
 
 
 def beside(pictures: Iterable[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np.uint8]:
@@ -55,13 +56,13 @@ def beside(pictures: Iterable[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np
 
 
 def in_rows(pictures: Sequence[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np.uint8]:
-    """Pictures of one size (H, W, 3) side by side on white, in rows: about as wide as high, and no row of one.
+    """Pictures of one size (H, W, 3) side by side on white: four or fewer in a row, more in rows, and no row of one.
 
     >>> in_rows([np.zeros((10, 20, 3), np.uint8)] * 6, 0).shape
     (30, 40, 3)
     """
     height, width = pictures[0].shape[:2]
-    columns = columns_of(len(pictures), height / width)
+    columns = len(pictures) if len(pictures) <= _SIDE_BY_SIDE else columns_of(len(pictures), height / width)
     rows = -(-len(pictures) // columns)
     refuse_huge((rows * (height + gap), columns * (width + gap)))
     canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
