@@ -189,7 +189,7 @@ def run(
             if panel is not False:
                 from featscope.explaining.drawing import write_panels
 
-                write_panels(found, output)
+                write_panels(found, output, least=1 if panel else 2)
             if any(explanation.target.number < 0 for explanation in found):
                 score = found[0].target.score
                 explainer.remarks.append(

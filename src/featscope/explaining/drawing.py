@@ -21,6 +21,7 @@ from featscope.render.heat import HeatStyle, draw_heat, seen_ramp
 from featscope.render.panels import in_rows
 from featscope.render.png import encode_rgb
 from featscope.store.files import make_folder, npy_header, safe_name, write_atomic
+from featscope.words import counted
 
 STYLE = HeatStyle(reduce="channel:0", alpha=0.65, fade=True)
 
@@ -48,17 +49,17 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
     return place / f"{stem}.png"
 
 
-def write_panels(explanations: Sequence[Explanation], folder: Path) -> List[Path]:
+def write_panels(explanations: Sequence[Explanation], folder: Path, least: int = 2) -> List[Path]:
     """Draw what several methods say of each box side by side: FOLDER/<sample>/<box>_<class>_methods_<layer>.png.
 
-    A box that one method alone explained has no panel. Returns the files.
+    A box that fewer than `least` maps explain has no panel. Returns the files.
     """
     boxes: Dict[Tuple[str, int, int], List[Explanation]] = {}
     for one in explanations:
         boxes.setdefault((one.sample.id, one.target.number, one.target.label), []).append(one)
     written = []
     for several in boxes.values():
-        if len(several) < 2:
+        if len(several) < least:
             continue
         layers = dict.fromkeys(one.layer for one in several if one.layer)
         side = f"_{several[0].side}" if several[0].side else ""
@@ -78,9 +79,11 @@ def draw_panel(explanations: Sequence[Explanation]) -> bytes:
     inside = in_rows([under_title(drawn, name, _LETTERS) for name, drawn in zip(names, maps)])
     layers = dict.fromkeys(f"{one.layer} level {one.level}" for one in explanations if one.layer)
     what = _words(first, " ", " ") + (f" {first.target.score:.2f}" if first.target.source.kind != "image" else "")
-    about = f"the {first.side} of its box" if first.side else "its score"
+    about = "it" if first.target.source.kind == "image" else f"its {first.side}" if first.side else "its score"
     title = "  ·  ".join([what, *(layers if len(layers) == 1 else ()), first.sample.id])
-    caption = Caption(title, f"what made {about}, by {len(explanations)} methods", ("nothing", "the most in each map"))
+    caption = Caption(
+        title, f"what made {about}, by {counted(len(explanations), 'method')}", ("nothing", "the most in each map")
+    )
     scale = Quantised(np.zeros((1, 1), np.uint8), 0.0, 1.0, 0, 0, False)
     drawn = framed(inside, frame(inside.shape[1], caption, scale, letters=_LETTERS + 2), seen_ramp(STYLE))
     methods = ",".join(one.method for one in explanations)
