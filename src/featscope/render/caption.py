@@ -107,8 +107,8 @@ def _scale(
             draw.text((right + 2 * unit - unit // 4, top + unit / 2), text, fill=_INK, font=font, anchor="lm")
     bar = (top, bottom, left, max(left + 8, right - (unit if swatches else 0)))
     draw.rectangle([bar[2] - 1, top - 1, bar[3], bottom], outline=150)
-    for name, anchor, x in zip(ends or (), ("la", "ra"), bar[2:]):
-        draw.text((x, bottom + unit // 4 + 2), name, fill=_INK, font=font, anchor=anchor)
+    for name, anchor, end in zip(ends or (), ("la", "ra"), bar[2:]):
+        draw.text((end, bottom + unit // 4 + 2), name, fill=_INK, font=font, anchor=anchor)
     for value in ticks(values.low, values.high) if ends is None else ():
         share = 0.5 if values.constant else (value - values.low) / (values.high - values.low)
         x = bar[2] + share * (bar[3] - 1 - bar[2])
