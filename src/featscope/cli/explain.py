@@ -105,11 +105,8 @@ def run(
         check=checks.method,
         complete=completion.methods,
     ),
-    panel: Optional[bool] = own(
-        "--panel/--no-panel",
-        panel=options.DRAWING,
-        help="Draw all methods of a box side by side in one picture too.",
-        shown="with several methods",
+    panel: Optional[bool] = options.panel(
+        help="Draw all methods of a box side by side, in one more picture.", default=None, shown="with several methods"
     ),
     faithfulness: bool = own(
         "--faithfulness",

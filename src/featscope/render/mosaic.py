@@ -86,7 +86,7 @@ def columns_of(count: int, aspect: float) -> int:
     """How many tiles stand side by side: the picture is a little wider than high, and its last row is not one tile.
 
     >>> [columns_of(count, 1.0) for count in (1, 3, 7, 10, 64, 256, 1000)]
-    [1, 3, 4, 4, 8, 16, 37]
+    [1, 3, 4, 4, 8, 16, 36]
 
     aspect: height by width of a tile. A full last row is worth a picture that is a little too wide or too high.
     """
