@@ -86,7 +86,7 @@ def run(
     from featscope.store.reader import open_run
 
     if style == "mmengine_topk":
-        channels, columns, colormap, gap = "sum:20", 5, "jet", 0
+        channels, columns, colormap, gap, scale = "sum:20", 5, "jet", 0, scale or 1
     look = MosaicOptions(
         channels=channels,
         colormap=colormap,
