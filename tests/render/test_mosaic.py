@@ -54,19 +54,20 @@ def test_scale_and_gap():
 
 def test_numbers_titles_and_scales_stand_around_the_tiles(random):
     array = random.random((4, 400, 400))
-    plain = pixels(draw_mosaic(array, "all", "gray", columns=2, scale=1).png)
-    titled = pixels(draw_mosaic(array, "all", "gray", columns=2, scale=1, title="neck.fpn").png)
-    found = [row for row in range(len(titled)) if (titled[row] == plain[0]).all()]
+    colours = {"columns": 2, "scale": 1, "colormap": "gray"}
+    plain = pixels(draw_mosaic(array, **colours).png).astype(int)
+    titled = pixels(draw_mosaic(array, **colours, title="neck.fpn").png)
+    found = [row for row in range(len(titled)) if abs(titled[row] - plain[0]).max() <= 2]
     assert len(found) == 1, "the tiles are not covered"
-    np.testing.assert_array_equal(titled[found[0] : found[0] + len(plain)], plain)
+    np.testing.assert_allclose(titled[found[0] : found[0] + len(plain)], plain, atol=2)
     above, below = titled[: found[0]], titled[found[0] + len(plain) :]
     assert (above < 100).any()
     middle = below[len(below) // 3, 10:-10, 0].astype(int)
     assert (np.diff(middle) >= 0).all(), "the scale"
     assert middle[-1] - middle[0] > 200
-    numbered = pixels(draw_mosaic(array, "all", "gray", columns=2, scale=1, numbers=True).png)
+    numbered = pixels(draw_mosaic(array, **colours, numbers=True).png)
     height = (len(numbered) - len(plain)) // 2
-    np.testing.assert_array_equal(numbered[height : height + 400], plain[:400])
+    np.testing.assert_allclose(numbered[height : height + 400], plain[:400], atol=2)
     assert (numbered[:height] < 100).any()
 
 

@@ -197,9 +197,9 @@ def grey_indices(strip: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
 
 
 def with_greys(colours: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
-    """A palette with `GREYS` greys from `levels` on, white to black."""
+    """A palette with `GREYS` greys from `levels` on, white to black, or the first of them where there is less room."""
     table = colours.copy()
-    table[levels : levels + GREYS] = np.linspace(255, 0, GREYS).round().astype(np.uint8)[:, None]
+    table[levels:INF_INDEX] = np.linspace(255, 0, GREYS).round().astype(np.uint8)[: INF_INDEX - levels, None]
     return table
 
 

@@ -20,6 +20,7 @@ from featscope.render.png import encode_indexed
 from featscope.words import counted
 
 _LEVELS = INF_INDEX - GREYS  # indices of values; the greys of letters and gaps are above them, white first
+_ONLY_TILES = INF_INDEX - 2  # the same where nothing is written: of the greys white is enough
 _SMALLEST_TILE = 48  # pixels of its longer side: less cannot be looked at
 _SMALLEST = 512  # pixels of the longer side of a picture with room for larger tiles
 _WIDEST_GAP = 4  # pixels
@@ -65,21 +66,22 @@ def draw_mosaic(
     tiles = as_floats(feature_map[chosen] if len(chosen) < len(feature_map) or channels != "all" else feature_map)
     if len(chosen) == 1 and value_range == "channel":
         value_range = "map"  # the same, with numbers at the scale
-    values, beyond, constant = _quantise_tiles(tiles, value_range, shared)
+    levels = _LEVELS if title or numbers else _ONLY_TILES
+    values, beyond, constant = _quantise_tiles(tiles, value_range, shared, levels)
     count, height, width = tiles.shape
     columns = min(columns, count) if columns is not None else columns_of(count, height / width)
     if scale is None:
         scale = scale_of(height, width, columns, -(-count // columns))
     gap = min(scale, _WIDEST_GAP) if gap is None else gap
-    canvas = _arrange(values.indices, columns, scale, gap, chosen if numbers else ())
-    colours = palette(colormap, _LEVELS, True)
+    canvas = _arrange(values.indices, levels, columns, scale=scale, gap=gap, numbers=chosen if numbers else ())
+    colours = palette(colormap, levels, True)
     if title:
         own = value_range == "channel" and shared is None
         caption = _caption(title, len(feature_map), count, constant, own)
         around = frame(canvas.shape[1], caption, values, beyond)
-        canvas, colours = framed_indices(canvas, around, _LEVELS, colours)
+        canvas, colours = framed_indices(canvas, around, levels, colours)
     note = dict(text or {}, channels=",".join(map(str, chosen)), colormap=colormap, Software="featscope")
-    return Mosaic(encode_indexed(canvas, with_greys(colours, _LEVELS), note), chosen, values.nan, values.inf)
+    return Mosaic(encode_indexed(canvas, with_greys(colours, levels), note), chosen, values.nan, values.inf)
 
 
 def columns_of(count: int, aspect: float) -> int:
@@ -110,15 +112,15 @@ def scale_of(height: int, width: int, columns: int = 1, rows: int = 1) -> int:
 
 
 def _quantise_tiles(
-    tiles: NDArray[np.floating], value_range: str, shared: Optional[Tuple[float, float]]
+    tiles: NDArray[np.floating], value_range: str, shared: Optional[Tuple[float, float]], levels: int
 ) -> Tuple[Quantised, Tuple[float, float], int]:
     """The tiles' indices (C, H, W), the shares of cells below and above their range, and how many are constant."""
     ends = [finite_bounds(tile) for tile in tiles]
     constant = sum(low == high for low, high in ends)
     if shared is not None or value_range != "channel":
         low, high = shared if shared is not None else bounds(tiles, value_range)
-        return quantise(tiles, low, high, _LEVELS), shares_beyond(tiles, low, high), constant
-    parts = [quantise(tile, *span, _LEVELS) for tile, span in zip(tiles, ends)]
+        return quantise(tiles, low, high, levels), shares_beyond(tiles, low, high), constant
+    parts = [quantise(tile, *span, levels) for tile, span in zip(tiles, ends)]
     nan, inf = sum(part.nan for part in parts), sum(part.inf for part in parts)
     values = Quantised(np.stack([part.indices for part in parts]), 0.0, 1.0, nan, inf, False)
     return values, (0.0, 0.0), constant
@@ -136,9 +138,9 @@ def _caption(title: str, of: int, count: int, constant: int, own: bool) -> Capti
 
 
 def _arrange(
-    indices: NDArray[np.uint8], columns: int, scale: int, gap: int, numbers: Sequence[int]
+    indices: NDArray[np.uint8], levels: int, columns: int, scale: int, gap: int, numbers: Sequence[int]
 ) -> NDArray[np.uint8]:
-    """The tiles on a white canvas; numbers: what is written above each."""
+    """The tiles on a white canvas, which is the index `levels`; numbers: what is written above each."""
     count, height, width = indices.shape
     height, width = height * scale, width * scale
     font = font_of(_LETTERS)
@@ -147,7 +149,7 @@ def _arrange(
     rows = -(-count // columns)
     size = (rows * (above + height + gap) - gap, columns * (cell + gap) - gap)
     refuse_huge(size)
-    canvas = np.full(size, _LEVELS, np.uint8)
+    canvas = np.full(size, levels, np.uint8)
     for row in range(rows):
         top = row * (above + height + gap)
         for column, place in enumerate(range(row * columns, min(count, (row + 1) * columns))):
@@ -162,7 +164,7 @@ def _arrange(
             for column, number in enumerate(numbers[row * columns : (row + 1) * columns]):
                 middle = column * (cell + gap) + cell // 2
                 draw.text((middle, above - 2), str(number), fill=0, font=font, anchor="ms")
-            canvas[top : top + above] = grey_indices(np.asarray(strip), _LEVELS)
+            canvas[top : top + above] = grey_indices(np.asarray(strip), levels)
     return canvas
 
 
