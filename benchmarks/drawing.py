@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Iterator
@@ -14,7 +17,8 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 
 from benchmarks.measure import Row, alternate, faster
-from featscope.render.heat import HeatStyle, draw_heat
+from featscope.render.caption import Caption
+from featscope.render.heat import STYLES, HeatStyle, draw_heat
 from featscope.render.mosaic import draw_mosaic
 
 mpl.use("Agg")
@@ -28,6 +32,17 @@ def activations(channels: int, random: np.random.Generator) -> np.ndarray:
     blobs = random.standard_normal((channels, 16, 16)).astype(np.float32)
     smooth = [np.asarray(Image.fromarray(b).resize((124, 128), Image.Resampling.BICUBIC)) for b in blobs]
     return np.maximum(np.stack(smooth) + 0.2 * random.standard_normal((channels, 128, 124)), 0).astype(np.float32)
+
+
+@contextlib.contextmanager
+def one_busy_core() -> Iterator[None]:
+    """Another process that never rests."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        busy.kill()
+        busy.wait()
 
 
 def _photo() -> np.ndarray:
@@ -54,6 +69,18 @@ def rows() -> Iterator[Row]:
 
     took = alternate({"ours": lambda: heat(viridis), "peer": pyplot_heat})
     yield faster("heat map (256,128,124) to 1024 x 992, against `pyplot.imsave`", took["ours"], took["peer"], 40)
+    idle = took["ours"]
+    with one_busy_core():
+        took = alternate({"ours": lambda: heat(viridis), "peer": pyplot_heat})
+    yield faster("the same while one core is busy", took["ours"], took["peer"], 40, f", {idle * 1e3:.2f} ms without")
+
+    caption = Caption("neck  ·  level 0  ·  stride 8  ·  P0706", "contrast: distance of each cell from the mean cell")
+
+    def default_look(photo: np.ndarray | None = None) -> None:
+        mine.write_bytes(draw_heat(feature_map, STYLES["featscope"], SIZE, photo, caption=caption).png)
+
+    took = alternate({"ours": default_look, "peer": pyplot_heat})
+    yield faster("the default look (contrast, title, scale), against `pyplot.imsave`", took["ours"], took["peer"], 15)
 
     def opencv_heat() -> None:
         mean = feature_map.mean(0)
@@ -93,6 +120,13 @@ def rows() -> Iterator[Row]:
             {"ours": lambda: mine.write_bytes(draw_heat(feature_map, jet, image=photo).png), "peer": cam_overlay}
         )
         yield faster("the same, against grad-cam's `show_cam_on_image`", took["ours"], took["peer"], 4)
+        took = alternate({"ours": lambda: default_look(photo), "peer": cam_overlay})
+        yield faster("the default look over the image, against the same", took["ours"], took["peer"], 1.5)
+        idle = took["ours"]
+        with one_busy_core():
+            took = alternate({"ours": lambda: default_look(photo), "peer": cam_overlay})
+        note = f", {idle * 1e3:.2f} ms without"
+        yield faster("the same while one core is busy", took["ours"], took["peer"], 1.5, note)
 
     def mmengine_grid() -> None:
         drawn = Visualizer.draw_featmap(tensor, channel_reduction=None, topk=20, arrangement=(4, 5))

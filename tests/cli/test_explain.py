@@ -56,10 +56,23 @@ def test_a_run_is_explained(place, capsys):
     text = read_text(picture)
     assert text["method"] == "layercam"
     assert text["source"].startswith("cell ")
-    assert Image.open(picture).size == Image.open(place / "harbour.png").size
+    with Image.open(picture) as drawn, Image.open(place / "harbour.png") as image:
+        assert drawn.size == image.size
     heat = np.load(picture.with_suffix(".npy"), allow_pickle=False)
     assert heat.dtype == np.float32
     assert heat.max() > 0
+    (panel,) = picture.parent.glob("*_methods_*.png")
+    assert read_text(panel)["methods"] == "layercam,odam"
+
+
+@pytest.mark.parametrize(
+    ("options", "panels"),
+    [(["-m", "odam"], 0), (["-m", "odam", "--panel"], 1), (["-m", "odam", "-m", "layercam", "--no-panel"], 0)],
+)
+def test_a_panel_where_it_is_asked_for(options, panels, place, capsys, tmp_path):
+    code, _, err = call(capsys, "explain", place / "run", "--box", 2, *options, "-o", tmp_path)
+    assert code == 0, err
+    assert len(list(tmp_path.glob("harbour/*_methods_*.png"))) == panels
 
 
 def test_a_run_is_opened_as_it_was(place, capsys, tmp_path):

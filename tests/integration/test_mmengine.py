@@ -66,7 +66,7 @@ def test_draw_featmap_over_an_image(feature_map, image, style):
 def test_top_k(feature_map):
     from mmengine.visualization.utils import convert_overlay_heatmap
 
-    mosaic = draw_mosaic(feature_map, "sum:20", "jet", columns=5, gap=0)
+    mosaic = draw_mosaic(feature_map, "sum:20", "jet", columns=5, scale=1, gap=0)
     ours = _drawn(mosaic.png)
     assert ours.shape == (4 * 24, 5 * 20, 3)
     chosen = torch.topk(torch.from_numpy(feature_map).sum((1, 2)), 20).indices

@@ -62,7 +62,7 @@ def test_levels_side_by_side(run):
 
 
 def test_mosaics_of_a_run(run):
-    drawn = featscope.draw_mosaics(run, channels="0-1", numbers=True, columns=2, scale=4)
+    drawn = featscope.draw_mosaics(run, channels="0-1", columns=2, scale=4, gap=1, titles=False)
     assert (drawn.folder, drawn.count) == (run / "render", 2)
     assert pixels(drawn.folder / "neck.fpn" / "a_level1.png").shape[:2] == (16, 33)
     single = featscope.draw_mosaics(run, run.parent / "single", single=True)

@@ -27,7 +27,7 @@ def test_without_a_geometry_maps_and_boxes_lie_on_the_whole_input(tmp_path):
     with capture(model, to=tmp_path / "run") as session:
         session.start_batch(0, ["a"], [str(tmp_path / "photo.png")])
         model(torch.from_numpy(seen.copy()).permute(2, 0, 1)[None].float())
-        with pytest.warns(RuntimeWarning, match="agrees with their files in no way"):
+        with pytest.warns(RuntimeWarning, match="does not match their files in any way"):
             session.describe([Sample("a", geometry=told, predictions=found)], [seen])
     opened = open_run(tmp_path / "run")
     assert opened.samples["a"].geometry is None

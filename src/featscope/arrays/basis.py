@@ -20,6 +20,8 @@ MOST_CHANNELS = 4096
 """The most channels of a basis for several maps; the covariance then takes 128 MiB."""
 
 
+_ONE_THREAD = 200_000  # multiplications: OpenBLAS starts a second thread above 262,144
+
 _NOTHING = 1e-12
 """Variances below this share of the largest one are rounding errors."""
 
@@ -46,11 +48,16 @@ class Basis(NamedTuple):
 
         Raises `BadArrayError` if the map has a different number of channels, or contains NaN or infinity.
         """
-        flat = _finite(feature_map)
+        flat = feature_map.reshape(feature_map.shape[0], -1)
         if len(flat) != len(self.mean):
             raise BadArrayError(f"the map has {len(flat)} channels, but the basis is for {len(self.mean)}")
-        parts = self.vectors[:count] @ (flat - self.mean[:, None])
-        return parts.reshape(count, *feature_map.shape[1:]).astype(np.float32)
+        parts = np.empty((count, flat.shape[1]), np.float32)
+        # Products of a few cells stay on one thread of BLAS, so they never wait for a busy core.
+        step = max(1, _ONE_THREAD // (count * len(flat)))
+        for start in range(0, flat.shape[1], step):
+            cells = slice(start, start + step)
+            parts[:, cells] = self.vectors[:count] @ (_finite(flat[:, cells]) - self.mean[:, None])
+        return parts.reshape(count, *feature_map.shape[1:])
 
 
 class Moments(NamedTuple):

@@ -120,16 +120,19 @@ def _percentiles(heat: NDArray[np.floating], low: float, high: float) -> Tuple[f
     return float(ends[0]), float(ends[1])
 
 
-def share_beyond(heat: NDArray[np.floating], low: float, high: float) -> float:
-    """Return the share of a map's finite cells that are below `low` or above `high`.
+def shares_beyond(heat: NDArray[np.floating], low: float, high: float) -> Tuple[float, float]:
+    """Return the shares of a map's finite cells that are below `low` and above `high`.
 
-    >>> share_beyond(np.array([[0.0, 1.0, 2.0, np.nan]]), 0.0, 1.0)
-    0.3333333333333333
+    >>> shares_beyond(np.array([[0.0, 1.0, 2.0, 4.0, np.nan]]), 1.0, 3.0)
+    (0.25, 0.25)
     """
-    finite = int(np.isfinite(heat).sum())
+    finite = np.isfinite(heat)
+    count = int(finite.sum())
+    if not count:
+        return 0.0, 0.0
     with np.errstate(invalid="ignore"):
-        beyond = int(((heat < low) | (heat > high)).sum()) - int(np.isinf(heat).sum())
-    return max(0, beyond) / finite if finite else 0.0
+        below, above = int(((heat < low) & finite).sum()), int(((heat > high) & finite).sum())
+    return below / count, above / count
 
 
 def merge_bounds(ends: List[Tuple[float, float]]) -> Tuple[float, float]:

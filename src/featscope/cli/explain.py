@@ -105,6 +105,9 @@ def run(
         check=checks.method,
         complete=completion.methods,
     ),
+    panel: Optional[bool] = options.panel(
+        help="Draw all methods of a box side by side, in one more picture.", default=None, shown="with several methods"
+    ),
     faithfulness: bool = own(
         "--faithfulness",
         panel=options.DRAWING,
@@ -180,6 +183,10 @@ def run(
                 done()
             for explanation in found:
                 explanation.save(output)
+            if panel is not False:
+                from featscope.explaining.drawing import write_panels
+
+                write_panels(found, output, least=1 if panel else 2)
             if any(explanation.target.number < 0 for explanation in found):
                 score = found[0].target.score
                 explainer.remarks.append(

@@ -104,12 +104,7 @@ def run(
         help="Draw a title above each map and its scale below.",
         shown="the style's",
     ),
-    panel: bool = own(
-        "--panel/--no-panel",
-        panel=options.DRAWING,
-        help="Draw the levels of a layer side by side, in one picture.",
-        default=False,
-    ),
+    panel: bool = options.panel(),
     picture_format: str = options.picture_format(),
     max_size: int = own(
         "--max-size",

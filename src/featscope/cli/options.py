@@ -226,6 +226,9 @@ colormap = Option(
     complete=completion.colormaps,
 )
 style = Option(("--style",), DRAWING, "A named look.", "featscope", metavar="NAME", complete=completion.styles)
+panel = Option(
+    ("--panel/--no-panel",), DRAWING, "Draw the levels of a layer side by side, in one picture.", default=False
+)
 picture_format = Option(
     ("--format",),
     DRAWING,

@@ -37,7 +37,15 @@ def run(
         help="Draw a picture of each channel, and no mosaic.",
         default=False,
     ),
-    scale: int = own("--scale", panel=options.DRAWING, help="Pixels a cell.", default=1, metavar="N", min=1, max=64),
+    scale: Optional[int] = own(
+        "--scale",
+        panel=options.DRAWING,
+        help="Pixels a cell.",
+        metavar="N",
+        shown="large enough to be looked at",
+        min=1,
+        max=64,
+    ),
     columns: Optional[int] = own(
         "--columns",
         panel=options.DRAWING,
@@ -46,15 +54,17 @@ def run(
         shown="about as wide as high",
         min=1,
     ),
-    gap: int = own("--gap", panel=options.DRAWING, help="Pixels between tiles.", default=1, metavar="N", min=0),
-    titles: bool = own(
+    gap: Optional[int] = own(
+        "--gap", panel=options.DRAWING, help="Pixels between tiles.", metavar="N", shown="1 to 4, by the scale", min=0
+    ),
+    titles: Optional[bool] = own(
         "--titles/--no-titles",
         panel=options.DRAWING,
-        help="Write folder, file and shape above each mosaic.",
-        default=False,
+        help="Write layer, image and shape above each mosaic, and what its colours span below it.",
+        shown="titles",
     ),
     numbers: bool = own(
-        "--numbers/--no-numbers", panel=options.DRAWING, help="Write its channel into each tile.", default=False
+        "--numbers/--no-numbers", panel=options.DRAWING, help="Write its channel above each tile.", default=False
     ),
     executor: str = options.executor(),
 ) -> None:
@@ -65,7 +75,7 @@ def run(
     Examples:
       featscope render runs/s2anet
       featscope render runs/s2anet -l neck -c top:20 --columns 5 --numbers
-      featscope render runs/s2anet --only 'neck*' --sample P0706 --titles
+      featscope render runs/s2anet --only 'neck*' --sample P0706 --no-titles
       featscope render folder_of_npy -o pictures --scale 4
       featscope render runs/s2anet --single -c 0-3
     """

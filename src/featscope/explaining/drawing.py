@@ -5,24 +5,33 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
 
+from featscope.arrays.frames import scaled, scaled_boxes
+from featscope.arrays.normalise import Quantised
 from featscope.explaining.explanation import Explanation
 from featscope.explaining.faithfulness import SHARES, Faithfulness
-from featscope.records import Picture
+from featscope.records import Boxes, Picture
+from featscope.render.caption import Caption, frame, framed, under_title
 from featscope.render.curves import Panel, draw_curves
-from featscope.render.heat import HeatStyle, draw_heat
+from featscope.render.heat import HeatStyle, draw_heat, seen_ramp
+from featscope.render.panels import in_rows
+from featscope.render.png import encode_rgb
 from featscope.store.files import make_folder, npy_header, safe_name, write_atomic
+from featscope.words import counted
 
 STYLE = HeatStyle(reduce="channel:0", alpha=0.65, fade=True)
+
+_LONGEST_OF_PANEL = 480  # pixels of the longer side of each map of a panel
+_LETTERS = 16  # pixels, in a panel
 
 
 def picture_of(explanation: Explanation) -> Picture:
     """The map over its image with its box, (H, W, 3) RGB."""
-    return np.asarray(Image.open(io.BytesIO(png_of(explanation))).convert("RGB"))
+    return _pixels(png_of(explanation))
 
 
 def write_explanation(explanation: Explanation, folder: Path) -> Path:
@@ -40,16 +49,71 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
     return place / f"{stem}.png"
 
 
-def _words(explanation: Explanation, between: str = "_") -> str:
+def write_panels(explanations: Sequence[Explanation], folder: Path, least: int = 2) -> List[Path]:
+    """Draw what several methods say of each box side by side: FOLDER/<sample>/<box>_<class>_methods_<layer>.png.
+
+    A box that fewer than `least` maps explain has no panel. Returns the files.
+    """
+    boxes: Dict[Tuple[str, int, int], List[Explanation]] = {}
+    for one in explanations:
+        boxes.setdefault((one.sample.id, one.target.number, one.target.label), []).append(one)
+    written = []
+    for several in boxes.values():
+        if len(several) < least:
+            continue
+        layers = dict.fromkeys(one.layer for one in several if one.layer)
+        side = f"_{several[0].side}" if several[0].side else ""
+        stem = safe_name("_".join([_words(several[0]), "methods", *layers]) + side)
+        path = folder / safe_name(several[0].sample.id) / f"{stem}.png"
+        make_folder(path.parent)
+        write_atomic(path, draw_panel(several), shared=True)
+        written.append(path)
+    return written
+
+
+def draw_panel(explanations: Sequence[Explanation]) -> bytes:
+    """What several methods say of one box: their maps side by side under one title, over one scale."""
+    first = explanations[0]
+    names = [Caption(f"{one.method}{_level(one, explanations)}", "") for one in explanations]
+    maps = [_pixels(png_of(one, _LONGEST_OF_PANEL)) for one in explanations]
+    inside = in_rows([under_title(drawn, name, _LETTERS) for name, drawn in zip(names, maps)])
+    layers = dict.fromkeys(f"{one.layer} level {one.level}" for one in explanations if one.layer)
+    what = _words(first, " ", " ") + (f" {first.target.score:.2f}" if first.target.source.kind != "image" else "")
+    about = "it" if first.target.source.kind == "image" else f"its {first.side}" if first.side else "its score"
+    title = "  ·  ".join([what, *(layers if len(layers) == 1 else ()), first.sample.id])
+    caption = Caption(
+        title, f"what made {about}, by {counted(len(explanations), 'method')}", ("nothing", "the most in each map")
+    )
+    scale = Quantised(np.zeros((1, 1), np.uint8), 0.0, 1.0, 0, 0, False)
+    drawn = framed(inside, frame(inside.shape[1], caption, scale, letters=_LETTERS + 2), seen_ramp(STYLE))
+    methods = ",".join(one.method for one in explanations)
+    return encode_rgb(drawn, {"sample": first.sample.id, "box": what, "methods": methods})
+
+
+def _level(one: Explanation, all_of_them: Sequence[Explanation]) -> str:
+    """What tells a map of another layer or level from the others."""
+    layers = {(other.layer, other.level) for other in all_of_them if other.layer}
+    return f"  ·  {one.layer} level {one.level}" if one.layer and len(layers) > 1 else ""
+
+
+def _pixels(picture: bytes) -> Picture:
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+
+
+def _words(explanation: Explanation, between: str = "_", inside: str = "_") -> str:
     """What is explained, in a name: 'target', 'box_12_ship' or 'best_raw_score_ship'."""
     target = explanation.target
     if target.source.kind == "image":
         return "target"
-    return (f"box_{target.number}" if target.number >= 0 else "best_raw_score") + between + explanation.label
+    what = f"box_{target.number}" if target.number >= 0 else "best_raw_score"
+    return what.replace("_", inside) + between + explanation.label
 
 
-def png_of(explanation: Explanation) -> bytes:
-    """The same as the bytes of a PNG, with what it explains as text."""
+def png_of(explanation: Explanation, longest: int = 0) -> bytes:
+    """The same as the bytes of a PNG, with what it explains as text.
+
+    longest: pixels of the picture's longer side; 0 for those of the image.
+    """
     target, sample, source = explanation.target, explanation.sample, explanation.target.source
     of_all = source.kind == "image"  # it has no box
     numbers = "" if of_all else " " + " ".join(f"{value:.2f}" for value in target.box)
@@ -64,12 +128,18 @@ def png_of(explanation: Explanation) -> bytes:
         "source": f"{source.kind} {source.index} of level {source.level}, row {source.row}, column {source.column}",
     }
     # Where the image lies in the input is not known for every detector; then the map has no place for boxes.
-    boxes = [] if of_all or sample.geometry is None else [(explanation.box, None)]
+    boxes: List[Tuple[Boxes, Optional[str]]] = [] if of_all or sample.geometry is None else [(explanation.box, None)]
+    image, geometry, size = explanation.image, explanation.geometry, explanation.geometry.original
+    if longest and image is not None and max(size) > longest:
+        smaller = (max(1, round(size[0] * longest / max(size))), max(1, round(size[1] * longest / max(size))))
+        image = np.asarray(Image.fromarray(image).resize(smaller[::-1], Image.Resampling.BOX))
+        boxes = [(scaled_boxes(box, smaller[0] / size[0], smaller[1] / size[1]), colour) for box, colour in boxes]
+        geometry = scaled(geometry, smaller)
     return draw_heat(
         explanation.heat[None],
         STYLE,
-        image=explanation.image,
-        geometry=explanation.geometry,
+        image=image,
+        geometry=geometry,
         stride=explanation.stride,
         first=explanation.first,
         value_range=(0.0, float(explanation.heat.max())),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,19 @@ _TICKS = 5
 _MARKS = {NAN_INDEX: NAN_COLOUR, INF_INDEX: INF_COLOUR}
 
 
+Bounds = Tuple[float, float]
+
 Box = Tuple[int, int, int, int]
 """(top, bottom, left, right) in pixels."""
 
 
 class Caption(NamedTuple):
-    """title: which map this is. words: how it was reduced."""
+    """title: which map this is. words: how it was reduced. ends: what stands at the ends of the scale, where its parts
+    have ranges of their own and no number is that of all."""
 
     title: str
     words: str
+    ends: Optional[Tuple[str, str]] = None
 
 
 class Frame(NamedTuple):
@@ -48,41 +52,49 @@ class Frame(NamedTuple):
         return self.above.shape[1]
 
 
-def frame(width: int, caption: Caption, values: Quantised, clipped: float = 0.0) -> Frame:
-    """The frame of a picture of this width; clipped: the share of the cells beyond the ends of the scale."""
+def frame(
+    width: int, caption: Caption, values: Quantised, beyond: Bounds = (0.0, 0.0), letters: Optional[int] = None
+) -> Frame:
+    """The frame of a picture of this width; beyond: the shares of the cells below the scale, and above it.
+
+    letters: their height in pixels; by default what fits the width.
+    """
     width = max(width, _NARROWEST)
-    large, small = _letters(width)
-    words = caption.words + (f"; {_percent(clipped)} of the cells are beyond the scale" if clipped > 0 else "")
-    return Frame(_title(width, caption.title, words), *_scale(width, small, large // 2, values))
+    large, small = _letters(width, letters)
+    shares = [f"{_percent(share)} {where}" for share, where in zip(beyond, ("below", "above")) if share > 0]
+    words = caption.words + (f"; {' and '.join(shares)} the scale" if shares else "")
+    return Frame(_title(width, caption.title, words, letters), *_scale(width, small, large // 2, values, caption.ends))
 
 
-def under_title(picture: NDArray[np.uint8], caption: Caption) -> NDArray[np.uint8]:
+def under_title(picture: NDArray[np.uint8], caption: Caption, letters: Optional[int] = None) -> NDArray[np.uint8]:
     """An RGB picture under its title, without a scale, as where three values make a colour."""
     width = max(picture.shape[1], _NARROWEST)
-    return np.vstack([_as_rgb(_title(width, caption.title, caption.words)), _in_the_middle(picture, width)])
+    return np.vstack([_as_rgb(_title(width, caption.title, caption.words, letters)), _in_the_middle(picture, width)])
 
 
-def _letters(width: int) -> Tuple[int, int]:
+def _letters(width: int, wanted: Optional[int] = None) -> Tuple[int, int]:
     """The heights of large and small letters, in pixels."""
-    large = min(max(12, round(width / 62)), 40)
+    large = wanted or min(max(12, round(width / 62)), 40)
     return large, max(11, round(large * 0.82))
 
 
-def _title(width: int, title: str, words: str) -> NDArray[np.uint8]:
-    large, small = _letters(width)
+def _title(width: int, title: str, words: str, letters: Optional[int] = None) -> NDArray[np.uint8]:
+    large, small = _letters(width, letters)
     pad = large // 2
-    lines = _wrapped(readable(title), font_of(large, title), width - 2 * pad)
-    under = _wrapped(readable(words), font_of(small, words), width - 2 * pad)
+    fonts = font_of(large, title), font_of(small, words)
+    lines, under = (_wrapped(readable(text), font, width - 2 * pad) for text, font in zip((title, words), fonts))
     strip = Image.new("L", (width, pad + round((large * len(lines) + small * len(under)) * 1.35) + pad // 2), _WHITE)
     draw, y = ImageDraw.Draw(strip), float(pad // 2)
-    for texts, size, ink in ((lines, large, _INK), (under, small, _PALE)):
+    for texts, font, size, ink in zip((lines, under), fonts, (large, small), (_INK, _PALE)):
         for text in texts:
-            draw.text((pad, y), text, fill=ink, font=font_of(size, text))
+            draw.text((pad, y), text, fill=ink, font=font)
             y += size * 1.35
     return np.asarray(strip)
 
 
-def _scale(width: int, unit: int, pad: int, values: Quantised) -> Tuple[NDArray[np.uint8], Box, List[Tuple[Box, int]]]:
+def _scale(
+    width: int, unit: int, pad: int, values: Quantised, ends: Optional[Tuple[str, str]] = None
+) -> Tuple[NDArray[np.uint8], Box, List[Tuple[Box, int]]]:
     below = Image.new("L", (width, pad + 2 * unit + round(unit * 0.9) + pad // 2), _WHITE)
     draw, font = ImageDraw.Draw(below), font_of(unit)
     top, bottom, left, right = pad, pad + unit, pad, width - pad
@@ -95,7 +107,9 @@ def _scale(width: int, unit: int, pad: int, values: Quantised) -> Tuple[NDArray[
             draw.text((right + 2 * unit - unit // 4, top + unit / 2), text, fill=_INK, font=font, anchor="lm")
     bar = (top, bottom, left, max(left + 8, right - (unit if swatches else 0)))
     draw.rectangle([bar[2] - 1, top - 1, bar[3], bottom], outline=150)
-    for value in ticks(values.low, values.high):
+    for name, anchor, end in zip(ends or (), ("la", "ra"), bar[2:]):
+        draw.text((end, bottom + unit // 4 + 2), name, fill=_INK, font=font, anchor=anchor)
+    for value in ticks(values.low, values.high) if ends is None else ():
         share = 0.5 if values.constant else (value - values.low) / (values.high - values.low)
         x = bar[2] + share * (bar[3] - 1 - bar[2])
         text = tick_text(value, values.low, values.high)
@@ -147,8 +161,14 @@ def _percent(share: float) -> str:
 def _wrapped(text: str, font: Font, room: float) -> List[str]:
     """A text in lines that fit; a word that is too long for a line loses its middle."""
     probe = ImageDraw.Draw(Image.new("L", (1, 1)))
+    words = text.split()
     lines: List[str] = []
-    for word in text.split():
+    whole = " ".join(words)
+    if (
+        probe.textlength(whole, font=font) <= room
+    ):  # as nearly always; to measure word by word takes longer than to draw
+        return [whole] if words else []
+    for word in words:
         while probe.textlength(word, font=font) > room and len(word) > 8:
             word = word[: len(word) // 2 - 2] + "..." + word[len(word) // 2 + 2 :]
         joined = f"{lines[-1]} {word}" if lines else word
@@ -163,17 +183,24 @@ def framed_indices(
     picture: NDArray[np.uint8], around: Frame, levels: int, colours: NDArray[np.uint8]
 ) -> Tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """An indexed picture in its frame, and its palette: `GREYS` indices from `levels` on are the frame's."""
-    table = colours.copy()
-    table[levels : levels + GREYS] = np.linspace(255, 0, GREYS).round().astype(np.uint8)[:, None]
-    above, below = (
-        (levels + ((255 - strip.astype(np.uint16)) * (GREYS - 1) + 127) // 255).astype(np.uint8)
-        for strip in (around.above, around.below)
-    )
+    above, below = grey_indices(around.above, levels), grey_indices(around.below, levels)
     top, bottom, left, right = around.bar
     below[top:bottom, left:right] = np.linspace(0, levels - 1, right - left).round().astype(np.uint8)
     for (top, bottom, left, right), index in around.swatches:
         below[top:bottom, left:right] = index
-    return np.vstack([above, _in_the_middle(picture, around.width, levels), below]), table
+    return np.vstack([above, _in_the_middle(picture, around.width, levels), below]), with_greys(colours, levels)
+
+
+def grey_indices(strip: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
+    """A grey strip as indices of a palette whose greys begin at `levels` with white."""
+    return (levels + ((255 - strip.astype(np.uint16)) * (GREYS - 1) + 127) // 255).astype(np.uint8)
+
+
+def with_greys(colours: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
+    """A palette with `GREYS` greys from `levels` on, white to black, or the first of them where there is less room."""
+    table = colours.copy()
+    table[levels:INF_INDEX] = np.linspace(255, 0, GREYS).round().astype(np.uint8)[: INF_INDEX - levels, None]
+    return table
 
 
 def framed(picture: NDArray[np.uint8], around: Frame, ramp: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -136,9 +136,9 @@ def draw_mosaics(
     colormap: str = "viridis",
     range: str = "channel",
     columns: Optional[int] = None,
-    scale: int = 1,
-    gap: int = 1,
-    titles: bool = False,
+    scale: Optional[int] = None,
+    gap: Optional[int] = None,
+    titles: Optional[bool] = None,
     numbers: bool = False,
     single: bool = False,
     format: str = "png",
@@ -151,20 +151,21 @@ def draw_mosaics(
     <2 pictures of 2 maps, 0.0 MB, in runs/fpn/render>
 
     to: the folder of the pictures, by default RUN/render. single: a picture of each channel, and no mosaic. style:
-    featscope, or mmengine_topk, which sets channels, columns, colormap and gap. All others as of `draw_mosaic` and
-    `draw_run`.
+    featscope, or mmengine_topk, which sets channels, columns, colormap and gap, and has no titles unless they are asked
+    for. All others as of `draw_mosaic` and `draw_run`.
     """
     check_name("style", style, MOSAIC_STYLES, "featscope render --help")
-    for name, value, least in (("columns", columns or 1, 1), ("scale", scale, 1), ("gap", gap, 0)):
-        _within(name, value, least)
+    for name, value, least in (("columns", columns, 1), ("scale", scale, 1), ("gap", gap, 0)):
+        _within(name, least if value is None else value, least)
+    own = style == "featscope"
     options = MosaicOptions(
         channels=channels,
         colormap=colormap,
         range=range,
         columns=columns,
-        scale=scale,
+        scale=scale if own else scale or 1,
         gap=gap,
-        titles=titles,
+        titles=own if titles is None else titles,
         numbers=numbers,
         single=single,
         form=Form(format),

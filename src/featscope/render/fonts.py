@@ -16,6 +16,9 @@ _FAMILIES = ("notosanscjk", "notosanssc", "sourcehansans", "wqy", "pingfang", "m
              "droidsansfallback", "unifont", "dejavusans", "notosans")  # fmt: skip
 """Parts of the names of fonts that have many scripts, the best first: they are tried before all others."""
 
+_OTHER_CUTS = ("bold", "italic", "oblique", "serif", "mono", "condensed", "light", "thin", "black", "medium")
+"""Parts of the names of fonts that are not the plain cut of their family."""
+
 _MOST_FONTS = 400
 _NOBODY_HAS = "\U0010ffff"
 
@@ -44,8 +47,12 @@ def readable(text: str, instead: Optional[str] = None) -> str:
 
 def missing_characters(text: str) -> FrozenSet[str]:
     """The characters of a text that no single font here has beside the others."""
-    rare = _rare(text)
-    return _lacks(_font(16, rare), rare)
+    return _missing(_rare(text))
+
+
+@lru_cache(maxsize=512)
+def _missing(characters: FrozenSet[str]) -> FrozenSet[str]:
+    return _lacks(_font(16, characters), characters)
 
 
 def _rare(text: str) -> FrozenSet[str]:
@@ -94,9 +101,10 @@ def _system_fonts() -> Tuple[str, ...]:
                 if name.lower().endswith((".ttf", ".otf", ".ttc", ".pcf.gz"))
             ]
 
-    def rank(path: str) -> Tuple[int, str]:
+    def rank(path: str) -> Tuple[int, bool, str]:
         name = os.path.basename(path).lower().replace("-", "").replace("_", "").replace(" ", "")
-        return next((i for i, family in enumerate(_FAMILIES) if family in name), len(_FAMILIES)), path
+        family = next((i for i, family in enumerate(_FAMILIES) if family in name), len(_FAMILIES))
+        return family, any(cut in name for cut in _OTHER_CUTS), path
 
     return tuple(sorted(found, key=rank)[:_MOST_FONTS])
 

@@ -22,7 +22,7 @@ from featscope.arrays.normalise import (
     finite_bounds,
     quantise,
     scale_of,
-    share_beyond,
+    shares_beyond,
 )
 from featscope.arrays.reduce import EVERYWHERE, Cells, as_floats, reduce
 from featscope.errors import BadArrayError, BadImageError, unknown_name
@@ -67,12 +67,12 @@ class HeatStyle:
     stretched: bool = False
     zero: bool = False
 
-    def with_auto(self, reduce: str, value_range: str = "percentile:1:99", signed: bool = False) -> HeatStyle:
+    def with_auto(self, reduce: str, value_range: str = "", signed: bool = False) -> HeatStyle:
         """The style with what is `auto` filled in; signed: the reduced values have both signs."""
         zero = signed and (self.range == AUTO or self.range.startswith("symmetric")) and self.colormap == AUTO
         automatic = {
             "reduce": reduce,
-            "range": "symmetric:99" if signed else value_range,
+            "range": "symmetric:99" if signed else value_range or _RANGES.get(reduce, "percentile:1:99"),
             "colormap": DIVERGING if zero else SEQUENTIAL,
         }
         chosen = {name: value for name, value in automatic.items() if getattr(self, name) == AUTO}
@@ -86,6 +86,10 @@ class HeatStyle:
         signed = how in COMPONENTS or (how not in NEVER_NEGATIVE and two_signs(*finite_bounds(as_floats(feature_map))))
         return self.with_auto(how, signed=signed)
 
+
+_RANGES = {"contrast": "percentile:50:99", "scores": "percentile:50:99.9"}
+"""What the colours span by default. Every cell is some way from the mean cell, the more so the more channels there are,
+and has some score: what most cells have is the ground, and the colours begin at the median."""
 
 NEVER_NEGATIVE = ("absmean", "l2", "std", "contrast")
 COMPONENTS = ("pc1", "pca")
@@ -304,7 +308,8 @@ def _draw_values(
         heat, inside = canvas.lay_values(heat, style.smooth), EVERYWHERE
     low, high = scale or bounds(heat, style.range)
     values = quantise(heat, low, high, 256 if caption is None else INF_INDEX - GREYS)
-    clipped = share_beyond(heat[inside], low, high)
+    beyond = shares_beyond(heat[inside], low, high)
+    clipped = sum(beyond)
     marked = values.nan + values.inf > 0
     levels = INF_INDEX - GREYS if caption is not None else INF_INDEX if marked else 256
     colours = palette(style.colormap, levels, marked or caption is not None)
@@ -312,32 +317,38 @@ def _draw_values(
     note = dict(text, **_notes(style, values))
     if clipped:
         note["outside of the range"] = f"{clipped:.4f} of the cells"
-    around = None if caption is None else frame(placed.shape[1], caption, values, clipped)
+    around = None if caption is None else frame(placed.shape[1], caption, values, beyond)
     if canvas.image is None and not canvas.boxes:
         if around is not None:
             placed, colours = framed_indices(placed, around, levels, colours)
         return HeatPicture(encode_indexed(placed, colours, note), values, clipped)
     indexed = Image.fromarray(placed)
     indexed.putpalette(colours.tobytes())
-    weights = _weights(style, levels)
-    drawn = canvas.compose(indexed.convert("RGB"), style, Image.fromarray(weights[placed]) if style.fade else None)
+    weights = opacity(style, levels)
+    faded = Image.fromarray(placed).point(weights.tolist()) if style.fade else None
+    drawn = canvas.compose(indexed.convert("RGB"), style, faded)
     if around is not None:
-        ramp = colours[:levels] if canvas.image is None else _as_seen(colours[:levels], weights[:levels], style)
+        ramp = colours[:levels] if canvas.image is None else seen_ramp(style, levels)
         drawn = framed(drawn, around, ramp)
     return HeatPicture(encode_rgb(drawn, note), values, clipped)
 
 
-def _weights(style: HeatStyle, levels: int) -> NDArray[np.uint8]:
-    """The weight of each index where values that say little let the image through; marks have their full weight."""
+def opacity(style: HeatStyle, levels: int) -> NDArray[np.uint8]:
+    """The weight of each index's colour over an image, 0 to 255.
+
+    With `fade` values that say little let the image through; marks never do.
+    """
     weights = np.full(256, 255, np.uint8)
-    curve = _FADE_FROM_ZERO if style.zero else _FADE
-    weights[:levels] = curve[np.linspace(0, 255, levels).round().astype(int)]
-    return weights
+    if style.fade:
+        curve = _FADE_FROM_ZERO if style.zero else _FADE
+        weights[:levels] = curve[np.linspace(0, 255, levels).round().astype(int)]
+    return (weights * style.alpha).round().astype(np.uint8)
 
 
-def _as_seen(colours: NDArray[np.uint8], weights: NDArray[np.uint8], style: HeatStyle) -> NDArray[np.uint8]:
-    """Colours as they look over a grey image."""
-    share = (weights / 255 if style.fade else np.ones(len(weights)))[:, None] * style.alpha
+def seen_ramp(style: HeatStyle, levels: int = 256) -> NDArray[np.uint8]:
+    """A style's colours from first to last as they look over a grey image: (levels, 3)."""
+    share = (opacity(style, levels)[:levels] / 255)[:, None]
+    colours = palette(style.colormap, levels)[:levels]
     seen: NDArray[np.uint8] = (colours * share + _GROUND * (1 - share)).round().astype(np.uint8)
     return seen
 
@@ -390,17 +401,21 @@ def _over_image(
     ground = Image.fromarray(image)
     if style.grey:
         ground = ground.convert("L").convert("RGB")
-    if weight is not None:
-        blended = Image.composite(coloured, ground, weight.point(lambda value: round(value * style.alpha)))
-    else:
-        blended = Image.blend(ground, coloured, style.alpha)
+    seen = None
     if geometry is not None and geometry.crop:  # the network did not see what lies outside
         top, left, height, width = map(round, in_whole_pixels(geometry).crop or ())
-        part = (left, top, left + width, top + height)
-        ground = ground.copy()
-        ground.paste(blended.crop(part), part[:2])
-        return ground
-    return blended
+        seen = (left, top, left + width, top + height)
+    whole = ground
+    if seen is not None:
+        ground, coloured, weight = ground.crop(seen), coloured.crop(seen), weight and weight.crop(seen)
+    if weight is not None:
+        ground.paste(coloured, None, weight)
+    else:
+        ground = Image.blend(ground, coloured, style.alpha)
+    if seen is not None:
+        whole.paste(ground, seen[:2])
+        return whole
+    return ground
 
 
 def style_named(name: str, **changes: object) -> HeatStyle:

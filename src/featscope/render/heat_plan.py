@@ -289,22 +289,7 @@ def _first(style: HeatStyle) -> HeatStyle:
 
 def _caption(feature_map: FeatureMap, look: Look, style: HeatStyle, place: Optional[Place]) -> Caption:
     """What stands above a map: which it is, and what its colours mean."""
-    map_file, record = feature_map.file, feature_map.file.record
-    if record is None:
-        title = [f"{map_file.folder or map_file.path.parent.name}/{feature_map.stem}"]
-    else:
-        title = [
-            record.layer or "the model's output",
-            *([record.field] if record.field else []),
-            f"level {record.level}",
-        ]
-        if place is not None:
-            sides = [f"{step:g}" for step in dict.fromkeys(place.stride)]
-            title.append(f"stride {' x '.join(sides)}")
-        if feature_map.sample is not None:
-            title.append(feature_map.sample.id)
-    if feature_map.plane is not None:
-        title.append(f"slice {feature_map.plane}")
+    record = feature_map.file.record
     if look.scores is not None:
         words = look.scores.words
     elif record is not None and record.reduced:
@@ -313,7 +298,7 @@ def _caption(feature_map: FeatureMap, look: Look, style: HeatStyle, place: Optio
         words = "its only channel"
     else:
         words = WORDS.get(style.reduce, style.reduce.replace(":", " "))
-    return Caption("  ·  ".join(title), words)
+    return Caption(feature_map.title(place), words)
 
 
 def _state(path: Optional[Path]) -> object:

@@ -113,7 +113,7 @@ def _look(files: List[MapFile], style: HeatStyle, classes: int) -> Look:
     reduced = record is not None and bool(record.reduced)
     role = Role(FEATURES) if reduced or style.reduce != AUTO else role_of(files, classes)
     if role.kind in (SCORES, ONE_SCORE):
-        return Look(style.with_auto("scores", "percentile:1:99.9"), role)
+        return Look(style.with_auto("scores"), role)
     seen = list(spread(files, _FILES_READ))
     if role.kind == FEATURES and _channels(seen) > 1 and not reduced and style.reduce == AUTO:
         return Look(style.with_auto("contrast"))

@@ -8,25 +8,34 @@ from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from featscope.arrays.channels import choose_channels
+from featscope.arrays.geometry import refuse_huge
 from featscope.arrays.handed import MapLike, as_map
-from featscope.arrays.normalise import bounds, finite_bounds, quantise
+from featscope.arrays.normalise import INF_INDEX, Quantised, bounds, finite_bounds, quantise, shares_beyond
 from featscope.arrays.reduce import as_floats
+from featscope.render.caption import GREYS, Caption, frame, framed_indices, grey_indices, with_greys
 from featscope.render.colour import palette
+from featscope.render.fonts import font_of
 from featscope.render.png import encode_indexed
 from featscope.render.results import png_words, save_picture
 from featscope.words import counted
 
-# Indices above the values': the gap between tiles is white like the numbers, their rim is dark.
-_LEVELS, _WHITE, _DARK = 252, 252, 253
+_LEVELS = INF_INDEX - GREYS  # indices of values; the greys of letters and gaps are above them, white first
+_ONLY_TILES = INF_INDEX - 2  # the same where nothing is written: of the greys white is enough
+_SMALLEST_TILE = 48  # pixels of its longer side: less cannot be looked at
+_SMALLEST = 512  # pixels of the longer side of a picture with room for larger tiles
+_WIDEST_GAP = 4  # pixels
+_LETTERS = 12  # pixels
+_WIDER = 1.3  # than high, as pages and screens are
+_EMPTY = 0.25  # how bad a last row without tiles is, beside a picture e times too wide
 
 
 class Mosaic(NamedTuple):
     """A mosaic that was drawn; a notebook shows it.
 
-    >>> draw_mosaic(np.zeros((6, 8, 8)), columns=3)
+    >>> draw_mosaic(np.zeros((6, 8, 8)), columns=3, scale=1)
     <mosaic of 6 channels, 17 x 26 pixels>
 
     png: the file. channels: what its tiles show, in order. nan, inf: cells that are no number.
@@ -55,8 +64,8 @@ def draw_mosaic(
     value_range: str = "channel",
     shared: Optional[Tuple[float, float]] = None,
     columns: Optional[int] = None,
-    scale: int = 1,
-    gap: int = 1,
+    scale: Optional[int] = None,
+    gap: Optional[int] = None,
     title: str = "",
     numbers: bool = False,
     text: Optional[Mapping[str, str]] = None,
@@ -71,93 +80,137 @@ def draw_mosaic(
     feature_map: (C, H, W), (H, W) or (1, C, H, W), an array or a tensor. channels: `all`, `top:20` (the strongest),
     `0-15`, `3,7`. value_range: `channel` gives each tile its own range; otherwise one of
     `featscope.arrays.normalise.RANGES` over the chosen channels, or `shared`, a range given from
-    outside. scale: pixels per cell. numbers: write each tile's channel into it. Raises `BadArrayError` for what is not
-    one map (of a batch, choose one: `maps[0]`).
+    outside. scale: pixels per cell; by default as many as it takes to see a tile. gap: pixels between tiles; by default
+    1, more if cells are large. title: written above the tiles; with it, the scale of the colours is drawn below them.
+    numbers: write each tile's channel above it. Raises `BadArrayError` for an array that is not one map (of a batch,
+    choose one: `maps[0]`).
     """
     feature_map = as_map(feature_map)
     chosen = choose_channels(feature_map, channels)
     tiles = as_floats(feature_map[chosen] if len(chosen) < len(feature_map) or channels != "all" else feature_map)
-    indices, nan, inf = _quantise_tiles(tiles, value_range, shared)
-    if scale > 1:
-        indices = indices.repeat(scale, 1).repeat(scale, 2)
-    if columns is None:
-        # About as wide as high, a little wider: pages and screens are.
-        aspect = indices.shape[1] / indices.shape[2]
-        columns = max(1, round(math.sqrt(len(chosen) * aspect * 1.3)))
-    canvas, corners = _arrange(indices, min(columns, len(chosen)), gap)
-    if numbers:
-        _write_numbers(canvas, corners, chosen)
+    if len(chosen) == 1 and value_range == "channel":
+        value_range = "map"  # the same, with numbers at the scale
+    levels = _LEVELS if title or numbers else _ONLY_TILES
+    values, beyond, constant = _quantise_tiles(tiles, value_range, shared, levels)
+    count, height, width = tiles.shape
+    columns = min(columns, count) if columns is not None else columns_of(count, height / width)
+    if scale is None:
+        scale = scale_of(height, width, columns, -(-count // columns))
+    gap = min(scale, _WIDEST_GAP) if gap is None else gap
+    canvas = _arrange(values.indices, levels, columns, scale=scale, gap=gap, numbers=chosen if numbers else ())
+    colours = palette(colormap, levels, True)
     if title:
-        canvas = _with_title(canvas, title)
-    colours = palette(colormap, _LEVELS, True).copy()
-    colours[_WHITE], colours[_DARK] = (255, 255, 255), (24, 24, 28)
+        own = value_range == "channel" and shared is None
+        caption = _caption(title, len(feature_map), count, constant, own)
+        around = frame(canvas.shape[1], caption, values, beyond)
+        canvas, colours = framed_indices(canvas, around, levels, colours)
     note = dict(text or {}, channels=",".join(map(str, chosen)), colormap=colormap, Software="featscope")
-    return Mosaic(encode_indexed(canvas, colours, note), chosen, nan, inf)
+    return Mosaic(encode_indexed(canvas, with_greys(colours, levels), note), chosen, values.nan, values.inf)
+
+
+def columns_of(count: int, aspect: float) -> int:
+    """How many tiles stand side by side: the picture is a little wider than high, and its last row is not one tile.
+
+    >>> [columns_of(count, 1.0) for count in (1, 3, 7, 10, 64, 256, 1000)]
+    [1, 3, 4, 4, 8, 16, 36]
+
+    aspect: height by width of a tile. A full last row is worth a picture that is a little too wide or too high.
+    """
+    ideal = math.sqrt(count * aspect * _WIDER)
+
+    def cost(columns: int) -> Tuple[bool, float]:
+        last = count % columns or columns
+        lonely = last == 1 and 1 < columns < count
+        return lonely, abs(math.log(columns / ideal)) + _EMPTY * (columns - last) / columns
+
+    return min(range(1, min(count, math.ceil(3 * ideal)) + 1), key=cost)
+
+
+def scale_of(height: int, width: int, columns: int = 1, rows: int = 1) -> int:
+    """Pixels a cell, for tiles and a picture that can be looked at.
+
+    >>> scale_of(128, 124, 16, 16), scale_of(8, 8, 16, 16), scale_of(8, 8)
+    (1, 6, 64)
+    """
+    return max(1, math.ceil(_SMALLEST_TILE / max(height, width)), _SMALLEST // max(height * rows, width * columns))
 
 
 def _quantise_tiles(
-    tiles: NDArray[np.floating], value_range: str, shared: Optional[Tuple[float, float]]
-) -> Tuple[NDArray[np.uint8], int, int]:
+    tiles: NDArray[np.floating], value_range: str, shared: Optional[Tuple[float, float]], levels: int
+) -> Tuple[Quantised, Tuple[float, float], int]:
+    """The tiles' indices (C, H, W), the shares of cells below and above their range, and how many are constant."""
+    ends = [finite_bounds(tile) for tile in tiles]
+    constant = sum(low == high for low, high in ends)
     if shared is not None or value_range != "channel":
         low, high = shared if shared is not None else bounds(tiles, value_range)
-        values = quantise(tiles, low, high, _LEVELS)
-        return values.indices, values.nan, values.inf
-    parts = [quantise(tile, *finite_bounds(tile), _LEVELS) for tile in tiles]
-    return (
-        np.stack([part.indices for part in parts]),
-        sum(part.nan for part in parts),
-        sum(part.inf for part in parts),
-    )
+        return quantise(tiles, low, high, levels), shares_beyond(tiles, low, high), constant
+    parts = [quantise(tile, *span, levels) for tile, span in zip(tiles, ends)]
+    nan, inf = sum(part.nan for part in parts), sum(part.inf for part in parts)
+    values = Quantised(np.stack([part.indices for part in parts]), 0.0, 1.0, nan, inf, False)
+    return values, (0.0, 0.0), constant
 
 
-def _arrange(indices: NDArray[np.uint8], columns: int, gap: int) -> Tuple[NDArray[np.uint8], List[Tuple[int, int]]]:
+def _caption(title: str, of: int, count: int, constant: int, own: bool) -> Caption:
+    """What the tiles are, and what their colours span."""
+    which = counted(count, "channel") if count == of else f"{count} of {counted(of, 'channel')}"
+    words = which
+    if count > 1:
+        words += ", each over its own range of values" if own else ", one range for all"
+    if constant:
+        words += f"; {constant} of one value in all cells"
+    return Caption(title, words, ("lowest value of the channel", "highest") if own else None)
+
+
+def _arrange(
+    indices: NDArray[np.uint8], levels: int, columns: int, scale: int, gap: int, numbers: Sequence[int]
+) -> NDArray[np.uint8]:
+    """The tiles on a white canvas, which is the index `levels`; numbers: what is written above each."""
     count, height, width = indices.shape
+    height, width = height * scale, width * scale
+    font = font_of(_LETTERS)
+    cell = max([width, *(math.ceil(font.getlength(str(number))) + 3 for number in numbers)])
+    above = _LETTERS + 2 if numbers else 0
     rows = -(-count // columns)
-    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), _WHITE, np.uint8)
-    corners = []
-    for i, tile in enumerate(indices):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        canvas[top : top + height, left : left + width] = tile
-        corners.append((left, top))
-    return canvas, corners
-
-
-def _write_numbers(canvas: NDArray[np.uint8], corners: Sequence[Tuple[int, int]], chosen: Sequence[int]) -> None:
-    picture = Image.fromarray(canvas)
-    draw = ImageDraw.Draw(picture)
-    draw.fontmode = "1"  # whole pixels: a blend of two indices would be a third colour
-    font = ImageFont.load_default(11)
-    for (left, top), channel in zip(corners, chosen):
-        _, _, right, bottom = draw.textbbox((left + 2, top), str(channel), font)
-        draw.rectangle([left, top, right + 1, bottom + 1], fill=_DARK)
-        draw.text((left + 2, top), str(channel), _WHITE, font)
-    canvas[:] = np.asarray(picture)
-
-
-def _with_title(canvas: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
-    font = ImageFont.load_default(13)
-    title = " ".join(title.split("\n"))  # a name may hold an end of line, and a title has one line
-    length = ImageDraw.Draw(Image.new("L", (1, 1))).textlength(title, font=font)
-    header = Image.new("L", (max(canvas.shape[1], math.ceil(length) + 8), 20), _WHITE)
-    draw = ImageDraw.Draw(header)
-    draw.fontmode = "1"
-    draw.text((4, 2), title, _DARK, font)
-    body = np.full((canvas.shape[0], header.width), _WHITE, np.uint8)
-    body[:, : canvas.shape[1]] = canvas
-    return np.vstack([np.asarray(header), body])
+    size = (rows * (above + height + gap) - gap, columns * (cell + gap) - gap)
+    refuse_huge(size)
+    canvas = np.full(size, levels, np.uint8)
+    for row in range(rows):
+        top = row * (above + height + gap)
+        for column, place in enumerate(range(row * columns, min(count, (row + 1) * columns))):
+            left = column * (cell + gap) + (cell - width) // 2
+            tile = indices[place]
+            if scale > 1:
+                tile = tile.repeat(scale, 0).repeat(scale, 1)
+            canvas[top + above : top + above + height, left : left + width] = tile
+        if numbers:
+            strip = Image.new("L", (size[1], above), 255)
+            draw = ImageDraw.Draw(strip)
+            for column, number in enumerate(numbers[row * columns : (row + 1) * columns]):
+                middle = column * (cell + gap) + cell // 2
+                draw.text((middle, above - 2), str(number), fill=0, font=font, anchor="ms")
+            canvas[top : top + above] = grey_indices(np.asarray(strip), levels)
+    return canvas
 
 
 def draw_channel(
     channel: NDArray[np.generic],
     colormap: str = "viridis",
     value_range: Tuple[float, float] = (0.0, 0.0),
-    scale: int = 1,
+    scale: Optional[int] = None,
     text: Optional[Mapping[str, str]] = None,
+    title: str = "",
 ) -> Mosaic:
-    """Draw a single channel (H, W) as a picture of its own, all 256 colours used."""
-    values = quantise(as_floats(channel), *value_range)
+    """Draw a single channel (H, W) as a picture of its own; without a title, in all 256 colours."""
+    array = as_floats(channel)
+    levels = _LEVELS if title else 256
+    values = quantise(array, *value_range, levels)
     marked = values.nan + values.inf > 0
+    scale = scale_of(*array.shape) if scale is None else scale
     indices = values.indices.repeat(scale, 0).repeat(scale, 1) if scale > 1 else values.indices
+    refuse_huge((indices.shape[0], indices.shape[1]))
     note = dict(text or {}, range=f"{values.low:.6g} {values.high:.6g}", colormap=colormap, Software="featscope")
-    colours = palette(colormap, 254 if marked else 256, marked)
+    colours = palette(colormap, levels if title else INF_INDEX if marked else 256, marked or bool(title))
+    if title:
+        around = frame(indices.shape[1], Caption(title, "one channel"), values, shares_beyond(array, *value_range))
+        indices, colours = framed_indices(indices, around, levels, colours)
     return Mosaic(encode_indexed(indices, colours, note), [], values.nan, values.inf)

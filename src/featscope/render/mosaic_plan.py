@@ -31,9 +31,9 @@ class MosaicOptions:
     colormap: str = "viridis"
     range: str = "channel"
     columns: Optional[int] = None
-    scale: int = 1
-    gap: int = 1
-    titles: bool = False
+    scale: Optional[int] = None
+    gap: Optional[int] = None
+    titles: bool = True
     numbers: bool = False
     single: bool = False
     form: Form = AS_IT_IS
@@ -67,7 +67,9 @@ class MosaicPlan:
                     continue
                 values = as_floats(feature_map.array[channel])
                 own = limits or bounds(values, "map" if options.range == "channel" else options.range)
-                picture = draw_channel(values, options.colormap, own, options.scale, dict(text, channel=str(channel)))
+                title = f"{self._title(feature_map)}  ·  channel {channel}" if options.titles else ""
+                note = dict(text, channel=str(channel))
+                picture = draw_channel(values, options.colormap, own, options.scale, note, title)
                 save(path, picture.png, outcome, options.form)
                 outcome.nan += picture.nan
                 outcome.inf += picture.inf
@@ -84,13 +86,17 @@ class MosaicPlan:
             options.columns,
             options.scale,
             options.gap,
-            _title(feature_map) if options.titles else "",
+            self._title(feature_map) if options.titles else "",
             options.numbers,
             text,
         )
         outcome.nan += mosaic.nan
         outcome.inf += mosaic.inf
         save(path, mosaic.png, outcome, options.form)
+
+    def _title(self, feature_map: FeatureMap) -> str:
+        channels, height, width = feature_map.array.shape
+        return f"{feature_map.title(feature_map.file.place())}  ·  {channels} x {height} x {width}"
 
 
 def plan_mosaics(run: Run, maps: Sequence[MapFile], options: MosaicOptions, executor: Executor = serial) -> MosaicPlan:
@@ -104,15 +110,3 @@ def plan_mosaics(run: Run, maps: Sequence[MapFile], options: MosaicOptions, exec
 
 def _all_values(feature_map: FeatureMap) -> NDArray[np.floating]:
     return as_floats(feature_map.array)
-
-
-def _title(feature_map: FeatureMap) -> str:
-    channels, height, width = feature_map.array.shape
-    map_file = feature_map.file
-    parts = [
-        f"{map_file.folder or map_file.path.parent.name}/{feature_map.stem}",
-        f"{channels} x {height} x {width}",
-    ]
-    if feature_map.sample is not None:
-        parts.append(feature_map.sample.id)
-    return "   ".join(parts)

@@ -15,6 +15,7 @@ from featscope.arrays.geometry import refuse_huge
 from featscope.errors import FeatscopeError, first_line
 from featscope.render.heat_plan import HeatPlan
 from featscope.render.jobs import FINGERPRINT, Outcome, named, provenance, save, up_to_date
+from featscope.render.mosaic import columns_of
 from featscope.render.png import encode_rgb
 from featscope.scale.executor import Executor, serial
 from featscope.store.feature_maps import FeatureMap, feature_maps
@@ -22,6 +23,7 @@ from featscope.store.files import inside, make_folder
 from featscope.store.maps import MapFile
 
 _GAP = 8  # pixels
+_SIDE_BY_SIDE = 4  # pictures
 
 
 def beside(pictures: Iterable[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np.uint8]:
@@ -42,6 +44,23 @@ def beside(pictures: Iterable[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np
     for image in images:
         canvas[:, left : left + image.width] = np.asarray(image)
         left += image.width + gap
+    return canvas
+
+
+def in_rows(pictures: Sequence[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np.uint8]:
+    """Pictures of one size (H, W, 3) side by side on white: four or fewer in a row, more in rows, and no row of one.
+
+    >>> in_rows([np.zeros((10, 20, 3), np.uint8)] * 6, 0).shape
+    (30, 40, 3)
+    """
+    height, width = pictures[0].shape[:2]
+    columns = len(pictures) if len(pictures) <= _SIDE_BY_SIDE else columns_of(len(pictures), height / width)
+    rows = -(-len(pictures) // columns)
+    refuse_huge((rows * (height + gap), columns * (width + gap)))
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for number, picture in enumerate(pictures):
+        top, left = number // columns * (height + gap), number % columns * (width + gap)
+        canvas[top : top + height, left : left + width] = picture
     return canvas
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featscope import __version__
-from featscope.records import Sample
+from featscope.records import Place, Sample
 from featscope.store.files import safe_name
 from featscope.store.maps import MapFile
 
@@ -47,6 +47,21 @@ class FeatureMap:
         """(C, H, W)."""
         of_image = self._batch.load()[self.index]
         return of_image if self.plane is None else np.ascontiguousarray(of_image[:, self.plane])
+
+    def title(self, place: Optional[Place]) -> str:
+        """Name the map, as it is written above its picture. place: of its cells, if the stride is to be named."""
+        record = self.file.record
+        if record is None:
+            parts = [f"{self.file.folder or self.file.path.parent.name}/{self.stem}"]
+        else:
+            field = [record.field] if record.field else []
+            parts = [record.layer or "the model's output", *field, f"level {record.level}"]
+            if place is not None:
+                sides = [f"{step:g}" for step in dict.fromkeys(place.stride)]
+                parts.append(f"stride {' x '.join(sides)}")
+            if self.sample is not None:
+                parts.append(self.sample.id)
+        return "  \u00b7  ".join([*parts, *([f"slice {self.plane}"] if self.plane is not None else [])])
 
     def fingerprint(self, what: object) -> str:
         """A text that changes when the map, its sample, or `what` is made of it changes."""
