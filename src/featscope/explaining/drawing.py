@@ -1,4 +1,4 @@
-"""Explanations as pictures and files."""
+"""Draw explanations and write them to files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ STYLE = HeatStyle(reduce="channel:0", alpha=0.65, fade=True)
 
 
 def picture_of(explanation: Explanation) -> Picture:
-    """The map over its image with its box, (H, W, 3) RGB."""
+    """Draw the map over its image with its box, (H, W, 3) RGB."""
     return np.asarray(Image.open(io.BytesIO(_drawn(explanation))).convert("RGB"))
 
 
 def write_explanation(explanation: Explanation, folder: Path) -> Path:
-    """Draw a map over its image with its box, and keep its values beside it; returns the picture's file.
+    """Write the picture of a map over its image with its box, and its values. Returns the path of the picture.
 
     The files are FOLDER/<sample>/<box>_<class>_<method>_<layer>.png and .npy, (h, w) float32.
     """
@@ -41,7 +41,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
 
 
 def _words(explanation: Explanation, between: str = "_") -> str:
-    """What is explained, in a name: 'target', 'box_12_ship' or 'best_raw_score_ship'."""
+    """Name the target for a file: 'target', 'box_12_ship' or 'best_raw_score_ship'."""
     target = explanation.target
     if target.source.kind == "image":
         return "target"
@@ -50,7 +50,7 @@ def _words(explanation: Explanation, between: str = "_") -> str:
 
 def _drawn(explanation: Explanation) -> bytes:
     target, sample, source = explanation.target, explanation.sample, explanation.target.source
-    of_all = source.kind == "image"  # it has no box
+    of_all = source.kind == "image"  # an image target has no box
     numbers = "" if of_all else " " + " ".join(f"{value:.2f}" for value in target.box)
     text = {
         "sample": sample.id,
@@ -62,7 +62,7 @@ def _drawn(explanation: Explanation) -> bytes:
         "box": f"{_words(explanation, ' ')} {target.score:.4f}{numbers}",
         "source": f"{source.kind} {source.index} of level {source.level}, row {source.row}, column {source.column}",
     }
-    # Where the image lies in the input is not known for every detector; then the map has no place for boxes.
+    # For some detectors the geometry is unknown, so boxes cannot be drawn.
     boxes = [] if of_all or sample.geometry is None else [(explanation.box, None)]
     return draw_heat(
         explanation.heat[None],
