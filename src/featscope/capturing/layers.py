@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections import defaultdict
-from typing import DefaultDict, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import torch
 from torch import nn
@@ -150,16 +149,6 @@ def unwrap_named(model: nn.Module) -> Tuple[nn.Module, str]:
         if not isinstance(inner, nn.Module):
             return model, path
         model, path = inner, f"{path}{name}." if name else path
-
-
-def shared_names(model: nn.Module) -> Dict[int, List[Tuple[str, int]]]:
-    """Return for each module with several names, by id: its names, each with the id of the parent module."""
-    names: DefaultDict[int, List[Tuple[str, int]]] = defaultdict(list)
-    modules = dict(modules_of(model))
-    for name, module in modules.items():
-        if name:
-            names[id(module)].append((name, id(modules[name.rpartition(".")[0]])))
-    return {key: found for key, found in names.items() if len(found) > 1}
 
 
 def scripted_part(module: nn.Module) -> bool:
