@@ -34,9 +34,8 @@ class _Interrupts:
         raise KeyboardInterrupt
 
     def _unraisable(self, what: sys.UnraisableHookArgs) -> None:
-        if self.heard and issubclass(
-            what.exc_type, KeyboardInterrupt
-        ):  # raised in a destructor, where Python swallows it
+        # Python only reports an exception in a destructor here, and does not raise it.
+        if self.heard and issubclass(what.exc_type, KeyboardInterrupt):
             self.end()
         self._lost(what)
 

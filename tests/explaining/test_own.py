@@ -100,7 +100,7 @@ def test_what_cannot_be_explained_is_an_error(image, options, error, words):
 
 
 def test_several_images_are_refused(image):
-    with pytest.raises(BadOptionError, match="holds 2"):
+    with pytest.raises(BadOptionError, match="contains 2"):
         featscope.explain(Net(), torch.cat([image, image]), lambda output: output[0], "stem")
 
 
@@ -126,7 +126,7 @@ def test_a_function_that_detects_is_explained_by_hiding():
     assert inside > 4 * found.heat.mean()
     with pytest.raises(BadOptionError, match="no box 3"):
         featscope.explain(image=picture, predict=bright, target=3, masks=4)
-    with pytest.raises(BadOptionError, match="is no picture"):
+    with pytest.raises(BadOptionError, match="is not a picture"):
         featscope.explain(image=picture[..., 0], predict=bright)
     with pytest.raises(BadOptionError, match="boxes, scores, labels"):
         featscope.explain(image=picture, predict=lambda pictures: [(1, 2) for _ in pictures])
@@ -161,7 +161,7 @@ def test_what_fails_with_one_method_is_a_warning(image):
     def negative(output):
         return -output[0].exp()
 
-    with pytest.warns(RuntimeWarning, match="featscope: the target gave a negative number"):
+    with pytest.warns(RuntimeWarning, match="featscope: the target returned a negative number"):
         found = featscope.explain(Net().eval(), image, negative, "stem", ["eigen-cam", "d-rise"], masks=8)
     assert [one.method for one in found] == ["eigen-cam"]
 

@@ -118,7 +118,7 @@ def test_nothing_stays_on_the_model():
 def test_what_is_no_layer_is_refused():
     model = Shared()
     model.a.output = torch.zeros(1)
-    with pytest.raises(BadOptionError, match="explain that: -l a"):
+    with pytest.raises(BadOptionError, match="explain the layer: -l a"):
         Probe(model, "a.output")
     with Probe(Shared(), "c") as probe:
         pass

@@ -37,7 +37,7 @@ def test_a_recorded_box_is_found_whatever_its_number_is_now():
 
 def test_another_box_of_the_same_score_is_not_the_recorded_one():
     moved = [[x + 20 for x in box] for box in BOXES]
-    with pytest.raises(CaptureError, match=r"box 1 of a is recorded as ship with score 0.700, .*none of them this one"):
+    with pytest.raises(CaptureError, match=r"box 1 of a is recorded as ship with score 0.700, .*not this one"):
         Choice(numbers=[1], recorded=recorded()).of(found(boxes=moved), ["ship"])
 
 

@@ -144,7 +144,7 @@ def test_scores_that_stand_in_no_map_prove_no_head(tmp_path, random):
 
 def test_few_detections_are_too_few(tmp_path, random):
     places = measure_detections(write(tmp_path / "run", random, count=1))
-    assert [place.refused for place in places] == ["only 4 were seen; 8 are needed"] * 3
+    assert [place.refused for place in places] == ["only 4 were measured; 8 are needed"] * 3
 
 
 def test_a_run_without_sources_has_nothing_to_measure(run):

@@ -148,11 +148,11 @@ def test_a_model_without_a_gradient_at_its_input_is_named():
         def forward(self, x):
             return x.mul_(2)  # in place, on a leaf
 
-    with pytest.raises(CaptureError, match="does not run with a gradient at its input"):
+    with pytest.raises(CaptureError, match="cannot run with a gradient at its input"):
         Seen(detector(Rounds), [""]).add(torch.randn(1, 3, 8, 8))
 
 
 def test_a_stride_that_is_only_assumed_and_wrong_is_refused():
     sights = [Sight(0, (i, i), (16.0 * i + 8, 16.0 * i + 8), (320, 320)) for i in range(5, 15)]
     assert offset_of(sights, (16.0, 16.0), True).refused == ""
-    assert "stride is assumed" in offset_of(sights, (17.0, 17.0), True).refused
+    assert "assumed stride is wrong" in offset_of(sights, (17.0, 17.0), True).refused

@@ -1,1 +1,1 @@
-"""The built-in detector, its scenes and its weights: featscope without any framework but torch."""
+"""The built-in detector with its scenes and weights, to try featscope with no framework except torch."""

@@ -1,8 +1,8 @@
-"""A small S2A-Net in plain PyTorch: the parts, names and output of MMRotate's, at 1/20 of its size.
+"""A small S2A-Net in plain PyTorch, with the parts, names and outputs of MMRotate's S2A-Net at 1/20 of its size.
 
-`backbone` and `neck` give five levels (strides 8 to 128). `bbox_head_init` turns each cell into one
-rotated box; `bbox_head_refine` (a ModuleList, as in MMRotate) samples the features again at nine
-points of that box, so that they are aligned with the object, and corrects box and class.
+`backbone` and `neck` give five levels (strides 8 to 128). `bbox_head_init` predicts one rotated box for each cell.
+`bbox_head_refine` (a ModuleList, as in MMRotate) samples the features again at nine points of that box, so that they
+are aligned with the object, and corrects the box and the class.
 
 Source: Han et al., Align Deep Features for Oriented Object Detection, TGRS 2021.
 """
@@ -32,19 +32,20 @@ WEIGHTS = Path(__file__).with_name("s2anet_mini.safetensors")
 
 @dataclass(frozen=True)
 class Detections:
-    """What the detector found in one image, best first.
-
-    boxes: (n, 5) float32, cx, cy, w, h in pixels and angle in radians. scores: (n,) float32.
-    labels: (n,) int64, indices into `featscope.demo.scenes.CLASSES`.
-    """
+    """The objects that were detected in one image, best first."""
 
     boxes: NDArray[np.float32]
+    """(n, 5): cx, cy, w, h in pixels, and the angle in radians."""
+
     scores: NDArray[np.float32]
+    """(n,)."""
+
     labels: NDArray[np.int64]
+    """(n,): indices into `featscope.demo.scenes.CLASSES`."""
 
 
 class Block(nn.Module):
-    """Residual block of two 3 x 3 convolutions; the ReLUs work in place, as in every ResNet."""
+    """Residual block of two 3 x 3 convolutions, with in-place ReLUs as in other ResNets."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -68,7 +69,7 @@ class Block(nn.Module):
 
 
 class ResNetMini(nn.Module):
-    """Four stages at strides 4 to 32."""
+    """Backbone of four stages with strides 4 to 32."""
 
     channels = (24, 48, 80, 112)
 
@@ -92,7 +93,7 @@ class ResNetMini(nn.Module):
 
 
 class FPN(nn.Module):
-    """Feature pyramid: the last three stages, and two levels above them."""
+    """Feature pyramid of the last three stages and two further levels."""
 
     def __init__(self, inputs: Sequence[int], channels: int) -> None:
         super().__init__()
@@ -101,7 +102,7 @@ class FPN(nn.Module):
         self.extra_convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, 2, 1) for _ in range(2))
 
     def forward(self, stages: Sequence[Tensor]) -> Tuple[Tensor, ...]:
-        """Stages at strides 4 to 32 -> five levels at strides 8 to 128, all of one width."""
+        """Stages with strides 4 to 32 -> five levels with strides 8 to 128, with the same number of channels."""
         laterals = [conv(x) for conv, x in zip(self.lateral_convs, stages[1:])]
         for i in range(len(laterals) - 1, 0, -1):
             laterals[i - 1] += F.interpolate(laterals[i], size=laterals[i - 1].shape[-2:])
@@ -120,11 +121,10 @@ def _tower(channels: int) -> nn.Sequential:
 
 
 class S2AHead(nn.Module):
-    """One rotated box and its class scores for every cell of every level.
+    """Predicts one rotated box and its class scores for every cell of every level.
 
-    The six numbers of a box are dx, dy, dw, dh against the cell's square anchor, and the cosine and
-    sine of twice its angle: a rectangle turned by pi is the same rectangle, and a plain angle would
-    jump there.
+    A box has six numbers: dx, dy, dw, dh relative to the cell's square anchor, and the cosine and sine of twice its
+    angle. The angle itself is not used, because it jumps: a rectangle that is rotated by pi is the same rectangle.
     """
 
     def __init__(self, classes: int, channels: int) -> None:
@@ -135,18 +135,18 @@ class S2AHead(nn.Module):
         nn.init.constant_(self.retina_cls.bias, -math.log(99))  # type: ignore[arg-type]
 
     def forward(self, feats: Sequence[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
-        """Levels -> per level the scores (N, classes, h, w) and the box deltas (N, 6, h, w)."""
+        """Levels -> scores (N, classes, h, w) and box deltas (N, 6, h, w) of each level."""
         cls_scores = [self.retina_cls(self.cls_convs(x)) for x in feats]
         bbox_preds = [self.retina_reg(self.reg_convs(x)) for x in feats]
         return cls_scores, bbox_preds
 
     def boxes(self, bbox_preds: Sequence[Tensor]) -> List[Tensor]:
-        """Box deltas (N, 6, h, w) -> rotated boxes (N, 5, h, w) in pixels of the input, per level."""
+        """Box deltas (N, 6, h, w) -> rotated boxes (N, 5, h, w) in pixels of the input, for each level."""
         return [_decode_cells(deltas, stride) for deltas, stride in zip(bbox_preds, STRIDES)]
 
 
 def cell_centres(height: int, width: int, stride: int) -> Tensor:
-    """Centres of a level's cells, (2, h, w) as x, y in pixels of the input."""
+    """Return the centres of a level's cells, (2, h, w) as x, y in pixels of the input."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return (torch.stack([x, y]) + 0.5) * stride
 
@@ -160,7 +160,7 @@ def _decode_cells(deltas: Tensor, stride: int) -> Tensor:
 
 
 def refine_boxes(boxes: Tensor, deltas: Tensor) -> Tensor:
-    """Move rotated boxes by deltas given in their own frame: (..., 5, h, w) each."""
+    """Move rotated boxes by deltas in the frame of each box: (..., 5, h, w) each."""
     x, y, w, h, angle = boxes.unbind(-3)
     dx, dy, dw, dh, turn = deltas.unbind(-3)
     cos, sin = angle.cos(), angle.sin()
@@ -170,7 +170,7 @@ def refine_boxes(boxes: Tensor, deltas: Tensor) -> Tensor:
 
 
 class AlignConv(nn.Module):
-    """A 3 x 3 convolution whose nine taps lie on the cell's box instead of the cell's neighbours."""
+    """A 3 x 3 convolution that samples nine points of the cell's box instead of the neighbouring cells."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class AlignConv(nn.Module):
 
     @staticmethod
     def sample(x: Tensor, boxes: Tensor, stride: int) -> Tensor:
-        """Features at the nine points of each cell's box: (N, 9 * C, h, w)."""
+        """Sample features at the nine points of each cell's box: (N, 9 * C, h, w)."""
         cx, cy, w, h, angle = boxes.unbind(1)
         cos, sin = angle.cos(), angle.sin()
         size = x.new_tensor([x.shape[-1] * stride / 2, x.shape[-2] * stride / 2])
@@ -195,7 +195,7 @@ class AlignConv(nn.Module):
 
 
 class S2ARefineHead(nn.Module):
-    """Aligns the features with the boxes it is given, then scores and corrects each box once more."""
+    """Aligns the features with the given boxes, then scores and corrects each box again."""
 
     def __init__(self, classes: int, channels: int) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ class S2ARefineHead(nn.Module):
         nn.init.constant_(self.retina_cls.bias, -math.log(99))  # type: ignore[arg-type]
 
     def forward(self, feats: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
-        """Levels and their boxes -> per level the scores and the deltas (N, 5, h, w) of the boxes."""
+        """Levels and their boxes -> scores and box deltas (N, 5, h, w) of each level."""
         cls_scores, bbox_preds = [], []
         for x in self.feat_refine_module(feats, boxes):
             x = F.relu(self.or_conv(x))
@@ -217,7 +217,7 @@ class S2ARefineHead(nn.Module):
 
 
 class S2ANetMini(nn.Module):
-    """The whole detector.
+    """The complete detector.
 
     >>> model = S2ANetMini.trained()                                     # doctest: +SKIP
     >>> scores, deltas, boxes = model(torch.zeros(1, 3, 384, 512))       # doctest: +SKIP
@@ -232,7 +232,7 @@ class S2ANetMini(nn.Module):
 
     @classmethod
     def trained(cls) -> S2ANetMini:
-        """The detector with the weights of the package, ready to test."""
+        """Return the detector with the weights of the package, in evaluation mode."""
         from safetensors.torch import load_file
 
         model = cls()
@@ -245,7 +245,7 @@ class S2ANetMini(nn.Module):
         return model.eval()
 
     def forward(self, inputs: Tensor) -> Tuple[List[Tensor], List[Tensor], List[Tensor]]:
-        """Images (N, 3, H, W), RGB 0 to 255 -> refined scores, deltas and the boxes they refine."""
+        """Images (N, 3, H, W), RGB from 0 to 255 -> refined scores, deltas, and the boxes that these refine."""
         feats = self.neck(self.backbone((inputs - 110.0) / 60.0))
         _, bbox_preds = self.bbox_head_init(feats)
         boxes = [box.detach() for box in self.bbox_head_init.boxes(bbox_preds)]
@@ -255,17 +255,17 @@ class S2ANetMini(nn.Module):
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, score_threshold: float = 0.05) -> List[Detections]:
-        """Detect the objects of images (N, 3, H, W); boxes in pixels of the input."""
+        """Detect objects in images (N, 3, H, W). Boxes are in pixels of the input."""
         return suppress(*self.raw(inputs), score_threshold)
 
     def raw(self, inputs: Tensor) -> Tuple[List[Tensor], List[Tensor]]:
-        """Images (N, 3, H, W) -> per level the logits (N, classes, h, w) and the rotated boxes (N, 5, h, w)."""
+        """Images (N, 3, H, W) -> logits (N, classes, h, w) and rotated boxes (N, 5, h, w) of each level."""
         cls_scores, bbox_preds, boxes = self(inputs)
         return cls_scores, [refine_boxes(box, delta) for box, delta in zip(boxes, bbox_preds)]
 
 
 def suppress(logits: Sequence[Tensor], boxes: Sequence[Tensor], threshold: float = 0.05) -> List[Detections]:
-    """The detections of each image: cells above a threshold, without those that lie on a better one."""
+    """Return the detections of each image: boxes above a threshold that do not overlap a better one."""
     flat_scores = torch.cat([level.detach().sigmoid().flatten(2) for level in logits], 2)
     flat_boxes = torch.cat([level.detach().flatten(2) for level in boxes], 2)
     return [_suppress(s.T.numpy(), b.T.numpy(), threshold) for s, b in zip(flat_scores, flat_boxes)]
@@ -286,7 +286,7 @@ def _suppress(scores: NDArray[np.float32], boxes: NDArray[np.float32], threshold
 
 
 def prepare(image: NDArray[np.uint8]) -> Tuple[NDArray[np.uint8], Tuple[int, int]]:
-    """Resize an image to fit the input, keep its ratio, and pad it at the bottom and the right.
+    """Resize an image to the input size, keeping its aspect ratio, and pad it at the bottom and the right.
 
     image: (H, W, 3) uint8 RGB. Returns the padded picture and (h, w) of the image inside it.
     """

@@ -1,4 +1,4 @@
-"""How well the built-in detector detects, on fresh scenes."""
+"""Evaluate the built-in detector on new scenes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from featscope.demo.metrics import average_precision
 from featscope.demo.scenes import CLASSES, draw_scene
 
 EVALUATION_SEED = 500_000
-"""First scene of the evaluation: far from the demo's and from the training's."""
+"""Seed of the first scene of the evaluation, far from the seeds of the demo and of the training."""
 
 
 def evaluate(scenes: int, done: Callable[[], None] = lambda: None) -> List[Tuple[str, float]]:
-    """Average precision at IoU 0.5 of every class on fresh scenes."""
+    """Return the average precision at IoU 0.5 of every class, on new scenes."""
     model = S2ANetMini.trained()
     truth, found = [], []
     for seed in range(EVALUATION_SEED, EVALUATION_SEED + scenes):

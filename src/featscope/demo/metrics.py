@@ -1,4 +1,4 @@
-"""Mean average precision of rotated boxes."""
+"""Average precision of rotated boxes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from featscope.demo.scenes import Scene
 
 
 def average_precision(found: Sequence[Detections], scenes: Sequence[Scene], label: int, min_iou: float = 0.5) -> float:
-    """Area under the precision-recall curve of one class; NaN where the scenes have none of it.
+    """Compute the area under the precision-recall curve of one class; NaN if the scenes do not contain it.
 
-    Each true box counts once, for the best-scored detection that overlaps it by `min_iou`
-    (Everingham et al., The PASCAL VOC Challenge, IJCV 2010; the area since 2010).
+    Each true box counts once, for the detection with the highest score that overlaps it by `min_iou`
+    (Everingham et al., The PASCAL VOC Challenge, IJCV 2010; with the area under the curve as since 2010).
     """
     hits: List[Tuple[float, bool]] = []
     true_boxes = 0
@@ -26,7 +26,7 @@ def average_precision(found: Sequence[Detections], scenes: Sequence[Scene], labe
         true_boxes += len(truth)
         overlap = rotated_iou(detections.boxes[mine], truth)
         taken = np.zeros(len(truth), bool)
-        for row, score in zip(overlap, detections.scores[mine]):  # best first
+        for row, score in zip(overlap, detections.scores[mine]):  # the best come first
             best = int(row.argmax()) if len(truth) else -1
             hit = best >= 0 and row[best] >= min_iou and not taken[best]
             if hit:

@@ -1,4 +1,4 @@
-"""The demo's contact sheet: one plain page with all pictures, without scripts."""
+"""Write the demo's page: one HTML file that shows all pictures, without scripts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ figcaption { font-size: 12px; color: #a9adb5; padding: 3px 0; overflow-wrap: any
 
 
 def write_page(folder: Path, run: Run, images: Iterable[Path]) -> Path:
-    """Write `index.html` into the demo's folder and return its path."""
+    """Write `index.html` into the demo's folder, and return its path."""
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>featscope demo</title><style>{_STYLE}</style>",
         "<h1>What the detector sees</h1>",

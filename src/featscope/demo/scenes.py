@@ -1,6 +1,6 @@
-"""Aerial scenes that draw themselves: ships, planes and vehicles at any angle, with their boxes.
+"""Draw synthetic aerial scenes: ships, planes and vehicles at any angle, with their boxes.
 
-Everything comes from one seed, so that the demo, its training and its evaluation need no data.
+A scene depends only on its seed, so the demo, its training and its evaluation need no data.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ DEMO_SEEDS = (3, 15, 22)
 """Scenes of `featscope demo`: a harbour, an airport and a car park."""
 CLASSES = ("ship", "plane", "vehicle")
 WIDTH, HEIGHT = 640, 464
-_SS = 2  # drawn at twice the size, then reduced: antialiased edges
-_CELL = 2  # pixels per cell of the plan that says what lies where
+_SS = 2  # scenes are drawn at twice the size and reduced, for antialiasing
+_CELL = 2  # pixels per cell of the plan, which holds the kind of ground
 _WATER, _LAND, _ROAD, _APRON, _TAKEN = range(5)
 
 Point = Tuple[float, float]
@@ -28,19 +28,20 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and what is in it.
-
-    image: (H, W, 3) uint8 RGB. boxes: (n, 5) float32, cx, cy, w, h in pixels, angle in radians in
-    [-pi/2, pi/2), w along the object's length. labels: (n,) int64, indices into `CLASSES`.
-    """
+    """A picture and the objects in it."""
 
     image: NDArray[np.uint8]
+    """(H, W, 3) RGB."""
+
     boxes: NDArray[np.float32]
+    """(n, 5): cx, cy, w, h in pixels, and the angle in radians in [-pi/2, pi/2), with w along the object's length."""
+
     labels: NDArray[np.int64]
+    """(n,): indices into `CLASSES`."""
 
 
 def draw_scene(seed: int, width: int = WIDTH, height: int = HEIGHT) -> Scene:
-    """Draw the scene of a seed: the same seed gives the same scene.
+    """Draw the scene of a seed. The same seed always gives the same scene.
 
     >>> scene = draw_scene(7)
     >>> scene.image.shape, scene.boxes.shape[1]
@@ -96,7 +97,7 @@ class _Painter:
             getattr(self, f"_draw_{name}")(ImageDraw.Draw(canvas), box)
         return self._develop(canvas)
 
-    # What lies where
+    # The kinds of ground
 
     def _lay_out(self) -> None:
         random, (rows, columns) = self.random, self.plan.shape
@@ -119,7 +120,7 @@ class _Painter:
             self._strip(_ROAD, turn, random.uniform(32, 60), random.uniform(50, 110))
 
     def _strip(self, kind: int, angle: float, across: float, along: float) -> None:
-        """Lay a rectangle of `kind` over the land; its centre is a random cell of land."""
+        """Draw a rectangle of `kind` on the land, centred on a random cell of land."""
         rows, columns = np.nonzero(self.plan == _LAND)
         if not len(rows):
             return
@@ -133,7 +134,7 @@ class _Painter:
             self.road_angles.append(angle)
 
     def _noise(self, cells: int) -> NDArray[np.float32]:
-        """Smooth noise of about unit size, (height, width) of the canvas."""
+        """Return smooth noise with a deviation of about 1, (height, width) of the canvas."""
         rows = max(2, self.height // cells)
         columns = max(2, self.width // cells)
         small = Image.fromarray(self.random.standard_normal((rows, columns)).astype(np.float32))
@@ -157,14 +158,14 @@ class _Painter:
         roughness = np.array([3.0, 9.0, 3.0, 4.0], np.float32)[kinds]
         texture = self._noise(48) + 0.8 * self._noise(12) + 0.6 * self._noise(3)
         picture = picture + (roughness * texture)[..., None]
-        # A soft edge where kinds meet: the plan's cells must not show.
+        # Soften edges between kinds of ground, so that the plan's cells are not visible.
         canvas = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
         return canvas.filter(ImageFilter.BoxBlur(_SS * 1.5))
 
-    # What stands on it
+    # Objects
 
     def _fits(self, polygon: Sequence[Point], kind: int) -> bool:
-        """Whether the polygon lies on free ground of one kind; if so, the ground is taken."""
+        """Whether a polygon lies on free ground of one kind. If so, mark the ground as taken."""
         mask = Image.new("L", (self.plan.shape[1], self.plan.shape[0]))
         ImageDraw.Draw(mask).polygon([(x / _CELL, y / _CELL) for x, y in polygon], fill=1)
         inside = np.asarray(mask) == 1
@@ -205,7 +206,7 @@ class _Painter:
                 count -= 1
 
     def _scatter_clutter(self, canvas: Image.Image) -> None:
-        """Houses, trees and foam: what a detector must learn to leave alone."""
+        """Draw houses and trees, which a detector must learn to ignore."""
         draw, random = ImageDraw.Draw(canvas), self.random
         for _ in range(int(random.integers(4, 16))):
             x, y = random.uniform(0, self.width), random.uniform(0, self.height)
@@ -271,7 +272,7 @@ class _Painter:
         white = int(self.random.uniform(196, 246))
         stripe = self._paint_colour()
         self._shape(draw, box, _PLANE, (white, white, min(255, white + 6)))
-        for side in (-1, 1):  # engines, and the shade where the wing meets the body
+        for side in (-1, 1):  # engines, and shadows between wings and body
             engine = _rectangle(-0.02, 0.08, side * 0.2 - 0.025, side * 0.2 + 0.025)
             self._shape(draw, box, engine, (96, 100, 108))
             self._shape(draw, box, _rectangle(-0.05, 0.14, side * 0.06, side * 0.075), (150, 152, 158))
@@ -291,7 +292,7 @@ class _Painter:
         self._shape(draw, box, _rectangle(-0.24, 0.08, -0.36, 0.36), tuple(min(255, c + 14) for c in body))
 
     def _develop(self, canvas: Image.Image) -> Scene:
-        """Light, sensor noise and the true boxes."""
+        """Add lighting and sensor noise, and return the scene with its true boxes."""
         picture = np.asarray(canvas.reduce(_SS), np.float32)
         light = self.random.uniform(0.8, 1.15)
         tint = self.random.uniform(0.96, 1.04, 3).astype(np.float32)
@@ -304,7 +305,7 @@ class _Painter:
 
 
 def _to_image(outline: Sequence[Point], box: Tuple[float, float, float, float, float]) -> List[Point]:
-    """Points of an outline in the object's frame, in pixels of the scene."""
+    """Convert points of an outline from the object's frame to pixels of the scene."""
     x, y, w, h, angle = box
     cos, sin = math.cos(angle), math.sin(angle)
     return [(x + u * w * cos - v * h * sin, y + u * w * sin + v * h * cos) for u, v in outline]

@@ -1,1 +1,1 @@
-"""Why a detection is there: its source in the raw output, and what of the image and the features made it."""
+"""Explain detections: find their source in the raw output, and the parts of the image and features that caused them."""

@@ -1,4 +1,4 @@
-"""Class activation maps: from what a layer gave and the gradient of a score to a heat map.
+"""Class activation maps: compute a heat map from the output of a layer and the gradient of a score.
 
 The table of all methods is `featscope.explaining.methods.METHODS`.
 """
@@ -23,12 +23,12 @@ def _weighted(weights: Tensor, activation: Tensor) -> Tensor:
 
 
 def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
-    """Channels weighted by their mean gradient (Selvaraju et al., 2017)."""
+    """Weight channels by their mean gradient (Selvaraju et al., 2017)."""
     return _weighted(gradient.mean((1, 2)), activation)
 
 
 def grad_cam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
-    """Channels weighted by their positive gradients, of which rare ones count more (Chattopadhay et al., 2018)."""
+    """Weight channels by their positive gradients, with more weight on rare ones (Chattopadhay et al., 2018)."""
     square = gradient.square()
     share = square / (2 * square + activation.sum((1, 2), keepdim=True) * square * gradient + 1e-6)
     share = share.where(gradient != 0, share.new_zeros(()))
@@ -36,25 +36,25 @@ def grad_cam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
 
 
 def hires_cam(activation: Tensor, gradient: Tensor) -> Tensor:
-    """Each cell by its own gradient (Draelos and Carin, 2020)."""
+    """Weight each cell by its own gradient (Draelos and Carin, 2020)."""
     return (activation * gradient).sum(0)
 
 
 def layer_cam(activation: Tensor, gradient: Tensor) -> Tensor:
-    """Each cell by its own gradient where that is positive (Jiang et al., 2021)."""
+    """Weight each cell by its own gradient if that is positive (Jiang et al., 2021)."""
     return (activation * gradient.relu()).sum(0)
 
 
 def x_grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
-    """Channels weighted by gradient times their share of activation (Fu et al., 2020)."""
+    """Weight channels by their gradient times their share of activation (Fu et al., 2020)."""
     share = activation / (activation.sum((1, 2), keepdim=True) + 1e-7)
     return _weighted((gradient * share).sum((1, 2)), activation)
 
 
 def odam(activation: Tensor, gradient: Tensor) -> Tensor:
-    """Each cell by its gradient, smoothed over its neighbours: made for single boxes (Zhao and Chan, 2023).
+    """Weight each cell by its gradient, smoothed over its neighbours; designed for single boxes (Zhao and Chan, 2023).
 
-    The Gaussian's deviation is one cell.
+    The Gaussian has a standard deviation of one cell.
     """
     offsets = torch.arange(-3.0, 4.0)
     line = torch.exp(-offsets.square() / 2)
@@ -64,8 +64,8 @@ def odam(activation: Tensor, gradient: Tensor) -> Tensor:
 
 
 def eigen_cam(activation: Tensor, _gradient: Tensor) -> Tensor:
-    """The first principal component over channels, bright where activation is strong (Muhammad and Yeasin, 2020).
+    """Return the first principal component over channels, signed so that strong activation is bright.
 
-    It asks for no score: all boxes of an image have the same map.
+    It does not use a score, so all boxes of an image have the same map (Muhammad and Yeasin, 2020).
     """
     return torch.from_numpy(reduce(activation.cpu().numpy(), "pc1"))

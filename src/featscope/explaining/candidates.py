@@ -1,4 +1,4 @@
-"""All that a detector could have said of an image: its raw outputs, before thresholds and suppression."""
+"""The candidates of a detector: all raw outputs for an image, before thresholds and suppression."""
 
 from __future__ import annotations
 
@@ -17,33 +17,38 @@ from featscope.records import Source
 class CandidateLevel:
     """The candidates of one level of a dense head, the queries of a decoder, or the regions of interest.
 
-    logits: (n, classes), what the scores are made of, with its gradient where the forward had one.
-    scores: (n, classes), as the detector itself computes them. boxes: (n, 4 or 5), or one box a class,
-    (n, classes, 4 or 5), in pixels of the original image, with gradient too. kind: 'cell', 'query',
-    'roi', or 'image' of a number that is no detection's. grid: (rows, columns, anchors) of a level's
-    cells; candidates count anchors first, then columns, then rows.
-
-    Levels are apart, so that the gradient of a candidate runs through its own level only.
+    Levels are kept separately, so that the gradient of a candidate runs only through its own level.
     """
 
     logits: torch.Tensor
+    """Raw values from which scores are computed, (n, classes), with a gradient if the forward had one."""
+
     scores: torch.Tensor
+    """Scores as the detector computes them, (n, classes)."""
+
     boxes: torch.Tensor
+    """Boxes in pixels of the original image, (n, 4 or 5), or (n, classes, 4 or 5) with one box for each class, with a
+    gradient if the forward had one."""
+
     kind: str
+    """'cell', 'query' or 'roi', or 'image' for a number that does not belong to a detection."""
+
     grid: Optional[Tuple[int, int, int]] = None
+    """(rows, columns, anchors) of a level's cells. Candidates are ordered by row, then column, then anchor."""
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together: an adapter that is wrong here would explain other boxes."""
+        """Check that all parts match, because a mistake in an adapter would explain the wrong boxes."""
         count = len(self.logits)
         if len(self.scores) != count or len(self.boxes) != count:
             raise CaptureError(
-                f"an adapter gave {count} logits, {len(self.scores)} scores and {len(self.boxes)} boxes for one level"
+                f"an adapter returned {count} logits, {len(self.scores)} scores and "
+                f"{len(self.boxes)} boxes for one level"
             )
         if self.grid is not None and self.grid[0] * self.grid[1] * self.grid[2] != count:
-            raise CaptureError(f"an adapter gave {count} candidates for a grid of {self.grid}")
+            raise CaptureError(f"an adapter returned {count} candidates for a grid of {self.grid}")
 
     def source(self, index: int, level: int) -> Source:
-        """The place of a candidate, by name."""
+        """Return the source that describes a candidate."""
         if self.grid is None:
             return Source(self.kind, index, level)
         _, columns, anchors = self.grid
@@ -51,26 +56,32 @@ class CandidateLevel:
         return Source(self.kind, index, level=level, row=cell // columns, column=cell % columns, anchor=anchor)
 
     def box(self, index: int, label: int) -> torch.Tensor:
-        """The box of a candidate, (4 or 5,)."""
+        """Return the box of a candidate, (4 or 5,)."""
         return self.boxes[index] if self.boxes.dim() == 2 else self.boxes[index, label]
 
 
 class Target(NamedTuple):
-    """One detection to explain, or what a user's own function makes of the model's output (`source.kind` 'image').
-
-    number: its place among the image's detections; -1 for a best raw score.
-    """
+    """What is explained: a detection, or a number that a user's function computes from the output."""
 
     source: Source
+    """Its source; the kind is 'image' for a user's function."""
+
     label: int
+    """Index of the class."""
+
     score: float
+
     box: List[float]
+
     form: str
+    """Form of the box, as in `featscope.records.Boxes`."""
+
     number: int
+    """Index among the image's detections; -1 for a best raw score."""
 
     @property
     def words(self) -> str:
-        """It, in an error."""
+        """The name of the target in messages."""
         if self.source.kind == "image":
             return "the target"
         return f"box {self.number}" if self.number >= 0 else "the best raw score"
@@ -78,25 +89,25 @@ class Target(NamedTuple):
 
 @dataclass
 class Candidates:
-    """The candidates of one image, level by level. form: of their boxes, as in `featscope.records.Boxes`."""
+    """The candidates of one image, by level. form: form of the boxes, as in `featscope.records.Boxes`."""
 
     levels: List[CandidateLevel]
     form: str
 
     def logit(self, source: Source, label: int) -> torch.Tensor:
-        """The logit of a class at a source, a number with its gradient."""
+        """Return the logit of a class at a source, a number with its gradient."""
         return self.levels[source.level].logits[source.index, label]
 
     def box(self, source: Source, label: int) -> torch.Tensor:
-        """The box of a class at a source, (4 or 5,) in pixels of the original, with its gradient."""
+        """Return the box of a class at a source, (4 or 5,) in pixels of the original, with its gradient."""
         return self.levels[source.level].box(source.index, label)
 
     def score(self, source: Source, label: int) -> float:
-        """The score of a class at a source."""
+        """Return the score of a class at a source."""
         return float(self.levels[source.level].scores[source.index, label].detach())
 
     def best(self, label: Optional[int] = None) -> Target:
-        """The highest raw score, of a class or of all: what an image without detections came closest to."""
+        """Return the highest raw score, of one class or of all: the closest to a detection if there is none."""
         best: Tuple[float, int, int, int] = (-1.0, 0, 0, 0)
         for number, level in enumerate(self.levels):
             scores = level.scores.detach() if label is None else level.scores.detach()[:, label : label + 1]
@@ -106,12 +117,12 @@ class Candidates:
                 best = max(best, (float(scores[index, column]), number, index, column if label is None else label))
         score, number, index, found = best
         if score < 0:
-            raise CaptureError("the detector has no raw scores for this image: nothing can be explained")
+            raise CaptureError("the detector has no raw scores for this image, so nothing can be explained")
         level = self.levels[number]
         box = level.box(index, found).detach().double().tolist()
         return Target(level.source(index, number), found, score=score, box=box, form=self.form, number=-1)
 
 
 def as_array(tensor: torch.Tensor) -> NDArray[np.float64]:
-    """A tensor's values, without its gradient."""
+    """Return a tensor's values without its gradient."""
     return tensor.detach().cpu().double().numpy()

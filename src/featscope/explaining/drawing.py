@@ -1,4 +1,4 @@
-"""Explanations as pictures and files."""
+"""Draw explanations and write them to files."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _LETTERS = 16  # pixels, in a panel
 
 
 def picture_of(explanation: Explanation) -> Picture:
-    """The map over its image with its box, (H, W, 3) RGB."""
+    """Draw the map over its image with its box, (H, W, 3) RGB."""
     return _pixels(png_of(explanation))
 
 
 def write_explanation(explanation: Explanation, folder: Path) -> Path:
-    """Draw a map over its image with its box, and keep its values beside it; returns the picture's file.
+    """Write the picture of a map over its image with its box, and its values. Returns the path of the picture.
 
     The files are FOLDER/<sample>/<box>_<class>_<method>_<layer>.png and .npy, (h, w) float32.
     """
@@ -50,9 +50,9 @@ def write_explanation(explanation: Explanation, folder: Path) -> Path:
 
 
 def write_panels(explanations: Sequence[Explanation], folder: Path, least: int = 2) -> List[Path]:
-    """Draw what several methods say of each box side by side: FOLDER/<sample>/<box>_<class>_methods_<layer>.png.
+    """Draw the maps of several methods for each box side by side: FOLDER/<sample>/<box>_<class>_methods_<layer>.png.
 
-    A box that fewer than `least` maps explain has no panel. Returns the files.
+    A box with fewer than `least` maps has no panel. Returns the files.
     """
     boxes: Dict[Tuple[str, int, int], List[Explanation]] = {}
     for one in explanations:
@@ -72,7 +72,7 @@ def write_panels(explanations: Sequence[Explanation], folder: Path, least: int =
 
 
 def draw_panel(explanations: Sequence[Explanation]) -> bytes:
-    """What several methods say of one box: their maps side by side under one title, over one scale."""
+    """Draw the maps of several methods for one box side by side, with one title and one scale."""
     first = explanations[0]
     names = [Caption(f"{one.method}{_level(one, explanations)}", "") for one in explanations]
     maps = [_pixels(png_of(one, _LONGEST_OF_PANEL)) for one in explanations]
@@ -91,7 +91,7 @@ def draw_panel(explanations: Sequence[Explanation]) -> bytes:
 
 
 def _level(one: Explanation, all_of_them: Sequence[Explanation]) -> str:
-    """What tells a map of another layer or level from the others."""
+    """Name the layer and level if the maps are of several."""
     layers = {(other.layer, other.level) for other in all_of_them if other.layer}
     return f"  ·  {one.layer} level {one.level}" if one.layer and len(layers) > 1 else ""
 
@@ -101,7 +101,7 @@ def _pixels(picture: bytes) -> Picture:
 
 
 def _words(explanation: Explanation, between: str = "_", inside: str = "_") -> str:
-    """What is explained, in a name: 'target', 'box_12_ship' or 'best_raw_score_ship'."""
+    """Name the target for a file: 'target', 'box_12_ship' or 'best_raw_score_ship'."""
     target = explanation.target
     if target.source.kind == "image":
         return "target"
@@ -115,7 +115,7 @@ def png_of(explanation: Explanation, longest: int = 0) -> bytes:
     longest: pixels of the picture's longer side; 0 for those of the image.
     """
     target, sample, source = explanation.target, explanation.sample, explanation.target.source
-    of_all = source.kind == "image"  # it has no box
+    of_all = source.kind == "image"  # an image target has no box
     numbers = "" if of_all else " " + " ".join(f"{value:.2f}" for value in target.box)
     text = {
         "sample": sample.id,
@@ -127,7 +127,7 @@ def png_of(explanation: Explanation, longest: int = 0) -> bytes:
         "box": f"{_words(explanation, ' ')} {target.score:.4f}{numbers}",
         "source": f"{source.kind} {source.index} of level {source.level}, row {source.row}, column {source.column}",
     }
-    # Where the image lies in the input is not known for every detector; then the map has no place for boxes.
+    # For some detectors the geometry is unknown, so boxes cannot be drawn.
     boxes: List[Tuple[Boxes, Optional[str]]] = [] if of_all or sample.geometry is None else [(explanation.box, None)]
     image, geometry, size = explanation.image, explanation.geometry, explanation.geometry.original
     if longest and image is not None and max(size) > longest:

@@ -1,4 +1,4 @@
-"""Explains the detections of one image, by any of the methods, at a layer of the network."""
+"""Explain the detections of an image by any of the methods, at a layer of the network."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ from featscope.store.sample_images import original_image
 
 
 class Explainer:
-    """Explains detections of image after image.
+    """Explains the detections of several images, one image after the other.
 
     >>> explainer = Explainer(open_detector("demo"), "neck", ["odam"], Choice(top=3))         # doctest: +SKIP
     >>> explainer.explain(explainer.detector.prepare(Path("harbour.png"), "harbour"))         # doctest: +SKIP
     [Explanation(...), Explanation(...), Explanation(...)]
 
-    layer: where; '' for the one that the detector proposes. methods: of `featscope.explaining.methods.METHODS`. choice:
-    which detections. side: explain this number of the box ('left', 'angle', ...) in place of its score. places:
-    where the cells of the layer's levels were measured to look. errors, remarks: what went wrong with single boxes
-    or pictures, and what should be known; they grow with each image.
-    Other options as of `explain_item`. Raises `UnknownNameError` for a method, and `BadOptionError` where a side is
-    asked of a method without gradients.
+    layer: the layer to explain at; '' for the detector's default. methods: names in
+    `featscope.explaining.methods.METHODS`. choice: which detections to explain. side: explain this number of a box
+    ('left', 'angle', ...) in place of its score. places: measured places of the layer's levels. errors, remarks:
+    problems with single boxes or pictures, and notes for the user, for all images so far. Other options are as in
+    `explain_item`.
+
+    Raises `UnknownNameError` for an unknown method, and `BadOptionError` if a side is requested of a method without
+    gradients.
     """
 
     def __init__(
@@ -58,10 +60,10 @@ class Explainer:
         self._verifier = Verifier(Remarks())
 
     def explain(self, item: Item, choice: Optional[Choice] = None) -> List[Explanation]:
-        """The explanations of one image that `Detector.prepare` gave; choice: in place of the explainer's own.
+        """Return the explanations of one image from `Detector.prepare`. choice: replaces the explainer's own choice.
 
-        Each holds the picture that it is drawn over. Raises where nothing of the image can be explained; what fails
-        with one box or method only goes to `errors`.
+        Each explanation contains the picture that it is drawn over. Raises if nothing in the image can be explained.
+        Errors of single boxes or methods are added to `errors`.
         """
         found = explain_item(
             self.detector,
@@ -79,7 +81,7 @@ class Explainer:
         return [self._over_its_image(explanation, item.picture) for explanation in found]
 
     def _placed(self, explanation: Explanation) -> Explanation:
-        """The explanation with the place that was measured of its layer, where one was."""
+        """Return the explanation with the measured place of its layer, if there is one."""
         measured = self._places.get(explanation.level) if explanation.layer else None
         place = measured.at(explanation.stride) if measured is not None else None
         return explanation if place is None else replace(explanation, place=place)
@@ -106,24 +108,25 @@ def explain_item(
     batch_size: int = 4,
     on_error: Optional[OnError] = None,
 ) -> List[Explanation]:
-    """Explain detections of one image at a layer: one forward for all boxes, and more for methods by hiding.
+    """Explain detections of one image at a layer, in one forward for all boxes, or more for hiding methods.
 
     >>> detector = open_detector("demo")                                       # doctest: +SKIP
     >>> item = detector.prepare(Path("harbour.png"), "harbour")                # doctest: +SKIP
     >>> explain_item(detector, item, "neck", ["odam"], Choice(top=3))          # doctest: +SKIP
     [Explanation(...), Explanation(...), Explanation(...)]
 
-    layer, methods, choice, side: as of `Explainer`. masks: random ones of d-rise, the same in each call. batch_size:
-    images of one forward of a method by hiding, the memory that it takes.
-    on_error: takes the message where one box cannot be explained, and the others go on.
-    Of a layer with several levels the one that the score depends on most is shown. Raises `CaptureError` where the
-    layer has no part in a score, or nothing in it speaks for the box.
+    layer, methods, choice, side: as in `Explainer`. masks: number of random masks of d-rise, which are the same in each
+    call. batch_size: number of images in one forward of a hiding method, which determines the memory. on_error:
+    receives the message if one box cannot be explained; the others are explained.
+
+    For a layer with several levels, the level that the score depends on most is shown. Raises `CaptureError` if a score
+    does not depend on the layer, or if nothing in the layer supports the box.
     """
     names = methods_named(methods)
     refuse_side(names, side)
     layer = layer or detector.layer_to_explain
     _need_layer(names, layer)
-    # A method by values asks for the gradient too: it says at which level a target lives.
+    # Methods by values also need the gradient, to find the level of a target.
     with_gradients = any(METHODS[name].by != "hiding" for name in names)
     at_layer = any(METHODS[name].layer for name in names)
     probe = Probe(detector.model, layer, with_gradients) if at_layer else None
@@ -134,7 +137,7 @@ def explain_item(
         if isinstance(error, FeatscopeError) or not with_gradients:
             raise
         raise CaptureError(
-            f"the model does not run with gradients ({first_line(error)}); -m d-rise needs none"
+            f"the model cannot run with gradients ({first_line(error)}); use -m d-rise, which does not need them"
         ) from error
     if probe is not None:
         probe.check()
@@ -164,8 +167,8 @@ def _need_layer(names: Sequence[str], layer: str) -> None:
     needing = [name for name in names if METHODS[name].layer]
     if needing and not layer:
         raise BadOptionError(
-            f"{needing[0]} is a map of a layer, and none was named; type -l layer4 (layer='layer4' in Python); "
-            "see them: featscope layers MODEL"
+            f"{needing[0]} makes a map of a layer, but no layer was given; type -l layer4 (layer='layer4' in Python); "
+            "to see all layers: featscope layers MODEL"
         )
 
 
@@ -178,7 +181,7 @@ def _by_map(
     side: str,
     on_error: Optional[OnError],
 ) -> List[Explanation]:
-    """Of each target the maps of methods that need its gradient at the layer, or the layer's values alone."""
+    """Make the maps of methods that need a target's gradient at the layer, or only the layer's values."""
     made = []
     for target in trial.targets:
         with reported(on_error):
@@ -211,14 +214,14 @@ def _finished(
     heat: torch.Tensor,
     side: str = "",
 ) -> Explanation:
-    """What speaks for a target; a map with nothing in it is an error, not a flat picture."""
+    """Make the explanation with the positive part of the map. An empty map is an error, not a flat picture."""
     heat = heat.relu() if METHODS[method].by != "values" else heat - heat.min()
     if not bool(torch.isfinite(heat).all()):
-        raise CaptureError(f"{method} of {target.words} of {sample.id} at {layer!r} is not finite: use float32 weights")
+        raise CaptureError(f"{method} of {target.words} of {sample.id} at {layer!r} is not finite; use float32 weights")
     if not float(heat.max()) > 0:
         raise CaptureError(
-            f"{method} finds nothing at {layer!r} that speaks for {target.words} of {sample.id}: all is zero or "
-            "against it; try another method (layercam, odam), or another layer"
+            f"{method} finds nothing at {layer!r} that supports {target.words} of {sample.id}: all values are zero or "
+            "negative; try another method (layercam, odam) or another layer"
         )
     place = trial.layer.places[level] if level is not None else None
     classes = trial.detector.info.classes

@@ -1,4 +1,4 @@
-"""An explanation of one detection: a heat map, and all that it is of."""
+"""The explanation of one detection: a heat map with its description."""
 
 from __future__ import annotations
 
@@ -22,12 +22,7 @@ _SHOWN = 12  # pictures, on a page
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """What made one detection; a notebook shows its picture.
-
-    heat: (h, w) float32, at the layer's own size, nothing below zero. level: which of the layer's maps
-    it is of. side: '' for the score. sample: the image, with its geometry. place: where the cells lie on the input;
-    None where that is not known: then they share its pixels. label: the class by its name. image: what it is drawn
-    over; None where there is no picture.
+    """A heat map that explains one detection; a notebook shows its picture.
 
     >>> explanation = featscope.explain("demo", "harbour.png", target=0)[0]
     >>> explanation
@@ -39,24 +34,40 @@ class Explanation:
     """
 
     sample: Sample
+    """The image, with its geometry."""
+
     target: Target
+
     method: str
+
     layer: str
+
     level: int
+    """Which of the layer's maps it belongs to."""
+
     side: str
+    """The number of the box that is explained; '' for the score."""
+
     heat: NDArray[np.float32]
+    """The map, (h, w), at the size of the layer, without negative values."""
+
     place: Optional[Place] = None
+    """Where the cells lie on the input; None if unknown, in which case they share its pixels."""
+
     label: str = ""
+    """Name of the class."""
+
     image: Optional[Picture] = None
+    """The picture to draw over; None if there is none."""
 
     def draw(self) -> Picture:
-        """It, over its image with its box, as (H, W, 3) RGB."""
+        """Draw the map over its image with its box, as (H, W, 3) RGB."""
         from featscope.explaining.drawing import picture_of
 
         return picture_of(self)
 
     def save(self, folder: Union[str, Path]) -> Path:
-        """Write the picture, and the values beside it as .npy, (h, w) float32; returns the picture's file."""
+        """Write the picture, and the values as .npy, (h, w) float32. Returns the path of the picture."""
         from featscope.explaining.drawing import write_explanation
 
         return write_explanation(self, Path(folder))
@@ -76,13 +87,13 @@ class Explanation:
 
     @property
     def stride(self) -> Optional[Tuple[float, float]]:
-        """Pixels of the input per cell, (y, x)."""
+        """Input pixels per cell, (y, x)."""
         place = self._place
         return place.stride if place is not None else None
 
     @property
     def first(self) -> Optional[Tuple[float, float]]:
-        """The centre of the first cell on the input, (y, x)."""
+        """Centre of the first cell on the input, (y, x)."""
         place = self._place
         return place.first if place is not None else None
 
@@ -95,13 +106,13 @@ class Explanation:
 
     @property
     def box(self) -> Boxes:
-        """Its box, as a record."""
+        """The box, as a record."""
         target = self.target
         return Boxes(target.form, [target.box], [target.label], [target.score])
 
     @property
     def geometry(self) -> Geometry:
-        """How the image lies in the input; where that is not known it fills it."""
+        """How the image lies in the input. An image with unknown geometry is assumed to fill it."""
         height, width = self.heat.shape
         return self.sample.geometry or Geometry((height, width), (height, width), (height, width))
 
@@ -119,10 +130,10 @@ class Explanations(List[Explanation]):
 def verified(
     explanation: Explanation, picture: Optional[Picture], verifier: Verifier
 ) -> Tuple[Explanation, Optional[Picture]]:
-    """An explanation where the pixels say that its image lies, its box too; and what it is to be drawn over.
+    """Correct an explanation and its box by the geometry that the pixels confirm. Also returns a picture to draw over.
 
-    picture: what the network saw. It is what is drawn over where it agrees with the image file in no known way;
-    otherwise None, for the file.
+    picture: the network's input. It is returned if it does not match the image file in any known way; otherwise the
+    file is drawn over and None is returned.
     """
     claimed = explanation.sample.geometry
     sample = verifier.verify(explanation.sample, picture).sample

@@ -1,4 +1,4 @@
-"""How far a map can be believed: does it lie on its object, and does the score hang on what it shows?"""
+"""Measure how faithful a map is: whether it lies on its object, and whether the score depends on what it shows."""
 
 from __future__ import annotations
 
@@ -18,43 +18,52 @@ from featscope.explaining.masking import ImageMask, scores_of
 from featscope.explaining.targets import Explainable
 
 SHARES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Shares of the image that are deleted or inserted, most important first. Objects are small: on an even scale the
-first step would hold all of a ship."""
+"""Shares of the image that are deleted or inserted, most important first. The steps are uneven because objects are
+small: a first step of 10 % would contain all of a ship."""
 
 SIZES: Dict[str, Tuple[float, float]] = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}
-"""COCO's classes of size, by the area of the box in pixels of the original."""
+"""COCO's size classes, by the area of the box in pixels of the original."""
 
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """Of one explanation. All shares; more is better but for deletion.
-
-    hit: the strongest cell meets the box (pointing game). energy: share of the map inside the box. deletion:
-    mean score, as a share of the first, while the map's strongest cells are taken away. insertion: while they
-    are put back into a blurred image. curves: the scores at `SHARES`.
-    """
+    """Faithfulness of one explanation. All numbers are shares; higher is better except for deletion."""
 
     method: str
+
     size: str
+    """Size class of the box."""
+
     hit: bool
+    """Whether the strongest cell touches the box (pointing game)."""
+
     energy: float
+    """Share of the map inside the box."""
+
     deletion: float
+    """Mean score, relative to the first, while the map's strongest cells are removed."""
+
     insertion: float
+    """Mean score, relative to the first, while these cells are put back into a blurred image."""
+
     deletion_curve: Tuple[float, ...]
+    """The scores at `SHARES`."""
+
     insertion_curve: Tuple[float, ...]
+    """The scores at `SHARES`."""
 
 
 def inside_box(explanation: Explanation) -> NDArray[np.float64]:
-    """The share of each cell that lies in the box, (h, w), by the exact overlap of polygons."""
+    """Return the share of each cell that lies in the box, (h, w), by the exact overlap of polygons."""
     geometry = explanation.geometry
     corners = corners_of(explanation.target.form, [explanation.target.box])
     corners = to_input(corners.reshape(1, 8), geometry).reshape(4, 2)
     if geometry.flip in ("horizontal", "vertical"):
-        corners = corners[::-1]  # `convex_overlap` wants both to turn alike
+        corners = corners[::-1]  # `convex_overlap` needs polygons of the same orientation
     rows, columns = explanation.heat.shape
     high, wide = explanation.stride or (geometry.padded[0] / rows, geometry.padded[1] / columns)
     top, left = _corner(explanation, high, wide)
-    corners = corners - [left, top]  # from the first cell's corner
+    corners = corners - [left, top]  # relative to the first cell's corner
     share = np.zeros((rows, columns))
     first = np.floor(corners.min(0) / [wide, high]).astype(int).clip(0, [columns, rows])
     last = np.ceil(corners.max(0) / [wide, high]).astype(int).clip(0, [columns, rows])
@@ -70,7 +79,7 @@ def inside_box(explanation: Explanation) -> NDArray[np.float64]:
 def measure(
     detector: Explainable, item: Item, explanations: Sequence[Explanation], batch_size: int = 5
 ) -> Iterator[Faithfulness]:
-    """How faithful each explanation of one image is."""
+    """Measure how faithful each explanation of an image is."""
     hidden = ImageMask(detector, item)
     base = _blurred(detector, item, hidden)
     for explanation in explanations:
@@ -99,27 +108,27 @@ def measure(
 
 
 def size_of(explanation: Explanation) -> str:
-    """Small, medium or large, by the area of its box."""
+    """Return 'small', 'medium' or 'large', by the area of the box."""
     x, y = corners_of(explanation.target.form, [explanation.target.box])[0].T
     area = abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
     return next(name for name, (low, high) in SIZES.items() if low <= area < high)
 
 
 def _corner(explanation: Explanation, high: float, wide: float) -> Tuple[float, float]:
-    """Where the first cell begins on the input, (y, x)."""
+    """Return where the first cell begins on the input, (y, x)."""
     y, x = explanation.first or (high / 2, wide / 2)
     return y - high / 2, x - wide / 2
 
 
 def _by_importance(explanation: Explanation, size: Tuple[int, int]) -> torch.Tensor:
-    """Masks (steps, H, W): the share of the pixels with the highest values is 1."""
+    """Return masks (steps, H, W) in which the given share of pixels with the highest values is 1."""
     rows, columns = explanation.heat.shape
     high, wide = explanation.stride or (size[0] / rows, size[1] / columns)
     heat = torch.from_numpy(explanation.heat)[None, None]
-    # A cell is as wide as its stride: the map may be wider than the image.
+    # A cell is as wide as its stride, so the map may be wider than the image.
     placed = F.interpolate(heat, (round(rows * high), round(columns * wide)), mode="bilinear", align_corners=False)
     top, left = (round(start) for start in _corner(explanation, high, wide))
-    placed = F.pad(placed, (left, 0, top, 0))  # less than nothing cuts off
+    placed = F.pad(placed, (left, 0, top, 0))  # negative padding crops
     placed = F.pad(placed, (0, max(0, size[1] - placed.shape[-1]), 0, max(0, size[0] - placed.shape[-2])))
     flat = placed[0, 0, : size[0], : size[1]].flatten()
     masks = torch.zeros(len(SHARES), len(flat))
@@ -130,7 +139,7 @@ def _by_importance(explanation: Explanation, size: Tuple[int, int]) -> torch.Ten
 
 
 def _blurred(detector: Explainable, item: Item, hidden: ImageMask) -> torch.Tensor:
-    """The item's input, so blurred that no object is left in it, (1, 3, H, W)."""
+    """Return the item's input blurred so strongly that no object is left, (1, 3, H, W)."""
     seen: List[torch.Tensor] = []
     hidden.look(item, seen)
     small = F.adaptive_avg_pool2d(seen[0][:1], 8)
@@ -138,7 +147,7 @@ def _blurred(detector: Explainable, item: Item, hidden: ImageMask) -> torch.Tens
 
 
 def table(results: Sequence[Faithfulness]) -> List[Tuple[str, str, int, float, float, float, float]]:
-    """(method, size, boxes, pointing, energy, deletion, insertion), means by method and size."""
+    """Return (method, size, boxes, pointing, energy, deletion, insertion): means by method and size."""
     measures = ("hit", "energy", "deletion", "insertion")
     rows = []
     for method in dict.fromkeys(result.method for result in results):

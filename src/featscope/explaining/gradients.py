@@ -1,4 +1,4 @@
-"""The gradient of one target's score, or of one side of its box, at the maps of a layer."""
+"""Compute the gradient of a target's score, or of one side of its box, at the maps of a layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Tensor = torch.Tensor
 
 
 class Pulled(NamedTuple):
-    """The level of a layer that a target depends on most: its map and the gradient there, (C, H, W) both."""
+    """The level of a layer that a target depends on most, with its map and gradient, both (C, H, W)."""
 
     level: int
     activation: Tensor
@@ -23,10 +23,10 @@ class Pulled(NamedTuple):
 
 
 def pulled(probe: Probe, candidates: Candidates, target: Target, side: str, layer: str, name: str) -> Pulled:
-    """The gradient of a target at a layer.
+    """Return the gradient of a target at a layer.
 
-    side: '' for its score. layer, name: of the layer and the image, for errors. Raises `CaptureError` where the layer
-    has no part in the target.
+    side: '' for the score. layer, name: names of the layer and the image, for errors. Raises `CaptureError` if the
+    target does not depend on the layer.
     """
     activations = probe.maps(probe.kept, 0)
     gradients = probe.maps(_gradients(probe, candidates, target, side, layer), 0)
@@ -40,7 +40,7 @@ def pulled(probe: Probe, candidates: Candidates, target: Target, side: str, laye
             found, most = Pulled(level, activation, gradient), strength
     if found is None:
         raise CaptureError(
-            f"{target.words} of {name} does not depend on layer {layer!r}: its gradient there is zero; "
+            f"{target.words} of {name} does not depend on layer {layer!r}: its gradient is zero; "
             "choose another layer, for example the neck"
         )
     return found

@@ -1,4 +1,4 @@
-"""An image on its way through a detector: as it is fed, and as it comes out. This module imports no torch."""
+"""An image before and after a detector has processed it. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -12,33 +12,38 @@ if TYPE_CHECKING:
 
 
 class Item(NamedTuple):
-    """An image, ready for the network.
-
-    inputs: the detector's own. picture: what the network sees of it alone. original: the user's own picture of it, to
-    draw over in place of the image file.
-    """
+    """An image that is ready for the network."""
 
     sample: Sample
+
     inputs: object
+    """The input in the detector's own form."""
+
     picture: Optional[Picture] = None
+    """Picture of the network's input for this image alone."""
+
     original: Optional[Picture] = None
+    """The user's own picture, to draw over in place of the image file."""
 
 
 class Detected(NamedTuple):
-    """What was found in an item: its sample, complete, and the raw outputs if they were asked for.
-
-    untraced: why there are no raw outputs though they were asked for. picture: what the network saw of it in its
-    batch, with its padding; None where that is the item's own.
-    """
+    """The result of a detector for an item."""
 
     sample: Sample
+    """The complete sample, with its predictions."""
+
     candidates: Optional[Candidates] = None
+    """The raw outputs, if they were requested."""
+
     untraced: str = ""
+    """Why there are no raw outputs although they were requested."""
+
     picture: Optional[Picture] = None
+    """Picture of the network's input in its batch, with padding; None if it is the same as that of the item."""
 
     @property
     def raw(self) -> Candidates:
-        """The raw outputs. Raises `CaptureError` where there are none."""
+        """The raw outputs. Raises `CaptureError` if there are none."""
         if self.candidates is None:
             raise CaptureError(f"nothing can be explained in {self.sample.id}: {self.untraced}")
         return self.candidates

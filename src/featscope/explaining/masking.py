@@ -1,4 +1,4 @@
-"""Explanations without gradients: hide a part, of the image or of the features, and see what the score does."""
+"""Explanations without gradients: hide a part of the image or of the features, and see how the score changes."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ Tensor = torch.Tensor
 
 _Arguments = Tuple[Tuple[object, ...], Dict[str, object]]
 
-_LIKELY = 64  # candidates of highest score that are compared with a box
+_LIKELY = 64  # the number of candidates with the highest scores that are compared with a box
 _GRID = 16  # cells of a random mask along each side (D-RISE)
-_SHOWN = 0.5  # share of a mask's cells that let the image through
+_SHOWN = 0.5  # share of a mask's cells that show the image
 
 
-# The score of a box in an image that was changed
+# The score of a box in a changed image
 
 
 def scores_of(candidates: Candidates, targets: Sequence[Target]) -> NDArray[np.float64]:
-    """How much each target is still there: the best overlap times score for its class, in [0, 1].
+    """Return how much of each target is still detected: the best product of overlap and class score, in [0, 1].
 
-    The similarity of D-RISE with the class given; overlap of rotated boxes is that of the rotated boxes.
+    This is the similarity of D-RISE for a given class, with the exact overlap of rotated boxes.
     """
     labels = torch.tensor([target.label for target in targets])
     scores = torch.cat([level.scores.detach()[:, labels] for level in candidates.levels])
@@ -53,14 +53,15 @@ def scores_of(candidates: Candidates, targets: Sequence[Target]) -> NDArray[np.f
     return np.asarray((overlap * as_array(best.values)).max(0))
 
 
-# The image, hidden in part
+# Hiding parts of the image
 
 
 class ImageMask:
-    """Hides parts of the images of a batch, on their way into the network.
+    """Hides parts of the images in a batch on their way into the network.
 
-    masks: (N, H, W) in [0, 1], or smaller and stretched; what is hidden is the image's mean. The place is the
-    first module that is given a batch of pictures: behind normalisation, resize and padding.
+    masks: (N, H, W) in [0, 1], or smaller ones, which are stretched. Hidden parts get the mean of the image. The mask
+    is applied to the input of the first module that receives a batch of pictures, after normalisation, resize and
+    padding.
     """
 
     def __init__(self, detector: Explainable, item: Item) -> None:
@@ -68,7 +69,7 @@ class ImageMask:
         self.size, self._entrance = _find_entrance(detector, item)
 
     def detect(self, item: Item, masks: Tensor, base: Optional[Tensor] = None) -> Sequence[Detected]:
-        """Run the detector on one item under several masks; base: what is seen where the item is hidden."""
+        """Run the detector on one item under several masks. base: what is shown in place of hidden parts."""
 
         def before(_module: nn.Module, inputs: Tuple[object, ...], named: Dict[str, object]) -> _Arguments:
             def change(value: object) -> object:
@@ -84,7 +85,7 @@ class ImageMask:
             handle.remove()
 
     def look(self, item: Item, seen: List[Tensor]) -> None:
-        """Note the item as the network is given it, (1, 3, H, W)."""
+        """Record the network's input for the item, (1, 3, H, W)."""
 
         def before(_module: nn.Module, inputs: Tuple[object, ...], named: Dict[str, object]) -> None:
             seen.extend(value.detach().clone() for value in (*inputs, *named.values()) if _is_picture(value))
@@ -105,13 +106,13 @@ def _hide(images: Tensor, masks: Tensor, base: Optional[Tensor]) -> Tensor:
     if masks.shape[-2:] != images.shape[-2:]:
         masks = F.interpolate(masks[:, None], images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     hidden = images[:1].mean((2, 3), keepdim=True) if base is None else base
-    # In the memory format of the images: in another one the network's convolutions take longer.
+    # Keep the memory format of the images, because another one slows down the network's convolutions.
     shown = torch.empty_like(images)
     return torch.lerp(hidden.expand_as(images), images, masks[:, None].to(images), out=shown)
 
 
 def _find_entrance(detector: Explainable, item: Item) -> Tuple[Tuple[int, int], nn.Module]:
-    """The first module that is given pictures, and their size."""
+    """Find the first module that receives pictures, and their size."""
     found: List[Tuple[Tuple[int, int], nn.Module]] = []
 
     def look(module: nn.Module, inputs: Tuple[object, ...], named: Dict[str, object]) -> None:
@@ -129,7 +130,7 @@ def _find_entrance(detector: Explainable, item: Item) -> Tuple[Tuple[int, int], 
         for handle in handles:
             handle.remove()
     if not found:
-        raise CaptureError("no part of the model is given a batch of pictures (N, 3, H, W), so none can be hidden")
+        raise CaptureError("no part of the model receives a batch of pictures (N, 3, H, W), so nothing can be hidden")
     return found[0]
 
 
@@ -138,41 +139,50 @@ def _find_entrance(detector: Explainable, item: Item) -> Tuple[Tuple[int, int], 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a method by hiding works on: one image, what was detected in it, and what a layer gave.
-
-    candidates: of the whole image. targets: the detections to explain. probe: the layer, as it was in that forward;
-    None where no method asks for one. masks: random ones. batch_size: images of one forward, the memory that it takes.
-    """
+    """The input of a hiding method."""
 
     detector: Explainable
     item: Item
+
     candidates: Candidates
+    """The candidates of the whole image."""
+
     targets: Sequence[Target]
+    """The detections to explain."""
+
     probe: Optional[Probe] = None
+    """The layer in the same forward; None if no method needs one."""
+
     masks: int = 1000
+    """Number of random masks."""
+
     batch_size: int = 4
+    """Number of images in one forward, which determines the memory."""
 
     @property
     def layer(self) -> Probe:
-        """The layer of a method that needs one."""
+        """The layer, for a method that needs one."""
         if self.probe is None:
-            raise CaptureError("this method needs a layer; name one: -l neck")
+            raise CaptureError("this method needs a layer; give one: -l neck")
         return self.probe
 
 
 class Weighed(NamedTuple):
-    """The map of one target, (h, w), and the level of the layer that it is of; None of a map over the image."""
+    """The map of one target."""
 
     heat: Tensor
+    """(h, w)."""
+
     level: Optional[int]
+    """Level of the layer; None for a map of the image."""
 
 
 Hide = Callable[[Trial], List[Weighed]]
-"""A method by hiding: a map for each target."""
+"""A hiding method, which returns a map for each target."""
 
 
 def d_rise(trial: Trial) -> List[Weighed]:
-    """Each target's mean of random masks, weighted by how much of it was still found under them (Petsiuk, 2021)."""
+    """Average random masks, weighted by how much of the target was still detected under them (Petsiuk, 2021)."""
     hidden = ImageMask(trial.detector, trial.item)
     generator = torch.Generator().manual_seed(0)
     total = torch.zeros(len(trial.targets), *hidden.size)
@@ -183,18 +193,18 @@ def d_rise(trial: Trial) -> List[Weighed]:
         scores = torch.from_numpy(_scores_under(hidden, trial, masks)).float()
         if bool((scores < 0).any()):
             raise CaptureError(
-                f"the target gave a negative number, {float(scores.min()):.3g}: d-rise weighs by what is left of it; "
-                "give a probability"
+                f"the target returned a negative number, {float(scores.min()):.3g}, but d-rise uses it as a weight; "
+                "return a probability"
             )
         total += torch.tensordot(scores.T, masks, 1)
         weight += scores.sum(0)[:, None, None]
         seen += masks.sum(0)
-    # Less what the masks show anyhow: without it, the middle of the image would shine.
+    # Subtract the mean of all masks, which is brighter in the middle of the image.
     return [Weighed(heat, None) for heat in total / weight.clamp(min=1e-12) - seen / trial.masks]
 
 
 def random_masks(count: int, size: Tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Smooth random masks (count, H, W): a coarse grid of shown and hidden cells, stretched and shifted."""
+    """Return smooth random masks (count, H, W): a coarse grid of shown and hidden cells, stretched and shifted."""
     cell = -(-size[0] // _GRID), -(-size[1] // _GRID)
     grid = (torch.rand(count, 1, _GRID + 1, _GRID + 1, generator=generator) < _SHOWN).float()
     stretched = F.interpolate(
@@ -205,7 +215,7 @@ def random_masks(count: int, size: Tuple[int, int], generator: torch.Generator) 
 
 
 def score_cam(trial: Trial) -> List[Weighed]:
-    """Channels weighted by the score of the image under them alone (Wang et al., 2020)."""
+    """Weight channels by the score of the image masked with the channel (Wang et al., 2020)."""
     hidden = ImageMask(trial.detector, trial.item)
 
     def weigh(_level: int, activation: Tensor, own: Trial) -> NDArray[np.float64]:
@@ -217,7 +227,7 @@ def score_cam(trial: Trial) -> List[Weighed]:
 
 
 def ablation_cam(trial: Trial) -> List[Weighed]:
-    """Channels weighted by the share of the score that is lost without them (Desai and Ramaswamy, 2020)."""
+    """Weight channels by the share of the score that is lost without them (Desai and Ramaswamy, 2020)."""
 
     def weigh(level: int, activation: Tensor, own: Trial) -> NDArray[np.float64]:
         place = own.layer.channel_of(level)
@@ -233,11 +243,11 @@ def ablation_cam(trial: Trial) -> List[Weighed]:
 
 
 Weigh = Callable[[int, Tensor, Trial], NDArray[np.float64]]
-"""Level, its activation and the trial with the targets on it -> weights (channels, targets)."""
+"""Level, its activation, and the trial with the targets on this level -> weights (channels, targets)."""
 
 
 def _weighted_channels(trial: Trial, weigh: Weigh) -> List[Weighed]:
-    """Each target's map: the channels of its own level of the layer, by their weights."""
+    """Return each target's map: the weighted sum of the channels of the target's level."""
     activations = {level: map_ for level, map_ in enumerate(trial.layer.maps(trial.layer.kept, 0)) if map_ is not None}
     levels = [_own_level(activations, trial.candidates, target) for target in trial.targets]
     heats: Dict[int, Tensor] = {}
@@ -252,13 +262,13 @@ def _weighted_channels(trial: Trial, weigh: Weigh) -> List[Weighed]:
 
 
 def _scores_under(hidden: ImageMask, trial: Trial, masks: Tensor) -> NDArray[np.float64]:
-    """How much of each target is left under each of some masks, (masks, targets)."""
+    """Return how much of each target is left under each mask, (masks, targets)."""
     found = hidden.detect(trial.item, masks)
     return np.stack([scores_of(one.raw, trial.targets) for one in found])
 
 
 def _without(place: ChannelAxis, channels: Tensor, number: int, value: Tensor) -> Tensor:
-    """What a layer gives for a batch, of which each image lacks one channel; its other tensors stay whole."""
+    """Remove one channel in each image of a batch from one tensor of a layer's output."""
     if number != place.tensor:
         return value
     changed = value.clone()
@@ -269,7 +279,7 @@ def _without(place: ChannelAxis, channels: Tensor, number: int, value: Tensor) -
 
 
 def _own_level(activations: Mapping[int, Tensor], candidates: Candidates, target: Target) -> int:
-    """The layer's level that a target lives on: the one of its source's size, else the first."""
+    """Return the layer's level of a target: the level with the size of the source's grid, else the first."""
     grid = candidates.levels[target.source.level].grid
     same = [level for level, map_ in activations.items() if grid is not None and grid[:2] == tuple(map_.shape[-2:])]
     return same[0] if same else min(activations)

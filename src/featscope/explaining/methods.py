@@ -1,6 +1,6 @@
-"""The methods of explanation: one table, from which the command's help, the checks and the tests come.
+"""The table of explanation methods, which the command's help, the checks and the tests use.
 
-To add a method by gradient, write a function of (activation, gradient), both (C, H, W), in `cam.py`, and add its row.
+To add a gradient method, write a function of (activation, gradient), both (C, H, W), in `cam.py`, and add its row here.
 """
 
 from __future__ import annotations
@@ -17,61 +17,68 @@ if TYPE_CHECKING:
 DEFAULT = "layercam"
 
 WITHOUT_LAYER = "d-rise"
-"""The default for a function of which no layer is known."""
+"""The default method for a function without known layers."""
 
 ALL = "all"
-"""In place of a method: all that need no more than one forward."""
+"""Given in place of a method for all methods that need only one forward."""
 
 
 class Method(NamedTuple):
-    """How a map is made.
-
-    by: 'gradient' of a score at a layer; 'values' of a layer, whatever the score; 'hiding' of parts of the image or of
-    the layer, many forwards. function: its module in this package, and its name. what: in a few words. layer: whether
-    it is a map of a layer.
-    """
+    """A method of explanation."""
 
     by: str
+    """'gradient' of a score at a layer; 'values' of a layer, independent of the score; or 'hiding' of parts of the
+    image or of the layer, which needs many forwards."""
+
     function: str
+    """Module in this package and name of the function."""
+
     what: str
+    """Short description."""
+
     layer: bool = True
+    """Whether the map belongs to a layer."""
 
     @property
     def compute(self) -> Cam:
-        """The function of a method by gradient or by values."""
+        """The function of a method by gradient or values."""
         return self._load("gradient", "values")
 
     @property
     def hide(self) -> Hide:
-        """The function of a method by hiding."""
+        """The function of a hiding method."""
         return self._load("hiding")
 
     def _load(self, *kinds: str) -> Any:
-        # The table is read by `featscope explain --help` and the like, which need no torch.
+        # Import lazily, because `featscope explain --help` reads the table without torch.
         module, _, name = self.function.partition(".")
         if self.by not in kinds:
-            raise TypeError(f"{self.function} explains by {self.by}")
+            raise TypeError(f"{self.function} is a method by {self.by}")
         return getattr(import_module(f"featscope.explaining.{module}"), name)
 
 
 METHODS: Dict[str, Method] = {
-    "layercam": Method("gradient", "cam.layer_cam", "each cell by its own gradient, where that is positive"),
-    "grad-cam": Method("gradient", "cam.grad_cam", "channels by their mean gradient"),
+    "layercam": Method("gradient", "cam.layer_cam", "each cell weighted by its own gradient if that is positive"),
+    "grad-cam": Method("gradient", "cam.grad_cam", "channels weighted by their mean gradient"),
     "grad-cam++": Method(
-        "gradient", "cam.grad_cam_plus_plus", "channels by their positive gradients, rare ones counting more"
+        "gradient",
+        "cam.grad_cam_plus_plus",
+        "channels weighted by their positive gradients, with more weight on rare ones",
     ),
-    "hirescam": Method("gradient", "cam.hires_cam", "each cell by its own gradient"),
-    "xgrad-cam": Method("gradient", "cam.x_grad_cam", "channels by gradient times their share of activation"),
-    "odam": Method("gradient", "cam.odam", "each cell by its gradient, smoothed; made for single boxes"),
+    "hirescam": Method("gradient", "cam.hires_cam", "each cell weighted by its own gradient"),
+    "xgrad-cam": Method(
+        "gradient", "cam.x_grad_cam", "channels weighted by their gradient times their share of activation"
+    ),
+    "odam": Method("gradient", "cam.odam", "each cell weighted by its smoothed gradient; designed for single boxes"),
     "eigen-cam": Method("values", "cam.eigen_cam", "the first principal component, the same for all boxes of a level"),
-    "ablation-cam": Method("hiding", "masking.ablation_cam", "the layer without each of its channels"),
-    "score-cam": Method("hiding", "masking.score_cam", "the image under each channel of the layer"),
+    "ablation-cam": Method("hiding", "masking.ablation_cam", "each channel of the layer is removed in turn"),
+    "score-cam": Method("hiding", "masking.score_cam", "the image is masked with each channel of the layer"),
     "d-rise": Method("hiding", "masking.d_rise", "random masks over the image; needs no layer", layer=False),
 }
 
 
 def methods_named(names: Sequence[str]) -> List[str]:
-    """The methods that a user named, each once; 'all' stands for those that need one forward.
+    """Return the methods that a user named, without duplicates. 'all' stands for those that need one forward.
 
     >>> methods_named(["odam", "layercam", "odam"])
     ['odam', 'layercam']
@@ -85,14 +92,14 @@ def methods_named(names: Sequence[str]) -> List[str]:
 
 
 def refuse_side(names: Sequence[str], side: str) -> None:
-    """Raise `BadOptionError` where one side of a box is asked of methods that have no gradient of it."""
+    """Raise `BadOptionError` if a side of a box is requested of methods without gradients."""
     others = [name for name in names if METHODS[name].by != "gradient"]
     if side and others:
-        raise BadOptionError(f"the {side} of a box is explained by its gradient alone: leave out {', '.join(others)}")
+        raise BadOptionError(f"only gradient methods can explain the {side} of a box; leave out {', '.join(others)}")
 
 
 def help_text() -> str:
-    """What `featscope explain --help` says of the methods."""
+    """Return the text of `featscope explain --help` about the methods."""
     kinds = {"gradient": "By gradient", "values": "by the layer's values", "hiding": "by hiding, slower"}
     by = {kind: ", ".join(name for name, method in METHODS.items() if method.by == kind) for kind in kinds}
     return "; ".join(f"{kinds[kind]}: {names}" for kind, names in by.items()) + (

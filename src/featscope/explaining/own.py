@@ -1,4 +1,4 @@
-"""Detectors and targets of a user's own: what is to be explained is a function, not a box that an adapter knows."""
+"""Explain a user's own detectors and targets, which are functions, not boxes of an adapter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Tensor = torch.Tensor
 _READING = "pillow+exif"
 
 TargetOf = Callable[[Any], Tensor]
-"""What the model gives for one image -> the number to explain, with its gradient."""
+"""The model's output for one image -> the number to explain, with its gradient."""
 
 Found = Union[Boxes, Tuple[Any, Any, Any]]
 """Detections of one image: a record, or (boxes, scores, labels) in pixels of the picture."""
@@ -34,7 +34,7 @@ Predict = Callable[[NDArray[np.uint8]], Sequence[Found]]
 
 
 class PlainModel:
-    """A PyTorch model that is given what the user gives it.
+    """A PyTorch model that receives its input directly from the user.
 
     >>> item = PlainModel(model).prepare(torch.zeros(1, 3, 224, 224))               # doctest: +SKIP
     """
@@ -45,16 +45,16 @@ class PlainModel:
         self.model, self.info = model, RunInfo(model=type(model).__name__)
 
     def prepare(self, image: object, name: str = "image", picture: Optional[Picture] = None) -> Item:
-        """An input for the model: a tensor (3, H, W) or (1, 3, H, W), or whatever else its forward takes."""
+        """Prepare an input: a tensor (3, H, W) or (1, 3, H, W), or anything else that the forward takes."""
         if isinstance(image, Tensor) and image.dim() == 3:
             image = image[None]
         images = find_images([image])
         size = images.size if images is not None else None
         if images is not None and images.number != 1:
-            raise BadOptionError(f"explain one image at a time; this input holds {images.number}")
+            raise BadOptionError(f"explain one image at a time; this input contains {images.number}")
         seen = picture_of(images.each[0]) if images is not None and images.each else None
         if picture is not None:
-            original = (picture.shape[0], picture.shape[1])  # fitted into the input as a whole
+            original = (picture.shape[0], picture.shape[1])  # the whole picture fills the input
             size = size or original
             return Item(Sample(name, geometry=Geometry(original, size, size)), image, seen, picture)
         return Item(Sample(name, geometry=None if size is None else Geometry(size, size, size)), image, seen)
@@ -68,17 +68,17 @@ class PlainModel:
         elif len(tensors) == len(inputs):
             self.model(torch.cat(tensors))
         else:
-            raise BadOptionError("inputs that are not tensors run one at a time: batch_size=1")
+            raise BadOptionError("inputs that are not tensors must run one at a time; type batch_size=1")
         return [Detected(item.sample) for item in items]
 
 
 class OwnTarget:
-    """A model with a number that a function makes of its output, in place of detections.
+    """A model with a number that a function computes from its output, in place of detections.
 
     >>> OwnTarget(PlainModel(model), lambda output: output[281])                    # doctest: +SKIP
 
-    The function is given what the model gives for one image, as in pytorch-grad-cam: `output[0]` where the output is
-    a tensor or a list of one entry an image, otherwise all of it.
+    The function receives the output for one image, as in pytorch-grad-cam: `output[0]` if the output is a tensor or a
+    list with one entry for each image, otherwise the whole output.
     """
 
     def __init__(self, detector: Detecting, target: TargetOf) -> None:
@@ -87,11 +87,11 @@ class OwnTarget:
         self._detector, self._target = detector, target
 
     def prepare(self, *arguments: Any) -> Item:
-        """As the detector does."""
+        """Prepare an image with the detector."""
         return self._detector.prepare(*arguments)
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> Sequence[Detected]:
-        """Run the model once on a batch, and its target on the output for each image."""
+        """Run the model once on a batch, and the target on the output for each image."""
         outputs: List[object] = []
         handle = self.model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
         try:
@@ -100,7 +100,8 @@ class OwnTarget:
             handle.remove()
         if not outputs:
             raise CaptureError(
-                f"{self.info.model} was run by another method than its forward, so there is no output for the target"
+                f"{self.info.model} was not run by its forward but by another method, "
+                "so there is no output for the target"
             )
         return [
             Detected(item.sample, self._candidates(item.sample, output))
@@ -112,7 +113,7 @@ class OwnTarget:
         if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
             what = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise BadOptionError(
-                f"the target gave {what}; it must give one number as a tensor: lambda output: output[281]"
+                f"the target returned {what}; it must return one number as a tensor: lambda output: output[281]"
             )
         height, width = sample.geometry.original if sample.geometry is not None else (1, 1)
         box = torch.tensor([[0.0, 0.0, float(width), float(height)]])
@@ -121,7 +122,7 @@ class OwnTarget:
 
 
 class OwnPredict:
-    """A function from pictures to detections, of which nothing else is known: only hiding can explain it.
+    """A function from pictures to detections without known layers, which only hiding methods can explain.
 
     >>> OwnPredict(lambda pictures: [detect(picture) for picture in pictures])      # doctest: +SKIP
     """
@@ -131,17 +132,17 @@ class OwnPredict:
     def __init__(self, predict: Predict) -> None:
         self.model = _Predictor(predict)
         self.info = RunInfo(model=getattr(predict, "__name__", "predict"))
-        self._labels = 1  # so many were seen
+        self._labels = 1  # the number of classes seen so far
 
     def prepare(self, image: Union[Path, Picture], name: str = "image") -> Item:
-        """An image file, turned as its tag says, or a picture (H, W, 3), RGB."""
+        """Prepare an image file, rotated by its orientation tag, or a picture (H, W, 3), RGB."""
         sample = Sample(name)
         picture: object = image
         if isinstance(image, Path):
             picture, sample = read_image(image, _READING), Sample(name, str(image.absolute()), reading=_READING)
         if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3:
             what = f"an array {picture.shape}" if isinstance(picture, np.ndarray) else f"a {type(picture).__name__}"
-            raise BadOptionError(f"{what} is no picture; give an array (H, W, 3) of uint8, RGB")
+            raise BadOptionError(f"{what} is not a picture; give an array (H, W, 3) of uint8, RGB")
         size = (picture.shape[0], picture.shape[1])
         sample = msgspec.structs.replace(sample, geometry=Geometry(size, size, size))
         return Item(sample, torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float(), picture)
@@ -160,7 +161,7 @@ class OwnPredict:
 
 
 class _Predictor(nn.Module):
-    """The function as a module, whose input can be hidden in part like that of any network."""
+    """The function as a module, so that parts of its input can be hidden as for any network."""
 
     def __init__(self, predict: Predict) -> None:
         super().__init__()
@@ -172,14 +173,14 @@ class _Predictor(nn.Module):
         found = self._predict(arrays)
         if not isinstance(found, (list, tuple)) or len(found) != len(arrays):
             raise BadOptionError(
-                f"predict gave {_what(found)} for {len(arrays)} pictures; it must give the detections of each: a list "
-                "of (boxes, scores, labels) or of featscope.records.Boxes"
+                f"predict returned {_what(found)} for {len(arrays)} pictures; it must return the detections of each: a "
+                "list of (boxes, scores, labels) or of featscope.records.Boxes"
             )
         return [one if isinstance(one, Boxes) else _boxes_of(one) for one in found]
 
 
 def _boxes_of(found: Tuple[Any, Any, Any]) -> Boxes:
-    """(boxes, scores, labels) as a record: boxes of 4 numbers are two corners, of 5 rotated, of 8 four corners."""
+    """Make a record of (boxes, scores, labels). Boxes have 4 numbers (two corners), 5 (rotated) or 8 (four corners)."""
     try:
         boxes, scores, labels = (np.asarray(part, np.float64) for part in found)
         if not boxes.size:
@@ -188,8 +189,8 @@ def _boxes_of(found: Tuple[Any, Any, Any]) -> Boxes:
         return Boxes(form, boxes.tolist(), labels.astype(int).tolist(), scores.tolist())
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise BadOptionError(
-            f"predict gave {_what(found)} for a picture ({error}); it must give (boxes, scores, labels): boxes (n, 4), "
-            "(n, 5) or (n, 8), and n scores and labels"
+            f"predict returned {_what(found)} for a picture ({error}); it must return (boxes, scores, labels): boxes "
+            "(n, 4), (n, 5) or (n, 8), and n scores and labels"
         ) from None
 
 
@@ -198,7 +199,7 @@ def _what(found: object) -> str:
 
 
 def _level_of(boxes: Boxes, classes: int) -> CandidateLevel:
-    """Detections as the only candidates that are known."""
+    """Return detections as candidates, because no other candidates are known."""
     count = len(boxes.boxes)
     scores = torch.zeros(count, classes)
     scores[torch.arange(count), torch.tensor(boxes.labels, dtype=torch.long)] = torch.tensor(
@@ -210,11 +211,11 @@ def _level_of(boxes: Boxes, classes: int) -> CandidateLevel:
 
 
 def _by_image(output: object, count: int) -> List[object]:
-    """What a model gave for each image of a batch."""
+    """Split a model's output into one entry for each image of a batch."""
     if isinstance(output, (Tensor, list, tuple)) and len(output) == count:
         return list(output)
     if count == 1:
         return [output]
     raise BadOptionError(
-        f"the model gave {_what(output)} for {count} images, and nobody knows which is of which: batch_size=1"
+        f"the model returned {_what(output)} for {count} images, so they cannot be assigned; type batch_size=1"
     )

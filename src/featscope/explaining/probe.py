@@ -1,4 +1,4 @@
-"""A layer seen from inside a forward: what it gives is kept with its gradient, or changed on the way."""
+"""Access a layer during a forward: keep its output with the gradient, or change it."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from featscope.records import Place
 Tensor = torch.Tensor
 
 Change = Callable[[int, Tensor], Tensor]
-"""The number of a tensor among those that a layer gives, and the tensor -> what goes on in its place."""
+"""Index of a tensor in a layer's output, and the tensor -> its replacement."""
 
 _MAP = ("sample", "channel", "row", "column")
 
 
 class Probe:
-    """Keeps the maps that one layer gives, while a block runs.
+    """Keeps the maps of one layer while a block runs.
 
     >>> with Probe(model, "neck") as probe, torch.enable_grad():               # doctest: +SKIP
     ...     score = model(image).max()
     >>> gradients = torch.autograd.grad(score, probe.kept)                     # doctest: +SKIP
 
-    Nothing before the layer is part of the graph, and no weight gets a gradient, which is what makes one
-    backward cheap. What goes on is a copy: a later in-place operation does not change what is kept.
-    Which module speaks for the layer is decided as in a capture (`featscope.capturing.speakers`), so an activation
-    object that all layers share speaks for that layer only in which it runs.
+    Nothing before the layer is part of the graph, and no weight gets a gradient, so a backward is cheap. The model
+    continues with a copy, so that later in-place operations do not change the kept tensor. The module that speaks for
+    the layer is found as in a capture (`featscope.capturing.speakers`), so an activation object that several layers
+    share only counts in the layer in which it runs.
 
-    layer: a name, a glob, or several by comma, each the next level. gradients: keep them with their gradients.
+    layer: a name, a glob, or several separated by commas, each of which is the next level. gradients: keep the maps
+    with their gradients.
 
     Raises `UnknownNameError` for a layer that the model does not have.
     """
@@ -51,7 +52,7 @@ class Probe:
             if choice.attribute:
                 whole = choice.name.rpartition(".")[0]
                 raise BadOptionError(
-                    f"{choice.name!r} is kept by the forward of {whole!r} and is no layer; explain that: -l {whole}"
+                    f"{choice.name!r} is an attribute that {whole!r} sets, not a layer; explain the layer: -l {whole}"
                 )
         self._speakers = Speakers(model, choices)
         self._listening = _Listening(model, self._speakers, self._keep)
@@ -80,7 +81,7 @@ class Probe:
         self._found = [one for one in self._found if spoke.get(id(one), True)]
 
     def _keep(self, node: Node, waits: bool, value: Tensor) -> Tensor:
-        """Keep a tensor that the layer gives; returns what goes on in its place."""
+        """Keep a tensor of the layer's output. Returns what the model continues with."""
         reading = read(self._followed.follower.trace(value))
         if not self._gradients:
             self._found.append(_Kept(node, waits, value.detach().clone(), reading))
@@ -91,11 +92,11 @@ class Probe:
 
     @property
     def kept(self) -> List[Tensor]:
-        """What the layer gave, in the order in which it did."""
+        """The tensors of the layer's output, in order."""
         return [one.tensor for one in self._found]
 
     def maps(self, tensors: Sequence[Optional[Tensor]], row: int) -> List[Optional[Tensor]]:
-        """One image's maps (C, H, W) of tensors like `kept`: tokens laid out, of several levels one after another."""
+        """Return one image's maps (C, H, W) from tensors like `kept`, with tokens arranged as maps, for all levels."""
         found: List[Optional[Tensor]] = []
         for kept, tensor in zip(self._found, tensors):
             laid = maps_of(kept.reading, kept.tensor if tensor is None else tensor) if kept.reading.is_map else []
@@ -105,56 +106,59 @@ class Probe:
 
     @property
     def places(self) -> List[Optional[Place]]:
-        """Where the cells of each of these maps lie, where that was followed."""
+        """Where the cells of each map lie; None if that could not be followed."""
         return [part.place for kept in self._found for part in kept.parts]
 
     def check(self) -> None:
-        """Raise `CaptureError` where the layer gave no map."""
+        """Raise `CaptureError` if the layer's output does not contain a map."""
         if not self._found:
             raise CaptureError(
-                f"layer {self._layer!r} did not run or gave no map, so nothing can be explained at it; "
-                "see what runs: featscope layers MODEL"
+                f"layer {self._layer!r} did not run or did not give a map, so nothing can be explained at it; "
+                "to see which layers run: featscope layers MODEL"
             )
         if not any(kept.reading.is_map for kept in self._found):
             raise CaptureError(
-                f"layer {self._layer!r} gave no map of the image ({self._found[0].reading.why}), so nothing can be "
-                "shown at it; see how each layer is read: featscope layers MODEL"
+                f"layer {self._layer!r} did not give a map of the image ({self._found[0].reading.why}), so nothing can "
+                "be shown at it; to see how each layer is read: featscope layers MODEL"
             )
 
     def channel_of(self, level: int) -> ChannelAxis:
-        """Where the channels of one of the maps lie in what the layer gives.
+        """Return where the channels of a map lie in the layer's output.
 
-        Raises `CaptureError` where they are those of other maps too.
+        Raises `CaptureError` if several maps share these channels.
         """
         numbers = [number for number, kept in enumerate(self._found) for _ in kept.parts]
         kept = self._found[numbers[level]]
         axes = kept.reading.axes
         if len(kept.parts) > 1 or axes.count("channel") != 1:
             raise CaptureError(
-                f"the channels of layer {self._layer!r} cannot be taken away one by one: its tensor holds several "
-                "maps; choose another layer, or a method by gradient"
+                f"the channels of layer {self._layer!r} cannot be removed one by one, because its tensor contains "
+                "several maps; choose another layer, or a method by gradient"
             )
         sample = axes.index("sample") if "sample" in axes else None
         return ChannelAxis(numbers[level], axes.index("channel"), sample)
 
     def changing(self, change: Change) -> _Listening:
-        """A block in which what the layer gives is changed on its way on."""
+        """Change the layer's output in a block."""
         count = iter(range(1 << 62))
         return _Listening(self._model, self._speakers, lambda _node, _waits, value: change(next(count), value))
 
 
 class ChannelAxis(NamedTuple):
-    """tensor: its number among those that a layer gives. axis: of its channels. sample: the axis of samples; None
-    where windows of all samples lie along one axis.
-    """
+    """Where the channels of a map lie in a layer's output."""
 
     tensor: int
+    """Index of the tensor in the layer's output."""
+
     axis: int
+    """Axis of the channels."""
+
     sample: Optional[int]
+    """Axis of the samples; None if windows of all samples lie along one axis."""
 
 
 class _Kept(NamedTuple):
-    """A tensor that a module gave. waits: whether the layer itself may still run."""
+    """A tensor of a module's output. waits: whether the layer itself may still run."""
 
     node: Node
     waits: bool
@@ -163,14 +167,14 @@ class _Kept(NamedTuple):
 
     @property
     def parts(self) -> List[MapPart]:
-        """The maps of the image in it."""
+        """The maps of the image in the tensor."""
         return [part for part in self.reading.parts if part.axes == _MAP]
 
 
 class _Listening:
-    """Hooks on the modules that may speak for a layer; what they give passes through a function.
+    """Hooks on the modules that may speak for a layer. Their output passes through a function.
 
-    A probe changes what a module gives, which watching calls from outside (`featscope.capturing.calls`) cannot.
+    A probe must change the output of a module, which `featscope.capturing.calls` cannot do, so hooks are needed here.
     """
 
     def __init__(self, model: nn.Module, speakers: Speakers, take: Callable[[Node, bool, Tensor], Tensor]) -> None:
@@ -180,7 +184,7 @@ class _Listening:
         self._inside: Counter[str] = Counter()
 
     def start(self) -> None:
-        """Put the hooks on the modules."""
+        """Add the hooks."""
         watched = set(self._speakers.watched())
         for _, module in modules_of(self._model, shared=False):
             if id(module) in watched:
@@ -188,7 +192,7 @@ class _Listening:
                 self._handles.append(module.register_forward_hook(self._after))
 
     def stop(self) -> None:
-        """Take them off."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
 
@@ -212,7 +216,7 @@ class _Listening:
         self._inside.subtract(node.asked for node in nodes)
         for node in nodes:
             if self._inside[node.asked]:
-                continue  # something around it speaks for it
+                continue  # a module around it speaks for it
             verdict = self._speakers.verdict(node)
             if verdict is not Verdict.SILENT:
                 return tree_map(lambda value: self._pass(node, verdict is Verdict.WAITS, value), output)  # noqa: B023

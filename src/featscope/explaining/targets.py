@@ -1,4 +1,4 @@
-"""Which detections of an image are explained."""
+"""Choose the detections of an image to explain."""
 
 from __future__ import annotations
 
@@ -18,60 +18,62 @@ from featscope.explaining.provenance import find_sources
 from featscope.records import Boxes, Picture, RunInfo, Sample
 
 SIDES = {"xyxy": ("left", "top", "right", "bottom"), "cxcywha": ("x", "y", "width", "height", "angle")}
-"""What can be explained of a box beside its score, by the form of boxes."""
+"""Form of boxes -> the numbers of a box that can be explained in addition to its score."""
 
 
 OnError = Callable[[str], None]
-"""Takes the message where one box cannot be explained, and the others go on."""
+"""Receives the message if one box cannot be explained; the others are explained."""
 
 _SAME_OVERLAP = 0.9
 _SAME_SCORE = 0.02
-"""How far a box that was detected again, on another device or in another batch, may be from the recorded one."""
+"""The difference allowed between a recorded box and the same box detected on another device or in another batch."""
 
 
 class Explainable(Protocol):
-    """What an explanation needs of a detector: an adapter's is one (`featscope.adapters.detector.Detector`).
+    """The part of a detector that an explanation needs. Every adapter's detector has it.
 
-    layer_to_explain: where nothing else is asked for.
+    layer_to_explain: the layer that is used by default.
     """
 
     layer_to_explain: str
 
     @property
     def model(self) -> nn.Module:
-        """What runs."""
+        """The model that runs."""
 
     @property
     def info(self) -> RunInfo:
-        """Its name and its classes."""
+        """The name and the classes."""
 
     def detect(self, items: Sequence[Item], candidates: bool = False) -> Sequence[Detected]:
-        """Samples with their predictions, and their candidates."""
+        """Return samples with their predictions and candidates."""
 
 
 class Detecting(Explainable, Protocol):
-    """A detector that reads images too: an adapter's, or a model of the user's own (`PlainModel`)."""
+    """A detector that also reads images: an adapter's detector, or the user's own model (`PlainModel`)."""
 
     def prepare(self, image: Union[Path, Picture], sample_id: str, /) -> Item:
-        """An image file or a picture, ready for the network."""
+        """Prepare an image file or a picture for the network."""
 
 
 class Choice(NamedTuple):
-    """Which detections: the `top` best, of a class, or by their numbers; all without any of these.
-
-    recorded: the sample of a run whose detections are meant. The model must find them again.
-    """
+    """The choice of detections: the `top` best ones, those of a class, or certain numbers; by default all."""
 
     top: Optional[int] = None
+
     label: str = ""
+    """Name of a class."""
+
     numbers: Sequence[int] = ()
+
     recorded: Optional[Sample] = None
+    """The sample of a run whose detections are meant. The model must find the same ones again."""
 
     def of(self, found: Detected, classes: Sequence[str], on_error: Optional[OnError] = None) -> List[Target]:
-        """The targets among what was detected in an image, best first; where there is none, its best raw score.
+        """Return the chosen targets of an image, best first; without detections, its best raw score.
 
-        Raises `UnknownNameError` for a class, `BadOptionError` for a number that does not exist, and `CaptureError`
-        for a box without a source, or one that is not the recorded one.
+        Raises `UnknownNameError` for an unknown class, `BadOptionError` for a number that does not exist, and
+        `CaptureError` for a box without a source or one that does not match the recorded one.
         """
         sample, candidates = found.sample, found.raw
         if candidates.levels and candidates.levels[0].kind == "image":
@@ -99,15 +101,15 @@ class Choice(NamedTuple):
                 place = self._place_of(number, sample, there, classes)
                 if not sources[place]:
                     raise CaptureError(
-                        f"the source of box {number} of {sample.id} was not found, so it cannot be explained: "
-                        "something behind the box head changes its score or box"
+                        f"the source of box {number} of {sample.id} was not found, so the box cannot be explained; "
+                        "a step after the box head changes its score or position"
                     )
                 label, box, score = there.labels[place], there.boxes[place], there.scores[place]
                 targets.append(Target(sources[place][0], label, score=score, box=box, form=there.form, number=number))
         return targets
 
     def _place_of(self, number: int, sample: Sample, there: Boxes, classes: Sequence[str]) -> int:
-        """Where a detection stands among those that the model finds now; raises where it is not the recorded one."""
+        """Return the index of a recorded detection among those that the model finds now; raise if there is none."""
         recorded = self.recorded
         if recorded is None or recorded.predictions is None:
             return number
@@ -116,7 +118,7 @@ class Choice(NamedTuple):
         here = [place for place, other in enumerate(there.labels) if other == label]
         scores = np.array([there.scores[place] for place in here])
         if here and meant.form == there.form:
-            # The record's boxes lie where the pixels say that the image lies, the model's where its framework says.
+            # Recorded boxes use the geometry found by pixels; the model's boxes use the one reported by its framework.
             box = reframed(np.array([meant.boxes[number]]), recorded.geometry, sample.geometry)
             boxes = np.array([there.boxes[place] for place in here])
             overlap = paired_iou(meant.form, np.broadcast_to(box, boxes.shape), boxes)
@@ -126,7 +128,7 @@ class Choice(NamedTuple):
         name = classes[label] if label < len(classes) else str(label)
         found = "no box of that class"
         if here:
-            found = f"{len(here)} boxes of that class ({scores.min():.3f} to {scores.max():.3f}), none of them this one"
+            found = f"{len(here)} boxes of that class ({scores.min():.3f} to {scores.max():.3f}), not this one"
         raise CaptureError(
             f"box {number} of {sample.id} is recorded as {name} with score {score:.3f}, but the model finds "
             f"{found}; open it as it was captured (weights, --input-size, --cfg-options, --score-threshold), "
@@ -134,13 +136,13 @@ class Choice(NamedTuple):
         )
 
     def _numbers(self, name: str, meant: Optional[Boxes], wanted: Optional[int]) -> List[int]:
-        """The numbers of the detections that are asked for, the best first."""
+        """Return the numbers of the chosen detections, best first."""
         count = len(meant.boxes) if meant is not None else 0
         for number in self.numbers:
             if not count:
                 raise BadOptionError(f"{name} has no detections, so there is no box {number}; leave out --box")
             if not 0 <= number < count:
-                raise BadOptionError(f"{name} has boxes 0 to {count - 1}, no box {number}")
+                raise BadOptionError(f"{name} has boxes 0 to {count - 1}, but no box {number}")
         if self.numbers or meant is None:
             return list(dict.fromkeys(self.numbers))
         some = [number for number, label in enumerate(meant.labels) if wanted is None or label == wanted]
@@ -159,7 +161,7 @@ class Choice(NamedTuple):
 
 @contextmanager
 def reported(on_error: Optional[OnError]) -> Iterator[None]:
-    """Hand the error of one box to `on_error`, if there is one."""
+    """Pass the error of one box to `on_error`, if it is given."""
     try:
         yield
     except CaptureError as error:
@@ -169,7 +171,7 @@ def reported(on_error: Optional[OnError]) -> Iterator[None]:
 
 
 def side_index(side: str, form: str) -> int:
-    """The place of a side among the numbers of a box."""
+    """Return the index of a side among the numbers of a box."""
     known = SIDES.get(form, ())
     if side not in known:
         raise unknown_name("side", side, known, f"boxes of this detector have {', '.join(known) or 'none by name'}")

@@ -1,1 +1,1 @@
-"""Where the cells of a network's maps look, measured on its weights."""
+"""Measure where the cells of a network's maps lie on the input, with the network's weights."""

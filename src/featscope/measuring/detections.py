@@ -1,4 +1,4 @@
-"""Where the cells of a head look, from the run alone: its detections lie around the cells that they come from."""
+"""Measure the places of a head's cells from a run alone: detections lie around the cells that they come from."""
 
 from __future__ import annotations
 
@@ -22,38 +22,42 @@ from featscope.store.reader import Run, open_run
 
 Array = NDArray[np.float64]
 
-_CHECKED = 60  # detections whose score is looked for in the maps
-_ENOUGH = 0.9  # of them that have to be found
-_FEWEST = 3
+_CHECKED = 60  # the number of detections whose score is searched in the maps
+_ENOUGH = 0.9  # the share of them that must be found
+_FEWEST = 3  # the least number of them that must be found
 
 
 class Found(NamedTuple):
-    """A detection with one source. image: number of its sample. centre: of its box, (y, x) in pixels of the input."""
+    """A detection with a single source."""
 
     image: int
+    """Number of its sample."""
+
     batch: int
     sample: str
     source: Source
     label: int
     score: float
+
     centre: Tuple[float, float]
+    """Centre of the box, (y, x) in pixels of the input."""
 
 
 class _Proof(NamedTuple):
-    """That a layer's maps hold the raw outputs of a level of sources: those maps, and their stride."""
+    """The maps that are proved to contain the raw outputs of a level of sources, and their stride."""
 
     records: List[MapRecord]
     stride: Tuple[float, float]
 
 
 def keep_places_of_heads(folder: Path, samples: int = 100) -> None:
-    """Measure the heads of a run that has just been captured, by its first samples, and keep what is narrow enough.
+    """Measure the places of the heads in a newly captured run, by its first samples, and keep the precise ones.
 
     >>> keep_places_of_heads(Path("runs/s2anet"))                           # doctest: +SKIP
 
-    Nothing is written where there is nothing to keep: no detections, none with one source cell, too few. What is wrong
-    with the run ends nothing here; `featscope check` names it. Several ranks that end one after the other each measure
-    what is there by then.
+    Nothing is written if there is nothing to keep, for example if there are too few detections with a single source
+    cell. Problems of the run are ignored here; `featscope check` reports them. If several ranks end one after the
+    other, each of them measures what has been written until then.
     """
     with suppress(FeatscopeError):
         run = open_run(folder)
@@ -64,13 +68,13 @@ def keep_places_of_heads(folder: Path, samples: int = 100) -> None:
 
 
 def measure_detections(run: Run, samples: Optional[int] = None) -> List[MeasuredPlace]:
-    """The places of the maps of a run's heads, from its own detections; nothing runs.
+    """Return the places of the maps of a run's heads, from its detections, without running the model.
 
     >>> measure_detections(open_run("runs/s2anet"))[0].offset               # doctest: +SKIP
     (0.1, 0.08)
 
-    A layer is a head where the scores of the detections stand in its maps, at their source cells: then a cell looks at
-    the middle of the boxes that it makes. samples: look at so many of them only.
+    A layer is a head if its maps contain the scores of the detections at their source cells. Its cells then look at the
+    centres of the boxes that they produce. samples: use at most this many samples.
     """
     found = list(detections_of(islice(run.samples.values(), samples)))
     places = []
@@ -99,7 +103,7 @@ def measure_detections(run: Run, samples: Optional[int] = None) -> List[Measured
 
 
 def detections_of(samples: Iterable[Sample]) -> Iterator[Found]:
-    """The detections that have one source cell and lie inside of their image: one at its edge is cut off."""
+    """Yield the detections with a single source cell whose box is inside the image, because the edge cuts boxes off."""
     for number, sample in enumerate(samples):
         boxes, geometry = sample.predictions, sample.geometry
         if boxes is None or not boxes.boxes or not boxes.scores or (geometry is None and boxes.frame != "input"):
@@ -130,7 +134,7 @@ def _centre(corners: Array, geometry: Optional[Geometry]) -> Tuple[float, float]
 
 
 def _heads(run: Run, found: Sequence[Found]) -> List[_Proof]:
-    """The layers in whose maps the scores of these detections stand, all of one level, at their source cells."""
+    """Find the layers whose maps contain the scores of these detections, all of one level, at their source cells."""
     checked = found[:_CHECKED]
     anchors = max(one.source.anchor for one in checked) + 1
     votes: DefaultDict[Tuple[str, int], DefaultDict[Tuple[str, int], int]] = defaultdict(lambda: defaultdict(int))
@@ -165,7 +169,7 @@ def _levels(run: Run, sample: str) -> Dict[Tuple[str, int], List[MapFile]]:
 
 
 def _matches(files: Sequence[MapFile], found: Sequence[Found], anchors: int) -> Iterator[List[Tuple[str, int]]]:
-    """For each detection of an image the (field, first channel) of scores among which its own stands."""
+    """Yield for each detection of an image the (field, first channel) of the scores that contain its own."""
     arrays: Dict[str, NDArray[np.generic]] = {}
     tolerance = 2e-5
     for map_file in files:
@@ -176,7 +180,7 @@ def _matches(files: Sequence[MapFile], found: Sequence[Found], anchors: int) -> 
         row = record.samples.index(name) if name in record.samples else None
         try:
             array = map_file.load()
-        except FeatscopeError:  # `featscope check` names it
+        except FeatscopeError:  # `featscope check` reports it
             continue
         if row is not None and row < len(array):
             arrays[record.field] = array[row]
@@ -198,7 +202,7 @@ def _matches(files: Sequence[MapFile], found: Sequence[Found], anchors: int) -> 
 
 
 def _scores(values: Array, cells: Dict[str, Array], anchor: int) -> Iterator[Array]:
-    """What detectors make of a cell's numbers: themselves, a sigmoid or a softmax, also times an objectness."""
+    """Yield the scores that a detector may compute from a cell: raw, sigmoid or softmax, also times an objectness."""
     yield values
     likely = _sigmoid(values)
     yield likely
@@ -216,5 +220,5 @@ def _sigmoid(values: Array) -> Array:
 
 
 def _literal(name: str) -> str:
-    """A glob that only this name matches."""
+    """Return a glob that matches only this name."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in name)

@@ -1,4 +1,4 @@
-"""The middle of what many cells look at, with its interval: kept where that is narrow, else refused."""
+"""Estimate where many cells look, with a confidence interval. The estimate is refused if the interval is too wide."""
 
 from __future__ import annotations
 
@@ -8,39 +8,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 LIMIT = 0.15
-"""Half of the widest interval, in cells, of a place that is kept."""
+"""The largest half width of the interval, in cells, of a place that is kept."""
 
-_RESAMPLES = 500
-_FEWEST = 8
+_RESAMPLES = 500  # of the bootstrap
+_FEWEST = 8  # cells
 
 
 class Estimate(NamedTuple):
-    """Where cells look: the offset of cell 0, and half of its 95 % interval, (y, x) in cells.
-
-    number: how many were seen. refused: why it is not kept; '' where it is.
-    """
+    """An estimate of where cells look."""
 
     offset: Tuple[float, float]
+    """Offset of cell 0, (y, x) in cells."""
+
     interval: Tuple[float, float]
+    """Half the width of its 95 % confidence interval, (y, x) in cells."""
+
     number: int
+    """Number of cells that were measured."""
+
     refused: str = ""
+    """Why the estimate must not be used; '' if it can be used."""
 
 
 def estimate(offsets: NDArray[np.float64], images: NDArray[np.int64]) -> Estimate:
-    """The middle of offsets (n, 2), in cells, of cells in some images: the mean of the middle half of them.
+    """Estimate the centre of offsets (n, 2), in cells, by the mean of their middle half.
 
     >>> seen = np.random.default_rng(0).normal(0.25, 0.1, (60, 2))
     >>> found = estimate(seen, np.arange(60) // 10)
     >>> found.refused, abs(found.offset[0] - 0.25) < 0.05, found.interval[0] < 0.05
     ('', True, True)
 
-    images: the number of each one's image. The interval is that of a bootstrap over images and the cells in them, as
-    what lies in an image moves all of its cells. A median would do, but boxes lie around their cells as evenly as
-    their assignment in training spread them, and of such values a median is known half as well.
+    images: the image number of each offset. The interval comes from a bootstrap over images and over the cells in them,
+    because the content of an image moves all its cells. The median is not used: training assigns boxes evenly around
+    their cells, and for evenly distributed values the interval of the median is twice as wide.
     """
     count = len(offsets)
     if count == 0:
-        return Estimate((0.0, 0.0), (0.0, 0.0), 0, "nothing was seen of it")
+        return Estimate((0.0, 0.0), (0.0, 0.0), 0, "nothing was measured")
     middle = _midmean(offsets)
     random = np.random.default_rng(0)
     _, group_of = np.unique(images, return_inverse=True)
@@ -56,7 +60,7 @@ def estimate(offsets: NDArray[np.float64], images: NDArray[np.int64]) -> Estimat
     half = np.maximum(high - middle, middle - low)
     found = Estimate(_pair(middle), _pair(half), count)
     if count < _FEWEST:
-        return found._replace(refused=f"only {count} were seen; {_FEWEST} are needed")
+        return found._replace(refused=f"only {count} were measured; {_FEWEST} are needed")
     if half.max() > LIMIT:
         return found._replace(refused=f"its interval is wider than {LIMIT} cell")
     return found

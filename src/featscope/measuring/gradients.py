@@ -1,4 +1,4 @@
-"""Where cells look, by the gradient: the centroid over the input of what the square of a cell depends on."""
+"""Measure where cells look: the centroid of the gradient of a cell's squared values at the input."""
 
 from __future__ import annotations
 
@@ -17,23 +17,30 @@ from featscope.measuring.estimate import LIMIT, Estimate, estimate
 from featscope.measuring.live import Live, LiveMap, live
 from featscope.records import MeasuredPlace, Size
 
-_FEWEST_IMAGES = 3
+_FEWEST_IMAGES = 3  # before a map may be settled
 
 Key = Tuple[str, str, int]
 """Layer, field, level."""
 
 
 class Sight(NamedTuple):
-    """What a cell looks at. image: the number of its image. looks: (y, x) in pixels of the input, of that size."""
+    """The position that a cell looks at."""
 
     image: int
+    """Number of its image."""
+
     cell: Tuple[int, int]
+    """(row, column)."""
+
     looks: Tuple[float, float]
+    """(y, x) in pixels of the input."""
+
     size: Size
+    """Size of the input."""
 
 
 class Seen:
-    """The cells of a run's layers that were looked at so far, image after image.
+    """Collects where the cells of a run's layers look, image by image.
 
     >>> seen = Seen(detector, ["backbone", "neck"])                         # doctest: +SKIP
     >>> for item in items:
@@ -41,8 +48,8 @@ class Seen:
     >>> seen.places()[0].offset                                             # doctest: +SKIP
     (0.05, 0.02)
 
-    layers, names, axes: as of `featscope.capture`. cells: of each map of each image. wanted: whether a map is of
-    interest.
+    layers, names, axes: as in `featscope.capture`. cells: number of cells to measure in each map of each image. wanted:
+    whether to measure a map.
     """
 
     def __init__(
@@ -63,7 +70,7 @@ class Seen:
         self._images = 0
 
     def add(self, item: Item) -> None:
-        """Look at the cells of one more image. Raises `CaptureError` where the model has no gradient at its input."""
+        """Measure cells in one more image. Raises `CaptureError` if there is no gradient at the model's input."""
         try:
             with live(self._detector.model, self._layers, self._names, self._axes) as forward:
                 self._detector.detect([item])
@@ -73,22 +80,22 @@ class Seen:
                 raise
             fact = str(error).splitlines()[0][:200]
             raise CaptureError(
-                f"the model does not run with a gradient at its input ({fact}): its maps stay where they "
-                "are; only heads can be measured, by their detections"
+                f"the model cannot run with a gradient at its input ({fact}), so the places of its maps cannot be "
+                "measured; only heads can be measured, by their detections"
             ) from error
         self._images += 1
 
     def _look(self, forward: Live) -> None:
         images, size = forward.fed.images, forward.fed.size
         if images is None or size is None:
-            raise CaptureError("the model was given no batch of images as numbers with a gradient: nothing is measured")
+            raise CaptureError("the model did not receive a floating-point batch of images, so nothing can be measured")
         for one in forward.maps:
             key = (one.layer, one.field, one.level)
             if not self._wanted(key) or not one.tensor.requires_grad or self._is_settled(key):
                 continue
             stride = self._strides.setdefault(key, one.place.stride)
             if any(abs(a - b) > 0.01 * b for a, b in zip(one.place.stride, stride)):
-                continue  # an image of another size, to which the cells are stretched
+                continue  # the stride is different for an image of another size
             self._assumed[key] = one.place.known == "assumed"
             for cell in self._inner(one):
                 looks = _centroid(one.tensor, cell, images, forward.fed.axes)
@@ -96,20 +103,20 @@ class Seen:
                     self._sights[key].append(Sight(self._images, cell, looks, size))
 
     def _is_settled(self, key: Key) -> bool:
-        """Whether more images would hardly change what is known of a map."""
+        """Whether more images would hardly change the estimate for a map."""
         if self._images < _FEWEST_IMAGES:
             return False
         seen = offset_of(self._sights[key], self._strides[key], self._assumed[key])
         return not seen.refused and max(seen.interval) < LIMIT / 3
 
     def _inner(self, one: LiveMap) -> List[Tuple[int, int]]:
-        """Cells in the middle half of a map, where the border cuts off least of what they look at."""
+        """Choose cells in the middle half of a map, where the border cuts off least of what they look at."""
         rows, columns = (_middle(side) for side in one.tensor.shape[-2:])
         cells = [(row, column) for row in rows for column in columns]
         return self._random.sample(cells, min(self._cells, len(cells)))
 
     def places(self) -> List[MeasuredPlace]:
-        """Where the cells of each map look."""
+        """Return the measured place of each map."""
         found = []
         for key, sights in self._sights.items():
             seen = offset_of(sights, self._strides[key], self._assumed[key])
@@ -128,7 +135,7 @@ def _middle(side: int) -> range:
 def _centroid(
     tensor: torch.Tensor, cell: Tuple[int, int], images: torch.Tensor, axes: Tuple[int, int]
 ) -> Optional[Tuple[float, float]]:
-    """The centroid of |d sum(map[:, row, column]^2) / d input|; None where the cell depends on nothing."""
+    """Return the centroid of |d sum(map[:, row, column]^2) / d input|; None if the gradient is zero."""
     value = tensor[0, :, cell[0], cell[1]].float().pow(2).sum()
     found: Sequence[Optional[torch.Tensor]] = torch.autograd.grad(value, images, retain_graph=True, allow_unused=True)
     gradient = found[0]
@@ -143,19 +150,19 @@ def _centroid(
 
 
 _WIDEST = 0.2
-"""How far apart, in cells, what single cells look at may be spread (one standard deviation) for one place to hold."""
+"""The largest spread (one standard deviation, in cells) of where single cells look, for one place to be valid."""
 
 
 def offset_of(sights: Sequence[Sight], stride: Tuple[float, float], stride_assumed: bool) -> Estimate:
-    """Where cell 0 looks, in cells, by what inner cells look at.
+    """Estimate where cell 0 looks, in cells, from where inner cells look.
 
     >>> sights = [Sight(i, (i, i), (16.0 * i + 4, 16.0 * i + 4), (320, 320)) for i in range(4, 16)]
     >>> offset_of(sights, (16.0, 16.0), False).offset
     (0.25, 0.25)
 
-    What a cell looks at is drawn towards the middle of the image, by borders that cut it off and by gates that look at
-    the whole image: a line through the cells says what one in the very middle looks at. Where the stride is assumed
-    only, such a line would also hide a wrong one.
+    The position that a cell looks at is drawn towards the middle of the image, because borders cut it off and gates
+    look at the whole image. Therefore a line is fitted through the cells, and its value in the middle of the image is
+    used. If the stride is only assumed, the line might hide a wrong stride, so a steep line is refused.
     """
     cells = np.array([sight.cell for sight in sights], np.float64)
     looks = np.array([sight.looks for sight in sights]) / stride
@@ -171,16 +178,18 @@ def offset_of(sights: Sequence[Sight], stride: Tuple[float, float], stride_assum
     spread = float(((high - low) / 2).max())
     if spread > _WIDEST:
         return found._replace(
-            refused=f"its cells look at offsets spread by {spread:.2f} cell: maps of other strides are mixed in"
+            refused=f"its cells look at offsets spread by {spread:.2f} cells: it mixes maps of different strides"
         )
     drift = float(np.abs(slopes * middle.max(0)).max())
     if stride_assumed and drift > 2 * _WIDEST:
-        return found._replace(refused=f"its stride is assumed, and off by {drift:.2f} cell from the middle to the edge")
+        return found._replace(
+            refused=f"its assumed stride is wrong by {drift:.2f} cells between the middle and the edge"
+        )
     return found
 
 
 def _slope(at: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """How fast values change along an axis: the median over pairs of cells that lie apart."""
+    """Return how fast values change along an axis: the median over pairs of distant cells."""
     first, second = np.triu_indices(len(at), 1)
     apart = at[second] - at[first]
     far = np.abs(apart) > max(1.0, 0.25 * float(np.ptp(at))) if len(at) > 1 else np.zeros(0, bool)

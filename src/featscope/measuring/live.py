@@ -1,4 +1,4 @@
-"""The maps of one forward with their graph: laid out and named as a capture would store them."""
+"""Run a forward that keeps the graph from its input to its maps, which are arranged and named as in a capture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAP = ("sample", "channel", "row", "column")
 
 
 class LiveMap(NamedTuple):
-    """A map (N, C, H, W) with its graph. place: where the operators say that its cells lie, or the assumed place."""
+    """A map (N, C, H, W) with its graph. place: the place found by following operators, or the assumed one."""
 
     layer: str
     field: str
@@ -40,7 +40,7 @@ class LiveMap(NamedTuple):
 
 
 class Fed:
-    """The first batch of images that a model, or one of its parts, is given as numbers with a gradient."""
+    """Finds the first floating-point batch of images that a model or one of its parts receives, and adds a gradient."""
 
     def __init__(self, model: nn.Module) -> None:
         self.images: Optional[torch.Tensor] = None
@@ -49,13 +49,13 @@ class Fed:
 
     @property
     def size(self) -> Optional[Size]:
-        """(height, width) of the input."""
+        """Size of the input, (height, width)."""
         if self.images is None:
             return None
         return int(self.images.shape[self.axes[0]]), int(self.images.shape[self.axes[1]])
 
     def begin(self, module: nn.Module, arguments: Tuple[object, ...], named: Dict[str, object]) -> None:
-        """A module is called (`featscope.capturing.calls`)."""
+        """Notice that a module is called (`featscope.capturing.calls`)."""
         if self.images is None and id(module) in self._parts:
             found = find_images([*arguments, *named.values()])
             if found is None or found.batch is None or found.batch.dim() != 4 or not found.batch.is_floating_point():
@@ -65,7 +65,7 @@ class Fed:
 
 
 class _LiveHandover(Handover):
-    """Keeps tensors as they are, in place of copying them."""
+    """Keeps tensors with their graph instead of copying them to the CPU."""
 
     def __init__(self, sink: _LiveSink, folders: FolderNames, ledger: Ledger, remarks: Remarks) -> None:
         super().__init__(sink, folders, Policy(), ledger, remarks)
@@ -79,7 +79,10 @@ class _LiveHandover(Handover):
             if laid.part.axes != _MAP or not laid.tensor.is_floating_point():
                 tensor, shape = None, tuple(laid.tensor.shape)
             else:
-                tensor, shape = laid.tensor.clone(), tuple(laid.tensor.shape)  # a later operation in place is not it
+                tensor, shape = (
+                    laid.tensor.clone(),
+                    tuple(laid.tensor.shape),
+                )  # a later in-place operation must not change it
             mark: NDArray[np.generic] = np.broadcast_to(np.zeros(1, np.float32), shape)
             self._live.tensors[id(mark)] = tensor
             pieces.append(
@@ -89,7 +92,7 @@ class _LiveHandover(Handover):
 
 
 class _LiveSink:
-    """Takes the names, and finds the tensor that each is of."""
+    """Receives the names of maps, and finds the tensor of each."""
 
     def __init__(self) -> None:
         self.tensors: Dict[int, Optional[torch.Tensor]] = {}
@@ -108,7 +111,7 @@ class _LiveSink:
 
 
 class Live:
-    """A model's forward, with gradients from its maps to its input.
+    """A forward of a model with gradients from its maps to its input.
 
     >>> with live(model, ["neck"]) as forward:                              # doctest: +SKIP
     ...     detector.detect([item])
@@ -143,7 +146,7 @@ class Live:
 
     @property
     def maps(self) -> Sequence[LiveMap]:
-        """All maps of the forward, once it is over."""
+        """All maps of the forward, after it has ended."""
         return self._sink.maps
 
 
@@ -154,9 +157,9 @@ def live(
     names: Optional[Mapping[str, str]] = None,
     axes: Optional[Mapping[str, str]] = None,
 ) -> Iterator[Live]:
-    """A block in which one forward of a model runs, and keeps its graph from the input to the maps.
+    """Run one forward of a model in a block, and keep its graph from the input to the maps.
 
-    layers, names, axes: as of `featscope.capture`. No weight gets a gradient; all is as before afterwards.
+    layers, names, axes: as in `featscope.capture`. Weights get no gradients, and the model is restored afterwards.
     """
     forward = Live(model, layers, names or {}, axes or {})
     frozen = [parameter for parameter in parameters_of(unwrap(model)) if parameter.requires_grad]

@@ -1,1 +1,1 @@
-"""Many jobs at once: on this machine's cores, or on a cluster."""
+"""Run many jobs in parallel, on this machine's cores or on a cluster."""

@@ -1,7 +1,7 @@
-"""Executors: each calls a function on every item and yields the results as they come.
+"""Executors: each calls a function on every item and yields the results in the order in which they are ready.
 
-A function and its items are pickled; items are small and can be repeated, so a worker that dies costs
-only the items it had.
+The function and its items are pickled. Items are small and can be repeated, so if a worker dies, only its items must be
+done again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from featscope.errors import BadOptionError, FeatscopeError, MissingPackageError
 from featscope.scale.executor import Executor, Item, Results, Value, serial
 
 EXECUTORS = ("processes", "processes:4", "serial", "dask://HOST:PORT")
-"""What `executor_named` reads."""
+"""Examples of names for `executor_named`."""
 
 Tried = Tuple[Item, int]
 """An item, and how often its process died."""
@@ -31,13 +31,13 @@ _CONNECT_SECONDS = 10
 
 
 def executor_named(text: str) -> Executor:
-    """The executor of a name.
+    """Return the executor with this name.
 
     >>> list(executor_named("serial")(abs, [-1, 2]))
     [(-1, 1), (2, 2)]
 
-    'processes' uses all cores, 'processes:4' four; 'dask://HOST:PORT' the workers of a Dask scheduler,
-    which must see the same files under the same names and have featscope installed.
+    'processes' uses all cores, 'processes:4' four. 'dask://HOST:PORT' uses the workers of a Dask scheduler, which must
+    see the same files under the same names and have featscope installed.
     """
     kind, _, rest = text.partition(":")
     if text == "serial":
@@ -50,9 +50,9 @@ def executor_named(text: str) -> Executor:
 
 
 def processes(function: Callable[[Item], Value], items: Iterable[Item], workers: int) -> Results[Item, Value]:
-    """Processes on this machine. If one is killed, it is replaced, and its items are done again, one at a time.
+    """Run items in processes on this machine. A killed process is replaced, and its items are done again.
 
-    So an item that kills its process every time is an error, and the others are done.
+    They are then done one at a time, so that an item that always kills its process is the only one with an error.
     """
     source = ((item, 0) for item in items)
     suspects: Deque[Tried[Item]] = deque()
@@ -63,9 +63,9 @@ def processes(function: Callable[[Item], Value], items: Iterable[Item], workers:
                 yield from _work(pool, function, source, suspects, running=running, workers=workers)
                 return
             except BaseException as stop:
-                # Work under way is not waited for when the work is stopped. When a process died, the pool ends the
-                # processes that it knows of; one that `submit` starts in this very moment would wait for work for
-                # ever, and the pool for it.
+                # If the work is stopped, do not wait for running items. If the pool broke, it ends the processes that
+                # it knows, but one that `submit` has just started would wait for work forever, and the pool for it.
+                # So kill all processes.
                 for process in list((pool._processes or {}).values()):
                     process.kill()
                 if not isinstance(stop, BrokenProcessPool):
@@ -74,7 +74,10 @@ def processes(function: Callable[[Item], Value], items: Iterable[Item], workers:
                     if tries + 1 < _TRIES:
                         suspects.append((item, tries + 1))
                     else:
-                        yield item, FeatscopeError(f"its process died {_TRIES} times; is there enough memory?")
+                        yield (
+                            item,
+                            FeatscopeError(f"its process died {_TRIES} times; check that there is enough memory"),
+                        )
 
 
 def _work(
@@ -111,16 +114,16 @@ def _work(
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # A server that has imported what is needed forks the workers: they start at once, and a process
-    # with threads (torch's) is never forked.
+    # A server process that has imported everything forks the workers, so they start immediately. A process with threads
+    # (such as torch's) is never forked.
     server = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if server else "spawn")
     if server:
         context.set_forkserver_preload(["featscope.render.heat_plan"])
-        from multiprocessing import forkserver, resource_tracker  # not there on Windows
+        from multiprocessing import forkserver, resource_tracker  # does not exist on Windows
 
         with _environment_of_workers():
-            resource_tracker.ensure_running()  # first, as it lets interrupts through again when it has started
+            resource_tracker.ensure_running()  # first, because starting it unblocks interrupts
             with _without_interrupts():
                 forkserver.ensure_running()
     return ProcessPoolExecutor(workers, context, _begin_work)
@@ -128,9 +131,9 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 @contextmanager
 def _environment_of_workers() -> Iterator[None]:
-    """As many processes as cores are enough: threads of a BLAS in each would only wait for one another.
+    """Limit BLAS to one thread per worker, because there are as many workers as cores.
 
-    Where the main process is stopped or killed Python tidies up after it, and need not say so.
+    Also hide the warnings that Python gives when it cleans up after the main process was stopped or killed.
     """
     wanted = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     said = os.environ.get("PYTHONWARNINGS")
@@ -149,7 +152,7 @@ def _environment_of_workers() -> Iterator[None]:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Processes that are started meanwhile never hear Ctrl-C, also while they import; this one hears it afterwards."""
+    """Start processes that ignore Ctrl-C even while they import. This process receives it after the block."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -158,13 +161,13 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _begin_work() -> None:
-    # Ctrl-C reaches the whole group: the main process says what it means, the workers just end with it.
+    # Ctrl-C reaches the whole process group. Only the main process handles it, and the workers end with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="featscope-parent", daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    # One that is killed ends no worker: each holds both ends of the queue of work, and would wait for ever.
+    # Workers do not notice that the main process was killed: each holds both ends of the queue and would wait forever.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -172,7 +175,7 @@ def _end_with_parent() -> None:
 
 
 def dask(function: Callable[[Item], Value], items: Iterable[Item], address: str) -> Results[Item, Value]:
-    """The workers of a Dask cluster; its scheduler gives the work of a lost worker to another."""
+    """Run items on the workers of a Dask cluster. Its scheduler gives the items of a lost worker to another one."""
     try:
         from distributed import Client, as_completed
     except ImportError:

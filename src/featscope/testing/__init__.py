@@ -1,4 +1,4 @@
-"""What an adapter must do, as tests that an adapter of anybody's can run. They need pytest.
+"""Tests that every adapter must pass, also adapters in other packages. They need pytest.
 
 >>> from featscope.testing import AdapterContract
 >>> class TestMine(AdapterContract):                                         # doctest: +SKIP

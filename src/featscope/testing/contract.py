@@ -1,4 +1,4 @@
-"""What every adapter must do, on two images of different shapes in one batch."""
+"""The tests that every adapter must pass, with two images of different shapes in one batch."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _NAMES = ("wide", "high")
 _SIZES: Sequence[Size] = ((300, 420), (340, 200))
 
 Place = Tuple[nn.Module, int, Tuple[int, ...]]
-"""A module, the number of its call, and an index in its output."""
+"""A module, the number of its call, and an index into its output."""
 
 
 def write_images(folder: Path) -> List[Path]:
-    """Two scenes of different shapes: a wide and a high one."""
+    """Write two scenes of different shapes: a wide one and a high one."""
     whole = draw_scene(3).image
     paths = [folder / f"{name}.png" for name in _NAMES]
     Image.fromarray(whole[:300, :420]).save(paths[0])
@@ -48,60 +48,60 @@ _of_sources = pytest.mark.usefixtures("traced")
 
 
 class AdapterContract:
-    """Subclasses say how to `open` a detector, and where a source's logit is in the model.
+    """Tests for an adapter. A subclass defines how to `open` a detector and where a source's logit is in the model.
 
-    layers: some that are captured. batch: images of one forward.
+    layers: some layers to capture. batch: number of images in one forward.
     """
 
     layers: Sequence[str] = ("backbone",)
-    #: Whether its detections have sources, and can be explained.
+    #: Whether detections have sources and can be explained.
     traceable = True
-    #: Whether no box reaches beyond the image.
+    #: Whether boxes are clipped to the image.
     clipped = True
-    #: Whether the scores of a candidate's classes hang together.
+    #: Whether the scores of a candidate's classes depend on one another.
     softmax = False
-    #: Whether its last convolutions have no border, so that their cells do not fill the input.
+    #: Whether the last convolutions are not padded, so that their cells do not cover the whole input.
     drops_borders = False
     batch = 2
 
     @staticmethod
     def open() -> Detector:
-        """The detector, small and with weights that find something in the images of `write_images`."""
+        """Open a small detector with weights that find something in the images of `write_images`."""
         raise NotImplementedError
 
     def logit_place(self, detector: Detector, source: Source, label: int, image: int) -> Place:
-        """Where in the model the logit of a source for a class is; image: which one of the batch."""
+        """Return where in the model a source's logit for a class is. image: index of the image in the batch."""
         raise NotImplementedError
 
     @pytest.fixture
     def detector(self) -> Detector:
-        """One for all tests of a class."""
+        """One detector for all tests of a class."""
         return _opened(type(self).open)
 
     @pytest.fixture
     def items(self, detector: Detector, tmp_path: Path) -> List[Item]:
-        """Both images, ready for the network; their files are in the test's folder."""
+        """Both images, ready for the network. Their files are in the test's folder."""
         return [detector.prepare(path, path.stem) for path in write_images(tmp_path)]
 
     @pytest.fixture
     def traced(self) -> None:
-        """For the tests of sources and explanations."""
+        """Skip tests of sources and explanations for detectors without sources."""
         if not self.traceable:
             pytest.skip("it is not traceable: its detections have no sources and cannot be explained")
 
     def test_items_say_what_they_are_of(self, items: List[Item], tmp_path: Path) -> None:
-        """Their ids are those that were given, and their paths are those of the files."""
+        """Items have the given ids and the paths of the files."""
         for item, name, size in zip(items, _NAMES, _SIZES):
             assert item.sample.id == name
             assert item.sample.path == str(tmp_path / f"{name}.png")
             assert read_image(tmp_path / f"{name}.png").shape[:2] == size
 
     def test_it_says_whether_it_is_traceable(self, detector: Detector) -> None:
-        """Whoever asks for sources asks this first."""
+        """Callers check this before they request sources."""
         assert detector.traceable == self.traceable
 
     def test_detections_are_of_their_items(self, detector: Detector, items: List[Item]) -> None:
-        """They come in the order of the batch, with the size of the original."""
+        """Detections are in the order of the batch, with the size of the original."""
         for one, item, size in zip(_detected(detector, items), items, _SIZES):
             assert one.sample.id == item.sample.id
             assert tuple(_geometry(one.sample).original) == size
@@ -109,7 +109,7 @@ class AdapterContract:
 
     @_of_sources
     def test_detections_lie_in_the_original(self, detector: Detector, items: List[Item]) -> None:
-        """Boxes are in pixels of the image file, and scores are shares."""
+        """Boxes are in pixels of the image file, and scores are between 0 and 1."""
         for one, (height, width) in zip(_detected(detector, items), _SIZES):
             boxes = _predictions(one.sample)
             assert boxes.boxes
@@ -120,7 +120,7 @@ class AdapterContract:
                 assert (values.max(0) <= np.array([width, height] * 2) + 0.01).all()
 
     def test_the_geometry_is_that_of_the_input(self, detector: Detector, items: List[Item]) -> None:
-        """Beyond the image, the network's input is padding and nothing else; within it, it is not."""
+        """Outside the image the network's input is padding of one value; the edges of the image are not."""
         for item in items:
             seen: List[torch.Tensor] = []
             mask = ImageMask(detector, item)
@@ -137,12 +137,12 @@ class AdapterContract:
                 assert (padding - padding[:, :1]).abs().max() < 1e-6
             for edge in (inside[:, 0], inside[:, -1], inside[:, :, 0], inside[:, :, -1]):
                 assert edge.std() > 0
-            # One scale for all of the image, up to the rounding of its sides.
+            # The scale is the same along both axes, up to rounding.
             assert abs(height / geometry.original[0] * geometry.original[1] - width) <= 2 or not padding.numel()
 
     @_of_sources
     def test_every_detection_has_a_source(self, detector: Detector, items: List[Item]) -> None:
-        """The candidates that a detection may have been are found behind suppression."""
+        """The sources of all detections are found after suppression."""
         with torch.no_grad():
             found = detect_and_trace(detector, items)
         for one in found:
@@ -152,12 +152,12 @@ class AdapterContract:
 
     @_of_sources
     def test_its_logit_changes_the_detection_and_no_other(self, detector: Detector, items: List[Item]) -> None:
-        """A source is proved by changing its logit in the model, and seeing which detection changes."""
+        """A source is proved by changing its logit in the model: only its detection must change."""
         with torch.no_grad():
             before = detect_and_trace(detector, items)
         for image, one in enumerate(before):
             boxes, sources = _predictions(one.sample), one.sample.sources or []
-            # The classes of a softmax hang together: a source that gives several boxes changes them all.
+            # The classes of a softmax depend on one another, so a source with several boxes would change all of them.
             number = next(
                 number
                 for number, found in enumerate(sources)
@@ -166,12 +166,14 @@ class AdapterContract:
             module, call, index = self.logit_place(detector, sources[number][0], boxes.labels[number], image)
             with _altered(module, call, index, delta=0.02):
                 after = _detected(detector, items)
-            assert len(_texts(boxes) ^ _texts(_predictions(after[image].sample))) == 2, "one is gone, one is new"
+            assert len(_texts(boxes) ^ _texts(_predictions(after[image].sample))) == 2, (
+                "one box must be gone and one must be new"
+            )
             assert after[1 - image].sample.predictions == before[1 - image].sample.predictions
 
     @_of_sources
     def test_candidates_have_gradients(self, detector: Detector, items: List[Item]) -> None:
-        """Raw outputs can be asked for where gradients are enabled."""
+        """Raw outputs are available with gradients."""
         with torch.enable_grad():
             found = detector.detect(items[:1], candidates=True)[0]
         assert found.candidates is not None
@@ -180,7 +182,7 @@ class AdapterContract:
         assert find_sources(found.candidates, _predictions(found.sample))
 
     def test_a_run_of_images(self, detector: Detector, items: List[Item], tmp_path: Path) -> None:
-        """A capture is whole, and leaves the model as it was."""
+        """A capture is complete and does not change the model."""
         before = _hooks(detector)
         images = [tmp_path / f"{name}.png" for name in _NAMES]
         made = capture_images(detector, images, tmp_path / "run", self.layers, batch_size=self.batch)
@@ -217,7 +219,7 @@ class AdapterContract:
     def test_an_explanation_has_the_shape_and_the_place_of_its_layers_own_output(
         self, detector: Detector, items: List[Item]
     ) -> None:
-        """By every method that works at a layer, but for those that take a forward a channel."""
+        """Test every method except those that need one forward for each channel."""
         layer = detector.layer_to_explain
         sink = MemorySink()
         with detector.capture(layer.split(","), sink) as session:
@@ -241,7 +243,7 @@ class AdapterContract:
 
     @_of_sources
     def test_a_detection_is_explained(self, detector: Detector, items: List[Item]) -> None:
-        """Something in the layer to explain speaks for a detection, and the model is as before."""
+        """A part of the layer supports each detection, and the model is restored."""
         wanted = {name: weight.requires_grad for name, weight in detector.model.named_parameters()}
         before = _hooks(detector)
         found = explain_item(
@@ -267,22 +269,22 @@ def _detected(detector: Detector, items: Sequence[Item]) -> List[Detected]:
 
 
 def _geometry(sample: Sample) -> Geometry:
-    assert sample.geometry is not None, f"nothing is known of how {sample.id} became the input"
+    assert sample.geometry is not None, f"the geometry of {sample.id} is unknown"
     return sample.geometry
 
 
 def _predictions(sample: Sample) -> Boxes:
-    assert sample.predictions is not None, f"{sample.id} has no predictions, though the detector is traceable"
+    assert sample.predictions is not None, f"{sample.id} has no predictions, although the detector is traceable"
     return sample.predictions
 
 
 def _texts(boxes: Boxes) -> Set[str]:
-    """Detections as something that can be compared."""
+    """Convert detections to texts that can be compared."""
     return set(map(str, zip(boxes.boxes, boxes.scores, boxes.labels)))
 
 
 def _hooks(detector: Detector) -> int:
-    """What was put on the modules of a model; nothing can be put on one that is no module."""
+    """Count the hooks and replaced methods of a model; 0 if it is not a module."""
     model: object = detector.model
     if not isinstance(model, nn.Module):
         return 0

@@ -48,7 +48,7 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> O
         return None
     loop = next((owner for owner in owners if isinstance(owner, BaseLoop)), None)
     dataset = loop.dataloader.dataset if loop is not None else None
-    # During training, and in its validations, images are repeated, so the size of the data set is no limit.
+    # Training and its validations process images several times, so do not limit the run to the data set's size.
     size = len(dataset) if dataset is not None and loop is not None and not trains(loop.runner) else None
     frame, reading = annotation_frame(dataset), None if dataset is None else reading_of(dataset)
     companion = MMCompanion(network, dataset is not None, frame, provenance, augmenting, reading=reading)

@@ -140,7 +140,7 @@ class Graph:
         self._ran = dict(zip(steering, found[len(names) :]))
 
     def _asked_for(self, names: Sequence[str], steering: Sequence[str]) -> onnx.ModelProto:
-        """Return a copy of the graph whose outputs are tensors' shapes, then the numbers that control operators."""
+        """Return a copy of the graph that outputs the shapes of tensors, then the numbers that control operators."""
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         del model.graph.output[:]
