@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Draw the pictures of the gallery and of the README again: bash tools/draw_gallery.sh AERIAL DRONE EVERYDAY
+# Each is a folder of photos; docs/gallery.md says where they come from. FEATSCOPE is the command (with MMRotate),
+# YOLOX the config yolox_nano_8xb8-300e_coco.py of MMDetection. The weights are beside the project, in ../shared/models.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+AERIAL=$1 DRONE=$2 EVERYDAY=$3
+MODELS=../shared/models
+OUT=docs/images/gallery
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
+FEATSCOPE="${FEATSCOPE:-featscope}"
+featscope() { $FEATSCOPE "$@"; }
+keep() { # what was drawn, and its name in the gallery
+    cp "$1" "$OUT/$2"
+}
+S2ANET=("$MODELS/s2anet_tiny.py" "$MODELS/s2anet_tiny.pth")
+
+echo "== S2ANet on aerial photos of aeroplanes"
+featscope capture "${S2ANET[@]}" -i "$AERIAL" -o "$WORK/aerial" \
+    --cfg-options 'test_dataloader.dataset.pipeline.1.scale=(128,128)'
+featscope heat "$WORK/aerial" -l neck -l 'bbox_head_refine.*' --boxes --no-alone --format jpg
+HEAT=$WORK/aerial/heat
+for level in 0 1 2; do
+    keep "$HEAT/neck.fpn/large-aircraft_level${level}_overlay.jpg" "plane_neck_level$level.jpg"
+done
+keep "$HEAT/bbox_head_refine.0.s2arefinehead.cls_scores/large-aircraft_level2_overlay.jpg" plane_scores.jpg
+keep "$HEAT/bbox_head_refine.0.s2arefinehead.cls_scores/single-engine_level1_overlay.jpg" single_engine_scores.jpg
+keep "$HEAT/bbox_head_refine.0.s2arefinehead.cls_scores/military-fighter_level1_overlay.jpg" fighter_scores.jpg
+featscope explain "${S2ANET[@]}" -i "$AERIAL/large-aircraft.jpg" --top 1 -m layercam -m grad-cam -m d-rise --masks 400 \
+    -o "$WORK/why" --cfg-options 'test_dataloader.dataset.pipeline.1.scale=(128,128)'
+for method in layercam grad-cam d-rise; do
+    picture=$(find "$WORK/why" -name "*_${method}*.png" | head -1)
+    keep "$picture" "plane_$method.png"
+done
+featscope render "$WORK/aerial" -l neck --level 0 --sample large-aircraft -c top:16 --columns 8 --scale 6
+keep "$(find "$WORK/aerial/render" -name '*.png' | head -1)" plane_channels.png
+
+echo "== S2ANet on a road junction"
+featscope capture "${S2ANET[@]}" -i "$DRONE" -o "$WORK/drone" -l bbox_head_refine
+featscope heat "$WORK/drone" -l '**' --only '*cls_scores' --level 0 --boxes --no-alone --format jpg --max-size 900
+keep "$(find "$WORK/drone/heat" -name '*_overlay.jpg' | head -1)" junction_scores.jpg
+
+echo "== YOLOX on everyday photos"
+featscope capture "$YOLOX" "$MODELS/yolox_nano_coco_mmdet.pth" -i "$EVERYDAY" -o "$WORK/everyday" -l neck -l bbox_head
+featscope heat "$WORK/everyday" --boxes --no-alone --format jpg --max-size 600
+HEAT=$WORK/everyday/heat
+keep "$HEAT/neck.yoloxpafpn/coffee_level1_overlay.jpg" coffee_neck.jpg
+keep "$HEAT/bbox_head.yoloxhead.cls_scores/coffee_level1_overlay.jpg" coffee_scores.jpg
+keep "$HEAT/bbox_head.yoloxhead.cls_scores/chelsea_level1_overlay.jpg" cat_scores.jpg
+featscope heat "$WORK/everyday" -l neck -r pca --no-alone --format jpg --max-size 600 -o "$WORK/pca"
+keep "$WORK/pca/neck.yoloxpafpn/coffee_level0_overlay.jpg" coffee_pca.jpg
+featscope explain "$WORK/everyday" --sample coffee --top 1 -m layercam -m odam
+for method in layercam odam; do
+    keep "$(find "$WORK/everyday/explain" -name "*_${method}*.png" | head -1)" "coffee_$method.png"
+done
+featscope explain "$WORK/everyday" --sample astronaut --top 1 -m layercam
+keep "$(find "$WORK/everyday/explain" -path '*astronaut*' -name '*_layercam*.png' | head -1)" astronaut_layercam.png
+ls -l "$OUT"
