@@ -7,7 +7,9 @@ from typing import List, NamedTuple
 PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
 
-_FENCE = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n)?^```(?P<language>\S+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(
+    r"(?:<!-- not run: (?P<why>.+?) -->\n)?^```(?P<language>\S+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+)
 
 
 class Fence(NamedTuple):

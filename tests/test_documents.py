@@ -53,7 +53,9 @@ def test_inline_commands_and_options_are_equal_in_both_languages(page):
 
 def test_every_page_for_users_is_there_in_both_languages():
     wanted = {"index", "first-steps", "concepts", "methods", "gallery", "file-format", "command-line", "cluster"}
-    wanted |= {"extend", "api"} | {f"guides/{page.stem}" for page in (DOCS / "guides").glob("*.md") if ".zh" not in page.name}
+    wanted |= {"extend", "api"} | {
+        f"guides/{page.stem}" for page in (DOCS / "guides").glob("*.md") if ".zh" not in page.name
+    }
     assert wanted <= {page.relative_to(DOCS).with_suffix("").as_posix() for page in BOTH[1:]}
 
 
@@ -113,4 +115,6 @@ def test_pictures_are_small_and_all_are_shown():
     shown = "".join(page.read_text(encoding="utf-8") for page in [*SITE, *PROJECT.glob("*.md")])
     pictures = [path for path in (DOCS / "images").rglob("*") if path.is_file() and path.name != "favicon.svg"]
     assert [path.name for path in pictures if path.stat().st_size > 160_000] == []
-    assert [path.name for path in pictures if f"images/{path.relative_to(DOCS / 'images').as_posix()}" not in shown] == []
+    assert [
+        path.name for path in pictures if f"images/{path.relative_to(DOCS / 'images').as_posix()}" not in shown
+    ] == []

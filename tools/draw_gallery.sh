@@ -11,8 +11,25 @@ WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 FEATSCOPE="${FEATSCOPE:-featscope}"
 featscope() { $FEATSCOPE "$@"; }
-keep() { # what was drawn, and its name in the gallery
-    cp "$1" "$OUT/$2"
+PYTHON="${PYTHON:-python3}"
+keep() { # what was drawn, and its name in the gallery, as a JPEG
+    "$PYTHON" -c 'import sys; from PIL import Image; Image.open(sys.argv[1]).convert("RGB").save(sys.argv[2], quality=85)' \
+        "$1" "$OUT/$2"
+}
+beside() { # pictures of the gallery side by side: the new file, then theirs
+    "$PYTHON" - "$@" <<'END'
+import sys
+from PIL import Image
+
+pictures = [Image.open(name).convert("RGB") for name in sys.argv[2:]]
+gap, high = 12, max(picture.height for picture in pictures)
+wide = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
+strip, left = Image.new("RGB", (wide, high), "white"), 0
+for picture in pictures:
+    strip.paste(picture, (left, high - picture.height))
+    left += picture.width + gap
+strip.save(sys.argv[1], quality=85)
+END
 }
 S2ANET=("$MODELS/s2anet_tiny.py" "$MODELS/s2anet_tiny.pth")
 
@@ -31,10 +48,10 @@ featscope explain "${S2ANET[@]}" -i "$AERIAL/large-aircraft.jpg" --top 1 -m laye
     -o "$WORK/why" --cfg-options 'test_dataloader.dataset.pipeline.1.scale=(128,128)'
 for method in layercam grad-cam d-rise; do
     picture=$(find "$WORK/why" -name "*_${method}*.png" | head -1)
-    keep "$picture" "plane_$method.png"
+    keep "$picture" "plane_$method.jpg"
 done
 featscope render "$WORK/aerial" -l neck --level 0 --sample large-aircraft -c top:16 --columns 8 --scale 6
-keep "$(find "$WORK/aerial/render" -name '*.png' | head -1)" plane_channels.png
+keep "$(find "$WORK/aerial/render" -name '*.png' | head -1)" plane_channels.jpg
 
 echo "== S2ANet on a road junction"
 featscope capture "${S2ANET[@]}" -i "$DRONE" -o "$WORK/drone" -l bbox_head_refine
@@ -52,8 +69,9 @@ featscope heat "$WORK/everyday" -l neck -r pca --no-alone --format jpg --max-siz
 keep "$WORK/pca/neck.yoloxpafpn/coffee_level0_overlay.jpg" coffee_pca.jpg
 featscope explain "$WORK/everyday" --sample coffee --top 1 -m layercam -m odam
 for method in layercam odam; do
-    keep "$(find "$WORK/everyday/explain" -name "*_${method}*.png" | head -1)" "coffee_$method.png"
+    keep "$(find "$WORK/everyday/explain" -name "*_${method}*.png" | head -1)" "coffee_$method.jpg"
 done
 featscope explain "$WORK/everyday" --sample astronaut --top 1 -m layercam
-keep "$(find "$WORK/everyday/explain" -path '*astronaut*' -name '*_layercam*.png' | head -1)" astronaut_layercam.png
+keep "$(find "$WORK/everyday/explain" -path '*astronaut*' -name '*_layercam*.png' | head -1)" astronaut_layercam.jpg
+beside docs/images/readme.jpg "$OUT"/plane_neck_level0.jpg "$OUT"/plane_scores.jpg "$OUT"/plane_layercam.jpg
 ls -l "$OUT"

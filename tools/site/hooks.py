@@ -23,18 +23,28 @@ def public_names(source: str) -> Tuple[List[str], Dict[str, str]]:
 
 
 def api_page() -> str:
-    """A heading and the docstring of every public name, functions first."""
+    """Every public name with its docstring, functions first."""
     names, homes = public_names((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     parts = []
     for name in sorted(names, key=lambda name: (name[0].isupper(), name)):
         place = f"{homes[name]}.{name}"
-        parts.append(
-            f"## {name}\n\n::: featscope.{WRAPPED.get(place, place)}\n"
-            "    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n      heading_level: 3\n"
-        )
+        parts.append(f"::: featscope.{WRAPPED.get(place, place)}\n")
     return "\n".join(parts)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """mkdocs' event: the text of a page before it is turned into HTML."""
     return markdown.replace("API_NAMES", api_page())
+
+
+LANGUAGES = {"en": "English", "zh": "中文"}
+
+
+def on_page_context(context: Any, page: Any, config: Any, **_: Any) -> Any:
+    """mkdocs' event: the switch of languages leads to the same page, by a path that also works from disk."""
+    english = page.url[len("zh/") :] if page.url.startswith("zh/") else page.url
+    config.extra["alternate"] = [
+        {"name": name, "lang": language, "link": english if language == "en" else f"{language}/{english}"}
+        for language, name in LANGUAGES.items()
+    ]
+    return context
