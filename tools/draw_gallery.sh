@@ -33,6 +33,19 @@ END
 }
 S2ANET=("$MODELS/s2anet_tiny.py" "$MODELS/s2anet_tiny.pth")
 
+echo "== the built-in detector on a scene that it draws"
+featscope demo -o "$WORK/demo"
+demo() { # a picture of the demo, half as large
+    "$PYTHON" -c 'import sys; from PIL import Image; p = Image.open(sys.argv[1]).convert("RGB"); p.reduce(2).save(sys.argv[2], quality=88)' \
+        "$1" "docs/images/$2"
+}
+first=$(find "$WORK/demo/detections" -name '*.png' | sort | head -1)
+scene=$(basename "$first" .png)
+HEAT=$WORK/demo/run/heat
+demo "$first" detections.jpg
+demo "$(find "$HEAT" -path '*neck*' -name "${scene}_level0_overlay.png")" neck.jpg
+demo "$(find "$HEAT" -path '*refine*cls_scores*' -name "${scene}_level0_overlay.png")" cls_scores.jpg
+
 echo "== S2ANet on aerial photos of aeroplanes"
 featscope capture "${S2ANET[@]}" -i "$AERIAL" -o "$WORK/aerial" \
     --cfg-options 'test_dataloader.dataset.pipeline.1.scale=(128,128)'
@@ -50,13 +63,16 @@ for method in layercam grad-cam d-rise; do
     picture=$(find "$WORK/why" -name "*_${method}*.png" | head -1)
     keep "$picture" "plane_$method.jpg"
 done
+featscope heat "$WORK/aerial" --sample large-aircraft -l neck -l 'bbox_head_refine.*' --boxes --no-alone --no-legend -o "$WORK/plain"
+beside docs/images/readme.jpg "$WORK/plain/neck.fpn/large-aircraft_level0_overlay.png" \
+    "$WORK/plain/bbox_head_refine.0.s2arefinehead.cls_scores/large-aircraft_level2_overlay.png" "$OUT/plane_d-rise.jpg"
 featscope render "$WORK/aerial" -l neck --level 0 --sample large-aircraft -c top:16 --columns 8 --scale 6
 keep "$(find "$WORK/aerial/render" -name '*.png' | head -1)" plane_channels.jpg
 
 echo "== S2ANet on a road junction"
 featscope capture "${S2ANET[@]}" -i "$DRONE" -o "$WORK/drone" -l bbox_head_refine
-featscope heat "$WORK/drone" -l '**' --only '*cls_scores' --level 0 --boxes --no-alone --format jpg --max-size 900
-keep "$(find "$WORK/drone/heat" -name '*_overlay.jpg' | head -1)" junction_scores.jpg
+featscope heat "$WORK/drone" -l '**' --only '*cls_scores' --level 0 --boxes --no-alone --max-size 800
+keep "$(find "$WORK/drone/heat" -name '*_overlay.png' | head -1)" junction_scores.jpg
 
 echo "== YOLOX on everyday photos"
 featscope capture "$YOLOX" "$MODELS/yolox_nano_coco_mmdet.pth" -i "$EVERYDAY" -o "$WORK/everyday" -l neck -l bbox_head
@@ -73,5 +89,4 @@ for method in layercam odam; do
 done
 featscope explain "$WORK/everyday" --sample astronaut --top 1 -m layercam
 keep "$(find "$WORK/everyday/explain" -path '*astronaut*' -name '*_layercam*.png' | head -1)" astronaut_layercam.jpg
-beside docs/images/readme.jpg "$OUT"/plane_neck_level0.jpg "$OUT"/plane_scores.jpg "$OUT"/plane_layercam.jpg
 ls -l "$OUT"

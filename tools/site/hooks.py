@@ -16,9 +16,9 @@ def public_names(source: str) -> Tuple[List[str], Dict[str, str]]:
     """The names of `__all__` and the module that each lives in, read without an import."""
     found: Dict[str, Any] = {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if node.targets[0].id in ("__all__", "_HOMES"):
-                found[node.targets[0].id] = ast.literal_eval(node.value)
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id in ("__all__", "_HOMES"):
+            found[target.id] = ast.literal_eval(node.value)
     return found["__all__"], found["_HOMES"]
 
 
