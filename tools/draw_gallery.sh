@@ -12,9 +12,12 @@ trap 'rm -rf "$WORK"' EXIT
 FEATSCOPE="${FEATSCOPE:-featscope}"
 featscope() { $FEATSCOPE "$@"; }
 PYTHON="${PYTHON:-python3}"
-keep() { # what was drawn, and its name in the gallery, as a JPEG
+jpeg() { # a picture, and the file that it becomes
     "$PYTHON" -c 'import sys; from PIL import Image; Image.open(sys.argv[1]).convert("RGB").save(sys.argv[2], quality=85)' \
-        "$1" "$OUT/$2"
+        "$1" "$2"
+}
+keep() { # what was drawn, and its name in the gallery
+    jpeg "$1" "$OUT/$2"
 }
 beside() { # pictures of the gallery side by side: the new file, then theirs
     "$PYTHON" - "$@" <<'END'
@@ -35,16 +38,10 @@ S2ANET=("$MODELS/s2anet_tiny.py" "$MODELS/s2anet_tiny.pth")
 
 echo "== the built-in detector on a scene that it draws"
 featscope demo -o "$WORK/demo"
-demo() { # a picture of the demo, half as large
-    "$PYTHON" -c 'import sys; from PIL import Image; p = Image.open(sys.argv[1]).convert("RGB"); p.reduce(2).save(sys.argv[2], quality=88)' \
-        "$1" "docs/images/$2"
-}
-first=$(find "$WORK/demo/detections" -name '*.png' | sort | head -1)
-scene=$(basename "$first" .png)
 HEAT=$WORK/demo/run/heat
-demo "$first" detections.jpg
-demo "$(find "$HEAT" -path '*neck*' -name "${scene}_level0_overlay.png")" neck.jpg
-demo "$(find "$HEAT" -path '*refine*cls_scores*' -name "${scene}_level0_overlay.png")" cls_scores.jpg
+jpeg "$WORK/demo/detections/scene_3.png" docs/images/detections.jpg
+jpeg "$HEAT/neck.fpn/scene_3_level0_overlay.png" docs/images/neck.jpg
+jpeg "$HEAT/bbox_head_refine.0.s2arefinehead.cls_scores/scene_3_level0_overlay.png" docs/images/cls_scores.jpg
 
 echo "== S2ANet on aerial photos of aeroplanes"
 featscope capture "${S2ANET[@]}" -i "$AERIAL" -o "$WORK/aerial" \
