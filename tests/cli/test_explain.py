@@ -178,7 +178,7 @@ def test_a_function_that_detects(own, place, capsys, tmp_path):
         (["{own}:make", "random", "-l", "stem", "--target", "{own}:none"], "has no attribute 'none'"),
         (["{own}:make", "random", "-l", "stem", "--target", "score"], "is not the name of a function"),
         (["--predict", "{own}:both"], "it must return the detections of each"),
-        (["--predict", "{own}:detect", "-m", "layercam"], "layercam is a map of a layer"),
+        (["--predict", "{own}:detect", "-m", "layercam"], "layercam makes a map of a layer"),
         (["demo", "--predict", "{own}:detect"], "both name a detector"),
         ([], "name a run or a model"),
     ],

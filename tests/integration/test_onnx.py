@@ -392,7 +392,7 @@ def test_a_run_goes_on(make, images, tmp_path):
             session.describe([item.sample for item in items])
         raise ZeroDivisionError
     assert not open_run(tmp_path / "run").info.finished
-    with pytest.raises(BadRunError, match="holds 0, 1, now 2, 3"):
+    with pytest.raises(BadRunError, match="holds 0, 1, but now it would hold 2, 3"):
         run_images(detector, images[2:], tmp_path / "run", ["y"], batch_size=2, resume=True)
     run_images(detector, images, tmp_path / "run", ["y"], batch_size=2, resume=True)
     before, after = maps(tmp_path / "whole"), maps(tmp_path / "run")
@@ -709,7 +709,7 @@ def test_misuse_is_an_error(make, images, tmp_path):
     items = [detector.prepare(path, path.stem) for path in images[:2]]
     with pytest.raises(CaptureError, match="no image was run"), detector.capture(["y"], tmp_path / "none"):
         pass
-    refused = pytest.raises(CaptureError, match="begun with 1 samples, and 2 are run")
+    refused = pytest.raises(CaptureError, match="begun with 1 samples, but 2 are run")
     with refused, detector.capture(["y"], ThreeMethods()) as session:
         session.start_batch(0, ["a"])
         detector.detect(items)

@@ -368,7 +368,7 @@ def test_what_the_image_decides_is_not_known_and_says_so():
     why = {name: reading.why for name, (_, reading) in found.items() if not reading.is_map}
     assert "NonZero (the size of its output depends on the image)" in why["somewhere"]
     assert why["later"] == why["somewhere"]
-    assert "TopK (which elements it takes depends on the image)" in why["top"]
+    assert "TopK (the elements that it takes depend on the image)" in why["top"]
     assert "Gather (its effect depends on the image)" in why["some"]
     check(*found["back"])
 
