@@ -296,11 +296,13 @@ def _list(source: str, folder: Optional[Path], glob: str) -> None:
     for row in rows:
         score = "" if row.score is None else f"{row.score:.3f}"
         box = " ".join(f"{value:.1f}" for value in row.box[:4]) + (f" {row.box[4]:.2f}" if len(row.box) == 5 else "")
-        table.add_row(row.sample, row.number, row.label, score, box, row.source)
+        cells = (row.sample, row.number, row.label, score, box, row.source)
+        table.add_row(*cells)
     show(table)
     counts = {state: sum(row.state == state for row in rows) for state in STATES}
-    closing(
-        f"{counted(len(rows), 'detection')} of {counted(len(samples_named(opened, glob)), 'image')}: "
-        + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        + f"; explain one: featscope explain {folder} --box 0"
-    )
+    found = f"{counted(len(rows), 'detection')} of {counted(len(samples_named(opened, glob)), 'image')}"
+    if not rows:
+        closing(f"{found}: there is none to explain")
+        return
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    closing(f"{found}: {states}; explain one: featscope explain {folder} --box 0")

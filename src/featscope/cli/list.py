@@ -122,12 +122,14 @@ def _table_of_maps(rows: Iterable[Content], narrow: bool) -> Table:
     numbers = ["level", "stride", "maps", "size"]
     folded = ["folder", *(["shape"] if any("," in row.shape for row in rows) else [])]
     names = ["folder"] if narrow else ["folder", "layer", "field"]
-    table = new_table(*names, "level", "shape", "stride", "maps", "size", "place", right=numbers, folded=folded)
+    headings = [*names, "level", "shape", "stride", "maps", "size", "place"]
+    table = new_table(*headings, right=numbers, folded=folded)
     last: Tuple[str, ...] = ()
     for row in rows:
         own = (row.folder,) if narrow else (row.folder, row.layer, row.field)
         named = own if own != last else [""] * len(own)
-        table.add_row(*named, row.level, row.shape, row.stride, row.maps, row.size, row.place)
+        cells = (*named, row.level, row.shape, row.stride, row.maps, row.size, row.place)
+        table.add_row(*cells)
         last = own
     return table
 

@@ -84,7 +84,7 @@ def draw_panel(explanations: Sequence[Explanation]) -> bytes:
     caption = Caption(
         title, f"what made {about}, by {counted(len(explanations), 'method')}", ("nothing", "the most in each map")
     )
-    scale = Quantised(np.zeros((1, 1), np.uint8), 0.0, 1.0, 0, 0, False)
+    scale = Quantised(np.zeros((1, 1), np.uint8), 0.0, high=1.0, nan=0, inf=0, constant=False)
     drawn = framed(inside, frame(inside.shape[1], caption, scale, letters=_LETTERS + 2), seen_ramp(STYLE))
     methods = ",".join(one.method for one in explanations)
     return encode_rgb(drawn, {"sample": first.sample.id, "box": what, "methods": methods})

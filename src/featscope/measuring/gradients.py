@@ -122,7 +122,13 @@ class Seen:
             seen = offset_of(sights, self._strides[key], self._assumed[key])
             found.append(
                 MeasuredPlace(
-                    *key, self._strides[key], seen.offset, seen.interval, seen.number, "gradient", seen.refused
+                    *key,
+                    stride=self._strides[key],
+                    offset=seen.offset,
+                    interval=seen.interval,
+                    count=seen.number,
+                    by="gradient",
+                    refused=seen.refused,
                 )
             )
         return found

@@ -225,13 +225,23 @@ def draw_heat(
     if size[0] > _TALLEST * size[1]:
         caption = None  # nothing can be read in the frame of a strip
     boxes = [(boxes, None)] if isinstance(boxes, Boxes) else boxes
-    canvas = _Canvas(size, geometry, stride, first, image, boxes, classes, min_score, labels)
+    canvas = _Canvas(
+        size,
+        geometry,
+        stride=stride,
+        first=first,
+        image=image,
+        boxes=boxes,
+        classes=classes,
+        min_score=min_score,
+        labels=labels,
+    )
     scales: List[Optional[Bounds]] = [value_range] * COUNT
     if value_range is None and basis is not None and style.zero and style.reduce in COMPONENTS:
         scales = [basis.scale(i) for i in range(COUNT)]  # one for all maps, as their basis is one
     if heat.ndim == 3:
-        return _draw_colours(heat, style, canvas, scales, inside, caption, text or {})
-    return _draw_values(heat, style, canvas, scales[0], inside, caption, text or {})
+        return _draw_colours(heat, style, canvas=canvas, scales=scales, inside=inside, caption=caption, text=text or {})
+    return _draw_values(heat, style, canvas=canvas, scale=scales[0], inside=inside, caption=caption, text=text or {})
 
 
 @dataclass(frozen=True)
@@ -268,7 +278,7 @@ class _Canvas:
         """The coloured map over the image, with the boxes."""
         picture = _over_image(coloured, style, self.image, self.geometry, weight)
         for some, colour in self.boxes:
-            draw_boxes(picture, some, self.classes, self.min_score, colour, self.labels)
+            draw_boxes(picture, some, classes=self.classes, min_score=self.min_score, colour=colour, labels=self.labels)
         return np.asarray(picture)
 
 

@@ -184,7 +184,7 @@ def _proved(files: Sequence[MapFile], classes: int) -> Optional[Role]:
     for activation in ("sigmoid", "softmax", ""):
         for factor, root in joined:
             if all(_agrees(one, activation, classes, factor, root) for one in seen):
-                return Role(SCORES, activation, classes, factor, root, "detections")
+                return Role(SCORES, activation, classes=classes, factor=factor, root=root, known="detections")
     return None
 
 

@@ -146,7 +146,7 @@ def _quantise_tiles(
         return quantise(tiles, low, high, levels), shares_beyond(tiles, low, high), constant
     parts = [quantise(tile, *span, levels) for tile, span in zip(tiles, ends)]
     nan, inf = sum(part.nan for part in parts), sum(part.inf for part in parts)
-    values = Quantised(np.stack([part.indices for part in parts]), 0.0, 1.0, nan, inf, False)
+    values = Quantised(np.stack([part.indices for part in parts]), 0.0, high=1.0, nan=nan, inf=inf, constant=False)
     return values, (0.0, 0.0), constant
 
 

@@ -69,7 +69,9 @@ class MosaicPlan:
                 own = limits or bounds(values, "map" if options.range == "channel" else options.range)
                 title = f"{self._title(feature_map)}  ·  channel {channel}" if options.titles else ""
                 note = dict(text, channel=str(channel))
-                picture = draw_channel(values, options.colormap, own, options.scale, note, title)
+                picture = draw_channel(
+                    values, options.colormap, value_range=own, scale=options.scale, text=note, title=title
+                )
                 save(path, picture.png, outcome, options.form)
                 outcome.nan += picture.nan
                 outcome.inf += picture.inf
@@ -80,15 +82,15 @@ class MosaicPlan:
         mosaic = draw_mosaic(
             feature_map.array,
             options.channels,
-            options.colormap,
-            options.range,
-            limits,
-            options.columns,
-            options.scale,
-            options.gap,
-            self._title(feature_map) if options.titles else "",
-            options.numbers,
-            text,
+            colormap=options.colormap,
+            value_range=options.range,
+            shared=limits,
+            columns=options.columns,
+            scale=options.scale,
+            gap=options.gap,
+            title=self._title(feature_map) if options.titles else "",
+            numbers=options.numbers,
+            text=text,
         )
         outcome.nan += mosaic.nan
         outcome.inf += mosaic.inf

@@ -76,7 +76,17 @@ def contents_of_files(run: Run, on_error: Callable[[str], None] = lambda text: N
             on_error(str(error))
             sizes.append(0)
     for folder, (shapes, sizes) in found.items():
-        yield Content(folder or ".", "", "", None, some_of(shapes), "", len(sizes), size_text(sum(sizes)), "")
+        yield Content(
+            folder or ".",
+            "",
+            field="",
+            level=None,
+            shape=some_of(shapes),
+            stride="",
+            maps=len(sizes),
+            size=size_text(sum(sizes)),
+            place="",
+        )
 
 
 def some_of(texts: Iterable[str]) -> str:
@@ -122,7 +132,20 @@ def _rows_of(map_file: MapFile) -> Iterator[MapRow]:
     file = f"{map_file.folder}/{map_file.path.name}" if map_file.folder else map_file.path.name
     if record is None:
         shape = read_npy_shape(map_file.path)
-        yield MapRow("", "", "", None, shape, "", None, None, "", map_file.path.stat().st_size, file, None)
+        yield MapRow(
+            "",
+            "",
+            field="",
+            level=None,
+            shape=shape,
+            dtype="",
+            stride_y=None,
+            stride_x=None,
+            place="",
+            bytes=map_file.path.stat().st_size,
+            file=file,
+            number=None,
+        )
         return
     stride = place.stride if place is not None else (None, None)
     count = record.shape[0] if record.shape else 0

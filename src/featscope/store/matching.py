@@ -138,7 +138,7 @@ class Match:
             for name, own in self._maps(self.first, row.folder, row):
                 other = find(name) if name in wanted else None
                 if other is not None:
-                    yield Pair(name, row.layer, row.field, row.level, own, other)
+                    yield Pair(name, row.layer, field=row.field, level=row.level, first=own, second=other)
 
     def _finder(self, row: MatchRow) -> Callable[[str], Optional[OneMap]]:
         """What finds a sample's map in the second run: one by one, as a run may hold a million."""

@@ -106,7 +106,7 @@ class UltralyticsCompanion:
             samples = [Sample("", geometry=geometry) for _ in images.each]
         if views:  # views are named after their image
             samples = _with_names(samples)
-        self._fed = _Fed(owner, images, samples, [], [], [])
+        self._fed = _Fed(owner, images, samples=samples, boxes=[], sizes=[], raw=[])
         return self._known(self._fed, _FORWARD if views else "")
 
     def _known(self, fed: _Fed, forward: str) -> Known:
@@ -210,7 +210,7 @@ def _view(first: _Fed, frame: FrameType) -> _Fed:
         if sample.geometry is not None and images.size is not None and isinstance(scale, (int, float)):
             geometry = view_geometry(sample.geometry, scale, flip, images.size) if flip is not None else None
         samples.append(replace(sample, geometry=geometry, view=len(done) if isinstance(done, list) else 1))
-    return _Fed(None, images, samples, [], [], [])
+    return _Fed(None, images, samples=samples, boxes=[], sizes=[], raw=[])
 
 
 # Boxes and pictures
