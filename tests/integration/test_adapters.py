@@ -477,7 +477,7 @@ def test_a_detector_without_raw_outputs_says_so(tmp_path):
     item = detector.prepare(write_images(tmp_path)[0], "a")
     with pytest.raises(CaptureError, match="cannot be traced or explained"):
         detector.detect([item], candidates=True)
-    with pytest.raises(BadOptionError, match="unknown|is no"):
+    with pytest.raises(BadOptionError, match="there is no|invalid|is not"):
         open_detector("timm:resnet18", "random", preprocess="fit=wide")
 
 
