@@ -50,7 +50,19 @@ def test_every_detection_is_listed_with_its_source(place, capsys):
 
 def test_a_run_without_detections_has_nothing_to_explain(tmp_path, capsys):
     Image.new("RGB", (128, 96)).save(tmp_path / "black.png")
-    call(capsys, "capture", "demo", "-i", tmp_path / "black.png", "-o", tmp_path / "run", "-l", "neck", "--score-threshold", 1)
+    call(
+        capsys,
+        "capture",
+        "demo",
+        "-i",
+        tmp_path / "black.png",
+        "-o",
+        tmp_path / "run",
+        "-l",
+        "neck",
+        "--score-threshold",
+        1,
+    )
     code, out, _ = call(capsys, "explain", tmp_path / "run", "--list")
     assert code == 0
     assert out.splitlines()[-1] == "0 detections of 1 image: there is none to explain"

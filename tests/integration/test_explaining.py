@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from featscope.adapters.images import detect_and_trace
+from featscope.adapters.images import capture_images, detect_and_trace
 from featscope.adapters.opening import open_detector
+from featscope.adapters.reopening import reopen
 from featscope.explaining.explainer import explain_item
 from featscope.explaining.faithfulness import inside_box, measure, table
 from featscope.explaining.targets import Choice
+from featscope.store.reader import open_run
 from featscope.testing import AdapterContract
 
 from .conftest import PROJECT, SHARED
@@ -158,3 +160,15 @@ def test_half_of_a_config(tmp_path):
     with pytest.raises(CaptureError, match="does not fit the model"):
         open_detector(str(SHARED / "models" / "s2anet_tiny.py"), str(SHARED / "models" / "yolox_nano_coco_mmdet.pth"))
     assert PROJECT.exists()
+
+
+def test_a_tuple_of_the_config_is_one_again_when_a_run_is_opened(tmp_path):
+    """mmcv takes no list for it, and run.json has no tuples."""
+    pytest.importorskip("mmrotate")
+    models = SHARED / "models"
+    scale = {"test_dataloader.dataset.pipeline.1.scale": (256, 256)}
+    detector = open_detector(str(models / "s2anet_tiny.py"), str(models / "s2anet_tiny.pth"), config_options=scale)
+    capture_images(detector, [AERIAL / "dota_devkit" / "images" / "P0706.png"], tmp_path / "run", ["neck"])
+    run = open_run(tmp_path / "run")
+    again = reopen(run)
+    assert again.prepare(Path(run.samples["P0706"].path), "P0706").sample.geometry.resized == (256, 241)

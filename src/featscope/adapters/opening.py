@@ -42,7 +42,8 @@ def open_detector(name: str, checkpoint: str = "", **options: Any) -> Detector:
 
 def _recorded(opening: Opening) -> Opened:
     """Return what a run records about how its detector was opened."""
-    options = msgspec.json.decode(msgspec.json.encode(opening.config_options, enc_hook=str))
+    marked = {key: with_marked_tuples(value) for key, value in opening.config_options.items()}
+    options = msgspec.json.decode(msgspec.json.encode(marked, enc_hook=str))
     return Opened(
         input_size=opening.input_size,
         preprocess=opening.preprocess,
@@ -51,6 +52,35 @@ def _recorded(opening: Opening) -> Opened:
         inputs=dict(opening.inputs),
         seed=opening.seed,
     )
+
+
+_TUPLE = "__tuple__"
+
+
+def with_marked_tuples(value: object) -> object:
+    """Mark the tuples in a value of a config, because JSON has lists only, and a framework may refuse one.
+
+    >>> with_marked_tuples({"scale": (128, 128)}), with_tuples({"scale": {"__tuple__": [128, 128]}})
+    ({'scale': {'__tuple__': [128, 128]}}, {'scale': (128, 128)})
+    """
+    if isinstance(value, tuple):
+        return {_TUPLE: [with_marked_tuples(one) for one in value]}
+    if isinstance(value, list):
+        return [with_marked_tuples(one) for one in value]
+    if isinstance(value, dict):
+        return {str(key): with_marked_tuples(one) for key, one in value.items()}
+    return value
+
+
+def with_tuples(value: object) -> object:
+    """Turn marked tuples back into tuples: the inverse of `with_marked_tuples`."""
+    if isinstance(value, list):
+        return [with_tuples(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {_TUPLE}:
+        return tuple(with_tuples(one) for one in value[_TUPLE])
+    return {key: with_tuples(one) for key, one in value.items()}
 
 
 def split_name(name: str) -> Tuple[str, str]:

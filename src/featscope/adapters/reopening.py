@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from featscope.adapters.detector import Detector
-from featscope.adapters.opening import open_detector
+from featscope.adapters.opening import open_detector, with_tuples
 from featscope.errors import BadOptionError, unknown_name
 from featscope.records import Opened, Sample
 from featscope.store.reader import Run
@@ -31,7 +31,7 @@ def reopen(run: Run, checkpoint: str = "", instead: str = "", **changes: Any) ->
         "input_size": opened.input_size,
         "preprocess": opened.preprocess,
         "score_threshold": opened.score_threshold,
-        "config_options": opened.config_options,
+        "config_options": {key: with_tuples(value) for key, value in opened.config_options.items()},
         "inputs": opened.inputs,
         "seed": opened.seed,
     }
