@@ -56,7 +56,8 @@ def test_a_run_is_explained(place, capsys):
     text = read_text(picture)
     assert text["method"] == "layercam"
     assert text["source"].startswith("cell ")
-    assert Image.open(picture).size == Image.open(place / "harbour.png").size
+    with Image.open(picture) as drawn, Image.open(place / "harbour.png") as photo:
+        assert drawn.size == photo.size
     heat = np.load(picture.with_suffix(".npy"), allow_pickle=False)
     assert heat.dtype == np.float32
     assert heat.max() > 0
