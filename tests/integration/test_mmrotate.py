@@ -109,7 +109,8 @@ def test_samples_are_recorded(tested):
     assert sample.geometry.padded == (1024, 992)
     assert sample.predictions.form == "cxcywha"
     assert opened.info.classes[0] == "plane"
-    assert Image.open(folder / "run" / sample.input).size == (962, 1024)
+    with Image.open(folder / "run" / sample.input) as seen:
+        assert seen.size == (962, 1024)
     truth = (IMAGES / "labelTxt" / "P0706.txt").read_text().splitlines()
     quads = np.array([line.split()[:8] for line in truth if len(line.split()) == 10], float).reshape(-1, 4, 2)
     centres = rotated_corners(np.array(sample.truth.boxes)).mean(1)
