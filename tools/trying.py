@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from featscope.adapters.images import capture_images
+from featscope.adapters.feeding import capture_images
 from featscope.demo.scenes import draw_scene
 from featscope.errors import FeatscopeError
 from featscope.explaining.explainer import explain_item

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from featscope.adapters.images import capture_images
+from featscope.adapters.feeding import capture_images
 from featscope.adapters.opening import open_detector
 from featscope.errors import BadOptionError, CaptureError, UnknownNameError
 from featscope.testing import AdapterContract

@@ -8,7 +8,7 @@ from pathlib import Path
 import small_run
 
 import featscope.adapters.demo
-import featscope.adapters.images
+import featscope.adapters.feeding
 import featscope.cli.explain
 import featscope.demo.detector  # noqa: F401
 from featscope.cli import main

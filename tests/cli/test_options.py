@@ -12,6 +12,7 @@ import typer.main
 from rich.emoji import Emoji
 from rich.text import Text
 
+from featscope.arrays.reduce import REDUCTIONS
 from featscope.cli import app, main, options
 from featscope.cli.console import literal
 
@@ -123,6 +124,11 @@ class TestOldNames:
 
 
 class TestHelp:
+    def test_all_reductions_are_named(self, help_of):
+        drawn, kept = (re.split(r"\W+", help_of(verb)) for verb in ("heat", "capture"))
+        assert set(REDUCTIONS) <= set(drawn)
+        assert {name for name, row in REDUCTIONS.items() if row.on_capture} <= set(kept)
+
     @pytest.mark.parametrize("verb", COMMANDS)
     def test_an_example_is_one_line_of_the_terminal(self, help_of, verb):
         shown = [line.rstrip() for line in help_of(verb).splitlines()]

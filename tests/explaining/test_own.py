@@ -144,7 +144,7 @@ def test_a_detector_by_name_and_a_run(tmp_path):
         featscope.explain("demo")
     from PIL import Image
 
-    from featscope.adapters.images import capture_images
+    from featscope.adapters.feeding import capture_images
     from featscope.adapters.opening import open_detector
 
     for name in ("a", "b"):

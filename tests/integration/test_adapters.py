@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from featscope.adapters.images import capture_images
+from featscope.adapters.feeding import capture_images
 from featscope.adapters.opening import open_detector
 from featscope.errors import BadOptionError, CaptureError
 from featscope.store.reader import open_run
@@ -351,7 +351,7 @@ def test_onnx_needs_no_torch():
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from featscope.adapters.opening import open_detector\n"
-        "from featscope.adapters.images import capture_images\n"
+        "from featscope.adapters.feeding import capture_images\n"
         f"detector = open_detector('onnx:{model}', input_size=(96, 96))\n"
         "capture_images(detector, [Path(sys.argv[1])], Path(sys.argv[2]), None)\n"
         "assert 'torch' not in sys.modules\n"

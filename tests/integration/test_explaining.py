@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from featscope.adapters.images import capture_images, detect_and_trace
+from featscope.adapters.feeding import capture_images, detect_and_trace
 from featscope.adapters.opening import open_detector
 from featscope.adapters.reopening import reopen
 from featscope.explaining.explainer import explain_item

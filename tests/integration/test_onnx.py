@@ -19,7 +19,7 @@ pytest.importorskip("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from featscope.adapters.detector import Opening, refuse_unused  # noqa: E402
-from featscope.adapters.images import capture_images, estimate_run  # noqa: E402
+from featscope.adapters.feeding import capture_images, estimate_run  # noqa: E402
 from featscope.adapters.opening import open_detector  # noqa: E402
 from featscope.capturing.verifying import inside  # noqa: E402
 from featscope.errors import BadOptionError, BadRunError, CaptureError, UnknownNameError  # noqa: E402
@@ -856,7 +856,7 @@ def test_no_torch(make, images, tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from featscope.adapters.opening import open_detector\n"
-        "from featscope.adapters.images import capture_images\n"
+        "from featscope.adapters.feeding import capture_images\n"
         "detector = open_detector('onnx:' + sys.argv[1])\n"
         "capture_images(detector, [Path(sys.argv[2])], Path(sys.argv[3]), ['y'], policy={'reduce': 'mean'})\n"
         "with detector.capture(None, None) as session:\n"

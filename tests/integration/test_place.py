@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from featscope.adapters.images import capture_images, list_images
+from featscope.adapters.feeding import capture_images, list_images
 from featscope.cli import main
 from featscope.measuring.detections import detections_of, measure_detections
 from featscope.measuring.estimate import estimate

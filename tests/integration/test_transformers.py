@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from featscope.adapters.images import capture_images
+from featscope.adapters.feeding import capture_images
 from featscope.adapters.opening import open_detector
 from featscope.capturing.verifying import inside
 from featscope.errors import BadOptionError, CaptureError

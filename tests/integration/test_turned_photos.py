@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featscope.adapters.images import capture_images
+from featscope.adapters.feeding import capture_images
 from featscope.adapters.opening import open_detector
 from featscope.store.images import read_image
 from featscope.store.reader import open_run

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import featscope
-from featscope.adapters.images import capture_images
+from featscope.adapters.feeding import capture_images
 from featscope.adapters.opening import open_detector
 from featscope.adapters.running import ScriptCapture
 from featscope.errors import BadOptionError, CaptureError

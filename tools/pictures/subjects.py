@@ -9,7 +9,7 @@ from typing import Dict, List, Sequence, Tuple
 import numpy as np
 from PIL import Image
 
-from featscope.adapters.images import capture_images
+from featscope.adapters.feeding import capture_images
 from featscope.adapters.opening import open_detector
 from featscope.demo.scenes import draw_scene
 from featscope.records import Boxes

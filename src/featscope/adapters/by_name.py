@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple
 import numpy as np
 
 from featscope.adapters.detector import RANDOM, Detector
-from featscope.adapters.images import (
+from featscope.adapters.feeding import (
     Captured,
     Estimate,
     estimate_run,
@@ -18,7 +18,7 @@ from featscope.adapters.images import (
     named_images,
     without_gradients,
 )
-from featscope.adapters.images import capture_images as run_images
+from featscope.adapters.feeding import capture_images as run_images
 from featscope.adapters.opening import open_detector, split_name
 from featscope.capturing.policy import make_policy
 from featscope.capturing.reports import LayerReport, ModelReport, TensorReport

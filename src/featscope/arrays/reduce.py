@@ -1,12 +1,12 @@
 """Reduce a feature map (C, H, W) to a heat map (H, W), or to three channels (H, W, 3).
 
-To add one, write a function and add its row to `REDUCTIONS`.
+To add one, write a function and add its row to `REDUCTIONS`; `docs/methods.md` gets its formula.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,21 +112,65 @@ def _pca(x: Floats, inside: Cells = EVERYWHERE) -> Floats:
     return np.ascontiguousarray(_components(x, 3, inside).transpose(1, 2, 0))
 
 
-REDUCTIONS: Dict[str, Callable[..., Floats]] = {
-    "mean": _mean,
-    "absmean": _absmean,
-    "max": _max,
-    "l2": _l2,
-    "std": _std,
-    "contrast": _contrast,
-    "pc1": _pc1,
-    "pca": _pca,
-    "select_max": _select_max,
+AS_THE_MAP, NOT_NEGATIVE, BOTH = "as the map", "not negative", "both"
+"""The signs of what a reduction gives."""
+
+
+class Reduction(NamedTuple):
+    """A row of `REDUCTIONS`."""
+
+    function: Callable[..., Floats]
+    """From (C, H, W) to (H, W), or to (H, W, 3)."""
+
+    words: str
+    """What it gives, as pictures say it."""
+
+    signs: str = AS_THE_MAP
+
+    compares: bool = False
+    """Whether it compares a cell with the other cells. The function is then told which cells lie on the image."""
+
+    components: bool = False
+    """Whether it gives principal components, whose basis several maps can share."""
+
+    on_capture: bool = False
+    """Whether it can also be computed during a capture: `featscope.capturing.thin` has the function for tensors."""
+
+
+REDUCTIONS: Dict[str, Reduction] = {
+    "mean": Reduction(_mean, "mean of the channels", on_capture=True),
+    "absmean": Reduction(_absmean, "mean absolute value of the channels", NOT_NEGATIVE, on_capture=True),
+    "max": Reduction(_max, "largest channel of each cell", on_capture=True),
+    "l2": Reduction(_l2, "length of each cell's features (L2)", NOT_NEGATIVE, on_capture=True),
+    "std": Reduction(_std, "standard deviation of the channels", NOT_NEGATIVE, on_capture=True),
+    "contrast": Reduction(
+        _contrast, "contrast: distance of each cell's features from the mean cell's", NOT_NEGATIVE, compares=True
+    ),
+    "pc1": Reduction(_pc1, "first principal component", BOTH, compares=True, components=True),
+    "pca": Reduction(
+        _pca, "first three principal components as red, green, blue", BOTH, compares=True, components=True
+    ),
+    "select_max": Reduction(_select_max, "the channel with the largest sum", on_capture=True),
 }
 
 
-_OF_ALL_CELLS = ("contrast", "pc1", "pca")
-"""Reductions that compare a cell with the other cells. Cells outside the image are left out of the comparison."""
+def signs_of(how: str) -> str:
+    """Return the signs of what a reduction gives, as in `Reduction.signs`; a single channel has those of the map."""
+    return REDUCTIONS[how].signs if how in REDUCTIONS else AS_THE_MAP
+
+
+def are_components(how: str) -> bool:
+    """Whether a reduction gives principal components."""
+    return how in REDUCTIONS and REDUCTIONS[how].components
+
+
+def words_of(how: str) -> str:
+    """Say what a reduction gives, as pictures say it.
+
+    >>> words_of("max"), words_of("channel:7")
+    ('largest channel of each cell', 'channel 7')
+    """
+    return REDUCTIONS[how].words if how in REDUCTIONS else how.replace(":", " ")
 
 
 def parse_reduction(how: str) -> Optional[int]:
@@ -175,9 +219,10 @@ def reduce(
         if channel >= len(x):
             raise BadOptionError(f"there is no channel {channel}: the map has {len(x)}, 0 to {len(x) - 1}")
         return x[channel]
-    if basis is not None and how in ("pc1", "pca"):
+    if basis is not None and are_components(how):
         return basis.project(x, 1)[0] if how == "pc1" else np.ascontiguousarray(basis.project(x).transpose(1, 2, 0))
-    reduction = partial(REDUCTIONS[how], inside=inside) if how in _OF_ALL_CELLS else REDUCTIONS[how]
+    row = REDUCTIONS[how]
+    reduction = partial(row.function, inside=inside) if row.compares else row.function
     with np.errstate(all="ignore"):
         heat = reduction(x)
         if np.isfinite(heat).all() and max(-float(heat.min()), float(heat.max())) > _SMALL:

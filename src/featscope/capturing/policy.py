@@ -7,11 +7,12 @@ from typing import Any, Dict, Mapping, Union
 import msgspec
 
 from featscope.arrays.channels import parse_channels
+from featscope.arrays.reduce import REDUCTIONS as DRAWN
 from featscope.errors import BadOptionError, check_name, unknown_name
 from featscope.records import Policy
 
 DTYPES = ("float32", "float16", "bfloat16", "uint8")
-REDUCTIONS = ("mean", "absmean", "max", "l2", "std", "select_max")
+REDUCTIONS = tuple(name for name, row in DRAWN.items() if row.on_capture)
 """Reductions of `featscope.arrays.reduce` that can be applied during a capture."""
 
 

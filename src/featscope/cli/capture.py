@@ -11,7 +11,7 @@ from featscope.errors import BadOptionError
 from featscope.words import counted
 
 if TYPE_CHECKING:
-    from featscope.adapters.images import Estimate
+    from featscope.adapters.feeding import Estimate
 
 
 def run(
@@ -134,7 +134,7 @@ def run(
         config=cfg_options,
         inputs=inputs,
     )
-    from featscope.adapters.images import capture_images, estimate_run, named_images
+    from featscope.adapters.feeding import capture_images, estimate_run, named_images
 
     if estimate:
         samples = named_images(found) if found else detector.test_set()

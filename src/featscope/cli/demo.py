@@ -65,7 +65,7 @@ def _draw(output: Path, images: List[Path]) -> None:
     import numpy as np
     from PIL import Image
 
-    from featscope.adapters.images import capture_images, list_images
+    from featscope.adapters.feeding import capture_images, list_images
     from featscope.adapters.opening import open_detector
     from featscope.cli.console import finish, progress
     from featscope.demo.page import write_page

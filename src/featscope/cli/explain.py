@@ -231,7 +231,7 @@ def _opened(
         instead = "name the model: featscope explain MODEL -i photo.jpg"
         detector = reopen(opened, checkpoint, instead, **models.opening(**options))
         return _Work(detector, named, opened.places)
-    from featscope.adapters.images import named_images
+    from featscope.adapters.feeding import named_images
     from featscope.adapters.opening import split_name
     from featscope.records import Sample
 

@@ -75,6 +75,6 @@ def config_options(texts: Optional[List[str]]) -> Dict[str, object]:
 
 def images_of(paths: Optional[List[Path]]) -> List[Path]:
     """The images that were named."""
-    from featscope.adapters.images import list_images
+    from featscope.adapters.feeding import list_images
 
     return list_images(paths) if paths else []

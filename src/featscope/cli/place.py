@@ -122,7 +122,7 @@ def _open(
     run: Run, checkpoint: str, images: Optional[List[Path]], options: Dict[str, Any]
 ) -> Tuple[Any, List[Tuple[str, Path]]]:
     """The detector of a run, and the images to measure on."""
-    from featscope.adapters.images import named_images
+    from featscope.adapters.feeding import named_images
     from featscope.adapters.reopening import images_of_run, reopen
 
     named = [(sample.id, path) for sample, path in images_of_run(run) if path.is_file()]

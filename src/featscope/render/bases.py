@@ -11,7 +11,7 @@ import numpy as np
 
 from featscope.arrays.basis import COMPONENTS, MOST_CHANNELS, Basis, Key, Moments
 from featscope.arrays.geometry import cells_inside
-from featscope.arrays.reduce import Cells, as_floats
+from featscope.arrays.reduce import Cells, are_components, as_floats
 from featscope.errors import BadArrayError, BadOptionError, FeatscopeError, first_line
 from featscope.scale.executor import Executor
 from featscope.store.feature_maps import FeatureMap, feature_maps
@@ -45,7 +45,7 @@ def bases_of(maps: Iterable[MapFile], reduction: str, basis: str, executor: Exec
 
     Raises `BadOptionError` where a file of bases has none for some of the maps.
     """
-    if reduction not in ("pc1", "pca") or basis == "map":
+    if not are_components(reduction) or basis == "map":
         return {}
     groups = _groups(maps, basis)
     if basis not in SHARED_BY:

@@ -24,7 +24,7 @@ from featscope.arrays.normalise import (
     scale_of,
     shares_beyond,
 )
-from featscope.arrays.reduce import EVERYWHERE, Cells, as_floats, reduce
+from featscope.arrays.reduce import AS_THE_MAP, BOTH, EVERYWHERE, Cells, are_components, as_floats, reduce, signs_of
 from featscope.errors import BadArrayError, BadImageError, unknown_name
 from featscope.records import Boxes, Geometry, Size
 from featscope.render.boxes import draw_boxes
@@ -83,17 +83,14 @@ class HeatStyle:
         if AUTO not in (self.reduce, self.range, self.colormap):
             return self
         how = self.reduce if self.reduce != AUTO else "contrast" if len(feature_map) > 1 else "mean"
-        signed = how in COMPONENTS or (how not in NEVER_NEGATIVE and two_signs(*finite_bounds(as_floats(feature_map))))
+        signs = signs_of(how)
+        signed = signs == BOTH or (signs == AS_THE_MAP and two_signs(*finite_bounds(as_floats(feature_map))))
         return self.with_auto(how, signed=signed)
 
 
 _RANGES = {"contrast": "percentile:50:99", "scores": "percentile:50:99.9"}
 """What the colours span by default. Every cell is some way from the mean cell, the more so the more channels there are,
 and has some score: what most cells have is the ground, and the colours begin at the median."""
-
-NEVER_NEGATIVE = ("absmean", "l2", "std", "contrast")
-COMPONENTS = ("pc1", "pca")
-"""Reductions, by the signs of what they give."""
 
 
 def two_signs(low: float, high: float) -> bool:
@@ -120,19 +117,6 @@ _TALLEST = 20  # times its width, of a picture with a frame
 
 _GROUND = 150
 """The grey that a scale's colours lie on, as they lie on an image."""
-
-WORDS = {
-    "mean": "mean of the channels",
-    "absmean": "mean absolute value of the channels",
-    "max": "largest channel of each cell",
-    "l2": "length of each cell's features (L2)",
-    "std": "standard deviation of the channels",
-    "contrast": "contrast: distance of each cell's features from the mean cell's",
-    "pc1": "first principal component",
-    "pca": "first three principal components as red, green, blue",
-    "select_max": "the channel with the largest sum",
-}
-"""What a reduction gives, on a picture."""
 
 
 class HeatPicture(NamedTuple):
@@ -237,7 +221,7 @@ def draw_heat(
         labels=labels,
     )
     scales: List[Optional[Bounds]] = [value_range] * COUNT
-    if value_range is None and basis is not None and style.zero and style.reduce in COMPONENTS:
+    if value_range is None and basis is not None and style.zero and are_components(style.reduce):
         scales = [basis.scale(i) for i in range(COUNT)]  # one for all maps, as their basis is one
     if heat.ndim == 3:
         return _draw_colours(heat, style, canvas=canvas, scales=scales, inside=inside, caption=caption, text=text or {})

@@ -14,7 +14,7 @@ from PIL import Image
 from featscope.arrays.basis import Basis, Key
 from featscope.arrays.frames import scaled, scaled_boxes
 from featscope.arrays.normalise import parse_range
-from featscope.arrays.reduce import reduce
+from featscope.arrays.reduce import reduce, words_of
 from featscope.errors import BadOptionError, BadRunError, unknown_name
 from featscope.records import Boxes, Geometry, Place, Sample, Size
 from featscope.render.bases import bases_of, basis_key, check_basis, inside_of
@@ -22,7 +22,7 @@ from featscope.render.boxes import LABELS
 from featscope.render.caption import Caption
 from featscope.render.colour import palette
 from featscope.render.files import check_format
-from featscope.render.heat import AUTO, SEQUENTIAL, STYLES, WORDS, HeatPicture, HeatStyle, draw_heat
+from featscope.render.heat import AUTO, SEQUENTIAL, STYLES, HeatPicture, HeatStyle, draw_heat
 from featscope.render.jobs import AS_IT_IS, Form, Origin, Outcome, provenance, save, up_to_date
 from featscope.render.looks import Look, looks_of
 from featscope.render.ranges import Bounds, range_key, shared_bounds
@@ -293,11 +293,11 @@ def _caption(feature_map: FeatureMap, look: Look, style: HeatStyle, place: Optio
     if look.scores is not None:
         words = look.scores.words
     elif record is not None and record.reduced:
-        words = WORDS.get(record.reduced, record.reduced)
+        words = words_of(record.reduced)
     elif feature_map.array.shape[0] == 1 and style.reduce in ("mean", "channel:0"):
         words = "its only channel"
     else:
-        words = WORDS.get(style.reduce, style.reduce.replace(":", " "))
+        words = words_of(style.reduce)
     return Caption(feature_map.title(place), words)
 
 

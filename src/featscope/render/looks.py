@@ -10,11 +10,11 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.arrays.reduce import Floats
+from featscope.arrays.reduce import AS_THE_MAP, BOTH, Floats, signs_of
 from featscope.arrays.scores import class_scores, highest_score, sigmoid
 from featscope.errors import FeatscopeError
 from featscope.records import Sample
-from featscope.render.heat import AUTO, COMPONENTS, NEVER_NEGATIVE, HeatStyle, two_signs
+from featscope.render.heat import AUTO, HeatStyle, two_signs
 from featscope.store.feature_maps import spread
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
@@ -274,7 +274,8 @@ def _ends(map_file: MapFile) -> Tuple[float, float]:
 
 def _signed(files: Sequence[MapFile], how: str) -> bool:
     """Whether a layer's values, reduced so, have both signs."""
-    if how in NEVER_NEGATIVE:
-        return False
+    signs = signs_of(how)
+    if signs != AS_THE_MAP:
+        return signs == BOTH
     ends = [_ends(map_file) for map_file in files]
-    return how in COMPONENTS or two_signs(min(low for low, _ in ends), max(high for _, high in ends))
+    return two_signs(min(low for low, _ in ends), max(high for _, high in ends))

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from featscope.adapters.detector import Detected, Detector, Item
-from featscope.adapters.images import capture_images, detect_and_trace
+from featscope.adapters.feeding import capture_images, detect_and_trace
 from featscope.capturing.memory import MemorySink
 from featscope.demo.scenes import draw_scene
 from featscope.explaining.explainer import explain_item

@@ -21,7 +21,7 @@ from featscope.adapters.detector import (
     no_candidates,
     refuse_unused,
 )
-from featscope.adapters.images import Captured
+from featscope.adapters.feeding import Captured
 from featscope.adapters.mm.heads import HeadCalls, candidates_of, has_box_head, head_calls
 from featscope.adapters.mm.reading import reading_of
 from featscope.adapters.mm.runners import versions_here

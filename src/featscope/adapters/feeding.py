@@ -41,10 +41,7 @@ def list_images(paths: Sequence[Path]) -> List[Path]:
     images: List[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not found:
-                raise BadImageError(f"{path} does not contain an image ({', '.join(IMAGE_SUFFIXES)})")
-            images += found
+            images += _images_in(path) or _no_images(path)
         elif path.exists():
             images.append(path)
         else:
@@ -53,6 +50,17 @@ def list_images(paths: Sequence[Path]) -> List[Path]:
     if odd is not None:
         raise BadImageError(f"{odd} is not a regular file but a FIFO, a socket or a device; leave it out")
     return images
+
+
+def _images_in(folder: Path) -> List[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _no_images(folder: Path) -> List[Path]:
+    """Raise `BadImageError` for a folder without images, and name a folder below it that has some."""
+    below = next((path for path in sorted(folder.iterdir()) if path.is_dir() and _images_in(path)), None)
+    hint = f"; there are some in {below}" if below is not None else ""
+    raise BadImageError(f"{folder} does not contain an image ({', '.join(IMAGE_SUFFIXES)}){hint}")
 
 
 def _is_special(path: Path) -> bool:
