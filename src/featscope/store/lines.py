@@ -76,6 +76,7 @@ class LineFile:
                 f"another capture is writing to {path.parent} now; wait until it ends, or choose another folder"
             ) from None
         self.size = os.fstat(self._descriptor).st_size
+        self._owner = os.getpid()
         _OPEN.add(self)
 
     def truncate(self, size: int) -> None:
@@ -100,8 +101,13 @@ class LineFile:
     def close(self) -> None:
         """Close the file and release the lock."""
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        if descriptor < 0:
+            return
+        # A forked process shares the lock until it has closed the file too, so closing it here may not be enough. The
+        # forked process itself must not release the lock of its parent.
+        if self._owner == os.getpid():
+            _unlock(descriptor)
+        os.close(descriptor)
 
 
 _OPEN: WeakSet[LineFile] = WeakSet()
@@ -132,6 +138,13 @@ def _lock(descriptor: int) -> None:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise
         # Some network file systems do not support locks. Capturing without a lock is better than not capturing.
+
+
+def _unlock(descriptor: int) -> None:
+    with suppress(ImportError, OSError):  # Windows releases a lock with the file
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def read_lines(path: Path, kind: Type[Record]) -> Iterator[Tuple[int, int, Union[Record, BadRunError]]]:
