@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 from featscope.cli import models, options
 from featscope.cli.options import own
@@ -64,12 +64,12 @@ def run(
     found = report_layers(model, named[0] if named else None, axes=models.given_axes(axes, grids), **opening)
     headings = ("--layer", "class", "calls", "field", "shape", "axes", "stride", "first cell")
     table = new_table(*headings, right=["calls", "stride"], folded=["--layer", "class", "axes", "first cell"])
-    refused: Dict[str, str] = {}  # why -> a layer
+    refused: Dict[str, Tuple[str, int]] = {}  # why -> a layer and how many axes it has
     chosen = layers_among(found, layers or (), depth)
     for layer in chosen:
         for number, row in enumerate(layer_rows(layer)):
             if row.tensor.shape and not row.tensor.grids:
-                refused.setdefault(row.tensor.why, layer.name)
+                refused.setdefault(row.tensor.why, (layer.name, len(row.tensor.shape)))
             names = [row.layer, row.cls, row.calls] if number == 0 else [""] * 3
             table.add_row(*names, row.field if row.level == 0 else "", row.shape, row.axes, row.stride, row.first)
     show(table)
@@ -79,11 +79,11 @@ def run(
         + (f"; {hidden} more: --depth 9, or -l NAME" if hidden else "")
         + (f"; {len(found.silent)} never run by themselves, as {found.silent[0]}" if found.silent else "")
     )
-    for why, name in refused.items():
+    for why, (name, _) in refused.items():
         say(f"{name} is not a map of the image: {why}")
     if refused:
-        say(
-            "Layers that are not maps are stored as they are. If you know their axes, say so: "
-            "--axes 'layers.*=NHWC', --grid 'blocks.*=14x14+1'"
-        )
+        forms = {3: "--grid '{}=14x14+1'", 4: "--axes '{}=NHWC'"}
+        hints = dict((axes, forms[axes].format(name)) for name, axes in refused.values() if axes in forms)
+        hint = f" If you know their axes, say so, for example {' or '.join(hints.values())}." if hints else ""
+        say(f"Layers that are not maps are stored as they are.{hint}")
     say("capture stores every top-level part, or those that you name: -l neck -l 'backbone.layer*'")
