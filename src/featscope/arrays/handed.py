@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Union
 
 import numpy as np
@@ -32,7 +33,9 @@ def as_array(values: MapLike) -> NDArray[np.generic]:
         except TypeError:
             return np.asarray(values.float().numpy())
     try:
-        array = np.asarray(values)
+        with warnings.catch_warnings():  # NumPy before 1.24 warns of lists of different lengths, and gives objects
+            warnings.simplefilter("ignore")
+            array = np.asarray(values)
     except ValueError as error:  # lists of different lengths
         raise BadArrayError(f"{type(values).__name__} is not an array: {error}; give (C, H, W) or (H, W)") from None
     if array.dtype == object:
