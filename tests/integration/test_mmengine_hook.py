@@ -213,7 +213,7 @@ def test_a_training_is_captured_with_names_and_geometry(tmp_path):
     optimizer = runner_of(tmp_path, [], {"by_epoch": True, "max_epochs": 1}).build_optim_wrapper(
         {"optimizer": torch.optim.SGD(model.parameters(), 0.1)}
     )
-    same = pytest.warns(RuntimeWarning, match="several samples are called '0'")
+    same = pytest.warns(RuntimeWarning, match="several samples have the name '0'")
     with same, featscope.capture(model, ["neck"]) as session:
         model.train_step(data, optimizer)
         model.val_step(data)

@@ -313,7 +313,7 @@ def test_an_input_size_is_fitted_or_refused(tmp_path, image):
 def test_how_images_are_fed_is_said_where_the_folder_does_not(tmp_path, image):
     folder = save(vit, tmp_path / "saved")
     (folder / "preprocessor_config.json").unlink()
-    assert any("as ViTImageProcessor does" in remark for remark in open_detector(f"transformers:{folder}").remarks)
+    assert any("prepared by ViTImageProcessor" in remark for remark in open_detector(f"transformers:{folder}").remarks)
 
 
 def test_what_a_model_needs_beside_images_is_one_line(tmp_path, image):

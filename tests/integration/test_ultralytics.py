@@ -308,7 +308,7 @@ class TestViews:
     def test_a_policy_keeps_views_with_their_image(self, tmp_path):
         yolo = make()
         yolo.predict(picture(64, 64), **QUIET)
-        same = pytest.warns(RuntimeWarning, match="several samples are called 'image0'")
+        same = pytest.warns(RuntimeWarning, match="several samples have the name 'image0'")
         model = yolo.predictor.model.backend.model
         with same, featscope.capture(model, ["model.9"], policy={"every": 2}) as session:
             for seed in range(3):
@@ -507,7 +507,7 @@ def test_a_grey_model(tmp_path):
 
 
 def test_a_classifier_sees_a_square():
-    with pytest.raises(BadOptionError, match="square, not 64 x 96"):
+    with pytest.raises(BadOptionError, match="a square input, not 64 x 96"):
         open_detector("ultralytics:yolo11n-cls.yaml", "random", input_size=(64, 96))
 
 
