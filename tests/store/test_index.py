@@ -1,9 +1,12 @@
 """The table over a run's lines: a cache that may vanish, grow old or be damaged."""
 
+import gc
 import json
 import os
+import sqlite3
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -163,3 +166,14 @@ def test_what_killed_processes_left_half_made_is_removed(large, kept):
     assert len(open_run(large).maps) > 0
     assert not old.exists()
     assert new.exists(), "another process may be making it"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_another_thread_may_collect_it(large, monkeypatch, keep):
+    monkeypatch.setattr(index_module, "_KEPT_FROM_BYTES", 0 if keep else 1 << 40)
+    held = [open_run(large).index]
+    database = held[0]._db
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: (held.clear(), gc.collect())).result()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        database.execute("SELECT 1")

@@ -83,10 +83,9 @@ def _matches_any(name: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-def _close(db: sqlite3.Connection) -> None:
-    """Close a database whose index nobody holds any more."""
-    with suppress(sqlite3.ProgrammingError):  # another thread collects the garbage: it may not, and Python closes it
-        db.close()
+def _connect(where: str) -> sqlite3.Connection:
+    # An index is used by one thread. It may be closed by another one, which collects the garbage.
+    return sqlite3.connect(where, uri=True, check_same_thread=False)
 
 
 class RunIndex:
@@ -97,7 +96,7 @@ class RunIndex:
         self._places = places or {}
         self._files = sorted(folder.glob("manifest-*.jsonl")) + sorted(folder.glob("samples-*.jsonl"))
         self._db = self._open()
-        weakref.finalize(self, _close, self._db)
+        weakref.finalize(self, self._db.close)
         self.batch_samples = lru_cache(maxsize=256)(self._batch_samples)
 
     def problems(self) -> List[FeatscopeError]:
@@ -241,7 +240,7 @@ class RunIndex:
         with suppress(sqlite3.Error, OSError):
             if path.is_file():
                 with ExitStack() as unless_kept:
-                    found = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+                    found = _connect(f"{path.absolute().as_uri()}?mode=ro")
                     unless_kept.enter_context(closing(found))
                     if found.execute("SELECT version, signature FROM about").fetchone() == (_VERSION, signature):
                         unless_kept.pop_all()
@@ -254,10 +253,10 @@ class RunIndex:
                 with closing(sqlite3.connect(str(temporary))) as new:
                     self._build(new, signature)
                 os.replace(temporary, path)
-                return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+                return _connect(f"{path.absolute().as_uri()}?mode=ro")
             with suppress(OSError):  # the folder is read-only, so build the index in memory
                 temporary.unlink()
-        memory = sqlite3.connect(":memory:")
+        memory = _connect(":memory:")
         self._build(memory, signature)
         return memory
 
