@@ -7,6 +7,7 @@ import ast
 import re
 import shlex
 
+import numpy as np
 import pages
 import pytest
 import typer.main
@@ -94,6 +95,43 @@ def test_python_code_parses_and_its_names_exist(page):
                 assert node.attr in featscope.__all__
             if isinstance(node, ast.ImportFrom) and node.module == "featscope":
                 assert {alias.name for alias in node.names} <= set(featscope.__all__)
+
+
+@pytest.mark.parametrize("page", [*SITE, PROJECT / "CONTRIBUTING.md"], ids=pages.name_of)
+def test_files_of_the_project_that_a_page_names_exist(page):
+    named = re.findall(r"`((?:src|tests|tools|examples|benchmarks)/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    named = [name for name in named if name != "tools/test.py"]  # OpenMMLab's
+    assert [name for name in named if not (PROJECT / name).exists()] == []
+
+
+def test_the_tests_that_the_page_of_proofs_names_exist():
+    text = (DOCS / "truth.md").read_text(encoding="utf-8")
+    sources = {
+        path.relative_to(PROJECT / "tests").as_posix(): path.read_text(encoding="utf-8")
+        for path in (PROJECT / "tests").rglob("*.py")
+    }
+    everything = "".join(sources.values())
+    named = re.findall(r"`((?:[\w]+/)*test_\w+\.py)?(?:::(\w+))?`", text)
+    assert len([one for one in named if any(one)]) > 80
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if (file and file not in sources)
+        or (test and not re.search(rf"(def|class) {test}\b", sources.get(file, everything)))
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("language", ["", ".zh"])
+def test_the_example_of_a_reduction_adds_one(monkeypatch, language):
+    from featscope.arrays import reduce as module
+
+    monkeypatch.setattr(module, "REDUCTIONS", dict(REDUCTIONS))
+    (code,) = [one.text for one in pages.fences(DOCS / f"extend{language}.md") if "_median" in one.text]
+    exec(code, {**vars(module)})
+    channels = np.arange(5.0).reshape(5, 1, 1)
+    assert module.reduce(channels, "median").tolist() == [[2.0]]
+    assert module.words_of("median") == "median of the channels"
 
 
 @pytest.mark.parametrize("language", ["", ".zh"])
