@@ -149,7 +149,7 @@ def test_an_image_of_another_size_is_an_error_and_the_rest_is_drawn(featscope, r
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(run.parent / "photo.png")
     code, out, err = featscope("heat", run)
     assert code == 1
-    assert "9 x 9, its record says 20 x 30" in " ".join(err.split())
+    assert "9 x 9, but its record says 20 x 30" in " ".join(err.split())
     assert "4 pictures" in out
 
 

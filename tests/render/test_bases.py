@@ -92,7 +92,7 @@ def test_an_executor_that_fails_is_an_error_and_no_other_basis(two):
         for item in items:
             yield item, MemoryError("too little")
 
-    with pytest.raises(BadArrayError, match=r"the basis of neck\. was not worked out: .*too little"):
+    with pytest.raises(BadArrayError, match=r"the basis of neck\. could not be computed: .*too little"):
         bases_of(two.maps, "pca", "layer", broken)
 
 

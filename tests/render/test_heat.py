@@ -244,7 +244,7 @@ class TestTheImageUnderAMapWithoutGeometry:
     def test_a_map_of_a_letterbox_is_refused_over_the_photo(self):
         with pytest.raises(
             BadImageError,
-            match=r"20 x 20 cells cannot be of the whole of an image of 1080 x 810.*geometry=Geometry\(orig",
+            match=r"20 x 20 cells cannot cover a whole image of 1080 x 810.*geometry=Geometry\(orig",
         ):
             draw_heat(self.MAP, image=np.zeros((1080, 810, 3), np.uint8))
 
@@ -264,7 +264,7 @@ class TestTheImageUnderAMapWithoutGeometry:
         if fits:
             assert pixels(draw_heat(heat, image=picture).png).shape == picture.shape
         else:
-            with pytest.raises(BadImageError, match="cannot be of the whole"):
+            with pytest.raises(BadImageError, match="cannot cover a whole image"):
                 draw_heat(heat, image=picture)
 
 

@@ -34,7 +34,7 @@ def test_without_a_geometry_maps_and_boxes_lie_on_the_whole_input(tmp_path):
     options = HeatOptions(style=GREY, predictions=True)
     outcome = run_jobs(opened.maps, plan_heat(opened, opened.maps, options), tmp_path / "heat")
     assert not outcome.errors
-    assert any("drawn over what the network saw" in remark for remark in outcome.remarks)
+    assert any("drawn over the input itself" in remark for remark in outcome.remarks)
     (drawn,) = (tmp_path / "heat").rglob("*_overlay.png")
     picture = np.asarray(Image.open(drawn).convert("RGB")).astype(int)
     assert picture.shape == (160, 128, 3)

@@ -95,7 +95,7 @@ def test_a_map_that_was_reduced_on_capture_is_drawn_as_it_is(run):
     opened = open_run(run)
     plan = plan_heat(opened, opened.maps, HeatOptions(style=HeatStyle(reduce="std", colormap="gray")))
     outcome = run_jobs(opened.maps[:1], plan, run / "heat")
-    assert "reduced by l2 on capture have nothing left for -r std" in outcome.remarks[0]
+    assert "already reduced by l2 in the capture, so -r std changes nothing" in outcome.remarks[0]
     drawn = pixels(run / "heat" / "neck.fpn" / "a_level0.png")
     assert drawn.min() == 0
     assert drawn.max() > 150, "the deviation of one channel would be flat"
@@ -191,7 +191,7 @@ class TestOneImageForMaps:
     def test_of_several_samples_one_is_to_be_named(self, run, two):
         opened = open_run(two)
         options = HeatOptions(image=run.parent / "photo.png")
-        with pytest.raises(BadOptionError, match="maps are of several: a, b; name the one that it is, --sample a,"):
+        with pytest.raises(BadOptionError, match=r"maps belong to several: a, b; say which one it is \(--sample a\)"):
             plan_heat(opened, opened.choose(), options)
         maps = opened.choose(sample="b")
         outcome = run_jobs(maps, plan_heat(opened, maps, options), two / "heat")

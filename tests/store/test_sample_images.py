@@ -39,7 +39,7 @@ def test_a_turned_photo_is_drawn_as_it_was_read(photo):
 def test_a_size_that_is_not_the_recorded_one_is_an_error(photo):
     picture, errors, _ = drawn(Sample("a", str(photo), geometry=GEOMETRY, reading="pillow"))
     np.testing.assert_array_equal(picture, SEEN)
-    assert "is 20 x 30, its record says 30 x 20" in errors[0]
+    assert "is 20 x 30, but its record says 30 x 20" in errors[0]
     assert errors[0].endswith("; the input as the network saw it was drawn in its place")
 
 

@@ -64,7 +64,7 @@ def bases_of(maps: Iterable[MapFile], reduction: str, basis: str, executor: Exec
             raise value
         if isinstance(value, Exception):
             name = item.key[0] or "this run"
-            raise BadArrayError(f"the basis of {name} was not worked out: {first_line(value)}; try --basis map")
+            raise BadArrayError(f"the basis of {name} could not be computed: {first_line(value)}; try --basis map")
         if value is not None:
             found[item.key] = value
     return {key: found[key] for key in groups if key in found}

@@ -190,7 +190,7 @@ def _within(name: str, value: float, least: float, most: float = math.inf) -> No
     """Raise `BadOptionError` for a number that means nothing."""
     if not least <= value <= most:
         span = f"from {least} to {most}" if most < math.inf else f"from {least} on"
-        raise BadOptionError(f"{name}={value!r} means nothing; give a number {span}")
+        raise BadOptionError(f"{name}={value!r} is out of range; give a number {span}")
 
 
 def _names(given: Names) -> Sequence[str]:

@@ -194,7 +194,7 @@ def draw_heat(
     image = None if image is None else as_picture(image)
     if image is not None and geometry is not None and image.shape[:2] != tuple(geometry.original):
         raise BadImageError(
-            f"the image is {image.shape[0]} x {image.shape[1]}, its record says "
+            f"the image is {image.shape[0]} x {image.shape[1]}, but its record says "
             f"{geometry.original[0]} x {geometry.original[1]} (height x width); give the image that was captured"
         )
     style = (style_named(style) if isinstance(style, str) else style).for_array(feature_map)
@@ -356,10 +356,10 @@ def _refuse_other_shape(cells: Size, image: Size) -> None:
     off = min(abs(rows - columns * height / width), abs(columns - rows * width / height))
     if off > 0.5 and cells != (1, 1):
         raise BadImageError(
-            f"a map of {rows} x {columns} cells cannot be of the whole of an image of {height} x {width} "
-            "(height x width): the network saw it padded, cut or stretched; say how, "
+            f"a map of {rows} x {columns} cells cannot cover a whole image of {height} x {width} "
+            "(height x width), so the network saw the image padded, cropped or stretched; say how: "
             f"geometry=Geometry(original=({height}, {width}), resized=..., padded=...), "
-            "or give the picture that the network saw: image=..."
+            "or give what the network saw: image=..."
         )
 
 

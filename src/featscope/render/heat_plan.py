@@ -93,7 +93,8 @@ class HeatPlan:
         record = feature_map.file.record
         if record is not None and record.reduced and options.style.reduce not in (AUTO, "mean", record.reduced):
             outcome.remarks.append(
-                f"maps reduced by {record.reduced} on capture have nothing left for -r {options.style.reduce}"
+                f"maps were already reduced by {record.reduced} in the capture, so "
+                f"-r {options.style.reduce} changes nothing"
             )
         has_image = scene.image is not None and options.overlay
         if options.alone or not has_image:
@@ -213,7 +214,7 @@ class HeatPlan:
             return sample_image(self.origin.folder, sample, outcome.errors, outcome.remarks), geometry
         if sample is not None and lies_in_input(sample):
             outcome.remarks.append(
-                "how some images lie in the input is not known, so their maps are drawn over what the network saw"
+                "the position of some images in the input is unknown, so their maps are drawn over the input itself"
             )
             return input_image(self.origin.folder, sample, outcome.errors)
         return None, geometry
@@ -266,8 +267,8 @@ def _only_sample(run: Run, maps: Sequence[MapFile], image: Path) -> Optional[Sam
     if len(found) > 1:
         names, more = list(found)[:_NAMED], ", ..." if len(found) > _NAMED else ""
         raise BadOptionError(
-            f"{image} is one image, and these maps are of several: {', '.join(names)}{more}; name the one that it is, "
-            f"--sample {names[0]}, or leave --under out; all of them: featscope list {run.folder}"
+            f"{image} is one image, but these maps belong to several: {', '.join(names)}{more}; say which one it is "
+            f"(--sample {names[0]}), or leave out --under; to see all: featscope list {run.folder}"
         )
     return next(iter(found.values()), None)
 

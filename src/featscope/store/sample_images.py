@@ -47,7 +47,7 @@ def original_image(
             if image.shape[:2] == tuple(geometry.original):
                 return image
             problem = (
-                f"{sample.path} is {image.shape[0]} x {image.shape[1]}, its record says {geometry.original[0]} x "
+                f"{sample.path} is {image.shape[0]} x {image.shape[1]}, but its record says {geometry.original[0]} x "
                 f"{geometry.original[1]} (height x width)"
             )
         except UnknownReadingError as error:
