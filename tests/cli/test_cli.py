@@ -120,7 +120,7 @@ def test_a_long_drawing_says_what_it_will_come_to_and_is_refused_where_it_does_n
     monkeypatch.setattr(console, "_LONG", 1)
     code, _, err = featscope(verb, run)
     assert code == 0
-    assert re.search(r"about \d pictures, [\d.]+ .?B, 1 min of one core; .* has .* free", err)
+    assert re.search(r"about \d pictures, [\d.]+ .?B, 1 min on one core; .* has .* free", err)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 9))
     shutil.rmtree(run / verb)
     code, _, err = featscope(verb, run)

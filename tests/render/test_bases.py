@@ -76,7 +76,7 @@ def test_a_basis_is_kept_and_used_for_another_run(two, tmp_path):
 def test_a_layer_without_a_basis_in_the_file_is_an_error(two, tmp_path):
     other = Moments.of(np.random.default_rng(0).random((8, 4, 4))).basis()
     write_bases({("backbone.", 8): other}, tmp_path / "basis.npz")
-    with pytest.raises(BadOptionError, match=r"no basis for neck\. \(16 channels\); it has those of backbone\. \(8\)"):
+    with pytest.raises(BadOptionError, match=r"no basis for neck\. \(16 channels\); it has bases for backbone\. \(8\)"):
         bases_of(two.maps, "pca", str(tmp_path / "basis.npz"), serial)
 
 

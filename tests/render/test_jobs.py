@@ -95,7 +95,7 @@ def test_a_map_that_was_reduced_on_capture_is_drawn_as_it_is(run):
     opened = open_run(run)
     plan = plan_heat(opened, opened.maps, HeatOptions(style=HeatStyle(reduce="std", colormap="gray")))
     outcome = run_jobs(opened.maps[:1], plan, run / "heat")
-    assert "already reduced by l2 in the capture, so -r std changes nothing" in outcome.remarks[0]
+    assert "already reduced by l2 during the capture, so -r std has no effect" in outcome.remarks[0]
     drawn = pixels(run / "heat" / "neck.fpn" / "a_level0.png")
     assert drawn.min() == 0
     assert drawn.max() > 150, "the deviation of one channel would be flat"

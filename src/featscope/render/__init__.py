@@ -1,1 +1,1 @@
-"""Drawing: feature maps and heat maps as PNG pictures. Needs no torch."""
+"""Draw feature maps and heat maps as PNG pictures, without torch."""

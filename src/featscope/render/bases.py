@@ -1,4 +1,4 @@
-"""The bases of principal components that the maps of a call share."""
+"""Bases of principal components that the maps of one drawing share."""
 
 from __future__ import annotations
 
@@ -19,21 +19,26 @@ from featscope.store.files import write_atomic
 from featscope.store.maps import MapFile
 
 SHARED_BY = ("map", "layer", "run")
+"""Each map has its own basis, or all maps of a layer or of the run share one."""
 
-_SPREAD = " spread"
+_SPREAD = " spread"  # end of the name of an array in a file of bases
 
 _MOST_MAPS = 512
-"""A basis is worked out from at most so many maps of a layer, from its first to its last."""
+"""The most maps from which a basis is computed. They are spread evenly over all maps that share it."""
 
 
 def check_basis(basis: str) -> None:
-    """Raise `BadOptionError` for what is neither a word of `SHARED_BY` nor a file."""
+    """Raise `BadOptionError` if this is neither a word in `SHARED_BY` nor an existing file."""
     if basis not in SHARED_BY and not Path(basis).is_file():
         raise BadOptionError(f"{basis!r} is not a basis; type map, layer, run, or the path of a basis.npz")
 
 
 def basis_key(map_file: MapFile, basis: str) -> Key:
-    """Whose basis a file's maps are drawn with. Raises `BadArrayError` where its header cannot be read."""
+    """Return the key of the basis with which a file's maps are drawn: (name, number of channels).
+
+    The name is empty for `run`. Otherwise it is layer.field, or the folder if the file has no record. Raises
+    `BadArrayError` if the header of the file cannot be read.
+    """
     record, channels = map_file.record, map_file.channels()
     if basis == "run":
         return "", channels
@@ -41,9 +46,10 @@ def basis_key(map_file: MapFile, basis: str) -> Key:
 
 
 def bases_of(maps: Iterable[MapFile], reduction: str, basis: str, executor: Executor) -> Dict[Key, Basis]:
-    """The bases that these maps share; none where each has its own, or where no components are drawn.
+    """Return the bases that these maps share; none if each map has its own, or if no components are drawn.
 
-    Raises `BadOptionError` where a file of bases has none for some of the maps.
+    basis: a word in `SHARED_BY`, or the path of a file that `write_bases` wrote. Raises `BadOptionError` if the file
+    has no basis for some of the maps.
     """
     if not are_components(reduction) or basis == "map":
         return {}
@@ -53,7 +59,7 @@ def bases_of(maps: Iterable[MapFile], reduction: str, basis: str, executor: Exec
         missing = [f"{name} ({channels} channels)" for name, channels in groups if (name, channels) not in found]
         if missing:
             raise BadOptionError(
-                f"{basis} has no basis for {', '.join(missing)}; it has those of "
+                f"{basis} has no basis for {', '.join(missing)}; it has bases for "
                 f"{', '.join(f'{name} ({channels})' for name, channels in found)}; choose these layers with --only"
             )
         return found
@@ -71,7 +77,7 @@ def bases_of(maps: Iterable[MapFile], reduction: str, basis: str, executor: Exec
 
 
 def _groups(maps: Iterable[MapFile], basis: str) -> Dict[Key, List[MapFile]]:
-    """The maps of each basis, from first to last: at most `_MOST_MAPS`, of however many."""
+    """Return the maps for each basis: at most `_MOST_MAPS` of them, evenly spread from the first to the last."""
     groups: Dict[Key, List[MapFile]] = {}
     steps: Dict[Key, int] = {}
     counts: Dict[Key, int] = {}
@@ -80,26 +86,27 @@ def _groups(maps: Iterable[MapFile], basis: str) -> Dict[Key, List[MapFile]]:
             continue
         try:
             key = basis_key(map_file, basis)
-        except BadArrayError:  # it is named when it is drawn
+        except BadArrayError:  # reported when the map is drawn
             continue
         kept, step, count = groups.setdefault(key, []), steps.get(key, 1), counts.get(key, 0)
         counts[key] = count + 1
         if count % step == 0:
             kept.append(map_file)
-        if len(kept) == _MOST_MAPS:  # every second goes, and from here on every second comes
+        if len(kept) == _MOST_MAPS:  # keep every second of these, and of those to come
             del kept[1::2]
             steps[key] = 2 * step
     return groups
 
 
 class _Group(NamedTuple):
-    """The maps of one basis."""
+    """The maps from which one basis is computed."""
 
     key: Key
     files: List[MapFile]
 
 
 def _basis_of_group(group: _Group) -> Optional[Basis]:
+    """Compute the basis of a group; None if none of its maps can be used."""
     moments = _moments(group)
     if moments is None:
         return None
@@ -112,7 +119,10 @@ def _basis_of_group(group: _Group) -> Optional[Basis]:
 
 
 def _moments(group: _Group) -> Optional[Moments]:
-    """Map by map, each merged into what came before, so that two are in memory at a time."""
+    """Merge the moments of a group's maps, one map after the other, so that at most two moments are in memory.
+
+    Returns None if none of the maps can be used.
+    """
     whole: Optional[Moments] = None
     for map_file in group.files:
         try:
@@ -120,18 +130,21 @@ def _moments(group: _Group) -> Optional[Moments]:
                 array = as_floats(feature_map.array)
                 if len(array) > MOST_CHANNELS:
                     raise BadOptionError(
-                        f"{map_file.folder} has {len(array)} channels, and a shared basis takes {MOST_CHANNELS} at "
-                        "most; type --basis map"
+                        f"{map_file.folder} has {len(array)} channels, but a shared basis can have at most "
+                        f"{MOST_CHANNELS}; type --basis map"
                     )
                 part = Moments.of(array[(slice(None), *inside_of(feature_map))])
                 whole = part if whole is None else whole.and_of(part)
-        except BadArrayError:  # it is named when it is drawn, and has no say here
+        except BadArrayError:  # reported when the map is drawn; the basis does without it
             continue
     return whole
 
 
 def inside_of(feature_map: FeatureMap, place: str = "measured") -> Cells:
-    """The rows and columns of a map that lie on its image; place: by which knowledge, as in `MapFile.place`."""
+    """Return the rows and columns of a map that lie on its image.
+
+    place: which source of the cells' place to use, as in `MapFile.place`.
+    """
     array, sample, found = feature_map.array, feature_map.sample, feature_map.file.place(place)
     return cells_inside(
         (array.shape[1], array.shape[2]),
@@ -142,21 +155,21 @@ def inside_of(feature_map: FeatureMap, place: str = "measured") -> Cells:
 
 
 def write_bases(bases: Dict[Key, Basis], path: Path) -> None:
-    """Keep bases, for `--basis FILE` of another run."""
+    """Write bases to a file, for `--basis FILE` in another run."""
     arrays = {}
     for (name, channels), basis in bases.items():
         arrays[f"{name}:{channels}"] = np.concatenate([basis.mean[None], basis.vectors])
         arrays[f"{name}:{channels}{_SPREAD}"] = basis.spread
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # one of its keywords is a flag
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # `savez` also has a keyword that is a flag
     write_atomic(path, buffer.getvalue(), shared=True)
 
 
 def read_bases(path: Path) -> Dict[Key, Basis]:
-    """Bases that `write_bases` kept. Raises `BadArrayError` for another file."""
+    """Read bases that `write_bases` wrote. Raises `BadArrayError` for any other file."""
     found: Dict[Key, Basis] = {}
     try:
-        # NumPy leaves a file open that it cannot read.
+        # Open the file here, because NumPy does not close a file that it fails to read.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             for name in (name for name in arrays.files if not name.endswith(_SPREAD)):
                 array, spread, (layer, _, channels) = arrays[name], arrays[name + _SPREAD], name.rpartition(":")

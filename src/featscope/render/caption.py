@@ -1,4 +1,4 @@
-"""The frame of a picture: a title above it, and below it the scale in the colours that are seen."""
+"""Frame a picture: a title above it, and below it the colour scale as it looks in the picture."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from featscope.render.colour import INF_COLOUR, NAN_COLOUR
 from featscope.render.fonts import Font, font_of, readable
 
 GREYS = 16
-"""Indices of a palette that a frame needs for its letters, white to black."""
+"""The number of palette indices that a frame needs for its letters, white to black."""
 
 _INK, _PALE, _WHITE = 24, 96, 255
-_NARROWEST = 320  # pixels: less has no room for a scale
-_TICKS = 5
+_NARROWEST = 320  # pixels; a narrower frame has no room for a scale
+_TICKS = 5  # about this many on a scale
 _MARKS = {NAN_INDEX: NAN_COLOUR, INF_INDEX: INF_COLOUR}
 
 
@@ -29,35 +29,46 @@ Box = Tuple[int, int, int, int]
 
 
 class Caption(NamedTuple):
-    """title: which map this is. words: how it was reduced. ends: what stands at the ends of the scale, where its parts
-    have ranges of their own and no number is that of all."""
+    """The text of a frame."""
 
     title: str
+    """Which map this is."""
+
     words: str
+    """How the map was reduced."""
+
     ends: Optional[Tuple[str, str]] = None
+    """Text at the ends of the scale in place of numbers, for a picture whose parts have different ranges."""
 
 
 class Frame(NamedTuple):
-    """above, below: grey strips, (rows, width). bar: the scale's place in `below`. swatches: the places of small
-    squares in the colours of NaN and infinity, and their indices."""
+    """The parts of a frame, still without colours."""
 
     above: NDArray[np.uint8]
+    """Grey strip above the picture, (rows, width)."""
+
     below: NDArray[np.uint8]
+    """Grey strip below the picture, (rows, width)."""
+
     bar: Box
+    """Where the colour bar lies in `below`."""
+
     swatches: List[Tuple[Box, int]]
+    """Where small squares in the colours of NaN and infinity lie in `below`, and their indices."""
 
     @property
     def width(self) -> int:
-        """Of the framed picture: a narrow one is put in the middle of a wider one."""
+        """Width of the framed picture. A narrower picture is centred in it."""
         return self.above.shape[1]
 
 
 def frame(
     width: int, caption: Caption, values: Quantised, beyond: Bounds = (0.0, 0.0), letters: Optional[int] = None
 ) -> Frame:
-    """The frame of a picture of this width; beyond: the shares of the cells below the scale, and above it.
+    """Make the frame for a picture of this width.
 
-    letters: their height in pixels; by default what fits the width.
+    beyond: shares of the cells below and above the scale. letters: height of the letters in pixels; by default it
+    depends on the width.
     """
     width = max(width, _NARROWEST)
     large, small = _letters(width, letters)
@@ -67,18 +78,19 @@ def frame(
 
 
 def under_title(picture: NDArray[np.uint8], caption: Caption, letters: Optional[int] = None) -> NDArray[np.uint8]:
-    """An RGB picture under its title, without a scale, as where three values make a colour."""
+    """Put an RGB picture under a title, without a scale, for example if each colour is made of three values."""
     width = max(picture.shape[1], _NARROWEST)
     return np.vstack([_as_rgb(_title(width, caption.title, caption.words, letters)), _in_the_middle(picture, width)])
 
 
 def _letters(width: int, wanted: Optional[int] = None) -> Tuple[int, int]:
-    """The heights of large and small letters, in pixels."""
+    """Return the heights of large and small letters, in pixels."""
     large = wanted or min(max(12, round(width / 62)), 40)
     return large, max(11, round(large * 0.82))
 
 
 def _title(width: int, title: str, words: str, letters: Optional[int] = None) -> NDArray[np.uint8]:
+    """Draw the grey strip with the title in large letters and the words in small ones."""
     large, small = _letters(width, letters)
     pad = large // 2
     fonts = font_of(large, title), font_of(small, words)
@@ -95,6 +107,10 @@ def _title(width: int, title: str, words: str, letters: Optional[int] = None) ->
 def _scale(
     width: int, unit: int, pad: int, values: Quantised, ends: Optional[Tuple[str, str]] = None
 ) -> Tuple[NDArray[np.uint8], Box, List[Tuple[Box, int]]]:
+    """Draw the grey strip with the outline and the ticks of the colour bar: `below`, `bar` and `swatches` of a frame.
+
+    unit: height of the letters in pixels.
+    """
     below = Image.new("L", (width, pad + 2 * unit + round(unit * 0.9) + pad // 2), _WHITE)
     draw, font = ImageDraw.Draw(below), font_of(unit)
     top, bottom, left, right = pad, pad + unit, pad, width - pad
@@ -121,7 +137,7 @@ def _scale(
 
 
 def ticks(low: float, high: float) -> List[float]:
-    """Round values from low to high, about five.
+    """Return about five round values from low to high.
 
     >>> ticks(0.0, 2.3), ticks(-3.2, 3.2)
     ([0.0, 0.5, 1.0, 1.5, 2.0], [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
@@ -131,14 +147,14 @@ def ticks(low: float, high: float) -> List[float]:
         return [low] if not span > 0 else [low, high]
     step = 10.0 ** math.floor(math.log10(span / _TICKS))
     step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= _TICKS * 1.5)
-    if not step > abs(high) * 1e-9 or step == 0:  # nothing round lies between two neighbours of a large value
+    if not step > abs(high) * 1e-9 or step == 0:  # the range is too narrow for round values
         return [low, high]
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
 
 
 def tick_text(value: float, low: float, high: float) -> str:
-    """A tick's value, with as many digits as tell it from its neighbours.
+    """Format a tick's value with enough digits to distinguish it from its neighbours.
 
     >>> tick_text(0.2 + 0.1, 0.0, 0.93), tick_text(12000.0, 0.0, 60000.0)
     ('0.3', '12000')
@@ -159,14 +175,13 @@ def _percent(share: float) -> str:
 
 
 def _wrapped(text: str, font: Font, room: float) -> List[str]:
-    """A text in lines that fit; a word that is too long for a line loses its middle."""
+    """Wrap a text into lines that fit. A word that is too long for a line loses its middle."""
     probe = ImageDraw.Draw(Image.new("L", (1, 1)))
     words = text.split()
     lines: List[str] = []
     whole = " ".join(words)
-    if (
-        probe.textlength(whole, font=font) <= room
-    ):  # as nearly always; to measure word by word takes longer than to draw
+    # Nearly every text fits into one line. Measuring it word by word would take longer than drawing it.
+    if probe.textlength(whole, font=font) <= room:
         return [whole] if words else []
     for word in words:
         while probe.textlength(word, font=font) > room and len(word) > 8:
@@ -182,7 +197,10 @@ def _wrapped(text: str, font: Font, room: float) -> List[str]:
 def framed_indices(
     picture: NDArray[np.uint8], around: Frame, levels: int, colours: NDArray[np.uint8]
 ) -> Tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """An indexed picture in its frame, and its palette: `GREYS` indices from `levels` on are the frame's."""
+    """Put an indexed picture into its frame.
+
+    Returns the framed picture and its palette, in which the frame uses `GREYS` indices from `levels` on.
+    """
     above, below = grey_indices(around.above, levels), grey_indices(around.below, levels)
     top, bottom, left, right = around.bar
     below[top:bottom, left:right] = np.linspace(0, levels - 1, right - left).round().astype(np.uint8)
@@ -192,19 +210,19 @@ def framed_indices(
 
 
 def grey_indices(strip: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
-    """A grey strip as indices of a palette whose greys begin at `levels` with white."""
+    """Convert a grey strip to indices of a palette whose greys begin with white at index `levels`."""
     return (levels + ((255 - strip.astype(np.uint16)) * (GREYS - 1) + 127) // 255).astype(np.uint8)
 
 
 def with_greys(colours: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
-    """A palette with `GREYS` greys from `levels` on, white to black, or the first of them where there is less room."""
+    """Return a palette with `GREYS` greys from index `levels`, white to black; only the first ones if not all fit."""
     table = colours.copy()
     table[levels:INF_INDEX] = np.linspace(255, 0, GREYS).round().astype(np.uint8)[: INF_INDEX - levels, None]
     return table
 
 
 def framed(picture: NDArray[np.uint8], around: Frame, ramp: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An RGB picture in its frame; ramp: the colours of the scale as they are seen, (n, 3)."""
+    """Put an RGB picture into its frame. ramp: the colours of the scale as they look in the picture, (n, 3)."""
     above, below = _as_rgb(around.above), _as_rgb(around.below)
     top, bottom, left, right = around.bar
     below[top:bottom, left:right] = ramp[np.linspace(0, len(ramp) - 1, right - left).round().astype(int)]
@@ -218,7 +236,7 @@ def _as_rgb(strip: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _in_the_middle(picture: NDArray[np.uint8], width: int, ground: int = _WHITE) -> NDArray[np.uint8]:
-    """A picture in the middle of a wider one."""
+    """Centre a picture in a wider one."""
     wide = np.full((picture.shape[0], width, *picture.shape[2:]), ground, np.uint8)
     start = (width - picture.shape[1]) // 2
     wide[:, start : start + picture.shape[1]] = picture

@@ -1,6 +1,6 @@
 """Colour maps: 256 colours for 256 indices.
 
-To add one, add a row to `OWN_MAPS`; every map of the `cmap` package is there by its name.
+All colour maps of the `cmap` package are available by name. To add another one, add a row to `OWN_MAPS`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INF_COLOUR: Colour = (0, 255, 0)
 
 
 def _jet(levels: int) -> Palette:
-    """The jet of MATLAB and OpenCV, which differs from matplotlib's by its knees."""
+    """Return the jet of MATLAB and OpenCV. matplotlib's jet has its breakpoints elsewhere."""
     x = np.linspace(0, 1, levels)[:, None]
     centres = np.array([[0.75, 0.5, 0.25]])
     return np.rint(np.clip(1.5 - 4 * np.abs(x - centres), 0, 1) * 255).astype(np.uint8)
@@ -31,16 +31,17 @@ def _jet(levels: int) -> Palette:
 OWN_MAPS: Dict[str, Callable[[int], Palette]] = {
     "jet": _jet,
 }
+"""Colour maps that take precedence over those of `cmap`."""
 
 
 @lru_cache(maxsize=64)
 def palette(name: str, levels: int = 256, marks: bool = False) -> Palette:
-    """A colour map as a table (256, 3) of RGB bytes; indices below `levels` span the map.
+    """Return a colour map as a table (256, 3) of RGB bytes; the indices below `levels` span the map.
 
     >>> palette("gray")[[0, 128, 255]].tolist()
     [[0, 0, 0], [128, 128, 128], [255, 255, 255]]
 
-    marks: reserve the last two indices for infinity and NaN. Raises `UnknownNameError`.
+    marks: reserve the last two indices for infinity and NaN. Raises `UnknownNameError` if there is no such colour map.
     """
     table = np.zeros((256, 3), np.uint8)
     if name in OWN_MAPS:
@@ -73,4 +74,4 @@ CLASS_COLOURS: Tuple[Colour, ...] = (
     (255, 214, 10), (0, 224, 255), (255, 110, 64), (124, 255, 78), (255, 120, 220), (150, 160, 255),
     (64, 156, 255), (0, 200, 150), (255, 170, 120), (200, 255, 220), (220, 180, 255), (160, 220, 255),
 )  # fmt: skip
-"""Colours of boxes, by class: bright, so that they stand out of any colour map. White is the truth's."""
+"""Colours of boxes, by class. They are bright, to stand out against any colour map. White is for the ground truth."""

@@ -1,4 +1,4 @@
-"""A small chart of curves, for what a table cannot show."""
+"""Draw small charts of curves, to show what a table cannot."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from PIL import Image, ImageDraw, ImageFont
 from featscope.render.colour import CLASS_COLOURS, Colour
 from featscope.render.png import encode_rgb
 
-_WIDE, _HIGH = 520, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 44, 56
+_WIDE, _HIGH = 520, 360  # pixels of a chart
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 44, 56  # pixels of its margins
 _INK, _GREY, _LINE = (30, 30, 30), (110, 110, 110), (225, 225, 225)
 
 
 class Panel(NamedTuple):
-    """Curves of one chart by name, each with a value in [0, 1] for every label."""
+    """One chart."""
 
     title: str
+
     curves: Mapping[str, Sequence[float]]
+    """Curves by name. Each has a value in [0, 1] for every label."""
 
 
 def draw_curves(panels: Sequence[Panel], labels: Sequence[str], axis: str) -> bytes:
-    """Charts side by side with one legend, as a PNG. labels: of the points, evenly spaced; axis: what they are.
+    """Draw charts side by side with one legend, and return a PNG.
 
     >>> draw_curves([Panel("deletion", {"odam": [1.0, 0.4, 0.1]})], ["0", "1 %", "100 %"], "deleted")[1:4]
     b'PNG'
+
+    labels: labels of the points, which are evenly spaced. axis: title of the horizontal axis.
     """
     names = list(dict.fromkeys(name for panel in panels for name in panel.curves))
     font, small = ImageFont.load_default(16), ImageFont.load_default(13)
@@ -60,6 +64,6 @@ def draw_curves(panels: Sequence[Panel], labels: Sequence[str], axis: str) -> by
 
 
 def _darker(colour: Colour) -> Colour:
-    """Class colours are made for dark photographs; on white they need more weight."""
+    """Return a darker colour for a white background; the colours of classes are made for dark photos."""
     red, green, blue = (int(part * 0.75) for part in colour)
     return red, green, blue

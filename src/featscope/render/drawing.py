@@ -1,4 +1,4 @@
-"""Drawing a run, or any folder of arrays: what `featscope heat` and `featscope render` do, as one call each."""
+"""Draw a run, or any folder of arrays, with one call, like `featscope heat` and `featscope render`."""
 
 from __future__ import annotations
 
@@ -28,16 +28,23 @@ Names = Union[str, Sequence[str]]
 
 
 class Drawing(NamedTuple):
-    """What is about to be drawn: which maps of a run, how, and where to."""
+    """What is about to be drawn."""
 
     run: Run
+
     maps: Sequence[MapFile]
+    """The chosen maps of the run."""
+
     plan: Plan
+    """How each map is drawn."""
+
     folder: Path
+    """The folder of the pictures."""
 
 
 Watch = Callable[[Drawing], ContextManager[Callable[[], None]]]
-"""Sees a drawing before it begins, as a context in which it runs; the context's value is called after each map file."""
+"""Watches a drawing, for example to show progress. It is called before the drawing begins and returns a context manager
+in which the drawing runs. The value of the context is called after each map file."""
 
 
 def draw_run(
@@ -71,23 +78,24 @@ def draw_run(
     executor: Union[str, Executor] = "serial",
     watch: Optional[Watch] = None,
 ) -> Pictures:
-    """Draw the maps of a run, or of a folder of `.npy` files, as heat maps: what `featscope heat` does.
+    """Draw the maps of a run, or of a folder of `.npy` files, as heat maps, like `featscope heat`.
 
     >>> drawn = featscope.draw_run("runs/fpn", "pictures", layers="neck", sample="harbour", boxes=True)
     >>> drawn.count, drawn.maps, drawn.errors, str(drawn.first[0])
     (4, 2, [], 'pictures/neck.fpn/harbour_level0.png')
 
-    run: its folder, or a run that is open. to: the folder of the pictures, by default RUN/heat. layers, level, sample,
-    only: which maps, as in `Run.select`. style: a `HeatStyle` or the name of one; reduce, range, colormap, alpha,
-    smooth and legend change it. boxes, truth: draw the detections, and the ground truth. under: a photo to draw all
-    maps over. panel: the levels of a layer side by side. format: png, webp or jpg. max_size: of a picture's longer
-    side in pixels, 0 for the image's own. executor: 'serial', 'processes' (all cores; a script needs its
-    `if __name__ == "__main__":` then), 'processes:4', 'dask://HOST:PORT', or a function as in `featscope.scale`. All
-    others as the options of `featscope heat`.
+    run: the folder of a run, or an opened run. to: the folder of the pictures, by default RUN/heat. layers, level,
+    sample, only: which maps to draw, as in `Run.select`. style: a `HeatStyle` or the name of one; reduce, range,
+    colormap, alpha, smooth and legend change it. boxes, truth: draw the detections and the ground truth. under: a photo
+    to draw all maps over. panel: draw the levels of a layer side by side. format: png, webp or jpg. max_size: the most
+    pixels of a picture's longer side; 0 keeps the size of the image. executor: 'serial', 'processes' (all cores; a
+    script then needs `if __name__ == "__main__":`), 'processes:4', 'dask://HOST:PORT', or a function as in
+    `featscope.scale`. watch: watches the drawing (see `Watch`); with it, errors do not cause a warning. All other
+    parameters are the options of `featscope heat`.
 
-    Pictures that are up to date are not drawn again. What fails with one map is kept in `Pictures.errors`, and is a
-    warning; the others are drawn. watch: sees the drawing go on, and takes over the warning. Raises a `FeatscopeError`
-    for options that mean nothing, before anything is drawn.
+    Pictures that are up to date are not drawn again. If a map cannot be drawn, the others are drawn anyway; the error
+    is listed in `Pictures.errors`, and a warning is given. Raises a `FeatscopeError` for invalid options before
+    anything is drawn.
     """
     changes = {
         "reduce": reduce,
@@ -145,14 +153,14 @@ def draw_mosaics(
     executor: Union[str, Executor] = "serial",
     watch: Optional[Watch] = None,
 ) -> Pictures:
-    """Draw the channels of a run's maps, or of a folder of `.npy` files, side by side: what `featscope render` does.
+    """Draw the channels of a run's maps, or of a folder of `.npy` files, side by side, like `featscope render`.
 
     >>> featscope.draw_mosaics("runs/fpn", layers="neck", channels="top:4", columns=2, numbers=True)
     <2 pictures of 2 maps, 0.0 MB, in runs/fpn/render>
 
-    to: the folder of the pictures, by default RUN/render. single: a picture of each channel, and no mosaic. style:
-    featscope, or mmengine_topk, which sets channels, columns, colormap and gap, and has no titles unless they are asked
-    for. All others as of `draw_mosaic` and `draw_run`.
+    to: the folder of the pictures, by default RUN/render. single: draw a picture of each channel in place of a mosaic.
+    style: featscope, or mmengine_topk, which sets channels, columns, colormap and gap, and has no titles by default.
+    All other parameters are those of `draw_mosaic` and `draw_run`.
     """
     check_name("style", style, MOSAIC_STYLES, "featscope render --help")
     for name, value, least in (("columns", columns, 1), ("scale", scale, 1), ("gap", gap, 0)):
@@ -179,7 +187,7 @@ def draw_mosaics(
 
 
 def _styled(style: Union[str, HeatStyle], changes: Mapping[str, object]) -> HeatStyle:
-    """A style, by its name or as it is, with what is changed of it."""
+    """Return a style, given as such or by name, with changes applied; None changes nothing."""
     given = {name: value for name, value in changes.items() if value is not None}
     styled = style_named(style, **given) if isinstance(style, str) else replace(style, **given)  # type: ignore[arg-type]
     _within("alpha", styled.alpha, 0, 1)
@@ -187,9 +195,9 @@ def _styled(style: Union[str, HeatStyle], changes: Mapping[str, object]) -> Heat
 
 
 def _within(name: str, value: float, least: float, most: float = math.inf) -> None:
-    """Raise `BadOptionError` for a number that means nothing."""
+    """Raise `BadOptionError` if an option's number is outside its range."""
     if not least <= value <= most:
-        span = f"from {least} to {most}" if most < math.inf else f"from {least} on"
+        span = f"from {least} to {most}" if most < math.inf else f"of at least {least}"
         raise BadOptionError(f"{name}={value!r} is out of range; give a number {span}")
 
 
@@ -200,9 +208,9 @@ def _names(given: Names) -> Sequence[str]:
 def _where(
     executor: Union[str, Executor], run: Union[Run, str, Path], to: Union[str, Path, None]
 ) -> Tuple[Executor, Run, Optional[Path]]:
-    """The executor, the run, opened, and the folder of the pictures, as the executor's workers will find them."""
+    """Return the executor, the opened run and the folder of the pictures. All workers can find the paths."""
     folder = None if to is None else Path(to)
-    if isinstance(executor, str) and executor.startswith("dask"):  # its workers run in other folders
+    if isinstance(executor, str) and executor.startswith("dask"):  # its workers have other working folders
         run = Path(run.folder if isinstance(run, Run) else run).absolute()
         folder = None if folder is None else folder.absolute()
     run_on = executor_named(executor) if isinstance(executor, str) else executor
@@ -215,7 +223,7 @@ def _unwatched(drawing: Drawing) -> Iterator[Callable[[], None]]:
 
 
 def _drawn(drawing: Drawing, draw: Callable[[Callable[[], None]], Outcome], watch: Optional[Watch]) -> Pictures:
-    """Draw, and say what came of it."""
+    """Draw, watched by `watch`, and collect the results."""
     with (watch or _unwatched)(drawing) as done:
         outcome = draw(done)
     info = drawing.run.info

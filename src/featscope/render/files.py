@@ -1,4 +1,4 @@
-"""Pictures as files: other formats than PNG, and the text that each carries."""
+"""Picture files: formats other than PNG, and the text that each file carries."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from featscope.render import png
 
 FORMATS = ("png", "webp", "jpg")
 
-_DESCRIPTION = 0x010E  # of EXIF, where WebP and JPEG keep what PNG has in its text chunks
+_DESCRIPTION = 0x010E  # the EXIF tag where WebP and JPEG keep what PNG has in its text chunks
 
-
-_LONGEST_SIDE = {"webp": 16383, "jpg": 65535}
+_LONGEST_SIDE = {"webp": 16383, "jpg": 65535}  # pixels
 
 
 def check_format(form: str) -> None:
-    """Raise `UnknownNameError` for a format that is not one of `FORMATS`."""
+    """Raise `UnknownNameError` if a format is not in `FORMATS`."""
     if form not in FORMATS:
         raise unknown_name("picture format", form, FORMATS, "featscope heat --help")
 
 
 def reencode(picture: bytes, form: str) -> bytes:
-    """A PNG as WebP or JPEG, a third to a tenth of its size for a picture with a photo; its text goes along."""
+    """Convert a PNG to WebP or JPEG and keep its text.
+
+    A file with a photo becomes three to ten times smaller. Raises `BadImageError` if the picture is too large for the
+    format.
+    """
     image = Image.open(io.BytesIO(picture))
     if max(image.size) > _LONGEST_SIDE[form]:
         raise BadImageError(
-            f"the picture is {image.height} x {image.width}, and a side of a .{form} has at most {_LONGEST_SIDE[form]} "
-            f"pixels; type --max-size {_LONGEST_SIDE[form] * 3 // 4}, or --format png"
+            f"the picture is {image.height} x {image.width}, but a .{form} can have at most {_LONGEST_SIDE[form]} "
+            f"pixels on a side; type --max-size {_LONGEST_SIDE[form] * 3 // 4}, or --format png"
         )
     exif = Image.Exif()
     exif[_DESCRIPTION] = json.dumps(png.parse_text(picture))
@@ -45,7 +48,7 @@ def reencode(picture: bytes, form: str) -> bytes:
 
 
 def read_text(path: Path) -> Dict[str, str]:
-    """The text of a picture; nothing where there is no such picture, or it has none."""
+    """Return the text of a picture file; empty if the file cannot be read or has no text."""
     if path.suffix == ".png":
         return png.read_text(path)
     try:

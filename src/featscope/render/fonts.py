@@ -1,4 +1,4 @@
-"""Fonts: one that has the characters of a text, from the system where Pillow's own lacks them."""
+"""Find a font that has the characters of a text. Fonts of the system are used if Pillow's own font lacks some."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ Font = Union[ImageFont.FreeTypeFont, ImageFont.ImageFont]
 
 _FAMILIES = ("notosanscjk", "notosanssc", "sourcehansans", "wqy", "pingfang", "msyh", "simhei", "hiragino", "arialuni",
              "droidsansfallback", "unifont", "dejavusans", "notosans")  # fmt: skip
-"""Parts of the names of fonts that have many scripts, the best first: they are tried before all others."""
+"""Parts of the names of fonts that cover many scripts, the best first. They are tried before all others."""
 
 _OTHER_CUTS = ("bold", "italic", "oblique", "serif", "mono", "condensed", "light", "thin", "black", "medium")
-"""Parts of the names of fonts that are not the plain cut of their family."""
+"""Parts of the names of fonts that are not the regular style of their family."""
 
-_MOST_FONTS = 400
-_NOBODY_HAS = "\U0010ffff"
+_MOST_FONTS = 400  # the most fonts to try
+_NOBODY_HAS = "\U0010ffff"  # a character that no font has
 
 
 def font_of(size: int, text: str = "") -> Font:
-    """A font of this height in pixels, with the characters of the text if any font here has them."""
+    """Return a font of this height in pixels. It has all characters of the text if a font on this system has them."""
     return _font(size, _rare(text))
 
 
 def readable(text: str, instead: Optional[str] = None) -> str:
-    """A text as the fonts of this system can draw it.
+    """Return a text in a form that the fonts of this system can draw.
 
     >>> readable("ship 1")
     'ship 1'
 
-    instead: what to draw where no font has all its characters; by default each that is missing is drawn as its code,
-    as `U+8239`, never as an empty box.
+    instead: the text to return if no font has all characters. By default, each missing character is replaced by its
+    code, such as `[U+8239]`, so that it is never drawn as an empty box.
     """
     missing = missing_characters(text)
     if not missing:
@@ -46,7 +46,7 @@ def readable(text: str, instead: Optional[str] = None) -> str:
 
 
 def missing_characters(text: str) -> FrozenSet[str]:
-    """The characters of a text that no single font here has beside the others."""
+    """Return the characters of a text that are missing from the font that has the most of them."""
     return _missing(_rare(text))
 
 
@@ -56,12 +56,16 @@ def _missing(characters: FrozenSet[str]) -> FrozenSet[str]:
 
 
 def _rare(text: str) -> FrozenSet[str]:
-    """The characters that a font may lack. Without the others, few texts are new to the cache of fonts."""
+    """Return the characters that a font may lack: all but ASCII and white space.
+
+    Few texts have any, so the cache of fonts is hit nearly always.
+    """
     return frozenset(c for c in text if not c.isascii() and not c.isspace())
 
 
 @lru_cache(maxsize=512)
 def _font(size: int, characters: FrozenSet[str]) -> Font:
+    """Return Pillow's own font, or the first font of the system that lacks the fewest characters."""
     own = ImageFont.load_default(size)
     least, best = _lacks(own, characters) if characters else characters, own
     if least:
@@ -69,7 +73,7 @@ def _font(size: int, characters: FrozenSet[str]) -> Font:
             try:
                 font = ImageFont.truetype(path, size)
                 lacking = _lacks(font, characters)
-            except (OSError, ValueError):  # not a font that FreeType reads
+            except (OSError, ValueError):  # FreeType cannot read this font
                 continue
             if len(lacking) < len(least):
                 least, best = lacking, font
@@ -79,7 +83,7 @@ def _font(size: int, characters: FrozenSet[str]) -> Font:
 
 
 def _lacks(font: Font, characters: FrozenSet[str]) -> FrozenSet[str]:
-    """The characters that a font draws as it draws one that does not exist."""
+    """Return the characters that a font lacks: it draws them in the same way as a character that does not exist."""
     nothing = _drawn(font, _NOBODY_HAS)
     return frozenset(c for c in characters if _drawn(font, c) == nothing)
 
@@ -91,7 +95,7 @@ def _drawn(font: Font, character: str) -> Tuple[bytes, Tuple[int, int]]:
 
 @lru_cache(maxsize=1)
 def _system_fonts() -> Tuple[str, ...]:
-    """The font files of this system, those with many scripts first."""
+    """Return the font files of this system, those that cover many scripts first."""
     found: List[str] = []
     for folder in font_folders():
         for current, _, names in os.walk(folder):
@@ -110,7 +114,7 @@ def _system_fonts() -> Tuple[str, ...]:
 
 
 def font_folders() -> Iterator[Path]:
-    """Where systems keep their fonts."""
+    """Yield the folders where this system keeps its fonts."""
     home = Path.home()
     if sys.platform == "win32":
         yield Path(os.environ.get("WINDIR", "C:/Windows")) / "Fonts"

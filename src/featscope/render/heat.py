@@ -1,4 +1,4 @@
-"""Heat maps: reduce, normalise, colour, place, and lay over the image."""
+"""Draw heat maps: reduce, normalise, colour, place, and blend with the image."""
 
 from __future__ import annotations
 
@@ -36,39 +36,56 @@ from featscope.render.results import png_words, save_picture
 Bounds = Tuple[float, float]
 
 AUTO = "auto"
-"""As a reduction, a range or a colour map: what suits the map."""
+"""As a reduction, a range or a colour map: choose what suits the map."""
 
 SEQUENTIAL, DIVERGING = "turbo", "colorbrewer:RdBu_r"
-"""The colour maps that suit values of one sign, and of two."""
+"""The default colour maps for values of one sign and of both signs."""
 
 
 @dataclass(frozen=True)
 class HeatStyle:
-    """How a heat map looks.
-
-    reduce: a reduction (`featscope.arrays.reduce`), or `auto`. range: whose values span the colours
-    (`featscope.arrays.normalise.RANGES`), or `auto`. colormap: a name of the cmap catalogue, or `auto`. alpha: weight
-    of the colours over the image. smooth: blend between cells. resize: what is
-    resized - the 8-bit `indices` (fastest), the `values` after their range is known, or the values
-    `before_range`, as mmengine does, where peaks between cells lose height. legend: pictures of a run have a title and
-    a scale. fade: values that say little let the image through. grey: the image is drawn in grey, so that every colour
-    is the map's. stretched: the map fills the image, wherever its cells look. zero: zero is the middle of the range.
-    """
+    """How a heat map looks."""
 
     reduce: str = "mean"
+    """A reduction (`featscope.arrays.reduce`), or `auto`."""
+
     range: str = "map"
+    """The value range that the colours span (`featscope.arrays.normalise.RANGES`), or `auto`."""
+
     colormap: str = SEQUENTIAL
+    """A name in the cmap catalogue, or `auto`."""
+
     alpha: float = 0.5
+    """Weight of the colours over the image, 0 to 1."""
+
     smooth: bool = True
+    """Whether to interpolate between cells."""
+
     resize: str = "indices"
+    """What is resized: the 8-bit `indices` (fastest), the `values` after their range is computed, or the values
+    `before_range`, as mmengine does. In the last case, peaks between pixels lose height before the range is known."""
+
     legend: bool = False
+    """Whether pictures of a run have a title and a scale."""
+
     fade: bool = False
+    """Whether weak values are transparent, so that the image is visible there."""
+
     grey: bool = False
+    """Whether the image is drawn in grey, so that every colour belongs to the map."""
+
     stretched: bool = False
+    """Whether the map is stretched over the whole input, even if the true place of its cells is known."""
+
     zero: bool = False
+    """Whether zero is in the middle of the range."""
 
     def with_auto(self, reduce: str, value_range: str = "", signed: bool = False) -> HeatStyle:
-        """The style with what is `auto` filled in; signed: the reduced values have both signs."""
+        """Return the style with each `auto` replaced.
+
+        reduce: in place of an automatic reduction. value_range: in place of an automatic range, if the values are not
+        signed; by default the one for the reduction. signed: the reduced values have both signs.
+        """
         zero = signed and (self.range == AUTO or self.range.startswith("symmetric")) and self.colormap == AUTO
         automatic = {
             "reduce": reduce,
@@ -79,7 +96,7 @@ class HeatStyle:
         return replace(self, zero=self.zero or zero, **chosen)  # type: ignore[arg-type]
 
     def for_array(self, feature_map: NDArray[np.generic]) -> HeatStyle:
-        """The style with what is `auto` decided by the values of one map (C, H, W)."""
+        """Return the style with each `auto` replaced by what suits the values of one map (C, H, W)."""
         if AUTO not in (self.reduce, self.range, self.colormap):
             return self
         how = self.reduce if self.reduce != AUTO else "contrast" if len(feature_map) > 1 else "mean"
@@ -89,12 +106,16 @@ class HeatStyle:
 
 
 _RANGES = {"contrast": "percentile:50:99", "scores": "percentile:50:99.9"}
-"""What the colours span by default. Every cell is some way from the mean cell, the more so the more channels there are,
-and has some score: what most cells have is the ground, and the colours begin at the median."""
+"""The automatic value ranges of some reductions; they begin at the median. Every cell has some score, and some distance
+from the mean cell, which grows with the number of channels. What most cells have is therefore background."""
 
 
 def two_signs(low: float, high: float) -> bool:
-    """Whether values from low to high are signed: those of a SiLU or a GELU, which go a little below zero, are too."""
+    """Whether values from `low` to `high` count as signed.
+
+    Those of a SiLU or a GELU, which go a little below zero, do. Negative values are ignored if they are smaller than
+    1 % of the largest value.
+    """
     return low < -0.01 * max(high, -low) and high > 0
 
 
@@ -104,38 +125,41 @@ STYLES: Dict[str, HeatStyle] = {
     "mmengine_mean": HeatStyle(colormap="jet", resize="before_range", stretched=True),
     "mmengine_max": HeatStyle(reduce="select_max", colormap="jet", resize="before_range", stretched=True),
 }
-"""Named looks. `featscope` suits the map. `jet` is that of the script everybody copies (mean over channels, min-max,
-jet); `mmengine_*` are mmengine's `draw_featmap` with squeeze_mean and select_max."""
+"""Named styles. `featscope` adapts to the map. `jet` is the style of the script that everybody copies (mean over
+channels, min-max, jet). `mmengine_mean` and `mmengine_max` are mmengine's `draw_featmap` with squeeze_mean and with
+select_max."""
 
 _FADE = np.minimum(np.arange(256) * 3, 255).astype(np.uint8)
-"""Weight of a colour by its index: full from a third of the range on."""
+"""Weight of a colour by its index. It is full above the lowest third of the range."""
 
 _FADE_FROM_ZERO = np.minimum(np.abs(np.arange(256) - 127.5) * 2 * 1.6, 255).astype(np.uint8)
-"""The same where zero is in the middle."""
+"""The same for ranges with zero in the middle."""
 
-_TALLEST = 20  # times its width, of a picture with a frame
+_TALLEST = 20  # the largest ratio of height to width of a picture with a frame
 
 _GROUND = 150
-"""The grey that a scale's colours lie on, as they lie on an image."""
+"""The grey under the colours of a scale. It stands for the image under the map."""
 
 
 class HeatPicture(NamedTuple):
-    """A heat map that was drawn; a notebook shows it.
+    """A drawn heat map. A notebook shows it as a picture.
 
     >>> picture = draw_heat(np.arange(12.0).reshape(3, 2, 2), "jet", size=(64, 64))
     >>> picture
     <heat map of 64 x 64 pixels; values from 4 to 7>
-
-    png: the file. values: what was drawn, with its range and its cells that are not numbers. clipped: the share of
-    the cells on the image whose values are outside of the range.
     """
 
     png: bytes
+    """The content of the PNG file."""
+
     values: Quantised
+    """The drawn values as indices, their range, and the numbers of NaN and infinite cells."""
+
     clipped: float = 0.0
+    """The share of cells on the image whose values are outside the range."""
 
     def save(self, path: Union[str, Path]) -> Path:
-        """Write it to a file, as PNG, WebP or JPEG by the name, and return the file."""
+        """Write the picture to a file and return its path. The suffix chooses PNG, WebP or JPEG."""
         return save_picture(self.png, path)
 
     def _repr_png_(self) -> bytes:
@@ -178,17 +202,19 @@ def draw_heat(
     b'PNG'
 
     feature_map: (C, H, W), (H, W) or (1, C, H, W), an array or a tensor. style: a `HeatStyle`, or the name of one in
-    `STYLES`: featscope, jet, mmengine_mean, mmengine_max. size: (height, width) of the picture, without its frame; by
-    default the image's, else the original's of the geometry, else the map's own. image: (H, W, 3) uint8 RGB to lie
-    under the map, or one of Pillow.
-    geometry, stride, first: where the map's cells lie on the image (`featscope.records.Place`); without a geometry
-    the map is stretched over the whole of it, so it must be what the network saw. value_range: overrides the style's.
-    boxes: in pixels of the picture; in a list each with a colour, or None for one by class. labels: what is written
-    at them (`featscope.render.boxes.LABELS`). caption: the text above the map; with it, the scale is drawn below.
-    basis: of the principal components, where it is not the map's own.
+    `STYLES`: featscope, jet, mmengine_mean, mmengine_max. size: (height, width) of the picture without its frame; by
+    default that of the image, else of the original image in the geometry, else of the map. image: the image under the
+    map, (H, W, 3) uint8 RGB or a Pillow image. geometry, stride, first: where the map's cells lie on the image
+    (`featscope.records.Place`); without a geometry, the map is stretched over the whole image, which must then be what
+    the network saw. value_range: overrides the range of the style. boxes: boxes in pixels of the picture, or a list of
+    pairs of boxes and their colour; None as the colour gives each class its own. classes: names of the classes.
+    min_score: boxes with a lower score are left out. labels: what is written at the boxes
+    (`featscope.render.boxes.LABELS`). text: added to the text in the PNG file. caption: the text above the map; with
+    it, the scale is drawn below. basis: basis for principal components; by default it is computed from the map.
 
-    Raises `BadArrayError` for what is not one map (of a batch, choose one: `maps[0]`), and `BadImageError` where image
-    and geometry are of different sizes, or where there is no geometry and the map cannot be one of the whole image.
+    Raises `BadArrayError` if the array is not a single map (from a batch, choose one: `maps[0]`). Raises
+    `BadImageError` if the image has a different size than the geometry says, or if there is no geometry and the shape
+    of the map does not fit the whole image.
     """
     feature_map = as_map(feature_map)
     image = None if image is None else as_picture(image)
@@ -200,14 +226,14 @@ def draw_heat(
     style = (style_named(style) if isinstance(style, str) else style).for_array(feature_map)
     inside = cells_inside((feature_map.shape[1], feature_map.shape[2]), geometry, stride, first)
     heat = reduce(feature_map, style.reduce, inside, basis)
-    if ":" not in style.range:  # from the least to the greatest value of the map, wherever they lie
+    if ":" not in style.range:  # the range then spans all values, also those on the padding
         inside = EVERYWHERE
     if image is not None and geometry is None:
         _refuse_other_shape((heat.shape[0], heat.shape[1]), (image.shape[0], image.shape[1]))
     size = size or _default_size(heat, image, geometry)
     refuse_huge(size)
     if size[0] > _TALLEST * size[1]:
-        caption = None  # nothing can be read in the frame of a strip
+        caption = None  # the frame of a narrow strip would be unreadable
     boxes = [(boxes, None)] if isinstance(boxes, Boxes) else boxes
     canvas = _Canvas(
         size,
@@ -222,7 +248,7 @@ def draw_heat(
     )
     scales: List[Optional[Bounds]] = [value_range] * COUNT
     if value_range is None and basis is not None and style.zero and are_components(style.reduce):
-        scales = [basis.scale(i) for i in range(COUNT)]  # one for all maps, as their basis is one
+        scales = [basis.scale(i) for i in range(COUNT)]  # all maps share the basis, so they also share its scale
     if heat.ndim == 3:
         return _draw_colours(heat, style, canvas=canvas, scales=scales, inside=inside, caption=caption, text=text or {})
     return _draw_values(heat, style, canvas=canvas, scale=scales[0], inside=inside, caption=caption, text=text or {})
@@ -230,7 +256,7 @@ def draw_heat(
 
 @dataclass(frozen=True)
 class _Canvas:
-    """What a heat map is drawn on: where its cells lie, the image below it and the boxes above it."""
+    """What a heat map is drawn on: the place of its cells, the image under it and the boxes on top."""
 
     size: Size
     geometry: Optional[Geometry]
@@ -243,14 +269,14 @@ class _Canvas:
     labels: str
 
     def lay(self, indices: NDArray[np.uint8], marked: bool, smooth: bool) -> NDArray[np.uint8]:
-        """Indices at their places."""
+        """Resize indices and place them on the picture."""
         return place_indices(indices, marked, self.size, self.geometry, self.stride, smooth=smooth, first=self.first)
 
     def lay_values(self, heat: NDArray[np.floating], smooth: bool) -> NDArray[np.floating]:
-        """Values at their places, blended between cells."""
+        """Resize values, interpolated between cells, and place them on the picture."""
         if not np.isfinite(heat).all():
-            raise BadArrayError("this style blends values, and the map has NaN or infinity; use --style featscope")
-        # Pillow blends in single precision: what has no room in it is brought near one, and its range too.
+            raise BadArrayError("this style blends values, but the map contains NaN or infinity; use --style featscope")
+        # Pillow blends in single precision, so scale extremely large or small values to about 1, and back afterwards.
         exponent = scale_of(*bounds(heat, "map"))
         heat = np.ldexp(heat, -exponent).astype(np.float32)
         placed = place(heat, self.size, self.geometry, self.stride, smooth=smooth, first=self.first)
@@ -259,7 +285,7 @@ class _Canvas:
     def compose(
         self, coloured: Image.Image, style: HeatStyle, weight: Optional[Image.Image] = None
     ) -> NDArray[np.uint8]:
-        """The coloured map over the image, with the boxes."""
+        """Blend the coloured map with the image, and draw the boxes."""
         picture = _over_image(coloured, style, self.image, self.geometry, weight)
         for some, colour in self.boxes:
             draw_boxes(picture, some, classes=self.classes, min_score=self.min_score, colour=colour, labels=self.labels)
@@ -275,7 +301,7 @@ def _draw_colours(
     caption: Optional[Caption],
     text: Mapping[str, str],
 ) -> HeatPicture:
-    """A map of three values a cell, (H, W, 3), as red, green and blue."""
+    """Draw a map with three values per cell, (H, W, 3), as red, green and blue."""
     parts = [
         quantise(heat[..., i], *(scale or bounds(heat[(*inside, i)], style.range))) for i, scale in enumerate(scales)
     ]
@@ -295,7 +321,7 @@ def _draw_values(
     caption: Optional[Caption],
     text: Mapping[str, str],
 ) -> HeatPicture:
-    """A map of one value a cell, (H, W), by a colour map."""
+    """Draw a map with one value per cell, (H, W), with a colour map."""
     if scale is None and style.resize != "before_range":
         scale = bounds(heat[inside], style.range)
     if style.resize != "indices":
@@ -328,9 +354,9 @@ def _draw_values(
 
 
 def opacity(style: HeatStyle, levels: int) -> NDArray[np.uint8]:
-    """The weight of each index's colour over an image, 0 to 255.
+    """Return the weight of each index's colour over an image, 0 to 255.
 
-    With `fade` values that say little let the image through; marks never do.
+    With `fade`, the colours of weak values have low weights. The colours of NaN and infinity are never faded.
     """
     weights = np.full(256, 255, np.uint8)
     if style.fade:
@@ -340,7 +366,7 @@ def opacity(style: HeatStyle, levels: int) -> NDArray[np.uint8]:
 
 
 def seen_ramp(style: HeatStyle, levels: int = 256) -> NDArray[np.uint8]:
-    """A style's colours from first to last as they look over a grey image: (levels, 3)."""
+    """Return the colours of a style as they look over a grey image, from the first to the last: (levels, 3)."""
     share = (opacity(style, levels)[:levels] / 255)[:, None]
     colours = palette(style.colormap, levels)[:levels]
     seen: NDArray[np.uint8] = (colours * share + _GROUND * (1 - share)).round().astype(np.uint8)
@@ -348,9 +374,9 @@ def seen_ramp(style: HeatStyle, levels: int = 256) -> NDArray[np.uint8]:
 
 
 def _refuse_other_shape(cells: Size, image: Size) -> None:
-    """Raise `BadImageError` where square cells cannot cover an image: some would be drawn half a cell away or more.
+    """Raise `BadImageError` if square cells cannot cover an image, so that some would be off by more than half a cell.
 
-    The network saw another picture then: padded, as in a letterbox, or cut.
+    The network then saw a different picture, for example padded as in a letterbox, or cropped.
     """
     (rows, columns), (height, width) = cells, image
     off = min(abs(rows - columns * height / width), abs(columns - rows * width / height))
@@ -396,7 +422,7 @@ def _over_image(
     if style.grey:
         ground = ground.convert("L").convert("RGB")
     seen = None
-    if geometry is not None and geometry.crop:  # the network did not see what lies outside
+    if geometry is not None and geometry.crop:  # the network did not see anything outside the crop
         top, left, height, width = map(round, in_whole_pixels(geometry).crop or ())
         seen = (left, top, left + width, top + height)
     whole = ground
@@ -413,7 +439,7 @@ def _over_image(
 
 
 def style_named(name: str, **changes: object) -> HeatStyle:
-    """A style of `STYLES`, with the given fields changed; None changes nothing."""
+    """Return a style in `STYLES` with the given fields changed; None changes nothing. Raises `UnknownNameError`."""
     if name not in STYLES:
         raise unknown_name("style", name, STYLES, "featscope heat --help")
     return replace(STYLES[name], **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Heat maps of a run: what is drawn of each map, alone and over its image."""
+"""Plan the heat maps of a run: how each map is drawn, alone and over its image."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from featscope.store.places import PLACES_KNOWN
 from featscope.store.reader import Run
 from featscope.store.sample_images import input_image, lies_in_input, sample_image
 
-_NAMED = 5  # samples, in an error
-_SMALLEST = 512  # pixels: the longer side of a map that has no image, as a picture that people can look at
+_NAMED = 5  # the most samples that an error lists
+_SMALLEST = 512  # pixels of the longer side of a map without an image, so that it is large enough to look at
 
 
 @dataclass(frozen=True)
 class HeatOptions:
-    """What `featscope heat` draws: see its help."""
+    """The options of `featscope heat`, which its help explains."""
 
     style: HeatStyle = STYLES["featscope"]
     overlay: bool = True
@@ -57,7 +57,7 @@ class HeatOptions:
 
 
 class _Scene(NamedTuple):
-    """What lies under a map, and how: everything in pixels of the picture."""
+    """The image under a map, the place of the map, and the boxes, all in pixels of the picture."""
 
     image: Optional[NDArray[np.uint8]]
     geometry: Optional[Geometry]
@@ -66,20 +66,22 @@ class _Scene(NamedTuple):
 
 @dataclass(frozen=True)
 class HeatPlan:
-    """Draws each map as a heat map, alone and over its image; `plan_heat` makes it.
-
-    looks: how the maps of each folder are drawn, where that is chosen for them. bases: of principal components.
-    shared: ranges.
-    """
+    """Draws each map as a heat map, alone and over its image. Made by `plan_heat`."""
 
     origin: Origin
     options: HeatOptions
+
     looks: Dict[str, Look] = field(default_factory=dict)
+    """How the maps are drawn, by folder. Empty if the style leaves nothing to choose."""
+
     bases: Dict[Key, Basis] = field(default_factory=dict)
+    """Shared bases of principal components."""
+
     shared: Dict[str, Bounds] = field(default_factory=dict)
+    """Shared value ranges, by `range_key`."""
 
     def draw(self, feature_map: FeatureMap, folder: Path, outcome: Outcome) -> None:
-        """Draw one image's map into a folder."""
+        """Draw the map of one image, and save the pictures in a folder."""
         options, sample = self.options, feature_map.sample
         placed = options.image is not None or (
             sample is not None and (sample.geometry is not None or lies_in_input(sample))
@@ -93,8 +95,8 @@ class HeatPlan:
         record = feature_map.file.record
         if record is not None and record.reduced and options.style.reduce not in (AUTO, "mean", record.reduced):
             outcome.remarks.append(
-                f"maps were already reduced by {record.reduced} in the capture, so "
-                f"-r {options.style.reduce} changes nothing"
+                f"maps were already reduced by {record.reduced} during the capture, so "
+                f"-r {options.style.reduce} has no effect"
             )
         has_image = scene.image is not None and options.overlay
         if options.alone or not has_image:
@@ -107,12 +109,12 @@ class HeatPlan:
             save(over, self._drawn(feature_map, scene, scene.image, mark).png, outcome, options.form)
 
     def picture(self, feature_map: FeatureMap, outcome: Outcome) -> bytes:
-        """One image's map over its image, or alone where there is none: a PNG."""
+        """Draw the map of one image over that image, or alone if there is none, and return the PNG."""
         scene = self._scene(feature_map, outcome)
         return self._drawn(feature_map, scene, scene.image if self.options.overlay else None, "").png
 
     def fingerprint(self, feature_map: FeatureMap) -> str:
-        """What changes when the map, or anything that is drawn with it, changes."""
+        """Return a fingerprint, which changes if the map or anything that is drawn with it changes."""
         options, sample, look = self.options, feature_map.sample, self.look(feature_map)
         source = options.image or (Path(sample.path) if sample is not None and sample.path else None)
         basis = self._basis(feature_map)
@@ -122,7 +124,7 @@ class HeatPlan:
         return feature_map.fingerprint(("heat", options, look, shared, state, self.origin.classes, place, directions))
 
     def look(self, feature_map: FeatureMap) -> Look:
-        """How a map is drawn; one that was reduced on capture has nothing left to reduce."""
+        """Return how a map is drawn. A map that was reduced during the capture is not reduced again."""
         record = feature_map.file.record
         look = self.looks.get(feature_map.file.folder) or Look(self.options.style)
         if record is not None and record.reduced:
@@ -166,7 +168,10 @@ class HeatPlan:
         )
 
     def _size(self, feature_map: FeatureMap, scene: _Scene, style: HeatStyle) -> Optional[Size]:
-        """Of the picture; a map without an image is drawn with whole pixels a cell, large enough to be looked at."""
+        """Return the size of the picture; None for the default of `draw_heat`.
+
+        A map without an image gets a whole number of pixels per cell, and is made large enough to look at.
+        """
         if scene.image is not None:
             return scene.image.shape[0], scene.image.shape[1]
         if scene.geometry is not None or not style.legend:
@@ -179,7 +184,7 @@ class HeatPlan:
         return feature_map.file.place("assumed" if self.options.style.stretched else self.options.place)
 
     def _scene(self, feature_map: FeatureMap, outcome: Outcome) -> _Scene:
-        """The image under a map with its boxes, at the size of the picture."""
+        """Return the image under a map and its boxes, at the size of the picture."""
         options, sample = self.options, feature_map.sample
         image, geometry = self._image(feature_map, outcome)
         boxes: List[Tuple[Boxes, Optional[str]]] = []
@@ -202,12 +207,12 @@ class HeatPlan:
     def _image(
         self, feature_map: FeatureMap, outcome: Outcome
     ) -> Tuple[Optional[NDArray[np.uint8]], Optional[Geometry]]:
-        """The image under a map, and how the map lies on it."""
+        """Return the image under a map, and how the map lies on it."""
         options, sample = self.options, feature_map.sample
         geometry = sample.geometry if sample else None
         if options.image is not None:
             image = read_image(options.image, options.reading or (sample.reading if sample is not None else ""))
-            # Another image than was captured: the map is stretched over it.
+            # If this is not the captured image, the map is stretched over it.
             fits = geometry is not None and image.shape[:2] == tuple(geometry.original)
             return image, geometry if fits else None
         if sample is not None and geometry is not None and (options.overlay or options.predictions):
@@ -221,7 +226,10 @@ class HeatPlan:
 
 
 def plan_heat(run: Run, maps: Sequence[MapFile], options: HeatOptions, executor: Executor = serial) -> HeatPlan:
-    """What draws heat maps of these maps; a wrong option is one error, not one a map."""
+    """Make the plan that draws these maps as heat maps.
+
+    Options are checked here, so that a wrong option raises one error in place of one error per map.
+    """
     style = options.style
     check_heat(options)
     if options.image is not None:
@@ -239,7 +247,7 @@ def plan_heat(run: Run, maps: Sequence[MapFile], options: HeatOptions, executor:
 
 
 def check_heat(options: HeatOptions) -> None:
-    """Raise an error for an option that means nothing, before anything is read."""
+    """Raise an error if an option is invalid. Reads no map."""
     style = options.style
     palette(SEQUENTIAL if style.colormap == AUTO else style.colormap)
     if style.range != AUTO:
@@ -255,9 +263,9 @@ def check_heat(options: HeatOptions) -> None:
 
 
 def _only_sample(run: Run, maps: Sequence[MapFile], image: Path) -> Optional[Sample]:
-    """The sample of all these maps, None where they are of none.
+    """Return the sample to which all these maps belong; None if they belong to none.
 
-    Raises `BadOptionError` where they are of several, as one image cannot be that of all.
+    Raises `BadOptionError` if they belong to several samples, because one image cannot be that of all.
     """
     found: Dict[str, Sample] = {}
     for map_file in maps:
@@ -274,7 +282,7 @@ def _only_sample(run: Run, maps: Sequence[MapFile], image: Path) -> Optional[Sam
 
 
 def _reduced_values(feature_map: FeatureMap, plan: HeatPlan) -> NDArray[np.floating]:
-    """The values of a map that have a say in a shared range."""
+    """Return the values of a map that count for a shared range."""
     look, array = plan.look(feature_map), feature_map.array
     if look.scores is not None:
         return look.scores.map_of(feature_map.file, feature_map.index, array)
@@ -284,12 +292,12 @@ def _reduced_values(feature_map: FeatureMap, plan: HeatPlan) -> NDArray[np.float
 
 
 def _first(style: HeatStyle) -> HeatStyle:
-    """The style for an array whose only channel is what is to be drawn."""
+    """Return the style for an array with a single channel, which is drawn as it is."""
     return replace(style, reduce="channel:0")
 
 
 def _caption(feature_map: FeatureMap, look: Look, style: HeatStyle, place: Optional[Place]) -> Caption:
-    """What stands above a map: which it is, and what its colours mean."""
+    """Return the text above a map: which map it is, and what its colours mean."""
     record = feature_map.file.record
     if look.scores is not None:
         words = look.scores.words
@@ -303,7 +311,7 @@ def _caption(feature_map: FeatureMap, look: Look, style: HeatStyle, place: Optio
 
 
 def _state(path: Optional[Path]) -> object:
-    """What changes when a file does."""
+    """Return a value that changes if the file changes: its path, size and time of modification."""
     try:
         state = path.stat() if path is not None else None
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Drawing a whole run: many small jobs, each some map files to their pictures, on any executor."""
+"""Draw a whole run in many small jobs, on any executor. Each job draws the pictures of a few map files."""
 
 from __future__ import annotations
 
@@ -16,33 +16,49 @@ from featscope.store.files import inside, make_folder, size_text, write_atomic
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 
-_FILES_A_JOB = 8  # at most: a job lost with its worker is little work
-_FIRST = 16  # pictures that an outcome remembers
+_FILES_A_JOB = 8  # at most, so that little work is lost with a worker
+_FIRST = 16  # the most pictures that an outcome lists
 
 
 @dataclass
 class Outcome:
-    """What came of a plan: counts, and an error for each part that failed.
-
-    skipped: pictures that were up to date. no_maps: the folders of arrays that were left out, as they
-    have no rows and columns of the image. first: some of the pictures, drawn or up to date. dry: nothing is written,
-    only counted.
-    """
+    """The result of drawing some maps."""
 
     pictures: int = 0
+    """Number of drawn pictures."""
+
     skipped: int = 0
+    """Number of pictures that were up to date and were not drawn again."""
+
     bytes: int = 0
+    """Size of the drawn pictures."""
+
     nan: int = 0
+    """Number of NaN cells."""
+
     inf: int = 0
+    """Number of infinite cells."""
+
     constant: int = 0
+    """Number of maps with the same value in all cells."""
+
     no_maps: List[str] = field(default_factory=list)
+    """The folder of each array that was left out because it does not have the rows and columns of the image."""
+
     errors: List[str] = field(default_factory=list)
+    """One text for each part that failed."""
+
     remarks: List[str] = field(default_factory=list)
+    """What the user should know about the pictures."""
+
     first: List[Path] = field(default_factory=list)
+    """Some of the pictures, drawn or up to date."""
+
     dry: bool = False
+    """Whether pictures are only counted and not written."""
 
     def add(self, other: Outcome) -> None:
-        """Count another outcome in."""
+        """Add the counts and texts of another outcome."""
         self.pictures += other.pictures
         self.skipped += other.skipped
         self.bytes += other.bytes
@@ -56,69 +72,78 @@ class Outcome:
 
 
 class Form(NamedTuple):
-    """What kind of file a picture is. format: png, webp or jpg. max_size: of its longer side; 0 for the image's own."""
+    """Format and size of picture files."""
 
     format: str = "png"
+    """png, webp or jpg."""
+
     max_size: int = 0
+    """The most pixels of the longer side; 0 keeps the size of the image."""
 
     @property
     def suffix(self) -> str:
-        """Of the file's name."""
+        """The suffix of the file's name, with its dot."""
         return f".{self.format}"
 
 
 AS_IT_IS = Form()
+"""PNG at the size of the image."""
 
 
 class Origin(NamedTuple):
-    """What a picture's text and boxes need to know of a run: little, as it travels with every job."""
+    """What the text and the boxes of a picture need from a run. It is small, because every job carries it."""
 
     folder: Path
     classes: Tuple[str, ...]
 
     @classmethod
     def of(cls, run: Run) -> Origin:
-        """The origin of a run's pictures."""
+        """Return the origin of a run's pictures."""
         return cls(run.folder, tuple(run.info.classes) if run.info else ())
 
 
 class Plan(Protocol):
-    """What is drawn of each map: `heat_plan.py` has that of heat maps, `mosaic_plan.py` that of mosaics."""
+    """How each map is drawn. `heat_plan.py` has the plan for heat maps, `mosaic_plan.py` the one for mosaics."""
 
     def draw(self, feature_map: FeatureMap, folder: Path, outcome: Outcome) -> None:
-        """Draw one image's map into a folder."""
+        """Draw the map of one image, and save the pictures in a folder."""
 
 
 FINGERPRINT = "fingerprint"
-"""The text chunk that tells a picture that is up to date from one that is not."""
+"""Key of the text chunk that shows whether a picture is up to date."""
 
 
 def provenance(feature_map: FeatureMap, origin: Origin, fingerprint: str) -> Dict[str, str]:
-    """Where a picture comes from, for its text chunks."""
+    """Return the text chunks that say where a picture comes from."""
     return {"run": origin.folder.name, **feature_map.describe(), FINGERPRINT: fingerprint}
 
 
 def output_folder(run: Run, kind: str, given: Optional[Path]) -> Path:
-    """The folder for pictures, made and writable: the given one, else RUN/render or RUN/heat."""
+    """Make and return the folder for pictures: the given one, or RUN/<kind>.
+
+    Raises `OutputError` if the folder cannot be made.
+    """
     folder = run.folder / kind if given is None else given
     make_folder(folder)
     return folder
 
 
 class Foreseen(NamedTuple):
-    """What a drawing will come to: pictures, bytes, and the seconds that one process takes."""
+    """The estimated size of a drawing, and how long it takes."""
 
     pictures: int
     bytes: int
+
     seconds: float
+    """Time with one process."""
 
     def __str__(self) -> str:
         minutes = max(1, round(self.seconds / 60))
-        return f"about {self.pictures} pictures, {size_text(self.bytes)}, {minutes} min of one core"
+        return f"about {self.pictures} pictures, {size_text(self.bytes)}, {minutes} min on one core"
 
 
 def foresee(maps: Sequence[MapFile], plan: Plan, output: Path, tried: int = 8) -> Foreseen:
-    """How much a drawing will be, by drawing a few of the maps, from first to last, without keeping them."""
+    """Estimate a drawing: draw a few of the maps, spread from the first to the last, without saving the pictures."""
     total, files = Outcome(dry=True), list(spread(maps, tried))
     start = time.perf_counter()
     for map_file in files:
@@ -135,7 +160,11 @@ def run_jobs(
     done: Callable[[], None] = lambda: None,
     executor: Executor = serial,
 ) -> Outcome:
-    """Draw each map file; pictures that are up to date stay, an error is kept and the rest goes on."""
+    """Draw all map files.
+
+    Pictures that are up to date are not drawn again. If a map cannot be drawn, its error is listed and the others are
+    drawn. done: called after each map file.
+    """
     total = Outcome()
     size = max(1, min(_FILES_A_JOB, len(maps) // 16))
     for files, outcome in run_in_chunks(executor, partial(_draw_files, plan=plan, output=output), maps, size):
@@ -169,19 +198,19 @@ def _draw_files(files: Sequence[MapFile], plan: Plan, output: Path, dry: bool = 
                     outcome.errors.append(named(map_file, error))
         except FeatscopeError as error:
             outcome.errors.append(str(error))
-        except Exception as error:  # noqa: BLE001 (whatever it is, as too little memory: the other files are drawn)
+        except Exception as error:  # noqa: BLE001 (whatever happens, such as too little memory, draw the other files)
             outcome.errors.append(f"{map_file.path} cannot be drawn: {first_line(error)}")
     return outcome
 
 
 def named(map_file: MapFile, error: FeatscopeError) -> str:
-    """An error's text, with the file that it is about."""
+    """Return the text of an error, with the name of the file that it is about."""
     text = str(error)
     return text if text.startswith(str(map_file.path)) else f"{map_file.path}: {text}"
 
 
 def save(path: Path, png: bytes, outcome: Outcome, form: Form = AS_IT_IS) -> None:
-    """Write a picture, and count it."""
+    """Write a picture in the format of `form`, and count it."""
     data = png if form.format == "png" else reencode(png, form.format)
     if not outcome.dry:
         write_atomic(path, data, shared=True)
@@ -191,7 +220,7 @@ def save(path: Path, png: bytes, outcome: Outcome, form: Form = AS_IT_IS) -> Non
 
 
 def up_to_date(paths: Sequence[Path], fingerprint: str, outcome: Outcome) -> bool:
-    """Whether these pictures exist and were drawn of the same things in the same way; counts them if so."""
+    """Whether these pictures exist and were drawn from the same data in the same way. Counts them if so."""
     if outcome.dry or not all(read_text(path).get(FINGERPRINT) == fingerprint for path in paths):
         return False
     outcome.skipped += len(paths)

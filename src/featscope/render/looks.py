@@ -1,4 +1,7 @@
-"""What a layer's maps are, and how they look best: decided once for a whole layer, and written on every picture."""
+"""Find out what a layer's maps are, and choose the style that suits them.
+
+This is decided once for all maps of a layer, and every picture says what was decided.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from featscope.store.reader import Run
 
 SCORES, ONE_SCORE, REGRESSION, FEATURES = "class scores", "one score", "regression", "features"
 
-# Names that heads give their outputs and the layers that make them, at the end of `layer.field`.
+# Names that heads use for their outputs, and for the layers that compute them, at the end of `layer.field`.
 _NAMES = (
     (
         SCORES,
@@ -40,31 +43,40 @@ _NAMES = (
 )
 _ROLES = tuple((kind, re.compile(rf"(.*\.)?({pattern})", re.IGNORECASE)) for kind, pattern in _NAMES)
 
-_FILES_LOOKED_AT = 32  # of a folder
-_FILES_READ = 8  # of these, to learn whether their values have two signs
-_DETECTIONS = 24  # that are compared with a layer's values
-_ENOUGH = 3  # that agree, and none that does not
-_CLOSE = 4e-3  # of a score: maps may be stored in half precision
-_MOST_ANCHORS = 32
+_FILES_LOOKED_AT = 32  # the most files of a folder to search for detections
+_FILES_READ = 8  # the most of these files to read for the range and the signs of their values
+_DETECTIONS = 24  # enough detections to compare with a layer's values
+_ENOUGH = 3  # the fewest detections to compare; all must agree
+_CLOSE = 4e-3  # the largest difference of equal scores, because maps may be stored in half precision
+_MOST_ANCHORS = 32  # per cell; layers with more channels than these need are not class scores
 
 
 class Role(NamedTuple):
-    """What a layer's maps are.
-
-    kind: one of the four above. activation: what makes scores of them, as in `featscope.arrays.scores`. classes: of
-    the scores. factor: the folder of the map that the head multiplies them with; root: the square root of that
-    product is the score. known: 'detections' where the run's own detections have these scores, or 'name'.
-    """
+    """What a layer's maps are."""
 
     kind: str
+    """`SCORES`, `ONE_SCORE`, `REGRESSION` or `FEATURES`."""
+
     activation: str = ""
+    """The function that turns the values into scores, as in `featscope.arrays.scores`."""
+
     classes: int = 1
+    """Number of classes that the scores are for."""
+
     factor: str = ""
+    """The folder of the maps that the head multiplies the scores with."""
+
     root: bool = False
+    """Whether the head takes the square root of that product."""
+
     known: str = ""
+    """How this is known: 'detections' if the scores of the run's detections agree, or 'name'."""
 
     def map_of(self, map_file: MapFile, index: int, array: NDArray[np.generic]) -> Floats:
-        """The highest score of each cell of one image's map, (H, W)."""
+        """Return the highest score of each cell of one image's map, (H, W).
+
+        index: position of the image in the file.
+        """
         factor = None
         if self.factor:
             factor = _sibling(map_file, self.factor).load()[index]
@@ -72,7 +84,7 @@ class Role(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What is drawn of it, as text on a picture."""
+        """Which score is drawn, as text on a picture."""
         made = {"sigmoid": " after sigmoid", "softmax": " after softmax"}.get(self.activation, "")
         if self.factor:
             made += f", times {self.factor.rpartition('.')[2]}"
@@ -82,33 +94,33 @@ class Role(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """How a layer's maps are drawn. scores: how to turn them into scores first, where they are drawn as scores."""
+    """How a layer's maps are drawn."""
 
     style: HeatStyle
+
     scores: Optional[Role] = None
+    """How to turn the maps into scores first; None if they are not drawn as scores."""
 
 
 def looks_of(run: Run, style: HeatStyle) -> Dict[str, Look]:
-    """How the maps of each folder of a run are drawn, by what they are.
+    """Return how the maps of each folder of a run are drawn, depending on what they are.
 
-    A few maps of each folder are looked at, whichever are to be drawn, so that a layer looks the same in every call.
+    This is decided from a few maps of each folder, no matter which maps are drawn, so that a layer always looks the
+    same. Returns nothing if no part of the style is `auto`.
     """
     if AUTO not in (style.reduce, style.range, style.colormap):
         return {}
-    classes = len(run.info.classes) if run.info is not None else 0
-    return {folder: _look(files, style, classes) for folder, files in _some_of_each_folder(run) if files}
+    return {folder: look_of_folder(run, folder, style) for folder in run.folders()}
 
 
-def _some_of_each_folder(run: Run) -> Iterator[Tuple[str, List[MapFile]]]:
-    """Each folder with maps from its first to its last; a run has its maps in the order of its folders."""
-    start = 0
-    for folder, count in run.folders().items():
-        places = spread(range(start, start + count), _FILES_LOOKED_AT)
-        yield folder, [found for found in (run.maps[place] for place in places) if found.folder == folder]
-        start += count
+def look_of_folder(run: Run, folder: str, style: HeatStyle) -> Look:
+    """Return how the maps of one folder of a run are drawn; see `looks_of`."""
+    files = run.spread(folder, _FILES_LOOKED_AT)
+    return _look(files, style, len(run.info.classes) if run.info is not None else 0) if files else Look(style)
 
 
 def _look(files: List[MapFile], style: HeatStyle, classes: int) -> Look:
+    """Choose how the maps of one folder are drawn."""
     record = files[0].record
     reduced = record is not None and bool(record.reduced)
     role = Role(FEATURES) if reduced or style.reduce != AUTO else role_of(files, classes)
@@ -122,7 +134,7 @@ def _look(files: List[MapFile], style: HeatStyle, classes: int) -> Look:
 
 
 def role_of(files: Sequence[MapFile], classes: int) -> Role:
-    """What the maps of a folder are: by the scores of the run's detections, or else by the folder's name."""
+    """Find out what the maps of a folder are, from the scores of the run's detections or else from the layer's name."""
     record = files[0].record
     if record is None or not files[0].is_map:
         return Role(FEATURES)
@@ -137,34 +149,39 @@ def role_of(files: Sequence[MapFile], classes: int) -> Role:
 
 
 def _by_name(kind: str, files: Sequence[MapFile], classes: int) -> Role:
+    """Complete a kind that is known from the layer's name, using the number of channels and the range of values."""
     if kind == REGRESSION:
         return Role(kind, known="name")
     seen = list(spread(files, _FILES_READ))
     channels = _channels(seen)
     within = all(low >= 0 and high <= 1 for low, high in map(_ends, seen))
     record = files[0].record
-    some = record is not None and bool(record.channels)  # of the channels were stored
+    some = record is not None and bool(record.channels)  # only some of the channels were stored
     if kind == ONE_SCORE or some or not classes or (channels % classes and channels % (classes + 1)):
-        # Each channel is a score of its own, as the region proposals of a two-stage detector.
+        # Each channel is a separate score, as for the region proposals of a two-stage detector.
         return Role(ONE_SCORE if kind == ONE_SCORE else SCORES, "" if within else "sigmoid", 1, known="name")
     softmax = channels % classes != 0 and not within
     return Role(SCORES, "softmax" if softmax else "" if within else "sigmoid", classes, known="name")
 
 
 class _Seen(NamedTuple):
-    """A detection of which the source cell is known, and the raw outputs there."""
+    """A detection whose source cell is known, with the raw outputs at that cell."""
 
     score: float
     label: int
     anchor: int
     values: Floats
     factors: Mapping[str, Floats]
+    """Raw outputs of the maps that the head may multiply the scores with, by folder."""
 
 
 def _proved(files: Sequence[MapFile], classes: int) -> Optional[Role]:
-    """The role of class scores, where what the detector makes of these maps is the score of its detections."""
+    """Return the role of class scores if the scores that follow from these maps are those of the detections; else None.
+
+    All activations and factors are tried until one reproduces the score of every detection.
+    """
     record = files[0].record
-    shape = record.shape if record is not None and not record.channels else []  # all channels were stored
+    shape = record.shape if record is not None and not record.channels else []  # empty unless all channels were stored
     if len(shape) != 4 or shape[1] > (classes + 1) * _MOST_ANCHORS:
         return None
     if shape[1] % classes and shape[1] % (classes + 1):
@@ -173,7 +190,7 @@ def _proved(files: Sequence[MapFile], classes: int) -> Optional[Role]:
     for map_file in files:
         try:
             seen += _detections_of(map_file)
-        except FeatscopeError:  # it will be named when it is drawn
+        except FeatscopeError:  # reported when the map is drawn
             continue
         if len(seen) >= _DETECTIONS:
             break
@@ -189,6 +206,7 @@ def _proved(files: Sequence[MapFile], classes: int) -> Optional[Role]:
 
 
 def _agrees(one: _Seen, activation: str, classes: int, factor: str, root: bool) -> bool:
+    """Whether a detection has the score that is computed in this way from the raw outputs at its source cell."""
     if len(one.values) % (classes + (activation == "softmax")):
         return False
     scores = class_scores(one.values[:, None, None], activation, classes)
@@ -203,7 +221,7 @@ def _agrees(one: _Seen, activation: str, classes: int, factor: str, root: bool) 
 
 
 def _detections_of(map_file: MapFile) -> Iterator[_Seen]:
-    """The detections that came from cells of a file's level."""
+    """Yield the detections whose source is a cell of a file's maps."""
     record, array = map_file.record, None
     siblings: Dict[str, NDArray[np.generic]] = {}
     for index, sample in enumerate(map_file.samples):
@@ -212,7 +230,7 @@ def _detections_of(map_file: MapFile) -> Iterator[_Seen]:
                 array = map_file.load()
                 siblings = {folder: _sibling(map_file, folder).load() for folder in _one_score_folders(map_file)}
             if array.shape[:1] != (len(map_file.samples),) or array.ndim != 4:
-                return  # not one map for each image
+                return  # not one map per image
             if row >= array.shape[2] or column >= array.shape[3]:
                 continue
             factors = {
@@ -224,6 +242,7 @@ def _detections_of(map_file: MapFile) -> Iterator[_Seen]:
 
 
 def _sources(sample: Sample, level: int) -> Iterator[Tuple[float, int, int, int, int]]:
+    """Yield (score, label, row, column, anchor) of each detection whose only source is a cell of this level."""
     found = sample.predictions
     if found is None or not found.scores:
         return
@@ -233,7 +252,7 @@ def _sources(sample: Sample, level: int) -> Iterator[Tuple[float, int, int, int,
 
 
 def _one_score_folders(map_file: MapFile) -> List[str]:
-    """The folders beside a file's, of the same layer, whose maps its head may multiply it with."""
+    """Return the folders of other fields of the same layer whose maps the head may multiply a file's maps with."""
     record = map_file.record
     if record is None or not record.field or map_file.root is None:
         return []
@@ -249,12 +268,13 @@ def _one_score_folders(map_file: MapFile) -> List[str]:
 
 
 def _sibling(map_file: MapFile, folder: str) -> MapFile:
-    """The file of another field of the same layer, batch and level."""
+    """Return the file in another folder that has the same batch and level."""
     path = Path(*map_file.path.parts[: -len(Path(map_file.folder).parts) - 1]) / folder / map_file.path.name
     return MapFile(path, folder, root=map_file.root)
 
 
 def _channels(files: Sequence[MapFile]) -> int:
+    """Return the number of channels of the first file that can be read; 1 if there is none."""
     for map_file in files:
         try:
             return map_file.channels()
@@ -264,6 +284,7 @@ def _channels(files: Sequence[MapFile]) -> int:
 
 
 def _ends(map_file: MapFile) -> Tuple[float, float]:
+    """Return the smallest and the largest finite value of a file; (0, 0) if there are none or it cannot be read."""
     try:
         array = map_file.load()
     except FeatscopeError:
@@ -273,7 +294,7 @@ def _ends(map_file: MapFile) -> Tuple[float, float]:
 
 
 def _signed(files: Sequence[MapFile], how: str) -> bool:
-    """Whether a layer's values, reduced so, have both signs."""
+    """Whether the values of a layer have both signs after this reduction."""
     signs = signs_of(how)
     if signs != AS_THE_MAP:
         return signs == BOTH

@@ -1,4 +1,4 @@
-"""Mosaics: the channels of a feature map side by side."""
+"""Draw mosaics: the channels of a feature map side by side."""
 
 from __future__ import annotations
 
@@ -22,32 +22,37 @@ from featscope.render.png import encode_indexed
 from featscope.render.results import png_words, save_picture
 from featscope.words import counted
 
-_LEVELS = INF_INDEX - GREYS  # indices of values; the greys of letters and gaps are above them, white first
-_ONLY_TILES = INF_INDEX - 2  # the same where nothing is written: of the greys white is enough
-_SMALLEST_TILE = 48  # pixels of its longer side: less cannot be looked at
-_SMALLEST = 512  # pixels of the longer side of a picture with room for larger tiles
+_LEVELS = INF_INDEX - GREYS  # number of indices for values; the greys for letters and gaps follow, white first
+_ONLY_TILES = INF_INDEX - 2  # the same for a mosaic without text, which needs only white
+_SMALLEST_TILE = 48  # pixels of the longer side; a smaller tile shows too little
+_SMALLEST = 512  # pixels of the longer side of a mosaic; tiles are enlarged up to it
 _WIDEST_GAP = 4  # pixels
 _LETTERS = 12  # pixels
-_WIDER = 1.3  # than high, as pages and screens are
-_EMPTY = 0.25  # how bad a last row without tiles is, beside a picture e times too wide
+_WIDER = 1.3  # ideal ratio of width to height, similar to pages and screens
+_EMPTY = 0.25  # cost of a last row without tiles; a mosaic that is e times too wide costs 1
 
 
 class Mosaic(NamedTuple):
-    """A mosaic that was drawn; a notebook shows it.
+    """A drawn mosaic. A notebook shows it as a picture.
 
     >>> draw_mosaic(np.zeros((6, 8, 8)), columns=3, scale=1)
     <mosaic of 6 channels, 17 x 26 pixels>
-
-    png: the file. channels: what its tiles show, in order. nan, inf: cells that are no number.
     """
 
     png: bytes
+    """The content of the PNG file."""
+
     channels: List[int]
+    """The channels that the tiles show, in order."""
+
     nan: int
+    """Number of cells that are NaN."""
+
     inf: int
+    """Number of cells that are infinite."""
 
     def save(self, path: Union[str, Path]) -> Path:
-        """Write it to a file, as PNG, WebP or JPEG by the name, and return the file."""
+        """Write the picture to a file and return its path. The suffix chooses PNG, WebP or JPEG."""
         return save_picture(self.png, path)
 
     def _repr_png_(self) -> bytes:
@@ -78,18 +83,20 @@ def draw_mosaic(
     [6, 7]
 
     feature_map: (C, H, W), (H, W) or (1, C, H, W), an array or a tensor. channels: `all`, `top:20` (the strongest),
-    `0-15`, `3,7`. value_range: `channel` gives each tile its own range; otherwise one of
-    `featscope.arrays.normalise.RANGES` over the chosen channels, or `shared`, a range given from
-    outside. scale: pixels per cell; by default as many as it takes to see a tile. gap: pixels between tiles; by default
-    1, more if cells are large. title: written above the tiles; with it, the scale of the colours is drawn below them.
-    numbers: write each tile's channel above it. Raises `BadArrayError` for an array that is not one map (of a batch,
-    choose one: `maps[0]`).
+    `0-15`, `3,7`. value_range: `channel` gives each tile its own range; otherwise the chosen channels share one of
+    `featscope.arrays.normalise.RANGES`. shared: a range for all tiles in place of value_range. columns: tiles per row;
+    by default chosen so that the mosaic is a little wider than high. scale: pixels per cell; by default enough to make
+    the tiles visible. gap: pixels between tiles; by default 1, or more if cells are large. title: text above the tiles;
+    with it, the colour scale is drawn below them. numbers: write the number of the channel above each tile. text: added
+    to the text in the PNG file.
+
+    Raises `BadArrayError` if the array is not a single map (from a batch, choose one: `maps[0]`).
     """
     feature_map = as_map(feature_map)
     chosen = choose_channels(feature_map, channels)
     tiles = as_floats(feature_map[chosen] if len(chosen) < len(feature_map) or channels != "all" else feature_map)
     if len(chosen) == 1 and value_range == "channel":
-        value_range = "map"  # the same, with numbers at the scale
+        value_range = "map"  # gives the same picture, but with numbers at the scale
     levels = _LEVELS if title or numbers else _ONLY_TILES
     values, beyond, constant = _quantise_tiles(tiles, value_range, shared, levels)
     count, height, width = tiles.shape
@@ -109,12 +116,16 @@ def draw_mosaic(
 
 
 def columns_of(count: int, aspect: float) -> int:
-    """How many tiles stand side by side: the picture is a little wider than high, and its last row is not one tile.
+    """Return the number of tiles per row.
+
+    The mosaic should be a little wider than high, and its last row should be full or nearly full. It never is a single
+    tile if that can be avoided.
+
 
     >>> [columns_of(count, 1.0) for count in (1, 3, 7, 10, 64, 256, 1000)]
     [1, 3, 4, 4, 8, 16, 36]
 
-    aspect: height by width of a tile. A full last row is worth a picture that is a little too wide or too high.
+    aspect: height of a tile divided by its width.
     """
     ideal = math.sqrt(count * aspect * _WIDER)
 
@@ -127,7 +138,7 @@ def columns_of(count: int, aspect: float) -> int:
 
 
 def scale_of(height: int, width: int, columns: int = 1, rows: int = 1) -> int:
-    """Pixels a cell, for tiles and a picture that can be looked at.
+    """Return the number of pixels per cell that makes the tiles and the mosaic large enough to look at.
 
     >>> scale_of(128, 124, 16, 16), scale_of(8, 8, 16, 16), scale_of(8, 8)
     (1, 6, 64)
@@ -138,7 +149,10 @@ def scale_of(height: int, width: int, columns: int = 1, rows: int = 1) -> int:
 def _quantise_tiles(
     tiles: NDArray[np.floating], value_range: str, shared: Optional[Tuple[float, float]], levels: int
 ) -> Tuple[Quantised, Tuple[float, float], int]:
-    """The tiles' indices (C, H, W), the shares of cells below and above their range, and how many are constant."""
+    """Quantise tiles over their common range, or each over its own.
+
+    Returns the indices (C, H, W), the shares of cells below and above the range, and the number of constant tiles.
+    """
     ends = [finite_bounds(tile) for tile in tiles]
     constant = sum(low == high for low, high in ends)
     if shared is not None or value_range != "channel":
@@ -151,7 +165,7 @@ def _quantise_tiles(
 
 
 def _caption(title: str, of: int, count: int, constant: int, own: bool) -> Caption:
-    """What the tiles are, and what their colours span."""
+    """Return the text above the tiles: what they show, and which range their colours span."""
     which = counted(count, "channel") if count == of else f"{count} of {counted(of, 'channel')}"
     words = which
     if count > 1:
@@ -164,7 +178,7 @@ def _caption(title: str, of: int, count: int, constant: int, own: bool) -> Capti
 def _arrange(
     indices: NDArray[np.uint8], levels: int, columns: int, scale: int, gap: int, numbers: Sequence[int]
 ) -> NDArray[np.uint8]:
-    """The tiles on a white canvas, which is the index `levels`; numbers: what is written above each."""
+    """Arrange tiles on a white canvas; white is the index `levels`. numbers: written above the tiles."""
     count, height, width = indices.shape
     height, width = height * scale, width * scale
     font = font_of(_LETTERS)
@@ -200,7 +214,10 @@ def draw_channel(
     text: Optional[Mapping[str, str]] = None,
     title: str = "",
 ) -> Mosaic:
-    """Draw a single channel (H, W) as a picture of its own; without a title, in all 256 colours."""
+    """Draw a single channel (H, W) as a separate picture.
+
+    Without a title, the picture uses all 256 colours, or 254 if some cells are NaN or infinite.
+    """
     array = as_floats(channel)
     levels = _LEVELS if title else 256
     values = quantise(array, *value_range, levels)

@@ -1,4 +1,4 @@
-"""Mosaics of a run: which channels are drawn of each map, and how."""
+"""Plan the mosaics of a run: which channels of each map are drawn, and how."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from featscope.store.reader import Run
 
 @dataclass(frozen=True)
 class MosaicOptions:
-    """What `featscope render` draws: see its help."""
+    """The options of `featscope render`, which its help explains."""
 
     channels: str = "all"
     colormap: str = "viridis"
@@ -43,19 +43,21 @@ MOSAIC_STYLES: Dict[str, Dict[str, object]] = {
     "featscope": {},
     "mmengine_topk": {"channels": "sum:20", "columns": 5, "colormap": "jet", "gap": 0},
 }
-"""Named looks: what each changes. `mmengine_topk` is mmengine's `draw_featmap` with its 20 channels."""
+"""Named styles: the options that each changes. `mmengine_topk` is mmengine's `draw_featmap` with its 20 channels."""
 
 
 @dataclass(frozen=True)
 class MosaicPlan:
-    """Draws each map as a picture of its channels; `plan_mosaics` makes it."""
+    """Draws the channels of each map. Made by `plan_mosaics`."""
 
     origin: Origin
     options: MosaicOptions
+
     shared: Dict[str, Bounds] = field(default_factory=dict)
+    """Shared value ranges, by `range_key`."""
 
     def draw(self, feature_map: FeatureMap, folder: Path, outcome: Outcome) -> None:
-        """Draw one image's map into a folder."""
+        """Draw the map of one image, and save the pictures in a folder."""
         options = self.options
         limits = self.shared.get(range_key(feature_map.file, options.range))
         mark = feature_map.fingerprint(("mosaic", options, limits))
@@ -102,7 +104,10 @@ class MosaicPlan:
 
 
 def plan_mosaics(run: Run, maps: Sequence[MapFile], options: MosaicOptions, executor: Executor = serial) -> MosaicPlan:
-    """What draws mosaics of these maps; a wrong option is one error, not one a map."""
+    """Make the plan that draws mosaics of these maps.
+
+    Options are checked here, so that a wrong option raises one error in place of one error per map.
+    """
     palette(options.colormap)
     check_format(options.form.format)
     if options.range != "channel":

@@ -1,4 +1,4 @@
-"""Panels: the levels of one layer side by side, in one picture."""
+"""Draw panels: the levels of one layer side by side in one picture."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from featscope.store.files import inside, make_folder
 from featscope.store.maps import MapFile
 
 _GAP = 8  # pixels
-_SIDE_BY_SIDE = 4  # pictures
+_SIDE_BY_SIDE = 4  # the most pictures that stay in one row
 
 
 def beside(pictures: Iterable[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np.uint8]:
-    """Pictures (H, W, 3) side by side on white, each as high as the highest.
+    """Put pictures (H, W, 3) side by side on white. All are enlarged to the height of the highest one.
 
     >>> beside([np.zeros((10, 20, 3), np.uint8), np.zeros((5, 10, 3), np.uint8)]).shape
     (10, 48, 3)
@@ -48,7 +48,10 @@ def beside(pictures: Iterable[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np
 
 
 def in_rows(pictures: Sequence[NDArray[np.uint8]], gap: int = _GAP) -> NDArray[np.uint8]:
-    """Pictures of one size (H, W, 3) side by side on white: four or fewer in a row, more in rows, and no row of one.
+    """Arrange pictures of the same size (H, W, 3) on white.
+
+    Up to four are in one row. More are in several rows, and the last row is not a single picture.
+
 
     >>> in_rows([np.zeros((10, 20, 3), np.uint8)] * 6, 0).shape
     (30, 40, 3)
@@ -71,7 +74,10 @@ def run_panels(
     done: Callable[[], None] = lambda: None,
     executor: Executor = serial,
 ) -> Outcome:
-    """Draw one picture for each image and layer, its levels side by side: OUTPUT/<folder>/<sample>_levels.png."""
+    """Draw one picture for each image and layer, with the levels side by side: OUTPUT/<folder>/<sample>_levels.png.
+
+    done: called after each map file.
+    """
     groups: Dict[Tuple[str, int], List[MapFile]] = {}
     total = Outcome()
     for map_file in maps:
@@ -91,6 +97,7 @@ def run_panels(
 
 
 def _draw_panels(files: Sequence[MapFile], plan: HeatPlan, output: Path) -> Outcome:
+    """Draw the panels of the images whose levels are in these files, all of one folder and batch."""
     outcome = Outcome()
     try:
         folder = inside(output, files[0].folder) if files[0].folder else output
@@ -109,7 +116,7 @@ def _draw_panels(files: Sequence[MapFile], plan: HeatPlan, output: Path) -> Outc
             _draw_panel(levels, plan, folder / f"{name}{'_' if name else ''}levels{plan.options.form.suffix}", outcome)
     except FeatscopeError as error:
         outcome.errors.append(str(error))
-    except Exception as error:  # noqa: BLE001 (the other layers are drawn)
+    except Exception as error:  # noqa: BLE001 (draw the other layers)
         outcome.errors.append(f"{files[0].path} cannot be drawn: {first_line(error)}")
     return outcome
 

@@ -1,4 +1,4 @@
-"""What drawing a run gave: counts, what failed, and a look at the first pictures."""
+"""The result of drawing a run: counts, errors, and a preview of the first pictures."""
 
 from __future__ import annotations
 
@@ -15,31 +15,42 @@ from featscope.render.results import contact_sheet
 from featscope.store.files import size_text
 from featscope.words import counted
 
-_SHOWN = 8
-_SHOWN_TEXTS = 5
-_THUMBNAIL = 440  # pixels: twice its width on the page, for fine screens
+_SHOWN = 8  # the most pictures in a notebook
+_SHOWN_TEXTS = 5  # the most errors, and the most remarks
+_THUMBNAIL = 440  # pixels of the width; twice as many as on the page, for high-resolution screens
 
 
 @dataclass(frozen=True, repr=False)
 class Pictures:
-    """The pictures of a run; `featscope.draw_run` and `featscope.draw_mosaics` give them, and a notebook shows some.
+    """The pictures that `featscope.draw_run` or `featscope.draw_mosaics` has drawn. A notebook shows some of them.
 
     >>> Pictures(Path("runs/mine/heat"), maps=2, count=4, skipped=0, bytes=310_000, errors=[], remarks=[], first=[])
     <4 pictures of 2 maps, 0.3 MB, in runs/mine/heat>
-
-    folder: where they are. maps: the map files that they are of. count, bytes: of those that were drawn. skipped: those
-    that were up to date and stayed. errors: one text for each part that failed; the others are drawn. remarks: what
-    should be known of the pictures. first: some of the files.
     """
 
     folder: Path
+    """The folder of the pictures."""
+
     maps: int
+    """Number of map files, without those of arrays that are not maps of the image."""
+
     count: int
+    """Number of pictures that were drawn."""
+
     skipped: int
+    """Number of pictures that were up to date and were not drawn again."""
+
     bytes: int
+    """Size of the pictures that were drawn."""
+
     errors: List[str]
+    """One text for each part that failed. The other parts are drawn."""
+
     remarks: List[str]
+    """What the user should know about the pictures."""
+
     first: List[Path]
+    """Some of the pictures, drawn or up to date."""
 
     def __str__(self) -> str:
         kept = f" ({self.skipped} more {'was' if self.skipped == 1 else 'were'} up to date)" if self.skipped else ""
@@ -60,13 +71,13 @@ class Pictures:
         return "".join(said) + contact_sheet(self._thumbnails())
 
     def _thumbnails(self) -> Iterator[Tuple[str, str]]:
-        """Some pictures, small, as the source of an image each; those over their images where there are any."""
+        """Yield some pictures, made small, as (source of the image, path); if possible, heat maps over their images."""
         over = [path for path in self.first if path.stem.endswith("_overlay")]
         for path in (over or self.first)[:_SHOWN]:
             try:
                 with Image.open(path) as opened:
                     small = opened.convert("RGB")
-            except (OSError, Image.DecompressionBombError):  # it was removed since, say
+            except (OSError, Image.DecompressionBombError):  # for example, if it was removed in the meantime
                 continue
             small.thumbnail((_THUMBNAIL, 2 * _THUMBNAIL))
             out = io.BytesIO()
@@ -76,7 +87,7 @@ class Pictures:
 
 
 def values_remarks(nan: int, inf: int, constant: int = 0) -> List[str]:
-    """What to say of values that are no numbers, and of maps that are all one value."""
+    """Return remarks about NaN and infinite values, and about constant maps."""
     said = []
     if nan:
         said.append(f"{counted(nan, 'cell')} {'is' if nan == 1 else 'are'} NaN (magenta)")
@@ -88,9 +99,9 @@ def values_remarks(nan: int, inf: int, constant: int = 0) -> List[str]:
 
 
 def no_maps_remarks(folders: Sequence[str], readings: Mapping[str, str]) -> List[str]:
-    """What to say of arrays that were not drawn, as they have no rows and columns of the image.
+    """Return a remark about arrays that were not drawn because they do not have the rows and columns of the image.
 
-    readings: of the run, why.
+    folders: the folder of each such array. readings: for some layers, why their arrays are not maps.
     """
     if not folders:
         return []

@@ -1,4 +1,4 @@
-"""PNG files: palette or true colour, filtered, and deflated with ISA-L."""
+"""Write PNG files, with a palette or in true colour, compressed with ISA-L; and read the text in them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from featscope.store.files import open_file
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_UP = 2
-_HEAD = 8192  # bytes that hold the text in front of the data
+_UP = 2  # the number of the filter Up
+_HEAD = 8192  # bytes at the start of a file, which contain the text
 
 
 def encode_indexed(
     indices: NDArray[np.uint8], palette: NDArray[np.uint8], text: Optional[Mapping[str, str]] = None
 ) -> bytes:
-    """A palette PNG of indices (H, W) and colours (256, 3).
+    """Encode indices (H, W) and their colours (256, 3) as a palette PNG.
 
     >>> encode_indexed(np.zeros((2, 2), np.uint8), np.zeros((256, 3), np.uint8))[:4]
     b'\\x89PNG'
@@ -30,13 +30,13 @@ def encode_indexed(
 
 
 def encode_rgb(image: NDArray[np.uint8], text: Optional[Mapping[str, str]] = None) -> bytes:
-    """A true-colour PNG of an image (H, W, 3)."""
+    """Encode an image (H, W, 3) as a true-colour PNG."""
     height, width = image.shape[:2]
     return _file(width, height, colour_type=2, palette=b"", rows=image.reshape(height, width * 3), text=text)
 
 
 def read_text(path: Path) -> Dict[str, str]:
-    """The text in front of a picture's data, as `encode_indexed` writes it; empty where there is none to read."""
+    """Read the text in a PNG file, as `encode_indexed` and `encode_rgb` write it; empty if there is none or no file."""
     try:
         with open_file(path) as file:
             return parse_text(file.read(_HEAD))
@@ -45,7 +45,7 @@ def read_text(path: Path) -> Dict[str, str]:
 
 
 def parse_text(head: bytes) -> Dict[str, str]:
-    """The text in the first bytes of a PNG file."""
+    """Parse the text in the first bytes of a PNG file, up to the image data."""
     found: Dict[str, str] = {}
     place = len(_SIGNATURE)
     while place + 8 <= len(head):
@@ -70,8 +70,8 @@ def _file(
     rows: NDArray[np.uint8],
     text: Optional[Mapping[str, str]],
 ) -> bytes:
-    # Filter Up: each row as its difference to the one above. Neighbouring rows are alike in a map
-    # that was enlarged, so most differences are small, and the fast level 1 of ISA-L is enough.
+    # The filter Up stores the difference of each row from the row above. In an enlarged map, neighbouring rows are
+    # similar, so most differences are small, and the fast level 1 of ISA-L compresses them well enough.
     filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
     filtered[:, 0] = _UP
     filtered[0, 1:] = rows[0]

@@ -1,4 +1,4 @@
-"""Value ranges that several maps share: one for each layer, or one for the whole run."""
+"""Compute value ranges that several maps share: one for each layer, or one for the whole run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ def shared_bounds(
     values: Callable[[FeatureMap], NDArray[np.floating]],
     executor: Executor = serial,
 ) -> Dict[str, Bounds]:
-    """The range of each layer's maps, or of all, if it is to be shared; unreadable maps have no say."""
+    """Return the value ranges that maps share, by `range_key`.
+
+    There is one for each folder if `value_range` is `layer`, one for all maps if it is `run`, and otherwise none.
+    values: returns the values of a map that count. Maps that cannot be read are ignored.
+    """
     if value_range not in ("layer", "run"):
         return {}
     groups: Dict[str, List[Bounds]] = {}
@@ -36,15 +40,16 @@ def shared_bounds(
 
 
 def _ends(files: Sequence[MapFile], values: Callable[[FeatureMap], NDArray[np.floating]]) -> List[List[Bounds]]:
+    """Return the value range of each map in each file; none for a file that cannot be read."""
     found: List[List[Bounds]] = []
     for map_file in files:
         try:
             found.append([bounds(values(f), "map") for f in feature_maps(map_file)])
-        except Exception:  # noqa: BLE001 (reported when it is drawn)
+        except Exception:  # noqa: BLE001 (reported when the map is drawn)
             found.append([])
     return found
 
 
 def range_key(map_file: MapFile, value_range: str) -> str:
-    """Which of the shared ranges is this map's."""
+    """Return the key of a map's range among the shared ranges."""
     return {"layer": map_file.folder, "run": "run"}.get(value_range, "none")

@@ -1,4 +1,4 @@
-"""What a drawing gives, as a file and as text: shared by single pictures and by those of a run."""
+"""Save and describe drawn pictures. Used for single pictures and for those of a run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SUFFIXES = {".jpeg": "jpg", **{f".{form}": form for form in FORMATS}}
 
 
 def save_picture(png: bytes, path: Union[str, Path]) -> Path:
-    """Write a PNG to a file, as WebP or JPEG where its name says so, and return the file.
+    """Write a PNG to a file, converted to WebP or JPEG if the suffix says so, and return the path.
 
-    Its folder is made. A file of that name is replaced, at once and whole. Raises `UnknownNameError` for another
-    suffix.
+    The folder is made if necessary. An existing file is replaced atomically. Raises `UnknownNameError` for other
+    suffixes.
     """
     path = Path(path)
     form = _SUFFIXES.get(path.suffix.lower())
@@ -31,19 +31,22 @@ def save_picture(png: bytes, path: Union[str, Path]) -> Path:
 
 
 def png_size(png: bytes) -> Size:
-    """(height, width) of a PNG, from its head."""
+    """Read (height, width) from the header of a PNG."""
     width, height = struct.unpack(">II", png[16:24])
     return height, width
 
 
 def png_words(png: bytes) -> str:
-    """The size of a picture, in words: '512 x 640 pixels'."""
+    """Return the size of a PNG in words: '512 x 640 pixels'."""
     height, width = png_size(png)
     return f"{height} x {width} pixels"
 
 
 def contact_sheet(pictures: Iterable[Tuple[str, str]], width: int = 220) -> str:
-    """HTML of small pictures side by side; each: the source of the image, and what is written below it."""
+    """Return HTML that shows small pictures side by side.
+
+    pictures: (source of the image, text below it). width: of each picture, in pixels.
+    """
     cells = "".join(
         f'<figure style="margin:0;width:{width}px">'
         f'<img src="{escape(source, quote=True)}" alt="{escape(words, quote=True)}" '
