@@ -277,4 +277,4 @@ def test_a_disk_that_fills_up_is_said_and_the_script_goes_on(small_disk, tmp_pat
     said = " ".join(said.split())
     assert (stop.value.code, out) == (1, "its own end\n")
     assert "No space left on device" in said
-    assert f"{small_disk / 'run'} is unfinished; go on with it: --resume" in said
+    assert f"{small_disk / 'run'} is unfinished; continue it: --resume" in said

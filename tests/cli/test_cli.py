@@ -282,7 +282,7 @@ def test_the_demo_from_end_to_end(tmp_path):
     assert all((tmp_path / "demo" / link).is_file() for link in linked)
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 1
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
 
 
 def test_the_demo_on_an_image_of_ones_own(featscope, tmp_path):

@@ -65,7 +65,7 @@ def test_a_run_without_detections_has_nothing_to_explain(tmp_path, capsys):
     )
     code, out, _ = call(capsys, "explain", tmp_path / "run", "--list")
     assert code == 0
-    assert out.splitlines()[-1] == "0 detections of 1 image: there is none to explain"
+    assert out.splitlines()[-1] == "0 detections of 1 image: there is nothing to explain"
 
 
 def test_a_run_is_explained(place, capsys):
@@ -269,7 +269,7 @@ def test_a_broken_image_does_not_stop_the_others(place, capsys, tmp_path):
         (["{run}", "--side", "heigth"], "'height'"),
         (["{run}", "--side", "x", "-m", "d-rise"], "leave out d-rise"),
         (["{run}", "--sample", "nothing"], "no sample 'nothing'"),
-        (["demo"], "name one"),
+        (["demo"], "give one"),
         (["demo", "--list"], "is not a run"),
         (["nothing"], "is not a model"),
         (["demo", "-i", "missing.png"], "does not exist"),

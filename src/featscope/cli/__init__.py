@@ -1,4 +1,4 @@
-"""The command line: one file a verb, one table of options."""
+"""The command line. Each verb has its own file, and all share one table of options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     name="featscope",
     help="See what an object detector sees: capture, store and draw its feature maps.",
     no_args_is_help=True,
-    rich_markup_mode="rich",  # for its panels; the texts are made literal
+    rich_markup_mode="rich",  # for the panels of the help; texts are shown literally, see `literal`
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -36,7 +36,7 @@ def _options(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    # A name that the terminal's code page lacks is shown by its number. What a script prints is its own.
+    # Characters that the terminal's code page lacks are printed as escapes. The output of `run` belongs to the script.
     if context.invoked_subcommand != "run" and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -47,8 +47,8 @@ for verb in (demo, layers, capture, run, list, render, heat, explain, place, che
 
 
 def main(arguments: Optional[List[str]] = None) -> None:
-    """Run the command line; errors that featscope foresaw are one line, and exit code 1."""
-    warnings.filterwarnings("ignore", message="featscope: ")  # remarks are printed as notes at the end
+    """Run the command line. A `FeatscopeError` is printed as one line, and the exit code is 1."""
+    warnings.filterwarnings("ignore", message="featscope: ")  # commands print these remarks as notes at the end
     try:
         app(arguments, standalone_mode=True, prog_name="featscope")
     except FeatscopeError as error:

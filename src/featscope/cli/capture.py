@@ -1,4 +1,4 @@
-"""`featscope capture`: a detector's feature maps, as a run."""
+"""`featscope capture`: store the feature maps of a detector in a run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(
     estimate: bool = own(
         "--estimate",
         panel=options.HOW_MUCH,
-        help="Only say how many bytes and minutes the run will take, from one forward.",
+        help="Only estimate how many bytes and minutes the run will take, from one forward.",
         default=False,
     ),
     names: Optional[List[str]] = own(
@@ -56,7 +56,7 @@ def run(
     on_error: str = own(
         "--on-error",
         panel=options.RARE,
-        help="If the disk fails: raise ends the command, warn lets the model run on without capture.",
+        help="What to do if the disk fails: raise ends the command; warn lets the model go on without capture.",
         default="raise",
         metavar="WHAT",
         check=checks.on_error,
@@ -87,8 +87,8 @@ def run(
       featscope capture my.package:make_model weights.pth \\
         -i photo.jpg -o runs/mine
 
-    A whole test set in little room: what it takes, the run, and its rest if
-    it was killed; and a few samples as they are:
+    A whole test set in little space: estimate the run, start it, and resume it
+    if it was killed; or store fewer samples and channels:
       featscope capture s2anet.py s2anet.pth -o runs/all -r absmean --estimate
       featscope capture s2anet.py s2anet.pth -o runs/all -r absmean
       featscope capture s2anet.py s2anet.pth -o runs/all -r absmean --resume
@@ -111,7 +111,7 @@ def run(
     found = models.images_of(images)
     adapter, target = split_name(model)
     if not found and adapter != "mmdet":
-        raise BadOptionError(f"{model} comes without a test set; name images: -i photo.jpg or -i folder")
+        raise BadOptionError(f"{model} has no test set; give images: -i photo.jpg or -i folder")
     renamed = checks.pairs(names, "--name")
     asked: Dict[str, Any] = {"names": renamed, "policy": policy, "resume": resume, "on_error": on_error}
     asked["axes"] = models.given_axes(axes, grids)
@@ -155,6 +155,7 @@ def run(
 
 
 def _tell(found: Estimate, output: Path) -> None:
+    """Print the estimated size and duration. Raises `OutputError` if the run does not fit on the disk."""
     import shutil
 
     from featscope.capturing.estimate import disk_rate, refuse_what_does_not_fit
@@ -163,7 +164,7 @@ def _tell(found: Estimate, output: Path) -> None:
 
     existing = next(parent for parent in (output, *output.absolute().parents) if parent.is_dir())
     rate = disk_rate(existing)
-    numbers = ("maps a sample", "a sample", "the run")
+    numbers = ("maps per sample", "size per sample", "size of the run")
     table = new_table("folder", *numbers, right=numbers, folded=["folder"])
     for folder, (count, size) in found.footprint.by_folder().items():
         table.add_row(folder, str(count), size_text(size), size_text(size * found.samples))
@@ -172,7 +173,7 @@ def _tell(found: Estimate, output: Path) -> None:
     minutes = found.samples * max(found.seconds, found.footprint.bytes / rate) / 60
     closing(
         f"{found.samples} of {counted(found.of, 'sample')}: {size_text(whole)}, about {minutes:.1f} minutes "
-        f"({found.seconds:.2f} s a forward here, {rate / 1e6:.0f} MB/s to the disk); "
+        f"({found.seconds:.2f} s per forward here, {rate / 1e6:.0f} MB/s to the disk); "
         f"{existing} has {size_text(shutil.disk_usage(existing).free)} free"
     )
     refuse_what_does_not_fit(found.footprint, 1, found.samples, existing, 0)

@@ -1,4 +1,4 @@
-"""`featscope check`: is a run whole, and does it line up with another?"""
+"""`featscope check`: check that a run is complete, and that it lines up with another run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from featscope.cli import options
 
 
 def run(
-    folder: Path = options.argument("RUN", "A run, or a folder of subfolders of .npy files."),
-    other: Optional[Path] = options.argument("OTHER", "A second run, to be lined up with the first.", None),
+    folder: Path = options.run,
+    other: Optional[Path] = options.other_run,
 ) -> None:
-    """Read every array of a run and compare it with the manifest; say what is missing or changed.
+    """Read every array of a run and compare it with the manifest; report what is missing or changed.
 
-    With a second run, check both, and say which samples, layers and shapes do not line up.
+    With a second run, check both, and report which samples, layers and shapes do not line up.
     Maps are matched by sample, layer, field and level; the class of a layer may differ.
 
     The exit code is 1 if something is wrong.

@@ -1,6 +1,7 @@
-"""Whether an option means anything: each check is the library's own, and is asked before anything runs.
+"""Checks of the values that options receive. They use the library's own functions and run before anything else.
 
-Each raises a `FeatscopeError` that says what to type. Nothing is imported before a value is typed.
+Each check raises a `FeatscopeError` that says what to type. A check imports its module only when it is called, so that
+the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from featscope.errors import BadOptionError, check_name
 
 
 def size(text: str) -> Optional[Tuple[int, int]]:
-    """'640' or '512,864' as (height, width); None for ''.
+    """Parse '640' or '512,864' as (height, width). Returns None for ''.
 
     >>> size("640"), size("512,864")
     ((640, 640), (512, 864))
@@ -28,7 +29,7 @@ def size(text: str) -> Optional[Tuple[int, int]]:
 
 
 def pairs(texts: Optional[List[str]], option: str) -> Dict[str, str]:
-    """KEY=VALUE texts as a dict.
+    """Parse KEY=VALUE texts as a dict. Raises `BadOptionError` if one of them has another form.
 
     >>> pairs(["a=1", "b=x=y"], "--input")
     {'a': '1', 'b': 'x=y'}
@@ -43,12 +44,12 @@ def pairs(texts: Optional[List[str]], option: str) -> Dict[str, str]:
 
 
 def pair(option: str) -> Callable[[str], object]:
-    """The check of an option that takes KEY=VALUE."""
+    """Return the check of an option that takes KEY=VALUE."""
     return lambda text: pairs([text], option)
 
 
 def axes(option: str) -> Callable[[str], object]:
-    """The check of --axes and --grid."""
+    """Return the check of --axes or --grid."""
 
     def check(text: str) -> None:
         from featscope.capturing.given import GivenReadings
@@ -59,7 +60,7 @@ def axes(option: str) -> Callable[[str], object]:
 
 
 def preprocess(text: str) -> None:
-    """The check of --preprocess; its input=... is that of the adapter."""
+    """Check --preprocess except for input=..., which the adapter checks."""
     from featscope.adapters.preprocessing import Preprocessing
 
     parts = [part for part in text.split(",") if not part.strip().startswith("input=")]
@@ -67,137 +68,137 @@ def preprocess(text: str) -> None:
 
 
 def dtype(text: str) -> None:
-    """The check of --dtype."""
+    """Check --dtype."""
     from featscope.capturing.policy import make_policy
 
     make_policy({"dtype": text})
 
 
 def kept_reduction(text: str) -> None:
-    """The check of --reduce, of what is worked out while a model runs."""
+    """Check --reduce of a capture, which is computed while the model runs."""
     from featscope.capturing.policy import make_policy
 
     make_policy({"reduce": text})
 
 
 def kept_channels(text: str) -> None:
-    """The check of --channels, of what is stored while a model runs."""
+    """Check --channels of a capture, which chooses the channels to store."""
     from featscope.capturing.policy import make_policy
 
     make_policy({"channels": text})
 
 
 def on_error(text: str) -> None:
-    """The check of --on-error."""
+    """Check --on-error."""
     from featscope.capturing.remarks import check_on_error
 
     check_on_error(text)
 
 
 def or_auto(check: Callable[[str], object]) -> Callable[[str], object]:
-    """The check of an option that may also be `auto`, which suits each layer."""
+    """Return a check that also accepts `auto`."""
     return lambda text: None if text == "auto" else check(text)
 
 
 def reduction(text: str) -> None:
-    """The check of --reduce."""
+    """Check --reduce of a drawing."""
     from featscope.arrays.reduce import parse_reduction
 
     parse_reduction(text)
 
 
 def channels(text: str) -> None:
-    """The check of --channels."""
+    """Check --channels of a drawing."""
     from featscope.arrays.channels import parse_channels
 
     parse_channels(text)
 
 
 def value_range(text: str) -> None:
-    """The check of --range."""
+    """Check --range."""
     from featscope.arrays.normalise import parse_range
 
     parse_range(text)
 
 
 def mosaic_range(text: str) -> None:
-    """The check of --range where each channel may have its own."""
+    """Check --range of a mosaic, in which each channel may have its own range."""
     if text != "channel":
         value_range(text)
 
 
 def colormap(text: str) -> None:
-    """The check of --colormap."""
+    """Check --colormap."""
     from featscope.render.colour import palette
 
     palette(text)
 
 
 def basis(text: str) -> None:
-    """The check of --basis."""
+    """Check --basis."""
     from featscope.render.bases import check_basis
 
     check_basis(text)
 
 
 def labels(text: str) -> None:
-    """The check of --labels."""
+    """Check --labels."""
     from featscope.render.boxes import LABELS
 
     check_name("kind of label", text, LABELS, "featscope heat --help")
 
 
 def picture_format(text: str) -> None:
-    """The check of --format."""
+    """Check --format."""
     from featscope.render.files import check_format
 
     check_format(text)
 
 
 def heat_style(text: str) -> None:
-    """The check of --style of heat maps."""
+    """Check --style of heat maps."""
     from featscope.render.heat import style_named
 
     style_named(text)
 
 
 def mosaic_style(text: str) -> None:
-    """The check of --style of mosaics."""
+    """Check --style of mosaics."""
     from featscope.render.mosaic_plan import MOSAIC_STYLES
 
     check_name("style", text, MOSAIC_STYLES, "featscope render --help")
 
 
 def place(text: str) -> None:
-    """The check of --place."""
+    """Check --place."""
     from featscope.store.places import PLACES_KNOWN
 
     check_name("place", text, PLACES_KNOWN, "featscope heat --help")
 
 
 def reading(text: str) -> None:
-    """The check of --reading."""
+    """Check --reading."""
     from featscope.store.images import READINGS
 
     check_name("reading", text, READINGS, "featscope heat --help")
 
 
 def executor(text: str) -> None:
-    """The check of --executor."""
+    """Check --executor."""
     from featscope.scale.parallel import executor_named
 
     executor_named(text)
 
 
 def method(text: str) -> None:
-    """The check of --method."""
+    """Check --method."""
     from featscope.explaining.methods import methods_named
 
     methods_named([text])
 
 
 def side(text: str) -> None:
-    """The check of --side."""
+    """Check --side."""
     from featscope.explaining.targets import SIDES
 
     check_name("side", text, [name for names in SIDES.values() for name in names], "featscope explain --help")

@@ -1,4 +1,4 @@
-"""What the shell offers when the tab key is pressed: quick, and without torch."""
+"""What the shell offers when the tab key is pressed. To be quick, nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Complete = Callable[[typer.Context, str], List[str]]
 
-_MOST = 200  # that are offered
+_MOST = 200  # the most words that are offered
 
 
 def _begin_with(incomplete: str, names: Iterable[str]) -> List[str]:
@@ -22,39 +22,39 @@ def _begin_with(incomplete: str, names: Iterable[str]) -> List[str]:
 
 
 def _run(context: typer.Context) -> Optional[Run]:
-    """The run that was typed, if it is one."""
+    """Return the run that was typed; None if nothing typed is a run."""
     from featscope.store.reader import open_run
 
-    # Click gives no arguments by name before an option that still lacks its value.
+    # While an option still lacks its value, Click does not assign arguments to their names.
     typed = [context.params.get("folder"), context.params.get("source"), *context.args]
     for folder in (Path(one) for one in typed if one):
         if (folder / "run.json").is_file():
-            with suppress(Exception):  # nothing is offered for a run that cannot be read
+            with suppress(Exception):  # a run that cannot be read completes nothing
                 return open_run(folder)
     return None
 
 
 def layers(context: typer.Context, incomplete: str) -> List[str]:
-    """The layers of the run that was typed."""
+    """Complete the layers of the run that was typed."""
     run = _run(context)
     return _begin_with(incomplete, run.index.layers() if run is not None and run.index is not None else ())
 
 
 def samples(context: typer.Context, incomplete: str) -> List[str]:
-    """The samples of the run that was typed."""
+    """Complete the samples of the run that was typed."""
     run = _run(context)
     return _begin_with(incomplete, run.samples if run is not None else ())
 
 
 def dtypes(context: typer.Context, incomplete: str) -> List[str]:
-    """What maps can be stored as."""
+    """Complete the data types in which maps can be stored."""
     from featscope.capturing.policy import DTYPES
 
     return _begin_with(incomplete, DTYPES)
 
 
 def reductions(context: typer.Context, incomplete: str) -> List[str]:
-    """The reductions that the command knows."""
+    """Complete the reductions that the command knows."""
     from featscope.arrays.reduce import REDUCTIONS as DRAWN
     from featscope.capturing.policy import REDUCTIONS as KEPT
 
@@ -62,19 +62,19 @@ def reductions(context: typer.Context, incomplete: str) -> List[str]:
 
 
 def channels(context: typer.Context, incomplete: str) -> List[str]:
-    """Ways to choose channels."""
+    """Complete ways to choose channels."""
     return _begin_with(incomplete, ("all", "top:16", "0-15"))
 
 
 def ranges(context: typer.Context, incomplete: str) -> List[str]:
-    """The ranges of values that the command knows."""
+    """Complete the value ranges that the command knows."""
     from featscope.arrays.normalise import RANGES
 
     return _begin_with(incomplete, ("channel" if context.info_name == "render" else "auto", *RANGES))
 
 
 def colormaps(context: typer.Context, incomplete: str) -> List[str]:
-    """The names of colour maps."""
+    """Complete the names of colour maps."""
     import cmap
 
     from featscope.render.colour import OWN_MAPS
@@ -83,7 +83,7 @@ def colormaps(context: typer.Context, incomplete: str) -> List[str]:
 
 
 def styles(context: typer.Context, incomplete: str) -> List[str]:
-    """The looks that the command knows."""
+    """Complete the styles that the command knows."""
     from featscope.render.heat import STYLES
     from featscope.render.mosaic_plan import MOSAIC_STYLES
 
@@ -91,63 +91,63 @@ def styles(context: typer.Context, incomplete: str) -> List[str]:
 
 
 def labels(context: typer.Context, incomplete: str) -> List[str]:
-    """What may be written at boxes."""
+    """Complete what can be written at boxes."""
     from featscope.render.boxes import LABELS
 
     return _begin_with(incomplete, LABELS)
 
 
 def picture_formats(context: typer.Context, incomplete: str) -> List[str]:
-    """The formats of pictures."""
+    """Complete the formats of pictures."""
     from featscope.render.files import FORMATS
 
     return _begin_with(incomplete, FORMATS)
 
 
 def places(context: typer.Context, incomplete: str) -> List[str]:
-    """The ways to place cells."""
+    """Complete the ways to place cells."""
     from featscope.store.places import PLACES_KNOWN
 
     return _begin_with(incomplete, PLACES_KNOWN)
 
 
 def readings(context: typer.Context, incomplete: str) -> List[str]:
-    """The ways to read an image file."""
+    """Complete the ways to read an image file."""
     from featscope.store.images import READINGS
 
     return _begin_with(incomplete, READINGS)
 
 
 def executors(context: typer.Context, incomplete: str) -> List[str]:
-    """The executors."""
+    """Complete the executors."""
     from featscope.scale.parallel import EXECUTORS
 
     return _begin_with(incomplete, EXECUTORS)
 
 
 def methods(context: typer.Context, incomplete: str) -> List[str]:
-    """The methods of explanation."""
+    """Complete the methods of explanation."""
     from featscope.explaining.methods import ALL, METHODS
 
     return _begin_with(incomplete, [*METHODS, ALL])
 
 
 def sides(context: typer.Context, incomplete: str) -> List[str]:
-    """The numbers of a box."""
+    """Complete the numbers of a box."""
     from featscope.explaining.targets import SIDES
 
     return _begin_with(incomplete, (name for names in SIDES.values() for name in names))
 
 
 def on_error(context: typer.Context, incomplete: str) -> List[str]:
-    """What may become of an error."""
+    """Complete what can be done about an error."""
     from featscope.capturing.remarks import ON_ERROR
 
     return _begin_with(incomplete, ON_ERROR)
 
 
 def models(context: typer.Context, incomplete: str) -> List[str]:
-    """The adapters, as the beginning of a model's name."""
+    """Complete the adapters, with which the names of models begin."""
     from featscope.adapters.frameworks import framework_names
 
     names = [f"{name}:" for name in framework_names() if name not in ("demo", "mmdet", "onnx", "pytorch")]

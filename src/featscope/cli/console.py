@@ -1,4 +1,4 @@
-"""What all commands print: progress, errors and the closing line."""
+"""Printing for all commands: tables, progress, errors and the closing line."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from featscope.render.pictures import Pictures
 
 _SHOWN_ERRORS = 20
-_LONG = 500  # maps: they take more than a few seconds to draw
+_LONG = 500  # maps; drawing so many takes more than a few seconds
 
 
 def plain(text: str) -> str:
-    """Text that steers no terminal: names come from models, files and runs of others.
+    """Escape control characters, because names come from foreign models, files and runs.
 
     >>> plain("ship\\x1b[2J\\n")
     'ship\\\\x1b[2J\\\\n'
@@ -33,7 +33,7 @@ def plain(text: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text that rich shows as it is: brackets are no markup, and `:factory:` is no picture.
+    """Escape a text for rich, so that brackets are not markup and `:factory:` is not an emoji.
 
     >>> literal("plain"), Text.from_markup(literal("photo[copy].png :factory:")).plain
     ('plain', 'photo[copy].png :factory:')
@@ -44,7 +44,7 @@ def literal(text: str) -> str:
 
 
 class Table(table.Table):
-    """A table whose cells are text and nothing else: brackets in a name are no markup."""
+    """A table whose cells are plain text, so that brackets in a name are not markup."""
 
     def add_row(self, *cells: object, **style: Any) -> None:
         """Add a row of text."""
@@ -52,7 +52,7 @@ class Table(table.Table):
 
 
 def new_table(*headings: str, right: Sequence[str] = (), folded: Sequence[str] = ()) -> Table:
-    """A table without a frame. right: columns of numbers. folded: columns that may take several lines."""
+    """Return a table without a frame. right: columns aligned right, for numbers. folded: columns that may wrap."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         side: Literal["left", "right"] = "right" if heading in right else "left"
@@ -61,29 +61,29 @@ def new_table(*headings: str, right: Sequence[str] = (), folded: Sequence[str] =
 
 
 def _width(shown: Table) -> int:
-    """The columns that a table would like to have."""
+    """Return how many columns of the terminal a table takes without wrapping."""
     console = Console()
     return max(1, console.measure(shown, options=console.options.update(width=10_000)).maximum)
 
 
 def fits(shown: Table) -> bool:
-    """Whether a table has room in the terminal; where there is no terminal it has."""
+    """Return whether a table fits in the terminal. If the output is not a terminal, every table fits."""
     console = Console()
     return not console.is_terminal or _width(shown) <= console.width
 
 
 def show(shown: Table) -> None:
-    """Print a table; where that is no terminal every line is as long as it has to be."""
+    """Print a table. If the output is not a terminal, lines are not wrapped."""
     Console(width=None if Console().is_terminal else _width(shown)).print(shown)
 
 
 def complain(message: str) -> None:
-    """Print an error, as one paragraph, to standard error."""
+    """Print an error to standard error, as one paragraph."""
     _print_labelled("error:", "bold red", message)
 
 
 def remark(message: str) -> None:
-    """Print what the user should know, though nothing failed, to standard error."""
+    """Print a note to standard error: what the user should know although nothing failed."""
     _print_labelled("note:", "yellow", message)
 
 
@@ -101,22 +101,22 @@ closing = say
 
 
 def unfinished(run: Path, rank: int = 0) -> List[str]:
-    """What to say of a run whose capture did not end well though the model did; nothing where it is whole.
+    """Return the errors of a run whose capture is incomplete although the model has ended; none if it is complete.
 
-    rank: whose part of the run is meant: other ranks may still be writing theirs.
+    rank: the rank whose part of the run is checked. Other ranks may still be writing theirs.
     """
     from featscope.store.writer import info_name, read_info
 
     if not (run / info_name(rank)).exists():
         return [f"nothing was stored in {run}"]
-    return [] if read_info(run, info_name(rank)).finished else [f"{run} is unfinished; go on with it: --resume"]
+    return [] if read_info(run, info_name(rank)).finished else [f"{run} is unfinished; continue it: --resume"]
 
 
 def finish(message: str, errors: Sequence[str], remarks: Sequence[str] = ()) -> None:
-    """Print remarks, errors and the closing line; leave with code 1 if there were errors."""
+    """Print remarks, errors and the closing line. Exit with code 1 if there are errors."""
     for text in list(dict.fromkeys(remarks))[:_SHOWN_ERRORS]:
         remark(text)
-    shown = _SHOWN_ERRORS if sys.stderr.isatty() else len(errors)  # a log names every file
+    shown = _SHOWN_ERRORS if sys.stderr.isatty() else len(errors)  # a log shows all errors
     for text in errors[:shown]:
         complain(text)
     if len(errors) > shown:
@@ -127,13 +127,13 @@ def finish(message: str, errors: Sequence[str], remarks: Sequence[str] = ()) -> 
 
 
 class _Rate(TextColumn):
-    """Steps a second."""
+    """Steps per second."""
 
     def __init__(self) -> None:
         super().__init__("")
 
     def render(self, task):  # type: ignore[no-untyped-def]
-        """The rate of a task, as text."""
+        """Return the rate of a task as text."""
         from rich.text import Text
 
         return Text(f"{task.speed:.1f}/s" if task.speed else "", style="cyan")
@@ -141,9 +141,9 @@ class _Rate(TextColumn):
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar with rate and time left on a terminal; yields what counts one step.
+    """Show a progress bar with the rate and the time left. Yields a function that counts one step.
 
-    Where standard error is no terminal, as in a log, nothing is drawn.
+    If standard error is not a terminal, for example in a log, nothing is shown.
     """
     if not sys.stderr.isatty():
         yield lambda: None
@@ -157,19 +157,19 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def watched(drawing: Drawing) -> Iterator[Callable[[], None]]:
-    """A drawing with what it will come to, where it is long, and its progress."""
+    """Show the progress of a drawing, and first the size of a long one. Yields a function that counts one map."""
     _foretell(drawing)
     with progress("maps", len(drawing.maps)) as done:
         yield done
 
 
 def tell_pictures(pictures: Pictures) -> None:
-    """Say what was drawn where; leave with code 1 if something failed."""
+    """Print what was drawn and where. Exit with code 1 if something failed."""
     finish(str(pictures), pictures.errors, pictures.remarks)
 
 
 def _foretell(drawing: Drawing) -> None:
-    """Say what a long drawing will come to, before it begins. Raises `OutputError` where it does not fit the disk."""
+    """Print how large a long drawing will be before it begins. Raises `OutputError` if it does not fit on the disk."""
     import shutil
 
     from featscope.errors import OutputError
@@ -180,7 +180,7 @@ def _foretell(drawing: Drawing) -> None:
     if len(maps) < _LONG:
         return
     foreseen, free = foresee(maps, plan, folder), shutil.disk_usage(folder).free
-    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # what was drawn before
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # pictures of earlier drawings
     remark(f"{foreseen}; {folder} has {size_text(free)} free")
     if foreseen.bytes - there > free:
         raise OutputError(

@@ -1,4 +1,4 @@
-"""`featscope demo`: the whole chain on the built-in detector."""
+"""`featscope demo`: capture and draw everything with the built-in detector."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def run(
     evaluate: int = own(
         "--evaluate",
         panel=options.WHAT,
-        help="Only print the detector's mAP at IoU 0.5 on so many fresh scenes.",
+        help="Only print the detector's mAP at IoU 0.5 on N fresh scenes.",
         default=0,
         metavar="N",
-        shown="draw",
+        shown="off",
         min=0,
     ),
 ) -> None:
     """Detect ships, planes and vehicles, capture every part of the detector, and draw it all.
 
-    It needs no framework but torch.
+    The only framework it needs is torch.
 
     Examples:
       featscope demo
@@ -82,7 +82,7 @@ def _draw(output: Path, images: List[Path]) -> None:
 
     runs = output / "run"
     if runs.exists():
-        raise BadOptionError(f"{runs} exists already; type -o with another folder, or remove it: rm -r {output}")
+        raise BadOptionError(f"{runs} already exists; choose another folder with -o, or remove it: rm -r {output}")
     found = list_images(images)
     truth = {}
     if not images:
@@ -103,7 +103,7 @@ def _draw(output: Path, images: List[Path]) -> None:
         outcome.add(run_jobs(maps, mosaics, runs / "render", done))
     make_folder(output / "detections")
     drawn = []
-    files = {well_formed(str(path.absolute())): path for path in found}  # a name may be no text
+    files = {well_formed(str(path.absolute())): path for path in found}  # the name of a file may not be valid text
     for sample in run_opened.samples.values():
         picture = Image.fromarray(read_image(files[sample.path], sample.reading))
         if sample.predictions is not None and run_opened.info is not None:

@@ -1,22 +1,24 @@
-"""`featscope explain`: which features made a box."""
+"""`featscope explain`: draw which features led to a detection."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import typer
 
 from featscope.cli import checks, completion, models, options
+from featscope.cli.explain_inputs import Work, aimed, open_recorded, open_typed
 from featscope.cli.options import own
 from featscope.errors import BadOptionError, FeatscopeError
 from featscope.explaining.methods import DEFAULT, help_text
 from featscope.words import counted
 
 if TYPE_CHECKING:
+    from featscope.explaining.explainer import Explainer
+    from featscope.explaining.explanation import Explanation
     from featscope.explaining.faithfulness import Faithfulness
-    from featscope.records import MeasuredPlace, Sample
-    from featscope.store.places import Key
 
 
 def run(
@@ -26,7 +28,7 @@ def run(
     checkpoint: str = models.checkpoint,
     output: Optional[Path] = options.output(shown="RUN/explain, or featscope-explain"),
     layers: Optional[List[str]] = options.layer(
-        help="Explain at this layer. Repeat it for more: they are the levels of one map.", shown="the detector's own"
+        help="Explain at this layer. If repeated, the layers are the levels of one map.", shown="the detector's own"
     ),
     images: Optional[List[Path]] = options.image(
         help="With MODEL: an image, or a folder of images. Repeat it for more.", shown="the run's own"
@@ -35,13 +37,13 @@ def run(
     show: bool = own(
         "--list",
         panel=options.WHAT,
-        help="Only list a run's detections, and which raw output gave each.",
+        help="Only list a run's detections and the raw output that each came from.",
         default=False,
     ),
     top: int = own(
         "--top",
         panel=options.WHAT,
-        help="Explain so many detections of an image, best first.",
+        help="Explain at most N detections of each image, best first.",
         default=5,
         metavar="N",
         min=1,
@@ -60,7 +62,7 @@ def run(
     side: str = own(
         "--side",
         panel=options.WHAT,
-        help="Explain a number of the box, not its score: left, top, right, bottom; x, y, width, height, angle.",
+        help="Explain a number of the box in place of its score: left, top, right, bottom; x, y, width, height, angle.",
         default="",
         metavar="NAME",
         shown="the score",
@@ -70,7 +72,7 @@ def run(
     target: str = own(
         "--target",
         panel=options.WHAT,
-        help="Explain what this function makes of the model's output for an image: one number.",
+        help="Explain the number that this function computes from the model's output for an image.",
         default="",
         metavar="MODULE:FUNCTION",
         shown="the score",
@@ -78,7 +80,8 @@ def run(
     predict: str = own(
         "--predict",
         panel=options.MODEL,
-        help="In place of MODEL: a function from pictures (N, H, W, 3) to (boxes, scores, labels) of each; for d-rise.",
+        help="Explain this function in place of MODEL, by d-rise. It receives pictures (N, H, W, 3) and returns "
+        "(boxes, scores, labels) for each.",
         default="",
         metavar="MODULE:FUNCTION",
         shown="none",
@@ -90,10 +93,10 @@ def run(
     cfg_options: Optional[List[str]] = options.cfg_options(),
     trust_checkpoint: bool = options.trust_checkpoint(),
     masks: int = own(
-        "--masks", panel=options.HOW_MUCH, help="Random masks of d-rise.", default=1000, metavar="N", min=1
+        "--masks", panel=options.HOW_MUCH, help="Number of random masks of d-rise.", default=1000, metavar="N", min=1
     ),
     batch_size: int = options.batch_size(
-        default=4, help="Images of one forward of d-rise, score-cam and ablation-cam."
+        default=4, help="Images in one forward, for d-rise, score-cam, ablation-cam and --faithfulness."
     ),
     method: Optional[List[str]] = own(
         "--method",
@@ -106,18 +109,18 @@ def run(
         complete=completion.methods,
     ),
     panel: Optional[bool] = options.panel(
-        help="Draw all methods of a box side by side, in one more picture.", default=None, shown="with several methods"
+        help="Also draw all methods of a box side by side, in one picture.", default=None, shown="with several methods"
     ),
     faithfulness: bool = own(
         "--faithfulness",
         panel=options.DRAWING,
-        help="Measure the maps: pointing game, energy in the box, deletion, insertion.",
+        help="Measure how faithful the maps are: pointing game, energy in the box, deletion, insertion.",
         default=False,
     ),
 ) -> None:
-    """Draw what made single detections, or list where they come from.
+    """Draw which features led to a detection, or list which raw output it came from.
 
-    A run's model is opened as it was for the capture, and must find the recorded boxes again.
+    A run's model is opened as it was for the capture. It must find the recorded boxes again.
 
     Examples:
       featscope explain runs/s2anet --list
@@ -139,7 +142,7 @@ def run(
     if show:
         _list(source, run_folder, sample)
         return
-    from featscope.cli.console import finish, progress
+    from featscope.cli.console import finish
     from featscope.explaining.explainer import Explainer
     from featscope.explaining.methods import WITHOUT_LAYER
     from featscope.explaining.targets import Choice
@@ -154,9 +157,12 @@ def run(
         "inputs": inputs,
     }
     function = models.function_named(target, "--target") if target else None
-    work = _opened(source, checkpoint, folder=run_folder, glob=sample, images=images, predict=predict, options=opening)
-    output = output or (run_folder / "explain" if run_folder is not None else Path("featscope-explain"))
-    detector = _aimed(work.detector, function, bool(predict))
+    if run_folder is not None:
+        work, folder = open_recorded(run_folder, sample, checkpoint, opening), run_folder / "explain"
+    else:
+        work, folder = open_typed(source, checkpoint, images, predict, opening), Path("featscope-explain")
+    output = output or folder
+    detector = aimed(work.detector, function, bool(predict))
     layer = ",".join(layers or ()) or detector.layer_to_explain
     explainer = Explainer(
         detector,
@@ -168,104 +174,80 @@ def run(
         masks=masks,
         batch_size=batch_size,
     )
-    maps, boxes, errors = 0, 0, []
-    results: List[Faithfulness] = []
+    explained = _explain_images(work, explainer, output, panel, batch_size if faithfulness else 0)
+    if faithfulness:
+        _tell_faithfulness(explained.results, output)
+    what = counted(explained.targets, "target") if target else counted(explained.targets, "box", "boxes")
+    text = f"{counted(explained.maps, 'map')} of {what} in {counted(len(work.images), 'image')}, in {output}"
+    finish(text, [*explained.errors, *explainer.errors], explainer.remarks)
+
+
+@dataclass
+class _Explained:
+    """What was explained so far, over all images."""
+
+    maps: int = 0
+
+    targets: int = 0
+    """Boxes, or numbers of a user's function."""
+
+    errors: List[str] = field(default_factory=list)
+    """An error for each image that could not be explained."""
+
+    results: List[Faithfulness] = field(default_factory=list)
+
+
+def _explain_images(
+    work: Work, explainer: Explainer, output: Path, panel: Optional[bool], batch_size: int
+) -> _Explained:
+    """Explain every image and write its pictures. An image that fails is an error, and the others go on.
+
+    panel: as in `_write`. batch_size: images in one forward of the faithfulness measurement; 0 to not measure.
+    """
+    from featscope.cli.console import progress
+
+    explained = _Explained()
     with progress("images", len(work.images)) as done:
-        for one, path in work.images:
+        for sample, path in work.images:
             try:
-                item = work.detector.prepare(path, one.id)
-                choice = explainer.choice._replace(recorded=one if run_folder is not None else None)
+                item = work.detector.prepare(path, sample.id)
+                choice = explainer.choice._replace(recorded=sample if work.recorded else None)
                 found = explainer.explain(item, choice)
             except FeatscopeError as error:
-                errors.append(str(error))
+                explained.errors.append(str(error))
                 continue
             finally:
                 done()
-            for explanation in found:
-                explanation.save(output)
-            if panel is not False:
-                from featscope.explaining.drawing import write_panels
-
-                write_panels(found, output, least=1 if panel else 2)
+            _write(found, output, panel)
             if any(explanation.target.number < 0 for explanation in found):
-                score = found[0].target.score
+                score = f"{found[0].target.score:.3g}"
                 explainer.remarks.append(
-                    f"{one.id} has no such detection: its best raw score, {score:.3g}, was explained"
+                    f"{sample.id} has no such detection, so its best raw score, {score}, was explained"
                 )
-            maps += len(found)
-            boxes += len({explanation.target.number for explanation in found})
-            if faithfulness:
+            explained.maps += len(found)
+            explained.targets += len({explanation.target.number for explanation in found})
+            if batch_size:
                 from featscope.explaining.faithfulness import measure
 
-                results += measure(detector, item, found, batch_size)
-    if faithfulness:
-        _tell_faithfulness(results, output)
-    what = counted(boxes, "target") if target else counted(boxes, "box", "boxes")
-    text = f"{counted(maps, 'map')} of {what} in {counted(len(work.images), 'image')}, in {output}"
-    finish(text, [*errors, *explainer.errors], explainer.remarks)
+                explained.results += measure(explainer.detector, item, found, batch_size)
+    return explained
 
 
-class _Work(NamedTuple):
-    """What is explained: a detector, the images, and where its cells were measured to look."""
+def _write(found: List[Explanation], output: Path, panel: Optional[bool]) -> None:
+    """Write the pictures of one image's explanations.
 
-    detector: Any
-    images: List[Tuple[Sample, Path]]
-    places: Mapping[Key, MeasuredPlace]
+    panel: whether to also draw the methods of each box side by side; None to do so for several methods.
+    """
+    for explanation in found:
+        explanation.save(output)
+    if panel is not False:
+        from featscope.explaining.drawing import write_panels
 
-
-def _opened(
-    source: str,
-    checkpoint: str,
-    folder: Optional[Path],
-    glob: str,
-    images: Optional[List[Path]],
-    predict: str,
-    options: Dict[str, Any],
-) -> _Work:
-    if folder is not None:
-        from featscope.adapters.reopening import images_of_run, reopen
-        from featscope.store.reader import open_run
-
-        opened = open_run(folder)
-        named = images_of_run(opened, glob)
-        instead = "name the model: featscope explain MODEL -i photo.jpg"
-        detector = reopen(opened, checkpoint, instead, **models.opening(**options))
-        return _Work(detector, named, opened.places)
-    from featscope.adapters.feeding import named_images
-    from featscope.adapters.opening import split_name
-    from featscope.records import Sample
-
-    if not source and not predict:
-        raise BadOptionError("name a run or a model: featscope explain RUN, or featscope explain MODEL -i photo.jpg")
-    if source:
-        split_name(source)
-    files = [(Sample(name, str(path)), path) for name, path in named_images(models.images_of(images))]
-    if not files:
-        raise BadOptionError(f"no image to explain: name one, featscope explain {source or '...'} -i photo.jpg")
-    if predict:
-        if source:
-            raise BadOptionError(f"{source} and --predict both name a detector; leave one of them out")
-        from featscope.explaining.own import OwnPredict
-
-        return _Work(OwnPredict(models.function_named(predict, "--predict")), files, {})
-    return _Work(models.open_named(source, checkpoint, **options), files, {})
-
-
-def _aimed(detector: Any, function: Any, predicts: bool) -> Any:
-    """The detector, or what a function makes of its output."""
-    if function is not None:
-        from featscope.explaining.own import OwnTarget
-
-        return OwnTarget(detector, function)
-    if not predicts and not detector.traceable:
-        from featscope.adapters.detector import no_candidates
-
-        raise no_candidates(detector)
-    return detector
+        write_panels(found, output, least=1 if panel else 2)
 
 
 def _tell_faithfulness(results: List[Faithfulness], output: Path) -> None:
-    """Print the table; write it and its curves."""
+    """Print the table of means, and write the table and its curves."""
     from featscope.cli.console import new_table, show
     from featscope.explaining.drawing import write_faithfulness
     from featscope.explaining.faithfulness import table
@@ -276,12 +258,12 @@ def _tell_faithfulness(results: List[Faithfulness], output: Path) -> None:
     for method, size, count, *values in rows:
         shown.add_row(method, size, str(count), *(f"{value:.3f}" for value in values))
     show(shown)
-    typer.echo("pointing, energy, insertion: more is better; deletion: less is better")
+    typer.echo("pointing, energy, insertion: higher is better; deletion: lower is better")
     write_faithfulness(results, rows, output)
 
 
 def _list(source: str, folder: Optional[Path], glob: str) -> None:
-    """Print a run's detections and their sources."""
+    """Print the detections of a run with their sources."""
     from featscope.cli.console import closing, new_table, show
     from featscope.store.detections import STATES, list_detections, samples_named
     from featscope.store.reader import open_run
@@ -302,7 +284,7 @@ def _list(source: str, folder: Optional[Path], glob: str) -> None:
     counts = {state: sum(row.state == state for row in rows) for state in STATES}
     found = f"{counted(len(rows), 'detection')} of {counted(len(samples_named(opened, glob)), 'image')}"
     if not rows:
-        closing(f"{found}: there is none to explain")
+        closing(f"{found}: there is nothing to explain")
         return
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     closing(f"{found}: {states}; explain one: featscope explain {folder} --box 0")

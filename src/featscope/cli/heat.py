@@ -1,4 +1,4 @@
-"""`featscope heat`: every map as a heat map, alone and over its image."""
+"""`featscope heat`: draw every map as a heat map, alone and over its image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from featscope.cli.options import own
 
 
 def run(
-    folder: Path = options.argument("RUN_OR_FOLDER", "A run, or a folder of subfolders of .npy files."),
+    folder: Path = options.run_or_folder,
     output: Optional[Path] = options.output(shown="RUN/heat"),
     layers: Optional[List[str]] = options.layer(),
     level: Optional[int] = options.level(),
@@ -19,16 +19,16 @@ def run(
     under: Optional[Path] = own(
         "--under",
         panel=options.WHAT,
-        help="Draw all maps over this photo, if the run does not record one.",
+        help="Draw all maps over this photo if the run does not record their image.",
         metavar="PHOTO",
-        shown="the image of the map",
+        shown="the map's image",
     ),
     reduce: Optional[str] = options.reduce(
         default=None,
         panel=options.DRAWING,
         help="Reduce the channels to one: auto, contrast, mean, absmean, max, l2, std, pc1, pca (three, as RGB), "
-        "select_max, or channel:N. auto suits the layer: the highest class score, the contrast of features, signed "
-        "boxes.",
+        "select_max, or channel:N. auto depends on the layer: the highest class score, the contrast of features, or "
+        "the signed values of boxes.",
         shown="auto",
         check=checks.or_auto(checks.reduction),
     ),
@@ -39,18 +39,18 @@ def run(
         check=checks.or_auto(checks.value_range),
     ),
     colormap: Optional[str] = options.colormap(
-        help="A colour map: jet, a name of the cmap catalogue, or auto: turbo, for signed values RdBu_r.",
+        help="A colour map: jet, a name in the cmap catalogue, or auto (turbo; RdBu_r for signed values).",
         shown="auto",
         check=checks.or_auto(checks.colormap),
     ),
     style: str = options.style(
-        help="A named look: featscope (suits each layer), jet (mean, min-max, jet), mmengine_mean, mmengine_max.",
+        help="A named look: featscope (depends on the layer), jet (mean, min-max, jet), mmengine_mean or mmengine_max.",
         check=checks.heat_style,
     ),
     basis: str = own(
         "--basis",
         panel=options.DRAWING,
-        help="Principal components are shared by map, layer or run, or are those of a FILE (basis.npz).",
+        help="Share the principal components within each map, layer or run, or take them from a FILE (basis.npz).",
         default="layer",
         metavar="BASIS",
         check=checks.basis,
@@ -67,7 +67,7 @@ def run(
     smooth: Optional[bool] = own(
         "--smooth/--no-smooth",
         panel=options.DRAWING,
-        help="Blend between cells, or show each as a rectangle.",
+        help="Interpolate between cells, or draw each cell as a rectangle.",
         shown="smooth",
     ),
     overlay: bool = own(
@@ -75,7 +75,7 @@ def run(
     ),
     alone: bool = own("--alone/--no-alone", panel=options.DRAWING, help="Draw each map by itself.", default=True),
     boxes: bool = own(
-        "--boxes/--no-boxes", panel=options.DRAWING, help="Draw the detections, also rotated ones.", default=False
+        "--boxes/--no-boxes", panel=options.DRAWING, help="Draw the detections, including rotated ones.", default=False
     ),
     truth: bool = own(
         "--truth/--no-truth", panel=options.DRAWING, help="Draw the ground truth, in white.", default=False
@@ -92,7 +92,7 @@ def run(
     labels: str = own(
         "--labels",
         panel=options.DRAWING,
-        help="What is written at boxes: score (with the class), class, none, or all (labels may overlap).",
+        help="What to write at boxes: score (with the class), class, none, or all (labels may overlap).",
         default="score",
         metavar="WHAT",
         check=checks.labels,
@@ -109,7 +109,7 @@ def run(
     max_size: int = own(
         "--max-size",
         panel=options.DRAWING,
-        help="Longest side of a picture in pixels, without its legend.",
+        help="Limit the longer side of a picture, without its legend, to this number of pixels.",
         default=0,
         metavar="PIXELS",
         shown="as large as the image",
@@ -118,8 +118,8 @@ def run(
     place: str = own(
         "--place",
         panel=options.RARE,
-        help="Where cells lie: measured (by featscope place RUN; by the operators if it was not), operators, or "
-        "assumed (the map is stretched over the image, as by the styles jet and mmengine_*).",
+        help="Where cells lie: measured (by featscope place RUN; operators where nothing was measured), operators, or "
+        "assumed (the map is stretched over the image, as in the styles jet and mmengine_*).",
         default="measured",
         metavar="HOW",
         check=checks.place,
@@ -128,7 +128,7 @@ def run(
     reading: str = own(
         "--reading",
         panel=options.RARE,
-        help="How the photo of --under is read, if the run does not say it: cv2+exif, cv2, pillow, pillow+exif, ...",
+        help="How to read the photo of --under if the run does not record it: cv2+exif, cv2, pillow, pillow+exif, ...",
         default="",
         metavar="HOW",
         shown="the run's",
@@ -137,9 +137,9 @@ def run(
     ),
     executor: str = options.executor(),
 ) -> None:
-    """Draw every map as a heat map: reduce over channels, normalise, colour, place on the image.
+    """Draw every map as a heat map: reduce the channels, normalise, colour, place on the image.
 
-    Padding, resize, letterbox and flip are undone: a cell lies where it looked.
+    Padding, resize, letterbox and flip are undone, so each cell is drawn where it looks.
     Pictures that are up to date are not drawn again.
 
     Examples:

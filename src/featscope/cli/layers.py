@@ -1,14 +1,17 @@
-"""`featscope layers`: what can be captured."""
+"""`featscope layers`: list the layers that can be captured."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from featscope.cli import models, options
 from featscope.cli.options import own
 from featscope.errors import BadOptionError
 from featscope.words import counted
+
+if TYPE_CHECKING:
+    from featscope.capturing.reports import TensorReport
 
 
 def run(
@@ -19,7 +22,7 @@ def run(
     depth: int = own(
         "--depth",
         panel=options.WHAT,
-        help="Parts of a name that are listed: 1 for backbone, 2 for backbone.layer1.",
+        help="How many parts of a name to list: 1 for backbone, 2 for backbone.layer1.",
         default=2,
         metavar="N",
         min=1,
@@ -35,7 +38,7 @@ def run(
 ) -> None:
     """List a model's layers after one forward: outputs, axes, strides, calls.
 
-    The weights are random: they do not matter here.
+    The weights are random, because they do not matter here.
 
     Examples:
       featscope layers demo
@@ -53,7 +56,7 @@ def run(
 
     named = models.images_of(images)
     if len(named) > 1:
-        raise BadOptionError(f"layers runs the model on one image, and -i names {len(named)}; name one")
+        raise BadOptionError(f"layers runs the model on one image, but -i gives {len(named)}; give one")
     opening = models.opening(
         input_size=input_size,
         preprocess=preprocess,
@@ -64,12 +67,9 @@ def run(
     found = report_layers(model, named[0] if named else None, axes=models.given_axes(axes, grids), **opening)
     headings = ("--layer", "class", "calls", "field", "shape", "axes", "stride", "first cell")
     table = new_table(*headings, right=["calls", "stride"], folded=["--layer", "class", "axes", "first cell"])
-    refused: Dict[str, Tuple[str, int]] = {}  # why -> a layer and how many axes it has
     chosen = layers_among(found, layers or (), depth)
     for layer in chosen:
         for number, row in enumerate(layer_rows(layer)):
-            if row.tensor.shape and not row.tensor.grids:
-                refused.setdefault(row.tensor.why, (layer.name, len(row.tensor.shape)))
             names = [row.layer, row.cls, row.calls] if number == 0 else [""] * 3
             table.add_row(*names, row.field if row.level == 0 else "", row.shape, row.axes, row.stride, row.first)
     show(table)
@@ -77,13 +77,28 @@ def run(
     say(
         f"{len(chosen)} of {counted(len(found.layers), 'layer')} that run"
         + (f"; {hidden} more: --depth 9, or -l NAME" if hidden else "")
-        + (f"; {len(found.silent)} never run by themselves, as {found.silent[0]}" if found.silent else "")
+        + (f"; not run by themselves: {len(found.silent)}, such as {found.silent[0]}" if found.silent else "")
     )
+    _tell_refused([(layer.name, row.tensor) for layer in chosen for row in layer_rows(layer)])
+    say("capture stores every top-level part, or the layers that you name: -l neck -l 'backbone.layer*'")
+
+
+def _tell_refused(tensors: Sequence[Tuple[str, TensorReport]]) -> None:
+    """Print why some tensors are not maps, a layer for each reason, and how to say what their axes are.
+
+    tensors: pairs of a layer's name and a tensor of its output.
+    """
+    from featscope.cli.console import say
+
+    refused: Dict[str, Tuple[str, int]] = {}  # why -> a layer and the number of its axes
+    for name, tensor in tensors:
+        if tensor.shape and not tensor.grids:
+            refused.setdefault(tensor.why, (name, len(tensor.shape)))
+    if not refused:
+        return
     for why, (name, _) in refused.items():
         say(f"{name} is not a map of the image: {why}")
-    if refused:
-        forms = {3: "--grid '{}=14x14+1'", 4: "--axes '{}=NHWC'"}
-        hints = dict((axes, forms[axes].format(name)) for name, axes in refused.values() if axes in forms)
-        hint = f" If you know their axes, say so, for example {' or '.join(hints.values())}." if hints else ""
-        say(f"Layers that are not maps are stored as they are.{hint}")
-    say("capture stores every top-level part, or those that you name: -l neck -l 'backbone.layer*'")
+    forms = {3: "--grid '{}=14x14+1'", 4: "--axes '{}=NHWC'"}
+    hints = dict((axes, forms[axes].format(name)) for name, axes in refused.values() if axes in forms)
+    hint = f" If you know their axes, say so, for example {' or '.join(hints.values())}." if hints else ""
+    say(f"Layers that are not maps are stored as they are.{hint}")

@@ -1,4 +1,4 @@
-"""`featscope list`: what is in a run."""
+"""`featscope list`: list the contents of a run."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _SHOWN_SAMPLES = 20
 
 
 def run(
-    folder: Path = options.argument("RUN", "A run, or a folder of subfolders of .npy files."),
-    other: Optional[Path] = options.argument("OTHER", "A second run, to be lined up with the first.", None),
+    folder: Path = options.run,
+    other: Optional[Path] = options.other_run,
     layers: Optional[List[str]] = options.layer(),
     level: Optional[int] = options.level(),
     sample: Optional[str] = options.sample(),
     everything: bool = own(
-        "--all", panel=options.WHAT, help=f"List every sample, not the first {_SHOWN_SAMPLES}.", default=False
+        "--all", panel=options.WHAT, help=f"List every sample, not only the first {_SHOWN_SAMPLES}.", default=False
     ),
 ) -> None:
-    """List what a run holds, or the maps of a layer, a level, a sample.
+    """List what a run contains, or the maps of a layer, a level or a sample.
 
-    A run of a million maps answers in a second, after it was indexed once.
+    A run of a million maps is listed in a second once it has been indexed.
 
-    With a second run, list which maps of both are of the same sample, layer, field and level.
+    With a second run, list which maps of the two have the same sample, layer, field and level.
 
     Examples:
       featscope list runs/s2anet
@@ -74,7 +74,7 @@ def run(
 
 
 def _tell_match(folder: Path, other: Path, layers: Sequence[str], level: Optional[int], sample: Optional[str]) -> None:
-    """Print how two runs line up: a line for each level, and what only one of them has."""
+    """Print how two runs line up: a line for each level, and the differences."""
     from featscope.cli.console import finish, fits, say, show
     from featscope.store.matching import match_runs
 
@@ -112,7 +112,7 @@ def _tell_maps(run: Run) -> None:
 
     rows = run.contents()
     table = _table_of_maps(rows, narrow=False)
-    # A folder's name holds that of its layer and field: a narrow terminal has room for one of them.
+    # The name of a folder contains its layer and field, so a narrow terminal shows only the folder.
     show(table if fits(table) else _table_of_maps(rows, narrow=True))
 
 
@@ -135,7 +135,7 @@ def _table_of_maps(rows: Iterable[Content], narrow: bool) -> Table:
 
 
 def _tell_samples(run: Run, everything: bool) -> None:
-    """Print the samples, the first of them where they are many."""
+    """Print the samples; only the first ones if there are many."""
     from featscope.cli.console import new_table, say, show
 
     count = len(run.samples)
@@ -165,7 +165,7 @@ def _number(boxes: Optional[Boxes]) -> str:
 
 
 def _tell_files(run: Run, problems: List[str]) -> None:
-    """Print the folders of a run without a manifest, by the headers of its files."""
+    """Print the folders of a run without a manifest, from the headers of its files."""
     from featscope.cli.console import new_table, show
     from featscope.store.contents import contents_of_files
 

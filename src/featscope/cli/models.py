@@ -1,4 +1,4 @@
-"""What the commands that open a detector share: how a user names and fits one."""
+"""Functions and arguments shared by the commands that open a detector."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def opening(
     config: Optional[List[str]] = None,
     inputs: Optional[List[str]] = None,
 ) -> Dict[str, Any]:
-    """What a user typed of how to open a detector, as fields of `featscope.adapters.detector.Opening`."""
+    """Convert options about how to open a detector to fields of `featscope.adapters.detector.Opening`."""
     return {
         "input_size": size(input_size),
         "preprocess": preprocess,
@@ -38,14 +38,14 @@ def opening(
 
 
 def open_named(name: str, weights: str, **options: Any) -> Any:
-    """The detector that a user named; options: of `opening`."""
+    """Open the detector that a user named. options: as in `opening`."""
     from featscope.adapters.opening import open_detector
 
     return open_detector(name, weights, **opening(**options))
 
 
 def function_named(text: str, option: str) -> Any:
-    """The function that a user named as module.path:function."""
+    """Import the function that a user named as module.path:function. Raises `BadOptionError` for anything else."""
     from featscope.adapters.opening import import_named
 
     function = import_named(text, f"{option} module.path:function")
@@ -55,12 +55,12 @@ def function_named(text: str, option: str) -> Any:
 
 
 def given_axes(axes: Optional[List[str]], grids: Optional[List[str]]) -> Dict[str, str]:
-    """What the user says of layers whose axes could not be followed, as `axes` of `featscope.capture`."""
+    """Return what --axes and --grid say, in the form of the parameter `axes` of `featscope.capture`."""
     return {**pairs(axes, "--axes"), **pairs(grids, "--grid")}
 
 
 def config_options(texts: Optional[List[str]]) -> Dict[str, object]:
-    """KEY=VALUE pairs, values read as MMEngine's own tools read them."""
+    """Parse KEY=VALUE pairs. The values are read as MMEngine's own tools read them."""
     from argparse import ArgumentParser
 
     if not pairs(texts, "--cfg-options"):
@@ -74,7 +74,7 @@ def config_options(texts: Optional[List[str]]) -> Dict[str, object]:
 
 
 def images_of(paths: Optional[List[Path]]) -> List[Path]:
-    """The images that were named."""
+    """Return the images that were named, with those in named folders."""
     from featscope.adapters.feeding import list_images
 
     return list_images(paths) if paths else []

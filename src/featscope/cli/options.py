@@ -1,7 +1,7 @@
-"""The options of all commands: one table. A command refers to its rows; what only one command has it adds by `own`.
+"""The table of the options that several commands share. An option of only one command is declared there by `own`.
 
-A name means the same in every command, has one short form, and stands in one panel of the help. What is typed is
-checked before anything runs, by the function that the library itself uses. `OLD` has the names of earlier versions.
+A name has the same meaning and the same short form in every command. Values are checked before anything runs, by the
+functions that the library itself uses. `OLD` lists the names that options had in earlier versions.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ WHAT, MODEL, HOW_MUCH, DRAWING, RARE = "What", "Model", "How much", "Drawing", "
 
 @dataclass(frozen=True)
 class Option:
-    """An option that several commands have. Calling it declares it in one of them.
+    """An option that several commands have. Call it to declare it in one of them.
 
-    names: as they are typed, the long one first. shown: what stands for a default that says nothing by itself.
-    check: raises a `FeatscopeError` for what means nothing; it is called with each value that was typed. complete:
-    gives what may be typed.
+    names: as they are typed, the long one first. shown: text of the default if the value explains nothing by itself.
+    check: raises a `FeatscopeError` for an invalid value; it is called with each value that was typed. complete:
+    returns the words that can be typed.
     """
 
     names: Tuple[str, ...]
@@ -41,17 +41,17 @@ class Option:
 
     @property
     def flag(self) -> bool:
-        """Whether it takes no value."""
+        """Whether the option takes no value."""
         return isinstance(self.default, bool) or "/" in self.names[0]
 
     def __call__(self, **own: Any) -> Any:
-        """The option in a command. own: fields that are different there: its default, or what exactly it does."""
+        """Return the option for one command. own: fields that differ there, such as the default or the help."""
         row = replace(self, **own)
         says_itself = row.default not in (None, "", False, ...)
         return typer.Option(
             row.default,
             *row.names,
-            metavar=" " if row.flag else row.metavar,  # typer would call a flag a <bool>
+            metavar=" " if row.flag else row.metavar,  # otherwise typer shows <bool> for a flag
             help=literal(row.help),
             rich_help_panel=row.panel,
             show_default=row.shown or says_itself,
@@ -68,20 +68,28 @@ def _checked(check: Callable[[Any], object]) -> Callable[..., Any]:
             for one in value if isinstance(value, (list, tuple)) else [value]:
                 if one not in (None, ""):
                     check(one)
-        return [] if value is None and getattr(param, "multiple", False) else value  # as typer 0.12 needs it
+        return [] if value is None and getattr(param, "multiple", False) else value  # typer 0.12 needs a list
 
     return callback
 
 
 def own(*names: str, panel: str, help: str, default: Any = None, **more: Any) -> Any:
-    """An option that one command has. more: as in `Option`."""
+    """Declare an option of only one command. more: other fields of `Option`."""
     return Option(names, panel, help, default, **more)()
 
 
 def argument(metavar: str, help: str, default: Any = ..., complete: Optional[completion.Complete] = None) -> Any:
-    """An argument of a command."""
+    """Declare an argument of a command."""
     return typer.Argument(default, metavar=metavar, help=literal(help), show_default=False, autocompletion=complete)
 
+
+# Arguments
+
+_NPY = "A run, or a folder with subfolders of .npy files."
+
+run = argument("RUN", _NPY)
+run_or_folder = argument("RUN_OR_FOLDER", _NPY)
+other_run = argument("OTHER", "A second run to compare with the first.", None)
 
 # What
 
@@ -114,7 +122,7 @@ only = Option(
 image = Option(
     ("--image", "-i"), WHAT, "An image, or a folder of images. Repeat it for more.", metavar="IMAGE", shown="none"
 )
-output = Option(("--output", "-o"), WHAT, "The folder that is written.", metavar="DIR")
+output = Option(("--output", "-o"), WHAT, "The folder to write to.", metavar="DIR")
 new_run = Option(("--output", "-o"), WHAT, "The folder of the new run.", ..., metavar="RUN")
 
 # Model
@@ -131,10 +139,10 @@ input_size = Option(
 preprocess = Option(
     ("--preprocess",),
     MODEL,
-    "How images are fed to .onnx, timm and module.path:factory. By comma: fit=stretch, letterbox or corner; pad=114; "
-    "colour=rgb, bgr or grey; range=1 or 255; mean=a/b/c; std=a/b/c; layout=nchw or nhwc; reading=pillow, pillow+exif "
-    "or cv2+exif. If the model of a factory does not take a batch: input=KEY feeds {KEY: batch}, input=list a list of "
-    "images, input=list:KEY a list of {KEY: image}.",
+    "How to feed images to .onnx, timm and module.path:factory models, separated by commas: fit=stretch, letterbox or "
+    "corner; pad=114; colour=rgb, bgr or grey; range=1 or 255; mean=a/b/c; std=a/b/c; layout=nchw or nhwc; "
+    "reading=pillow, pillow+exif or cv2+exif. If the model of a factory does not take a batch: input=KEY feeds "
+    "{KEY: batch}, input=list a list of images, input=list:KEY a list of {KEY: image}.",
     "",
     metavar="KEY=VALUE",
     shown="the model's own",
@@ -143,7 +151,7 @@ preprocess = Option(
 inputs = Option(
     ("--input",),
     MODEL,
-    "Feed another input of a .onnx: a number, a list 1,2,3, or a .npy file. Repeat it for more.",
+    "Set another input of an .onnx model: a number, a list 1,2,3, or a .npy file. Repeat it for more.",
     metavar="NAME=VALUE",
     shown="none",
     check=checks.pair("--input"),
@@ -174,11 +182,11 @@ trust_checkpoint = Option(
 
 # How much
 
-batch_size = Option(("--batch-size",), HOW_MUCH, "Images of one forward.", 1, metavar="N", min=1)
+batch_size = Option(("--batch-size",), HOW_MUCH, "Images in one forward.", 1, metavar="N", min=1)
 dtype = Option(
     ("--dtype",),
     HOW_MUCH,
-    "Store float32, float16, bfloat16 or uint8 (253 levels a channel).",
+    "Store float32, float16, bfloat16 or uint8 (253 levels per channel).",
     "",
     metavar="DTYPE",
     shown="as the model gives it",
@@ -186,7 +194,7 @@ dtype = Option(
     complete=completion.dtypes,
 )
 every = Option(("--every",), HOW_MUCH, "Store every n-th sample.", 1, metavar="N", min=1)
-max_samples = Option(("--max-samples",), HOW_MUCH, "Store at most so many samples.", 0, metavar="N", shown="all", min=0)
+max_samples = Option(("--max-samples",), HOW_MUCH, "Store at most N samples.", 0, metavar="N", shown="all", min=0)
 channels = Option(
     ("--channels", "-c"),
     HOW_MUCH,
@@ -220,7 +228,7 @@ value_range = Option(
 colormap = Option(
     ("--colormap",),
     DRAWING,
-    "A colour map: jet, or a name of the cmap catalogue.",
+    "A colour map: jet, or a name in the cmap catalogue.",
     metavar="NAME",
     check=checks.colormap,
     complete=completion.colormaps,
@@ -244,8 +252,8 @@ picture_format = Option(
 axes = Option(
     ("--axes",),
     RARE,
-    "The axes of a layer that could not be followed from the image, a letter for each: N sample, C channel, H row, "
-    "W column, T time. Repeat it for more.",
+    "The axes of a layer, if they could not be followed from the image, one letter for each: N sample, C channel, "
+    "H row, W column, T time. Repeat it for more.",
     metavar="LAYER=NHWC",
     shown="as followed",
     check=checks.axes("--axes"),
@@ -253,18 +261,18 @@ axes = Option(
 grids = Option(
     ("--grid",),
     RARE,
-    "Rows x columns of a layer's tokens that could not be followed, + the number of tokens before them. Repeat it for "
-    "more.",
+    "Rows x columns of a layer's tokens, if they could not be followed, + the number of tokens before them. Repeat it "
+    "for more.",
     metavar="LAYER=16x24+5",
     shown="as followed",
     check=checks.axes("--grid"),
 )
-provenance = Option(("--provenance/--no-provenance",), RARE, "Find which raw output gave each detection.", True)
-resume = Option(("--resume",), RARE, "Go on with a run that was stopped or killed.", False)
+provenance = Option(("--provenance/--no-provenance",), RARE, "Find the raw output that each detection came from.", True)
+resume = Option(("--resume",), RARE, "Continue a run that was stopped or killed.", False)
 executor = Option(
     ("--executor",),
     RARE,
-    "processes (all cores), processes:4, serial, or dask://HOST:PORT.",
+    "Where to draw: processes (all cores), processes:4, serial, or dask://HOST:PORT.",
     "processes",
     metavar="WHERE",
     check=checks.executor,
@@ -283,20 +291,20 @@ OLD: Dict[Tuple[str, str], str] = {
     ("heat", "--colorbar"): "--legend",
     ("heat", "--no-colorbar"): "--no-legend",
 }
-"""(command, old name) -> the name that it has now. An old name is understood for one version, with a note."""
+"""(command, old name) -> new name. An old name is accepted for one version, with a note."""
 
-_DROPPED = {"--no-trust-checkpoint"}  # said what is so anyway
+_DROPPED = {"--no-trust-checkpoint"}  # it is the default, so it is ignored
 
 
 class Command(TyperCommand):
-    """A command that understands the old names of its options, and has --help among its last ones."""
+    """A command that accepts the old names of its options, and shows --help in its last panel."""
 
     def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
-        """Put the new name in the place of an old one, and say so."""
+        """Replace old names by new ones, with a note."""
         return super().parse_args(ctx, self._renamed(args, quiet=ctx.resilient_parsing))
 
     def get_help_option(self, ctx: Any) -> Any:
-        """The option --help, in the panel of the last option."""
+        """Return the option --help, moved to the panel of the last option."""
         found = super().get_help_option(ctx)
         panels = [panel for panel in (getattr(one, "rich_help_panel", None) for one in self.params) if panel]
         if found is not None:
@@ -308,7 +316,7 @@ class Command(TyperCommand):
     def _renamed(self, args: List[str], quiet: bool) -> List[str]:
         from featscope.cli.console import remark
 
-        end = args.index("--") if "--" in args else len(args)  # what lies behind is a script's own
+        end = args.index("--") if "--" in args else len(args)  # the rest belongs to a script
         made: List[str] = []
         told = set()
         for arg in args[:end]:

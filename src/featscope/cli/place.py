@@ -1,4 +1,4 @@
-"""`featscope place`: where the cells of a run's maps look."""
+"""`featscope place`: measure where the cells of a run's maps look."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def run(
     cfg_options: Optional[List[str]] = options.cfg_options(),
     trust_checkpoint: bool = options.trust_checkpoint(),
     most: int = own(
-        "--most", panel=options.HOW_MUCH, help="Run the model on at most so many images.", default=6, metavar="N", min=1
+        "--most", panel=options.HOW_MUCH, help="Run the model on at most N images.", default=6, metavar="N", min=1
     ),
     cells: int = own(
         "--cells",
         panel=options.HOW_MUCH,
-        help="Look at so many cells of each map and image.",
+        help="Measure N cells of each map and image.",
         default=6,
         metavar="N",
         min=1,
@@ -41,13 +41,13 @@ def run(
     axes: Optional[List[str]] = options.axes(),
     grids: Optional[List[str]] = options.grids(),
 ) -> None:
-    """Measure where the cells of each map look, on the weights at hand, and keep it in the run.
+    """Measure where the cells of each map look with the run's weights, and store it in the run.
 
     Which pixels a cell stands for depends on the operators and on the training.
     Heads are measured by the run's own detections against their source cells;
     the model does not run for this. Other layers are measured by the gradient of
-    their cells at the input. `heat` and `explain` use what is certain enough; the
-    arrays and manifests stay as they are.
+    their cells at the input. `heat` and `explain` use what is certain enough.
+    The arrays and manifests are not changed.
 
     Examples:
       featscope place runs/s2anet
@@ -63,7 +63,7 @@ def run(
 
     opened = open_run(folder)
     if opened.info is None:
-        raise BadRunError(f"{folder} has no manifest, so it does not say which model its maps are of; name a run")
+        raise BadRunError(f"{folder} has no manifest, so the model of its maps is unknown; give a run")
     drawn = _drawn(opened, layers or ())
     errors: List[str] = [str(problem) for problem in opened.problems]
     remarks: List[str] = []
@@ -89,12 +89,14 @@ def run(
             remarks.append(f"only heads were measured, by their detections: {error}")
     _tell(drawn, found)
     if not found:
-        finish(f"nothing was measured; {folder} is as it was", [*errors, *(remarks or ["no map leads to the input"])])
+        why = remarks or ["no map has a gradient at the input"]
+        finish(f"nothing was measured; {folder} was not changed", [*errors, *why])
         return
     write_places(folder, opened.info.started, list({**opened.places, **found}.values()))
     kept = sum(not place.refused for place in found.values())
     finish(
-        f"{kept} of {counted(len(drawn), 'place')} measured and kept, in {folder / PLACES}; draw them: featscope heat {folder}",
+        f"{kept} of {counted(len(drawn), 'place')} measured and kept, in {folder / PLACES}; "
+        f"draw them: featscope heat {folder}",
         errors,
         remarks,
     )
@@ -105,7 +107,10 @@ def _key(place: MeasuredPlace) -> Key:
 
 
 def _drawn(run: Run, layers: Sequence[str]) -> Dict[Key, Place]:
-    """Where the maps of a run are drawn before anything is measured: layer, field, level -> place."""
+    """Return where the maps of a run are drawn without measuring: layer, field, level -> place.
+
+    Raises `BadRunError` if there is no map of an image.
+    """
     found: Dict[Key, Place] = {}
     for map_file in run.choose(layers=layers):
         record, place = map_file.record, map_file.place("operators") if map_file.is_map else None
@@ -121,7 +126,10 @@ def _drawn(run: Run, layers: Sequence[str]) -> Dict[Key, Place]:
 def _open(
     run: Run, checkpoint: str, images: Optional[List[Path]], options: Dict[str, Any]
 ) -> Tuple[Any, List[Tuple[str, Path]]]:
-    """The detector of a run, and the images to measure on."""
+    """Open the detector of a run, and return it with the images to measure on.
+
+    Raises `BadOptionError` if there is no image, or if the detector has no gradients.
+    """
     from featscope.adapters.feeding import named_images
     from featscope.adapters.reopening import images_of_run, reopen
 
@@ -132,10 +140,10 @@ def _open(
         raise BadOptionError(
             f"the images of {run.folder} are gone; name others: featscope place {run.folder} -i photos"
         )
-    instead = "capture it by name (featscope capture MODEL), or measure nothing but its heads"
+    instead = "capture it by name (featscope capture MODEL), or measure only its heads"
     detector = reopen(run, checkpoint, instead, **models.opening(**options))
     if not hasattr(detector.model, "named_modules"):
-        raise BadOptionError(f"{detector.info.model} runs without PyTorch, so there is no gradient to measure by")
+        raise BadOptionError(f"{detector.info.model} runs without PyTorch, so there is no gradient to measure with")
     return detector, named
 
 
@@ -148,7 +156,10 @@ def _by_gradient(
     given: Dict[str, str],
     errors: List[str],
 ) -> List[MeasuredPlace]:
-    """Measure what is missing; an image that cannot be read is an error, and the others go on."""
+    """Measure the missing places by gradients. An image that cannot be read is an error, and the others go on.
+
+    numbers: the most images, and the cells of each map and image. given: axes that the user gave.
+    """
     from featscope.cli.console import progress
     from featscope.errors import BadImageError
     from featscope.measuring.gradients import Seen
@@ -171,7 +182,7 @@ def _by_gradient(
 
 
 def _tell(drawn: Dict[Key, Place], found: Dict[Key, MeasuredPlace]) -> None:
-    """Print what was measured, beside where the maps were drawn before."""
+    """Print the measured places, beside those where the maps were drawn before."""
     from featscope.cli.console import new_table, show
 
     headings = ("layer", "field", "level", "stride", "drawn at", "looks at (y, x, in cells)", "seen", "")
@@ -184,9 +195,9 @@ def _tell(drawn: Dict[Key, Place], found: Dict[Key, MeasuredPlace]) -> None:
         row = [layer, field, str(level), stride, before]
         one = found.get(key)
         if one is None:
-            table.add_row(*row, "", "0", "not measured: it was not reached by a gradient")
+            table.add_row(*row, "", "0", "not measured: no gradient reached it")
             continue
         looks = ", ".join(f"{at:+.2f} ± {half:.2f}" for at, half in zip(one.offset, one.interval))
         what = "cell" if one.by == "gradient" else "detection"
-        table.add_row(*row, looks, counted(one.count, what), "kept" if not one.refused else f"stays: {one.refused}")
+        table.add_row(*row, looks, counted(one.count, what), "kept" if not one.refused else f"not used: {one.refused}")
     show(table)

@@ -1,4 +1,4 @@
-"""`featscope render`: every map as a picture of its channels."""
+"""`featscope render`: draw every map as a picture of its channels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from featscope.cli.options import own
 
 
 def run(
-    folder: Path = options.argument("RUN_OR_FOLDER", "A run, or a folder of subfolders of .npy files."),
+    folder: Path = options.run_or_folder,
     output: Optional[Path] = options.output(shown="RUN/render"),
     layers: Optional[List[str]] = options.layer(),
     level: Optional[int] = options.level(),
@@ -18,7 +18,6 @@ def run(
     only: Optional[List[str]] = options.only(),
     channels: str = options.channels(
         panel=options.WHAT,
-        help="Only these channels: all, top:20 (the strongest), 0-15, or 3,7.",
         check=checks.channels,
     ),
     value_range: str = options.value_range(
@@ -34,41 +33,49 @@ def run(
     single: bool = own(
         "--single/--no-single",
         panel=options.DRAWING,
-        help="Draw a picture of each channel, and no mosaic.",
+        help="Draw one picture of each channel instead of a mosaic.",
         default=False,
     ),
     scale: Optional[int] = own(
         "--scale",
         panel=options.DRAWING,
-        help="Pixels a cell.",
+        help="Pixels per cell.",
         metavar="N",
-        shown="large enough to be looked at",
+        shown="large enough to see",
         min=1,
         max=64,
     ),
     columns: Optional[int] = own(
         "--columns",
         panel=options.DRAWING,
-        help="Tiles side by side.",
+        help="Tiles per row.",
         metavar="N",
-        shown="about as wide as high",
+        shown="about as wide as it is high",
         min=1,
     ),
     gap: Optional[int] = own(
-        "--gap", panel=options.DRAWING, help="Pixels between tiles.", metavar="N", shown="1 to 4, by the scale", min=0
+        "--gap",
+        panel=options.DRAWING,
+        help="Pixels between tiles.",
+        metavar="N",
+        shown="1 to 4, depending on the scale",
+        min=0,
     ),
     titles: Optional[bool] = own(
         "--titles/--no-titles",
         panel=options.DRAWING,
-        help="Write layer, image and shape above each mosaic, and what its colours span below it.",
+        help="Write layer, image and shape above each mosaic, and its value range below it.",
         shown="titles",
     ),
     numbers: bool = own(
-        "--numbers/--no-numbers", panel=options.DRAWING, help="Write its channel above each tile.", default=False
+        "--numbers/--no-numbers",
+        panel=options.DRAWING,
+        help="Write the channel's number above each tile.",
+        default=False,
     ),
     executor: str = options.executor(),
 ) -> None:
-    """Draw every map as PNG: a mosaic of its channels, or single channels.
+    """Draw every map as a mosaic of its channels, or as single channels.
 
     Pictures that are up to date are not drawn again.
 

@@ -1,4 +1,4 @@
-"""`featscope run`: your own script, captured."""
+"""`featscope run`: run a script of the user, and capture its model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from featscope.errors import FeatscopeError
 if TYPE_CHECKING:
     from featscope.adapters.running import ScriptCapture
 
-_STOPPED = 130  # as shells have it for what Ctrl-C ended
+_STOPPED = 130  # the exit code that shells give to a command ended by Ctrl-C
 
 
 def run(
-    command: List[str] = options.argument("-- SCRIPT ARGUMENTS", "As you type it: python tools/test.py ..."),
+    command: List[str] = options.argument("-- SCRIPT ARGUMENTS", "The command to run: python tools/test.py ..."),
     output: Path = options.new_run(),
     layers: Optional[List[str]] = options.layer(shown="every top-level part", complete=None),
     dtype: str = options.dtype(),
@@ -30,7 +30,9 @@ def run(
     max_samples: int = options.max_samples(),
     axes: Optional[List[str]] = options.axes(),
     grids: Optional[List[str]] = options.grids(),
-    provenance: bool = options.provenance(help="Find which raw output gave each detection (OpenMMLab, Ultralytics)."),
+    provenance: bool = options.provenance(
+        help="Find the raw output that each detection came from (OpenMMLab, Ultralytics)."
+    ),
     resume: bool = options.resume(),
 ) -> None:
     """Run any Python script and capture the first model in it that has the layers.
@@ -51,7 +53,7 @@ def run(
 
     arguments, start = parse_command(command)
     policy = {"dtype": dtype, "reduce": reduce, "channels": channels, "every": every, "max_samples": max_samples}
-    # The results are the script's: a disk that fills up ends the capture, not the script.
+    # The script's own results matter more than the maps, so a full disk ends the capture but not the script.
     asked: Dict[str, Any] = {"policy": make_policy(policy), "resume": resume, "on_error": "warn"}
     asked["axes"] = models.given_axes(axes, grids)
     capture = ScriptCapture(output, layers, provenance, **asked)
@@ -63,9 +65,9 @@ def run(
             remark(text)
         failures = [*capture.failures, *([] if code else unfinished(output, capture.rank))]
     elif capture.missed is not None:
-        failures = [f"the script ran no model with these layers: {capture.missed}"]
+        failures = [f"the script did not run a model with these layers: {capture.missed}"]
     else:
-        remark("the script ran no PyTorch model that has weights: nothing was captured")
+        remark("the script did not run a PyTorch model with weights, so nothing was captured")
         code, failures = code or 1, []
     for failure in failures:
         complain(failure)
@@ -73,18 +75,18 @@ def run(
 
 
 def _run_script(capture: ScriptCapture, arguments: List[str], start: Callable[[], object]) -> int:
-    """Run a script under a capture; its exit code."""
+    """Run a script under a capture, and return its exit code."""
     saved, sys.argv = sys.argv, arguments
     code: object = 0
-    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is the script's, as it knows it
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # the script receives Ctrl-C as usual
     try:
         with capture:
             start()
     except SystemExit as left:
         code = left.code
-    except FeatscopeError:  # ours, as a run that is there already: one line, no traceback of the script
+    except FeatscopeError:  # of featscope, for example if the run already exists: one line, not a traceback
         raise
-    except BaseException as error:  # noqa: BLE001 (the script's own, shown as Python shows it)
+    except BaseException as error:  # noqa: BLE001 (an error of the script, shown as Python shows it)
         code = _STOPPED if isinstance(error, KeyboardInterrupt) else 1
         if code != _STOPPED:
             _show(error)
@@ -98,7 +100,7 @@ def _run_script(capture: ScriptCapture, arguments: List[str], start: Callable[[]
 
 
 def _show(error: BaseException) -> None:
-    """The script's own traceback, without the frames that started it."""
+    """Print the script's own traceback, without the frames that started the script."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next

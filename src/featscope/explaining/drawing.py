@@ -110,9 +110,9 @@ def _words(explanation: Explanation, between: str = "_", inside: str = "_") -> s
 
 
 def png_of(explanation: Explanation, longest: int = 0) -> bytes:
-    """The same as the bytes of a PNG, with what it explains as text.
+    """Draw the map over its image with its box, as the bytes of a PNG. Its metadata says what it explains.
 
-    longest: pixels of the picture's longer side; 0 for those of the image.
+    longest: the most pixels of the picture's longer side; 0 for the size of the image.
     """
     target, sample, source = explanation.target, explanation.sample, explanation.target.source
     of_all = source.kind == "image"  # an image target has no box
@@ -161,8 +161,8 @@ def write_faithfulness(results: Sequence[Faithfulness], rows: Sequence[Tuple[obj
     methods = list(dict.fromkeys(result.method for result in results))
     panels: List[Panel] = []
     for title, which in (
-        ("deletion: less is better", "deletion_curve"),
-        ("insertion: more is better", "insertion_curve"),
+        ("deletion: lower is better", "deletion_curve"),
+        ("insertion: higher is better", "insertion_curve"),
     ):
         curves = {m: np.mean([getattr(r, which) for r in results if r.method == m], 0).tolist() for m in methods}
         panels.append(Panel(title, curves))

@@ -154,7 +154,7 @@ def explain_item(
 
 
 def _by_hiding(trial: Trial, sample: Sample, name: str, layer: str, on_error: Optional[OnError]) -> List[Explanation]:
-    """The maps of a method that hides parts of the image, one of each target."""
+    """Make the maps of a hiding method, one for each target."""
     made = []
     with reported(on_error):
         for target, (heat, level) in zip(trial.targets, METHODS[name].hide(trial)):
