@@ -1,0 +1,36 @@
+// The words of a panel; {0}, {1} ... stand for the values.
+
+export const PANEL_WORDS = {
+  en: {
+    'panel.picture': '{0}; {1}',
+    'panel.range': 'values from {0} to {1}',
+    'panel.loading': 'Loading …',
+    'panel.shared': 'One scale for all linked maps',
+    'panel.below': '{0} below the scale',
+    'panel.above': '{0} above the scale',
+    'panel.nan': '{0} NaN',
+    'panel.inf': '{0} infinite',
+    'panel.outside': '{0} cells off the image',
+    'panel.constant': 'All cells are {0}',
+    'panel.cell': 'Row {0}, column {1}: {2}',
+    'panel.nocell': 'The network did not see this place',
+    'panel.class': 'class {0}',
+    'panel.more': '{0} (+{1})',
+  },
+  zh: {
+    'panel.picture': '{0}；{1}',
+    'panel.range': '数值范围 {0} 至 {1}',
+    'panel.loading': '正在加载 …',
+    'panel.shared': '所有联动的图共用一个色标',
+    'panel.below': '{0} 低于色标',
+    'panel.above': '{0} 高于色标',
+    'panel.nan': '{0} 个 NaN',
+    'panel.inf': '{0} 个无穷大',
+    'panel.outside': '{0} 个单元在图像之外',
+    'panel.constant': '所有单元都是 {0}',
+    'panel.cell': '第 {0} 行第 {1} 列：{2}',
+    'panel.nocell': '网络没有看到这个位置',
+    'panel.class': '类别 {0}',
+    'panel.more': '{0}（另有 {1} 条）',
+  },
+};
