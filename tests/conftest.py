@@ -26,6 +26,8 @@ OPTIONAL = {
     "pandas",
     "xarray",
     "nbclient",
+    "starlette",
+    "uvicorn",
     "ipykernel",
 }
 """Packages that featscope, or a part of its tests, does without."""

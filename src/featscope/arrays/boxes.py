@@ -53,6 +53,17 @@ def corners_of(form: str, boxes: Sequence[Sequence[float]]) -> NDArray[np.float6
     return values.reshape(-1, 4)[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
 
 
+def areas_of(form: str, boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Return the areas (n,) of boxes of any form (`featscope.records.Boxes`).
+
+    >>> areas_of("xyxy", [[0, 0, 4, 2]]).tolist()
+    [8.0]
+    """
+    x, y = corners_of(form, boxes).transpose(2, 0, 1)
+    area: NDArray[np.float64] = np.abs((x * np.roll(y, -1, 1) - y * np.roll(x, -1, 1)).sum(1)) / 2
+    return area
+
+
 def rotated_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
     """Compute the exact intersection over union of every pair of rotated boxes.
 

@@ -64,6 +64,19 @@ class _Scene(NamedTuple):
     boxes: List[Tuple[Boxes, Optional[str]]]
 
 
+class Reduced(NamedTuple):
+    """A map as it is drawn, before it is coloured."""
+
+    values: NDArray[np.floating]
+    """(H, W); (H, W, 3) for three principal components."""
+
+    style: HeatStyle
+    """How it is drawn, with nothing left to choose."""
+
+    words: str
+    """What the values are."""
+
+
 @dataclass(frozen=True)
 class HeatPlan:
     """Draws each map as a heat map, alone and over its image. Made by `plan_heat`."""
@@ -102,16 +115,27 @@ class HeatPlan:
         if options.alone or not has_image:
             picture = self._drawn(feature_map, scene, None, mark)
             save(alone, picture.png, outcome, options.form)
-            outcome.nan += picture.values.nan
-            outcome.inf += picture.values.inf
-            outcome.constant += picture.values.constant
+            _count(picture, outcome)
         if has_image:
             save(over, self._drawn(feature_map, scene, scene.image, mark).png, outcome, options.form)
 
     def picture(self, feature_map: FeatureMap, outcome: Outcome) -> bytes:
         """Draw the map of one image over that image, or alone if there is none, and return the PNG."""
         scene = self._scene(feature_map, outcome)
-        return self._drawn(feature_map, scene, scene.image if self.options.overlay else None, "").png
+        drawn = self._drawn(feature_map, scene, scene.image if self.options.overlay else None, "")
+        _count(drawn, outcome)
+        return drawn.png
+
+    def reduced(self, feature_map: FeatureMap) -> Reduced:
+        """Return the values of a map that are drawn, and how."""
+        look, array = self.look(feature_map), feature_map.array
+        if look.scores is not None:
+            values = look.scores.map_of(feature_map.file, feature_map.index, array)
+            style = _first(look.style).for_array(values[None])
+        else:
+            style, inside = look.style.for_array(array), inside_of(feature_map, self.options.place)
+            values = reduce(array, style.reduce, inside, self._basis(feature_map))
+        return Reduced(values, style, _words(feature_map, look, style))
 
     def fingerprint(self, feature_map: FeatureMap) -> str:
         """Return a fingerprint, which changes if the map or anything that is drawn with it changes."""
@@ -119,7 +143,7 @@ class HeatPlan:
         source = options.image or (Path(sample.path) if sample is not None and sample.path else None)
         basis = self._basis(feature_map)
         shared = self._limits(feature_map, look)
-        directions = basis.vectors.round(9).tobytes() if basis is not None else b""
+        directions = b"".join(part.round(9).tobytes() for part in basis) if basis is not None else b""
         place, state = self._place(feature_map), _state(source)
         return feature_map.fingerprint(("heat", options, look, shared, state, self.origin.classes, place, directions))
 
@@ -162,7 +186,7 @@ class HeatPlan:
             classes=self.origin.classes,
             min_score=self.options.min_score,
             text=text,
-            caption=_caption(feature_map, look, style, place) if style.legend else None,
+            caption=Caption(feature_map.title(place), _words(feature_map, look, style)) if style.legend else None,
             basis=basis,
             labels=self.options.labels,
         )
@@ -282,13 +306,15 @@ def _only_sample(run: Run, maps: Sequence[MapFile], image: Path) -> Optional[Sam
 
 
 def _reduced_values(feature_map: FeatureMap, plan: HeatPlan) -> NDArray[np.floating]:
-    """Return the values of a map that count for a shared range."""
-    look, array = plan.look(feature_map), feature_map.array
-    if look.scores is not None:
-        return look.scores.map_of(feature_map.file, feature_map.index, array)
-    basis = plan._basis(feature_map)
-    inside = inside_of(feature_map, plan.options.place)
-    return reduce(array, look.style.for_array(array).reduce, inside, basis)
+    """Return the values of a map that determine a shared range."""
+    return plan.reduced(feature_map).values
+
+
+def _count(picture: HeatPicture, outcome: Outcome) -> None:
+    """Count what the user should know of a picture's values."""
+    outcome.nan += picture.values.nan
+    outcome.inf += picture.values.inf
+    outcome.constant += picture.values.constant
 
 
 def _first(style: HeatStyle) -> HeatStyle:
@@ -296,18 +322,16 @@ def _first(style: HeatStyle) -> HeatStyle:
     return replace(style, reduce="channel:0")
 
 
-def _caption(feature_map: FeatureMap, look: Look, style: HeatStyle, place: Optional[Place]) -> Caption:
-    """Return the text above a map: which map it is, and what its colours mean."""
+def _words(feature_map: FeatureMap, look: Look, style: HeatStyle) -> str:
+    """Say what the colours of a map mean."""
     record = feature_map.file.record
     if look.scores is not None:
-        words = look.scores.words
-    elif record is not None and record.reduced:
-        words = words_of(record.reduced)
-    elif feature_map.array.shape[0] == 1 and style.reduce in ("mean", "channel:0"):
-        words = "its only channel"
-    else:
-        words = words_of(style.reduce)
-    return Caption(feature_map.title(place), words)
+        return look.scores.words
+    if record is not None and record.reduced:
+        return words_of(record.reduced)
+    if feature_map.array.shape[0] == 1 and style.reduce in ("mean", "channel:0"):
+        return "its only channel"
+    return words_of(style.reduce)
 
 
 def _state(path: Optional[Path]) -> object:

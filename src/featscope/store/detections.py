@@ -86,14 +86,15 @@ def _of_sample(sample: Sample, classes: Sequence[str]) -> List[Detection]:
                 form=there.form if there is not None else "",
                 box=tuple(box),
                 state=state,
-                source=_words(sources) if sources else state,
+                source=sources_words(sources) if sources else state,
                 sources=tuple(sources or ()),
             )
         )
     return rows
 
 
-def _words(sources: Sequence[Source]) -> str:
+def sources_words(sources: Sequence[Source]) -> str:
+    """Return the sources of one detection in words; those of a tie are joined by `=`."""
     more = f" = {len(sources) - _SHOWN} more" if len(sources) > _SHOWN else ""
     return " = ".join(map(source_words, sources[:_SHOWN])) + more
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featscope import __version__
+from featscope.errors import BadArrayError
 from featscope.records import Place, Sample
 from featscope.store.files import safe_name
 from featscope.store.maps import MapFile
@@ -41,6 +42,11 @@ class FeatureMap:
             self.stem = self.file.path.stem + (f"_{own}" if batch.count > 1 else "")
         if plane is not None:
             self.stem += f"_t{plane:03d}"
+
+    @property
+    def planes(self) -> int:
+        """Number of steps of time or depth that the image's array has; 0 if it is a plain map."""
+        return self._batch.planes or 0
 
     @property
     def array(self) -> NDArray[np.generic]:
@@ -110,6 +116,18 @@ def feature_maps(map_file: MapFile) -> Iterator[FeatureMap]:
             continue
         for plane in [None] if batch.planes is None else range(batch.planes):
             yield FeatureMap(batch, index, plane)
+
+
+def feature_map_of(map_file: MapFile, index: int, plane: int = 0) -> FeatureMap:
+    """Return the map of one image of a file. plane: which step of time or depth, if the maps have several.
+
+    Raises `BadArrayError` if the file has no such map.
+    """
+    batch = _Batch(map_file)
+    most = batch.planes or 1
+    if not (0 <= index < batch.count and 0 <= plane < most):
+        raise BadArrayError(f"{map_file.path} has no map {index}, slice {plane}; it has {batch.count} of {most} slices")
+    return FeatureMap(batch, index, None if batch.planes is None else plane)
 
 
 def spread(files: Sequence[Item], most: int) -> Iterator[Item]:

@@ -21,27 +21,34 @@ import msgspec
 
 from featscope.errors import BadArrayError, BadRunError, FeatscopeError
 from featscope.records import MapRecord, MeasuredPlace, Sample
+from featscope.store.feature_maps import spread
 from featscope.store.files import TEMPORARY, inside, natural_key, open_file
 from featscope.store.globs import choose_names
 from featscope.store.lines import DAMAGED_JSON, Record, read_lines
 from featscope.store.maps import MapFile
 from featscope.store.places import Key
+from featscope.store.sample_rows import SampleRow, row_of
 
 INDEX = "index.sqlite"
 
 _KEPT_FROM_BYTES = 4 << 20  # size of the manifests; reading smaller ones takes less than 0.1 s
 _ABANDONED_SECONDS = 600  # without a change; an index of a million maps takes four
-_VERSION = 2
+_VERSION = 3
 _TABLES = """
 CREATE TABLE about (version INTEGER, signature TEXT);
 CREATE TABLE problems (text TEXT);
 CREATE TABLE groups (id INTEGER PRIMARY KEY, folder TEXT, layer TEXT, field TEXT, rank INTEGER);
 CREATE TABLE maps (id INTEGER PRIMARY KEY, grp INTEGER, batch INTEGER, level INTEGER, file INTEGER, start INTEGER,
                    length INTEGER);
-CREATE TABLE samples (id INTEGER PRIMARY KEY, name TEXT, batch INTEGER, file INTEGER, start INTEGER, length INTEGER);
+CREATE TABLE samples (id INTEGER PRIMARY KEY, name TEXT, batch INTEGER, file INTEGER, start INTEGER, length INTEGER,
+                      detections INTEGER, truths INTEGER, score REAL, smallest REAL, classes TEXT);
 CREATE TABLE members (name TEXT, batch INTEGER);
 CREATE TABLE forms (grp INTEGER, level INTEGER, shape TEXT, stride TEXT, place TEXT, maps INTEGER, bytes INTEGER);
 """
+_INSERT_SAMPLE = (
+    "INSERT INTO samples (name, batch, file, start, length, detections, truths, score, smallest, classes) "
+    "VALUES (?,?,?,?,?,?,?,?,?,?)"
+)
 _INDICES = """
 CREATE INDEX maps_by_place ON maps (grp, batch, level);
 CREATE INDEX samples_by_name ON samples (name);
@@ -152,6 +159,29 @@ class RunIndex:
                 if wanted and (sample is None or map_file.has(sample)):
                     yield map_file
 
+    def spread(self, folder: str, most: int) -> List[MapFile]:
+        """Return at most so many maps of a folder, from the first to the last."""
+        found = self._db.execute(
+            "SELECT file, start, length FROM maps JOIN groups ON grp = groups.id WHERE folder = ? "
+            "ORDER BY batch, level, maps.id",
+            (folder,),
+        ).fetchall()
+        return [self._map_file(row) for row in spread(found, most)]
+
+    def map_of(self, sample: str, folder: str, level: int) -> Optional[MapFile]:
+        """Return the last map of a sample in a folder and level; None if there is none."""
+        found = self._db.execute(
+            "SELECT file, start, length FROM maps JOIN groups ON grp = groups.id "
+            "WHERE folder = ? AND level = ? AND batch IN (SELECT batch FROM members WHERE name = ?) "
+            "ORDER BY batch DESC, maps.id DESC",
+            (folder, level, sample),
+        )
+        for row in found.fetchall():
+            map_file = self._map_file(row)
+            if any(known.id == sample for known in map_file.samples):
+                return map_file
+        return None
+
     def map_at(self, number: int) -> MapFile:
         """Return the map at a position in the natural order."""
         row = self._db.execute(
@@ -194,6 +224,18 @@ class RunIndex:
         """Yield the ids of all samples that have a record, in the order of their lines."""
         for (name,) in self._db.execute("SELECT name FROM samples GROUP BY name ORDER BY min(id)"):
             yield name
+
+    def sample_rows(self) -> List[SampleRow]:
+        """Return a summary of every sample that has a record, in the order of their lines, without reading any line."""
+        found = self._db.execute(
+            "SELECT name, detections, truths, score, smallest, classes FROM samples JOIN "
+            "(SELECT min(id) AS first, max(id) AS last FROM samples GROUP BY name) ON id = last ORDER BY first"
+        )
+        decode = msgspec.json.Decoder(List[int]).decode
+        return [
+            SampleRow(name, detections, truths, score=score, smallest=smallest, classes=decode(classes))
+            for name, detections, truths, score, smallest, classes in found
+        ]
 
     def sample_count(self) -> int:
         """Return the number of samples."""
@@ -256,8 +298,11 @@ class RunIndex:
                 return _connect(f"{path.absolute().as_uri()}?mode=ro")
             with suppress(OSError):  # the folder is read-only, so build the index in memory
                 temporary.unlink()
-        memory = _connect(":memory:")
-        self._build(memory, signature)
+        with ExitStack() as unless_built:
+            memory = _connect(":memory:")
+            unless_built.callback(memory.close)
+            self._build(memory, signature)
+            unless_built.pop_all()
         return memory
 
     def _remove_abandoned(self) -> None:
@@ -286,7 +331,7 @@ class RunIndex:
             if len(maps) + len(samples) < least:
                 return
             db.executemany("INSERT INTO maps (grp, batch, level, file, start, length) VALUES (?,?,?,?,?,?)", maps)
-            db.executemany("INSERT INTO samples (name, batch, file, start, length) VALUES (?,?,?,?,?)", samples)
+            db.executemany(_INSERT_SAMPLE, samples)
             db.executemany("INSERT INTO members VALUES (?,?)", members)
             maps.clear()
             samples.clear()
@@ -299,7 +344,9 @@ class RunIndex:
                 if isinstance(record, BadRunError):
                     problems.append(str(record))
                 elif isinstance(record, Sample):
-                    samples.append((record.id, record.batch, number, start, length))
+                    name, *facts, classes = row_of(record)
+                    listed = msgspec.json.encode(classes).decode()
+                    samples.append((name, record.batch, number, start, length, *facts, listed))
                     members.append((record.id, record.batch))
                 else:
                     folder = record.path.rpartition("/")[0]

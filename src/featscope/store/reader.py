@@ -14,6 +14,7 @@ import msgspec
 
 from featscope.errors import BadOptionError, BadRunError, FeatscopeError, unknown_name
 from featscope.records import MeasuredPlace, RunInfo, Sample
+from featscope.store.feature_maps import spread
 from featscope.store.files import PICTURE_FOLDERS, natural_key
 from featscope.store.globs import choose_names
 from featscope.store.index import IndexedMaps, IndexedSamples, RunIndex
@@ -143,6 +144,12 @@ class Run:
         if self.index is not None:
             return self.index.folders()
         return dict(Counter(m.folder for m in self.maps))
+
+    def spread(self, folder: str, most: int) -> List[MapFile]:
+        """Return at most so many maps of a folder, evenly from the first to the last."""
+        if self.index is not None:
+            return self.index.spread(folder, most)
+        return list(spread([m for m in self.maps if m.folder == folder], most))
 
     def contents(self) -> Rows[Content]:
         """What maps there are, a row for each level of a folder: what `featscope list RUN` prints."""

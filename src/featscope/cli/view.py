@@ -1,0 +1,79 @@
+"""`featscope view`: a page in the browser that shows the maps of one or several runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import List
+
+import typer
+
+from featscope.cli import options
+from featscope.cli.options import own
+from featscope.errors import MissingPackageError
+
+
+def run(
+    folders: List[Path] = options.argument(
+        "RUN_OR_FOLDER...", "A run, or several to compare; or a folder of subfolders of .npy files."
+    ),
+    browser: bool = own(
+        "--open/--no-open", panel=options.WHAT, help="Open the page, if there is a desktop.", default=True
+    ),
+    port: int = own(
+        "--port", panel=options.RARE, help="Listen on this port.", default=0, metavar="N", shown="any", min=0, max=65535
+    ),
+    host: str = own(
+        "--host",
+        panel=options.RARE,
+        help="Listen on this address. Any other than 127.0.0.1 lets other machines see the run.",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+    ),
+) -> None:
+    """Look at the maps of a run in the browser: every image, layer, level and channel, with boxes and their sources.
+
+    The page is served on this machine only. Ctrl-C ends it.
+
+    Examples:
+      featscope view runs/s2anet
+      featscope view runs/baseline runs/ours
+      featscope view folder_of_npy --no-open
+      featscope view runs/s2anet --port 8080
+    """
+    try:
+        from featscope.viewer.server import LOOPBACK, Place
+    except ImportError as error:
+        raise MissingPackageError(f"the viewer needs {error.name}: pip install 'featscope[view]'") from None
+    from featscope.cli.console import remark
+    from featscope.viewer.answers import Viewer
+
+    viewer = Viewer(folders)
+    place = Place(host, port)
+    typer.echo(f"featscope view: {place.url}")
+    if os.environ.get("SSH_CONNECTION"):
+        server = os.environ["SSH_CONNECTION"].split()[2]
+        typer.echo("on your own machine, type this and open the same address there:")
+        typer.echo(f"  ssh -N -L {place.port}:127.0.0.1:{place.port} {_user()}{server}")
+    if host not in LOOPBACK:
+        remark(f"everybody who can reach {host} and knows this address can see the run and its images")
+    typer.echo("Ctrl-C ends it")
+    sys.stdout.flush()
+    if browser and _desktop():
+        import webbrowser
+
+        webbrowser.open(place.url)
+    place.serve(viewer)
+
+
+def _user() -> str:
+    name = os.environ.get("USER") or os.environ.get("LOGNAME")
+    return f"{name}@" if name else ""
+
+
+def _desktop() -> bool:
+    """Whether a browser could show up here."""
+    if os.environ.get("SSH_CONNECTION"):
+        return False
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,0 +1,107 @@
+"""A run that the viewer shows. A run that is still being captured is opened again as it grows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+from featscope.errors import BadRunError, FeatscopeError
+from featscope.store.reader import open_run
+from featscope.viewer.catalogue import Catalogue
+from featscope.viewer.messages import GroupOut, LeftOut, LevelOut, RunOut
+
+_NOTES = 20  # problems that the page lists
+_KEPT = 4096  # thumbnails; about 3 KB each
+_LEAST_SECONDS = 1.0  # between two looks at a growing run
+_SHARE = 5  # opening a growing run takes at most this share of the time: one fifth
+
+State = Tuple[Tuple[str, int, int], ...]
+
+
+class Book:
+    """A run, opened, with what was computed of it.
+
+    Raises `BadRunError` if the folder is not a run and holds no arrays.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.thumbnails: Dict[int, bytes] = {}
+        self._lock = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        began = time.monotonic()
+        self._state = self._look()
+        self.catalogue = Catalogue(open_run(self.folder))
+        info = self.catalogue.run.info
+        self.live = info is not None and not info.finished
+        self.classes: List[str] = list(info.classes) if info is not None else []
+        self._next = time.monotonic() + max(_LEAST_SECONDS, _SHARE * (time.monotonic() - began))
+
+    def _look(self) -> State:
+        """Return what changes when the run does."""
+        names = [*self.folder.glob("*.json"), *self.folder.glob("*.jsonl")]
+        try:
+            return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(names))
+        except OSError as error:
+            raise BadRunError(f"{self.folder} cannot be read: {error.strerror}") from None
+
+    def refreshed(self) -> Book:
+        """Return the book, opened again if its run has grown. Raises `BadRunError` if the run is gone."""
+        if not self.folder.is_dir():
+            raise BadRunError(f"{self.folder} is gone; it was there when the viewer started")
+        if self.live and time.monotonic() >= self._next and self._lock.acquire(blocking=False):
+            try:
+                if self._look() != self._state:
+                    self._open()
+                else:
+                    self._next = time.monotonic() + _LEAST_SECONDS
+            except FeatscopeError:  # a line was being written; what was read before is still true
+                self._next = time.monotonic() + _LEAST_SECONDS
+            finally:
+                self._lock.release()
+        return self
+
+    def keep_thumbnail(self, sample: int, data: bytes) -> bytes:
+        """Keep a thumbnail; the oldest ones are forgotten."""
+        with self._lock:
+            self.thumbnails[sample] = data
+            while len(self.thumbnails) > _KEPT:
+                del self.thumbnails[next(iter(self.thumbnails))]
+        return data
+
+    def about(self) -> RunOut:
+        """Say what the run is and which maps it has."""
+        self.refreshed()
+        run, info = self.catalogue.run, self.catalogue.run.info
+        notes = [str(problem) for problem in run.problems[:_NOTES]]
+        if len(run.problems) > _NOTES:
+            notes.append(f"and {len(run.problems) - _NOTES} more; to see all: featscope check {self.folder}")
+        if info is None:
+            notes.append("this folder has no manifest, so layers and samples are named after its files")
+        left = (
+            [] if info is None else [LeftOut(layer, why) for layer, why in {**info.readings, **info.left_out}.items()]
+        )
+        groups = [
+            GroupOut(group.layer, group.field, group.folder, [LevelOut(**vars(level)) for level in group.levels])
+            for group in self.catalogue.groups
+        ]
+        return RunOut(
+            name=self.folder.resolve().name,
+            folder=str(self.folder),
+            model=info.model if info is not None else "",
+            config=info.config if info is not None else "",
+            classes=self.classes,
+            live=self.live,
+            started=info.started if info is not None else "",
+            finished=info.finished if info is not None else "",
+            samples=len(self.catalogue.samples),
+            maps=len(run.maps),
+            state=f"{hash(self._state) & 0xFFFFFFFFFFFF:012x}",
+            notes=notes,
+            groups=groups,
+            left=left,
+        )

@@ -1,0 +1,234 @@
+"""What the viewer can show of one run: its samples, its groups of maps, and the map of one sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Dict, List, Optional, Sequence, Set, Tuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.arrays.tiles import strongest
+from featscope.errors import BadArrayError, FeatscopeError, UnknownNameError
+from featscope.records import Sample
+from featscope.render.bases import inside_of
+from featscope.render.heat import AUTO, HeatStyle
+from featscope.render.looks import Look, look_of_folder
+from featscope.store.contents import some_of
+from featscope.store.feature_maps import FeatureMap, feature_map_of
+from featscope.store.files import natural_key, read_npy_shape
+from featscope.store.index import Form
+from featscope.store.maps import MapFile
+from featscope.store.reader import Run
+from featscope.store.sample_rows import SampleRow
+
+Item = TypeVar("Item")
+
+_BY_HAND = re.compile(r"(.*?)_?layer_(\d+)")
+
+
+@dataclass
+class Level:
+    """The maps of one level of a group."""
+
+    level: int
+
+    shape: str
+    """Shape of one sample's map, such as '256 x 128 x 124'; a few of them if they differ."""
+
+    channels: int
+    """Number of channels; 0 if it differs."""
+
+    stride: str
+    """Stride of the cells; '' if it is unknown."""
+
+    place: str
+    """How the place of the cells is known, as in `featscope.records.Place`."""
+
+    maps: int
+    """Number of map files."""
+
+
+@dataclass
+class Group:
+    """The maps of one folder: those of one field of a layer."""
+
+    layer: str
+    field: str
+    folder: str
+    levels: List[Level] = dataclasses.field(default_factory=list)
+
+
+class Catalogue:
+    """A run as the page sees it: samples and groups have numbers, and a map is found by these.
+
+    A folder of arrays without a manifest has samples too: the batch and image of `batch_0_layer_1.npy`, or else the
+    name of the file.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        # Several requests are answered at once, but an index is used by one thread at a time.
+        self._lock = threading.RLock()
+        self._looks: Dict[Tuple[str, HeatStyle], Look] = {}
+        self._peaks: Dict[Tuple[int, int], Dict[int, NDArray[np.float64]]] = {}
+        self._looked: Dict[Tuple[int, int], Set[int]] = {}
+        if run.index is not None:
+            self.groups = _groups_of_forms(run, run.index.forms())
+            self.samples = run.index.sample_rows()
+            self._files: Dict[Tuple[str, str, int], Tuple[MapFile, int]] = {}
+        else:
+            self.groups, self.samples, self._files = _by_names(run)
+        self.numbers = {row.name: number for number, row in enumerate(self.samples)}
+
+    def group(self, number: int) -> Group:
+        """Return a group by its number."""
+        return _at(self.groups, number, "layer")
+
+    def row(self, number: int) -> SampleRow:
+        """Return a sample's summary by its number."""
+        return _at(self.samples, number, "sample")
+
+    def sample(self, number: int) -> Sample:
+        """Return a sample by its number."""
+        name = self.row(number).name
+        with self._lock:
+            return self.run.samples[name] if self.run.index is not None else Sample(name)
+
+    def find(self, sample: int, group: int, level: int) -> Optional[Tuple[MapFile, int]]:
+        """Return the file of a sample's map and the map's index in it; None if there is no such map."""
+        name, folder = self.row(sample).name, self.group(group).folder
+        if self.run.index is None:
+            return self._files.get((name, folder, level))
+        with self._lock:
+            found = self.run.index.map_of(name, folder, level)
+        if found is None:
+            return None
+        return found, next(i for i, known in enumerate(found.samples) if known.id == name)
+
+    def map_of(self, sample: int, group: int, level: int, plane: int = 0) -> FeatureMap:
+        """Return the map of a sample. plane: which step of time or depth, if it has several.
+
+        Raises `UnknownNameError` if the run does not have it, `BadArrayError` if it is not a map of the image.
+        """
+        found = self.find(sample, group, level)
+        row, one = self.row(sample), self.group(group)
+        what = " ".join(filter(None, [one.layer or one.folder, one.field, f"level {level}"]))
+        if found is None:
+            raise UnknownNameError(f"{row.name} has no map of {what}")
+        if not found[0].is_map:
+            raise BadArrayError(f"{what} is not a map of the image: its axes are {', '.join(_axes(found[0]))}")
+        return feature_map_of(*found, plane=plane)
+
+    def look(self, folder: str, style: HeatStyle) -> Look:
+        """Return how the maps of a folder are drawn, as `featscope heat` decides it for this style."""
+        if AUTO not in (style.reduce, style.range, style.colormap):
+            return Look(style)
+        if style.reduce.startswith("channel:"):
+            # Every channel has the signs of the layer's values, which are read once.
+            look = self.look(folder, replace(style, reduce="mean"))
+            return replace(look, style=replace(look.style, reduce=style.reduce))
+        key = folder, style
+        with self._lock:
+            if key not in self._looks:
+                self._looks[key] = look_of_folder(self.run, folder, style)
+            return self._looks[key]
+
+    def peaks(self, group: int, level: int, seconds: float) -> Dict[int, NDArray[np.float64]]:
+        """Return the largest value of each channel for every sample that has this map: {sample: (C,)}.
+
+        It looks at more samples with each call, for so many seconds, until all are known.
+        """
+        known = self._peaks.setdefault((group, level), {})
+        looked = self._looked.setdefault((group, level), set())
+        until = time.monotonic() + seconds
+        for sample in range(len(self.samples)):
+            if sample in looked:
+                continue
+            if time.monotonic() > until:
+                break
+            try:
+                feature_map = self.map_of(sample, group, level)
+                known[sample] = strongest(feature_map.array, inside_of(feature_map))
+            except FeatscopeError:  # it has no such map, or a damaged one
+                pass
+            looked.add(sample)
+        return known
+
+    def holds(self, sample: int) -> List[Tuple[int, int, MapFile]]:
+        """Return which maps a sample has: the number of the group, the level, and the file."""
+        found = []
+        for number, group in enumerate(self.groups):
+            for level in group.levels:
+                there = self.find(sample, number, level.level)
+                if there is not None:
+                    found.append((number, level.level, there[0]))
+        return found
+
+
+def _axes(map_file: MapFile) -> Sequence[str]:
+    return map_file.record.axes if map_file.record is not None else ()
+
+
+def _at(rows: Sequence[Item], number: int, kind: str) -> Item:
+    if not 0 <= number < len(rows):
+        raise UnknownNameError(f"there is no {kind} number {number}; this run has {len(rows)}")
+    return rows[number]
+
+
+def _groups_of_forms(run: Run, every: Sequence[Form]) -> List[Group]:
+    groups: Dict[str, Group] = {}
+    forms: Dict[Tuple[str, int], List[Form]] = {}
+    for form in every:
+        groups.setdefault(form.folder, Group(form.layer, form.field, form.folder))
+        forms.setdefault((form.folder, form.level), []).append(form)
+    for (folder, number), same in forms.items():
+        channels = {form.shape.partition(" x ")[0] for form in same}
+        group = groups[folder]
+        measured = run.places.get((group.layer, group.field, number))
+        place = "measured" if measured is not None and not measured.refused else same[0].place
+        group.levels.append(
+            Level(
+                number,
+                some_of([form.shape for form in same]),
+                channels=int(channels.pop() or 0) if len(channels) == 1 else 0,
+                stride=some_of([form.stride for form in same]),
+                place=place,
+                maps=sum(form.maps for form in same),
+            )
+        )
+    return list(groups.values())
+
+
+def _by_names(run: Run) -> Tuple[List[Group], List[SampleRow], Dict[Tuple[str, str, int], Tuple[MapFile, int]]]:
+    """Find samples, groups and maps in a folder that has no manifest."""
+    groups: Dict[str, Group] = {}
+    names: Dict[str, None] = {}
+    files: Dict[Tuple[str, str, int], Tuple[MapFile, int]] = {}
+    shapes: Dict[Tuple[str, int], List[Tuple[int, ...]]] = {}
+    for map_file in run.maps:
+        try:
+            count, shape = map_file.counts()[0], read_npy_shape(map_file.path)
+        except FeatscopeError:  # `featscope check` names it, and so does the page
+            continue
+        match = _BY_HAND.fullmatch(map_file.path.stem)
+        stem, level = (match[1] or "image", int(match[2])) if match else (map_file.path.stem, 0)
+        groups.setdefault(map_file.folder, Group(map_file.folder, "", map_file.folder))
+        shapes.setdefault((map_file.folder, level), []).append(shape[1:] if len(shape) > 3 else shape)
+        for index in range(count):
+            name = f"{stem} image {index}" if count > 1 else stem
+            names.setdefault(name)
+            files[name, map_file.folder, level] = map_file, index
+    for (folder, level), found in sorted(shapes.items(), key=lambda item: item[0][1]):
+        channels = {shape[0] if len(shape) > 2 else 1 for shape in found}
+        texts = [" x ".join(map(str, shape)) for shape in found]
+        one = channels.pop() if len(channels) == 1 else 0
+        groups[folder].levels.append(Level(level, some_of(texts), one, stride="", place="", maps=len(found)))
+    rows = [
+        SampleRow(name, None, None, score=None, smallest=None, classes=[]) for name in sorted(names, key=natural_key)
+    ]
+    return list(groups.values()), rows, files
