@@ -89,7 +89,6 @@ export class Panel {
     /** A box was chosen; null: a place without a box. @type {(number: number|null, kind: 'detection'|'truth'|'') => void} */
     this.onBox = () => {};
     this.width = this.height = 0; // of the stage, in CSS pixels
-    this.ratio = 1;
     this.dirty = new Set(Object.keys(DEPENDS));
     this.visible = true;
     this.asked = 0;
@@ -106,9 +105,9 @@ export class Panel {
     this.canvas = h('canvas', { class: 'panel-map', role: 'img', tabindex: 0 });
     this.over = h('canvas', { class: 'panel-over', 'aria-hidden': 'true' });
     this.lines = [h('i', { class: 'panel-across' }), h('i', { class: 'panel-down' }), h('i', { class: 'panel-cell' })];
-    this.state = h('p', { class: 'panel-state', role: 'status' });
+    this.state = h('p', { role: 'status' });
     this.said = h('p', { class: 'panel-said', 'aria-live': 'polite' });
-    this.stage = h('div', { class: 'panel-stage' }, this.canvas, this.over, ...this.lines, this.state, this.said);
+    this.stage = h('div', { class: 'panel-stage' }, this.canvas, this.over, ...this.lines, h('div', { class: 'panel-state' }, this.state), this.said);
     this.note = h('p', { class: 'panel-note', tabindex: 0 });
     this.notes = h('div', { class: 'panel-notes' }, this.note);
     this.bar = h('canvas', { class: 'panel-bar', width: 256, height: 1, 'aria-hidden': 'true' });
@@ -116,7 +115,7 @@ export class Panel {
     this.marks = h('ul', { class: 'panel-marks' });
     this.scale = h('div', { class: 'panel-scale' }, this.bar, this.ticks, this.marks);
     this.root.classList.add('panel');
-    this.root.replaceChildren(h('div', { class: 'panel-head' }, this.badge, this.title, this.how, this.link), this.stage, this.notes, this.scale);
+    this.root.replaceChildren(h('div', { class: 'panel-head' }, this.badge, this.title, this.how, this.link), this.stage, this.scale, this.notes);
     this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext('2d'));
     this.overContext = /** @type {CanvasRenderingContext2D} */ (this.over.getContext('2d'));
     const { canvas } = this;
@@ -196,11 +195,11 @@ export class Panel {
 
   /** @param {ResizeObserverEntry} entry */
   resize(entry) {
-    const { width, height } = entry.contentRect, pixels = entry.devicePixelContentBoxSize?.[0];
-    this.width = width;
-    this.height = height;
-    this.ratio = devicePixelRatio || 1;
-    const size = pixels ? [pixels.inlineSize, pixels.blockSize] : [Math.round(width * this.ratio), Math.round(height * this.ratio)];
+    const { width, height } = entry.contentRect, exact = entry.devicePixelContentBoxSize?.[0];
+    [this.width, this.height] = [width, height];
+    const size = [width, height].map((side) => Math.round(side * devicePixelRatio));
+    // The browser knows best how many pixels it is, except where a page is only shown as if on another screen.
+    if (exact && Math.abs(exact.inlineSize - size[0]) <= 1) [size[0], size[1]] = [exact.inlineSize, exact.blockSize];
     if (this.canvas.width === size[0] && this.canvas.height === size[1]) return;
     for (const canvas of [this.canvas, this.over]) [canvas.width, canvas.height] = size;
     this.dirty.add('picture').add('over').add('cursor').add('scale');
@@ -347,8 +346,6 @@ export class Panel {
     context.font = `${Math.min(13, Math.max(10, size.width / 5))}px system-ui, sans-serif`;
     context.textAlign = 'center';
     context.textBaseline = 'middle';
-    context.lineWidth = 2.5;
-    context.strokeStyle = 'rgba(0,0,0,.7)';
     context.fillStyle = '#fff';
     context.lineJoin = 'round';
     for (let row = Math.min(a.row, b.row); row <= Math.max(a.row, b.row); row++) {
@@ -356,6 +353,11 @@ export class Panel {
         const cell = this.cellOnScreen(map, row, column), value = map.values[row * columns + column];
         let text = format(value);
         for (let digits = 3; digits > 0 && context.measureText(text).width > cell.width - 4; digits--) text = format(value, digits);
+        context.strokeStyle = 'rgba(0,0,0,.25)';
+        context.lineWidth = 1;
+        context.strokeRect(cell.x, cell.y, cell.width, cell.height);
+        context.strokeStyle = 'rgba(0,0,0,.7)';
+        context.lineWidth = 2.5;
         context.strokeText(text, cell.x + cell.width / 2, cell.y + cell.height / 2);
         context.fillText(text, cell.x + cell.width / 2, cell.y + cell.height / 2);
       }

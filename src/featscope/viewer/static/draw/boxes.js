@@ -45,7 +45,8 @@ export function boxAt(items, x, y, reach) {
 }
 
 /**
- * Places for labels, the first ones first: above a box's highest corner, else below its lowest one; null where there is no room.
+ * Places for labels, the first ones first: above a box's highest corner, else below its lowest one; null where there is no
+ * room, or where the box is smaller than its label, which would hide more than it tells.
  * @param {{points: number[], width: number, forced: boolean}[]} labels points of the box and the text's width, on the screen
  * @param {number} height of a label
  * @param {number} wide of the panel
@@ -64,7 +65,7 @@ export function placeLabels(labels, height, wide, tall) {
       right = Math.max(right, points[i]);
     }
     if (right < 0 || left > wide || points[bottom + 1] < 0 || points[top + 1] > tall) return null;
-    if (!forced && Math.max(right - left, points[bottom + 1] - points[top + 1]) < 0.6 * width) return null;
+    if (!forced && areaOf(points) < width * height) return null;
     for (const [x, y] of [[points[top], points[top + 1] - height - 2], [points[bottom], points[bottom + 1] + 2]]) {
       const at = Math.max(0, Math.min(x - width / 2, wide - width)), from = forced ? Math.max(0, Math.min(y, tall - height)) : y;
       const area = { left: at, top: from, right: at + width, bottom: from + height };
@@ -103,8 +104,8 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
     context.beginPath();
     for (let c = 0; c < points.length; c += 2) context.lineTo(points[c], points[c + 1]);
     context.closePath();
-    context.lineWidth = strong ? 5 : 3;
-    context.strokeStyle = 'rgba(0,0,0,.65)';
+    context.lineWidth = strong ? 5 : 2.75;
+    context.strokeStyle = 'rgba(0,0,0,.6)';
     context.setLineDash([]);
     context.stroke();
     context.lineWidth = strong ? 3 : 1.5;
@@ -112,10 +113,12 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
     context.setLineDash(item.kind === 'truth' ? [6, 3] : []); // it differs from detections not only by colour
     context.stroke();
   }
+  context.globalAlpha = 1;
   context.setLineDash([]);
   context.font = FONT;
   context.textBaseline = 'middle';
-  const order = items.map((_, i) => i).filter((i) => items[i].text);
+  // Beside a chosen box, other labels would only be in its way.
+  const order = items.map((_, i) => i).filter((i) => items[i].text && (!marked || items[i] === marked || items[i] === hovered));
   order.sort((a, b) => Number(items[b] === marked || items[b] === hovered) - Number(items[a] === marked || items[a] === hovered));
   const labels = order.map((i) => {
     const { text } = items[i];
@@ -129,7 +132,6 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
   placeLabels(labels, HEIGHT, width, height).forEach((area, n) => {
     const item = items[order[n]];
     if (!area) return;
-    context.globalAlpha = marked && !labels[n].forced ? 0.6 : 1;
     context.fillStyle = colourOf(item);
     context.beginPath();
     context.roundRect(area.left, area.top, area.right - area.left, HEIGHT, 3);
@@ -137,5 +139,4 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
     context.fillStyle = '#000';
     context.fillText(item.text, area.left + 4, area.top + HEIGHT / 2 + 0.5);
   });
-  context.globalAlpha = 1;
 }

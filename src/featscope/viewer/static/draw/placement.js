@@ -93,7 +93,7 @@ export function fitView(frame, width, height) {
  * @param {number} [most] the largest scale
  * @returns {View}
  */
-export function clampView(view, frame, width, height, most = 96) {
+export function clampView(view, frame, width, height, most = 48) {
   const least = fitView(frame, width, height).scale;
   const scale = clamp(view.scale, least, Math.max(least, most));
   /** @param {number} at @param {number} side @param {number} shown */

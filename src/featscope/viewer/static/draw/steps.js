@@ -23,7 +23,7 @@ export function quantise(values, low, high) {
   for (let i = 0; i < count && !marked; i++) marked = values[i] - values[i] !== 0;
   const top = marked ? 253 : 255, constant = !(high > low);
   const factor = constant ? 0 : top / (high - low);
-  const start = constant ? (top + 1) / 2 : 0.5 - low * factor;
+  const start = constant ? (top + 1) / 2 : 0.5 - Math.fround(low) * factor; // the values are in single precision, too
   for (let i = 0; i < count; i++) {
     const at = values[i] * factor + start;
     indices[i] = at < 0 ? 0 : at > top ? top : at;
@@ -50,19 +50,22 @@ export function line(placement, which, view, size) {
   const perPixel = (d.last - d.first) / d.length;
   const from = clamp(Math.ceil((d.start - zero) * view.scale - 1e-6), 0, size);
   const to = clamp(Math.ceil((d.start + d.length - zero) * view.scale - 1e-6), from, size);
-  return { from, to, first: d.first + (zero - d.start) * perPixel, step: perPixel / view.scale };
+  const ends = [Math.floor(Math.min(d.first, d.last) + 1e-6), Math.ceil(Math.max(d.first, d.last) - 1e-6)];
+  return { from, to, first: d.first + (zero - d.start) * perPixel, step: perPixel / view.scale, ends };
 }
 
 /**
  * The cells and weights of each pixel. Bilinear between the centres of cells; where a pixel covers several cells, all of
  * them count (a triangle, as Pillow's; or their areas, if the map is not to be smooth), so that no peak is lost.
- * @param {{from: number, to: number, first: number, step: number}} at
+ * @param {{from: number, to: number, first: number, step: number, ends: number[]}} at ends: cells beyond these and beyond
+ *   the map count nothing
  * @param {number} count number of cells
  * @param {boolean} smooth
  * @returns {Axis}
  */
-export function axisOf({ from, to, first, step }, count, smooth) {
+export function axisOf({ from, to, first, step, ends }, count, smooth) {
   const size = to - from, covers = Math.abs(step), single = !smooth && covers <= 1;
+  const begin = Math.min(0, ends[0]), end = Math.max(count, ends[1]);
   const reach = smooth ? Math.max(1, covers) : covers / 2;
   const taps = single ? 1 : smooth && covers <= 1 ? 2 : Math.ceil(2 * reach) + 1;
   const near = new Int32Array(size), cells = new Int32Array(size * taps), weights = new Float32Array(size * taps);
@@ -83,7 +86,8 @@ export function axisOf({ from, to, first, step }, count, smooth) {
       let total = 0;
       for (let t = 0; t < taps; t++) {
         const cell = left + t, low = Math.max(at - reach, cell), high = Math.min(at + reach, cell + 1);
-        const weight = Math.max(0, smooth ? 1 - Math.abs(cell + 0.5 - at) / reach : high - low);
+        const counts = cell >= begin && cell < end;
+        const weight = counts ? Math.max(0, smooth ? 1 - Math.abs(cell + 0.5 - at) / reach : high - low) : 0;
         cells[i * taps + t] = clamp(cell, 0, count - 1);
         weights[i * taps + t] = weight;
         total += weight;

@@ -18,6 +18,7 @@ precision highp usampler2D;
 uniform usampler2D cells;
 uniform sampler2D colours;
 uniform ivec3 shape;
+uniform ivec4 ends;
 uniform vec2 first;
 uniform vec2 step_;
 uniform float height;
@@ -45,15 +46,17 @@ void main() {
   if ((smooth_ || covers.x > 1.0 || covers.y > 1.0) && !(marked && mark >= 254u)) {
     vec2 reach = smooth_ ? max(vec2(1.0), covers) : max(vec2(1e-4), covers / 2.0);
     ivec2 low = ivec2(floor(at - reach)), high = ivec2(floor(at + reach));
+    low = max(low, min(ivec2(0), ends.xy));
+    high = min(high, max(shape.yx, ends.zw) - 1);
     if (!smooth_ && covers.x <= 1.0) low.x = high.x = near.x;
     if (!smooth_ && covers.y <= 1.0) low.y = high.y = near.y;
     vec2 total = vec2(0.0);
     float sum = 0.0;
     for (int y = low.y; y <= high.y; y++) {
-      float wy = low.y == high.y ? 1.0 : weight(vec2(y), at, reach).y, part = 0.0;
+      float wy = !smooth_ && covers.y <= 1.0 ? 1.0 : weight(vec2(y), at, reach).y, part = 0.0;
       total = vec2(0.0, total.y + wy);
       for (int x = low.x; x <= high.x; x++) {
-        float wx = low.x == high.x ? 1.0 : weight(vec2(x), at, reach).x;
+        float wx = !smooth_ && covers.x <= 1.0 ? 1.0 : weight(vec2(x), at, reach).x;
         uint found = cell(ivec2(x, y));
         total.x += wx;
         if (!marked || found < 254u) part += wx * float(found);
@@ -118,7 +121,7 @@ export class WebGLDrawing {
     gl.useProgram(program);
     /** @param {string} name */
     const find = (name) => gl.getUniformLocation(program, name);
-    this.uniforms = Object.fromEntries(["cells", "colours", "shape", "first", "step_", "height", "smooth_", "marked"].map((name) => [name, find(name)]));
+    this.uniforms = Object.fromEntries(["cells", "colours", "shape", "ends", "first", "step_", "height", "smooth_", "marked"].map((name) => [name, find(name)]));
     gl.uniform1i(this.uniforms.cells, 0);
     gl.uniform1i(this.uniforms.colours, 1);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
@@ -197,6 +200,7 @@ export class WebGLDrawing {
       this.lookup = lookup;
     }
     gl.uniform3i(u.shape, shape[0], shape[1], map.width);
+    gl.uniform4i(u.ends, across.ends[0], down.ends[0], across.ends[1], down.ends[1]);
     gl.uniform2f(u.first, across.first + across.from * across.step, down.first + down.from * down.step);
     gl.uniform2f(u.step_, across.step, down.step);
     gl.uniform1f(u.height, height);
