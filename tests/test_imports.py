@@ -21,12 +21,17 @@ LAYERS = [
     {"demo"},
     {"adapters"},
     {"testing"},
+    {"viewer"},
     {"cli"},
 ]
 APART = {
     ("render", "capturing"),
     ("capturing", "render"),
     ("adapters", "render"),
+    ("viewer", "capturing"),
+    ("viewer", "adapters"),
+    ("viewer", "testing"),
+    ("viewer", "demo"),
     ("arrays", "scale"),
     ("scale", "arrays"),
 }

@@ -177,3 +177,19 @@ def test_another_thread_may_collect_it(large, monkeypatch, keep):
         pool.submit(lambda: (held.clear(), gc.collect())).result()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         database.execute("SELECT 1")
+
+
+def test_an_index_that_cannot_be_built_leaves_no_connection(run, monkeypatch):
+    opened = []
+    connect = sqlite3.connect
+
+    def noted(*args, **more):
+        opened.append(connect(*args, **more))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", noted)
+    monkeypatch.setattr(index_module.RunIndex, "_build", lambda *args: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        index_module.RunIndex(run)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import List
-
-import typer
+from typing import List, Optional
 
 from featscope.cli import options
 from featscope.cli.options import own
@@ -18,6 +16,8 @@ def run(
     folders: List[Path] = options.argument(
         "RUN_OR_FOLDER...", "A run, or several to compare; or a folder of subfolders of .npy files."
     ),
+    layers: Optional[List[str]] = options.layer(),
+    sample: Optional[str] = options.sample(),
     browser: bool = own(
         "--open/--no-open", panel=options.WHAT, help="Open the page, if there is a desktop.", default=True
     ),
@@ -39,6 +39,7 @@ def run(
     Examples:
       featscope view runs/s2anet
       featscope view runs/baseline runs/ours
+      featscope view runs/s2anet -l 'bbox_head_refine.*'
       featscope view folder_of_npy --no-open
       featscope view runs/s2anet --port 8080
     """
@@ -46,19 +47,19 @@ def run(
         from featscope.viewer.server import LOOPBACK, Place
     except ImportError as error:
         raise MissingPackageError(f"the viewer needs {error.name}: pip install 'featscope[view]'") from None
-    from featscope.cli.console import remark
+    from featscope.cli.console import remark, say
     from featscope.viewer.answers import Viewer
 
-    viewer = Viewer(folders)
+    viewer = Viewer(folders, layers or (), sample)
     place = Place(host, port)
-    typer.echo(f"featscope view: {place.url}")
+    say(f"featscope view: {place.url}")
     if os.environ.get("SSH_CONNECTION"):
         server = os.environ["SSH_CONNECTION"].split()[2]
-        typer.echo("on your own machine, type this and open the same address there:")
-        typer.echo(f"  ssh -N -L {place.port}:127.0.0.1:{place.port} {_user()}{server}")
+        say("on your own machine, type this and open the same address there:")
+        say(f"  ssh -N -L {place.port}:127.0.0.1:{place.port} {_user()}{server}")
     if host not in LOOPBACK:
         remark(f"everybody who can reach {host} and knows this address can see the run and its images")
-    typer.echo("Ctrl-C ends it")
+    say("Ctrl-C ends it")
     sys.stdout.flush()
     if browser and _desktop():
         import webbrowser

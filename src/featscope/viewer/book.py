@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from featscope.errors import BadRunError, FeatscopeError
 from featscope.store.reader import open_run
@@ -23,11 +23,13 @@ State = Tuple[Tuple[str, int, int], ...]
 class Book:
     """A run, opened, with what was computed of it.
 
-    Raises `BadRunError` if the folder is not a run and holds no arrays.
+    layers, sample: what is shown, as in `Catalogue`. Raises `BadRunError` if the folder is not a run and holds no
+    arrays.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, layers: Sequence[str] = (), sample: Optional[str] = None) -> None:
         self.folder = folder
+        self._layers, self._sample = layers, sample
         self.thumbnails: Dict[int, bytes] = {}
         self._lock = threading.Lock()
         self._open()
@@ -35,7 +37,7 @@ class Book:
     def _open(self) -> None:
         began = time.monotonic()
         self._state = self._look()
-        self.catalogue = Catalogue(open_run(self.folder))
+        self.catalogue = Catalogue(open_run(self.folder), self._layers, self._sample)
         info = self.catalogue.run.info
         self.live = info is not None and not info.finished
         self.classes: List[str] = list(info.classes) if info is not None else []

@@ -7,13 +7,14 @@ import re
 import threading
 import time
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Dict, List, Optional, Sequence, Set, Tuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featscope.arrays.tiles import strongest
-from featscope.errors import BadArrayError, FeatscopeError, UnknownNameError
+from featscope.errors import BadArrayError, FeatscopeError, UnknownNameError, unknown_name
 from featscope.records import Sample
 from featscope.render.bases import inside_of
 from featscope.render.heat import AUTO, HeatStyle
@@ -21,6 +22,7 @@ from featscope.render.looks import Look, look_of_folder
 from featscope.store.contents import some_of
 from featscope.store.feature_maps import FeatureMap, feature_map_of
 from featscope.store.files import natural_key, read_npy_shape
+from featscope.store.globs import choose_names
 from featscope.store.index import Form
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
@@ -68,9 +70,12 @@ class Catalogue:
 
     A folder of arrays without a manifest has samples too: the batch and image of `batch_0_layer_1.npy`, or else the
     name of the file.
+
+    layers: globs of layers to show; all without any. sample: an id or a glob of samples to show. Raises
+    `UnknownNameError` if the run has none of that name.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, layers: Sequence[str] = (), sample: Optional[str] = None) -> None:
         self.run = run
         # Several requests are answered at once, but an index is used by one thread at a time.
         self._lock = threading.RLock()
@@ -83,7 +88,24 @@ class Catalogue:
             self._files: Dict[Tuple[str, str, int], Tuple[MapFile, int]] = {}
         else:
             self.groups, self.samples, self._files = _by_names(run)
-        self.numbers = {row.name: number for number, row in enumerate(self.samples)}
+        if layers:
+            self._keep_layers(layers)
+        if sample is not None:
+            self._keep_samples(sample)
+
+    def _keep_layers(self, layers: Sequence[str]) -> None:
+        known = list(dict.fromkeys(group.layer for group in self.groups))
+        chosen = choose_names(known, layers)
+        for pattern in chosen.missing:
+            raise unknown_name("layer", pattern, known, f"featscope list {self.run.folder}")
+        self.groups = [group for group in self.groups if group.layer in chosen.names]
+
+    def _keep_samples(self, sample: str) -> None:
+        kept = [row for row in self.samples if row.name == sample or fnmatchcase(row.name, sample)]
+        if not kept:
+            known = [row.name for row in self.samples]
+            raise unknown_name("sample", sample, known, f"featscope list {self.run.folder}")
+        self.samples = kept
 
     def group(self, number: int) -> Group:
         """Return a group by its number."""

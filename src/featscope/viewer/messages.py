@@ -62,7 +62,7 @@ class Draw(Reduce):
 
 
 class Tiles(OfMap):
-    """Which channels are wanted, small and in which order."""
+    """Which channels are wanted, and how small."""
 
     by: str = "peak"
     """'peak' or 'mean': how a block of cells becomes one."""
@@ -70,12 +70,18 @@ class Tiles(OfMap):
     size: int = 64
     """Cells of the longer side, at most."""
 
-    order: str = "number"
-    """number, energy, sparsity, contrast, or similarity:N."""
-
     first: int = 0
+    """The first channel."""
+
     count: int = 0
     """How many channels; 0 for all from `first` on."""
+
+
+class Ranks(OfMap):
+    """In which order channels are wanted."""
+
+    order: str = "number"
+    """number, energy, sparsity, contrast, or similarity:N."""
 
 
 class Best(OfRun):
@@ -263,14 +269,23 @@ class TilesHeader(msgspec.Struct):
     """What the tiles are; the header of an array of bytes."""
 
     shape: Tuple[int, int, int]
-    channels: List[int]
-    values: List[Optional[float]]
+    first: int
     lows: List[float]
     highs: List[float]
     total: int
     placement: PlacementOut
     title: str
     dtype: str = "uint8"
+
+
+class RanksOut(msgspec.Struct):
+    """Channels in an order."""
+
+    channels: List[int]
+    """Numbers of the channels."""
+
+    values: Optional[List[float]]
+    """The value of each by which they are ordered."""
 
 
 class BestOut(msgspec.Struct):

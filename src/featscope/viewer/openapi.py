@@ -8,12 +8,14 @@ import msgspec
 
 from featscope import __version__
 from featscope.viewer import messages as m
-from featscope.viewer.answers import ARRAY, JSON, PNG, QUESTIONS
+from featscope.viewer.answers import QUESTIONS
+from featscope.viewer.shelf import ARRAY, JSON, PNG
 
 _REPLIES: Dict[str, Any] = {
     "about": m.About,
     "samples": m.Columns,
     "sample": m.SampleOut,
+    "ranks": m.RanksOut,
     "best": m.BestOut,
     "command": m.CommandOut,
     "image": "image/*",

@@ -70,16 +70,24 @@ class Scene:
         """Find the frame of a sample. Only the header of an image is read, if that is needed."""
         notes = list(_doubts(sample))
         if sample.geometry is not None:
-            return cls(run, sample, sample.geometry, sample.geometry.original, "original", tuple(notes))
+            return cls(
+                run,
+                sample,
+                geometry=sample.geometry,
+                frame=sample.geometry.original,
+                space="original",
+                notes=tuple(notes),
+            )
         if lies_in_input(sample):
             try:
                 path = inside(run, sample.input)
                 with blaming(path), open_file(path) as file, Image.open(file) as image:
                     size = (image.height, image.width)
-                return cls(run, sample, Geometry(size, size, size), size, "input", tuple(notes))
+                whole = Geometry(size, size, size)
+                return cls(run, sample, geometry=whole, frame=size, space="input", notes=tuple(notes))
             except FeatscopeError as error:
                 notes.append(str(error))
-        return cls(run, sample, None, None, "original", tuple(notes))
+        return cls(run, sample, geometry=None, frame=None, space="original", notes=tuple(notes))
 
     def picture(self) -> Picture:
         """Return the image of the frame. Raises `BadImageError` if there is none, and says why."""

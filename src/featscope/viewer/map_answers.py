@@ -1,0 +1,190 @@
+"""Answers about the maps of a sample."""
+
+from __future__ import annotations
+
+import shlex
+from glob import escape as glob_escape
+from typing import Optional
+
+import msgspec
+import numpy as np
+
+from featscope.arrays.reduce import as_floats
+from featscope.arrays.tiles import encode_tiles, rank_channels, shrink
+from featscope.errors import BadOptionError, BadRunError, UnknownNameError
+from featscope.records import Place
+from featscope.render.jobs import Outcome
+from featscope.viewer import messages as m
+from featscope.viewer.catalogue import Catalogue
+from featscope.viewer.explained import Explained, explained_of
+from featscope.viewer.objects import objects_on
+from featscope.viewer.scene import doubts_of_map
+from featscope.viewer.shelf import ARRAY, JSON, PNG, Made, Shelf, digest, json_of, packed
+
+_SECONDS = 2.0  # after which `best` answers with what it has seen so far
+
+
+def map_values(shelf: Shelf, asked: m.Reduce) -> Made:
+    """Return the values of a map that are drawn."""
+    plan, feature_map = shelf.plan(asked, m.Draw(reduce=asked.reduce)), shelf.map_of(asked)
+
+    def make() -> bytes:
+        reduced, scene, place = plan.reduced(feature_map), shelf.scene(asked), feature_map.file.place()
+        values = np.ascontiguousarray(reduced.values, np.float32)
+        if values.ndim != 2:
+            raise BadOptionError(f"{asked.reduce} gives three colours, not values; choose another reduction")
+        shape = (values.shape[0], values.shape[1])
+        header = m.MapHeader(
+            shape,
+            channels=feature_map.array.shape[0],
+            reduce=reduced.style.reduce,
+            words=reduced.words,
+            range=reduced.style.range,
+            colormap=reduced.style.colormap,
+            zero=reduced.style.zero,
+            place=place.known if place else "assumed",
+            stride=place.stride if place else None,
+            first=place.first if place else None,
+            title=feature_map.title(place),
+            notes=doubts_of_map(feature_map, place),
+            placement=scene.placement_of(shape, place),
+            inside=scene.cells_inside(shape, place),
+        )
+        return packed(header, values)
+
+    return Made(ARRAY, feature_map.fingerprint(("map", asked)), make)
+
+
+def channels(shelf: Shelf, asked: m.Tiles) -> Made:
+    """Return the channels of a map as small tiles, in the order of their numbers."""
+    feature_map = shelf.map_of(asked)
+
+    def make() -> bytes:
+        array, scene, place = feature_map.array, shelf.scene(asked), feature_map.file.place()
+        chosen = array[asked.first : asked.first + asked.count if asked.count else None]
+        tiles = encode_tiles(shrink(as_floats(chosen).astype(np.float32, copy=False), asked.size, asked.by))
+        count, rows, columns = tiles.codes.shape
+        header = m.TilesHeader(
+            (count, rows, columns),
+            first=asked.first,
+            lows=tiles.lows.tolist(),
+            highs=tiles.highs.tolist(),
+            total=len(array),
+            placement=scene.placement_of((array.shape[1], array.shape[2]), place),
+            title=feature_map.title(place),
+        )
+        return packed(header, tiles.codes)
+
+    return Made(ARRAY, feature_map.fingerprint(("channels", asked)), make)
+
+
+def ranks(shelf: Shelf, asked: m.Ranks) -> Made:
+    """Return the channels of a map in an order."""
+    feature_map = shelf.map_of(asked)
+
+    def make() -> bytes:
+        array, scene, place = feature_map.array, shelf.scene(asked), feature_map.file.place()
+        shape = (array.shape[1], array.shape[2])
+        top, bottom, left, right = scene.cells_inside(shape, place)
+        inside = (slice(top, bottom), slice(left, right))
+        objects = objects_on(scene, shape, place, inside) if asked.order == "contrast" else None
+        ranked = rank_channels(array, asked.order, inside, objects)
+        values = None if ranked.values is None else ranked.values[ranked.channels].tolist()
+        return msgspec.json.encode(m.RanksOut(ranked.channels.tolist(), values))
+
+    return Made(JSON, feature_map.fingerprint(("ranks", asked)), make)
+
+
+def best(shelf: Shelf, asked: m.Best) -> Made:
+    """Return the images that excite a channel most."""
+    catalogue = shelf.book(asked).catalogue
+    peaks = catalogue.peaks(asked.group, asked.level, _SECONDS)
+    found = sorted(
+        ((float(values[asked.channel]), sample) for sample, values in peaks.items() if asked.channel < len(values)),
+        key=lambda pair: (-pair[0], pair[1]),
+    )[: asked.count]
+    total = len(catalogue.samples)
+    return json_of(m.BestOut([s for _, s in found], [v for v, _ in found], looked=len(peaks), total=total))
+
+
+def explanation(shelf: Shelf, asked: m.OfExplanation) -> Made:
+    """Return a stored explanation."""
+    book, scene = shelf.book(asked), shelf.scene(asked)
+    found = explained_of(book.folder, scene.sample.id)
+    if not 0 <= asked.number < len(found):
+        raise UnknownNameError(f"there is no explanation number {asked.number}; this sample has {len(found)}")
+    one = found[asked.number]
+    values = one.load()
+    shape, place = (values.shape[0], values.shape[1]), _place_of(book.catalogue, asked.sample, one)
+    header = m.MapHeader(
+        shape,
+        channels=1,
+        reduce="mean",
+        words=one.words,
+        range="map",
+        colormap="turbo",
+        zero=False,
+        place=place.known if place else "assumed",
+        stride=place.stride if place else None,
+        first=place.first if place else None,
+        title=f"{one.words}  \u00b7  {scene.sample.id}",
+        notes=[],
+        placement=scene.placement_of(shape, place),
+        inside=scene.cells_inside(shape, place),
+    )
+    body = packed(header, values)
+    return Made(ARRAY, digest(body), lambda: body)
+
+
+def picture(shelf: Shelf, asked: m.Draw) -> Made:
+    """Return the picture that `featscope heat` draws."""
+    plan, feature_map = shelf.plan(asked, asked), shelf.map_of(asked)
+
+    def make() -> bytes:
+        outcome = Outcome()
+        png = plan.picture(feature_map, outcome)
+        if outcome.errors:
+            raise BadRunError("; ".join(outcome.errors))
+        return png
+
+    return Made(PNG, feature_map.fingerprint(("picture", asked)), make)
+
+
+def command(shelf: Shelf, asked: m.Draw) -> Made:
+    """Return the command that draws the same picture."""
+    book = shelf.book(asked)
+    group, row = book.catalogue.group(asked.group), book.catalogue.row(asked.sample)
+    words = ["featscope", "heat", str(book.folder)]
+    recorded = book.catalogue.run.index is not None
+    if recorded:
+        words += [
+            "--only",
+            glob_escape(group.folder),
+            "--level",
+            str(asked.level),
+            "--sample",
+            glob_escape(row.name),
+        ]
+    else:
+        found = book.catalogue.find(asked.sample, asked.group, asked.level)
+        words += ["--only", glob_escape(f"{group.folder}/{found[0].path.name}" if found else group.folder)]
+    default = m.Draw()
+    for option, name in (("-r", "reduce"), ("--range", "range"), ("--colormap", "colormap"), ("--alpha", "alpha")):
+        if getattr(asked, name) != getattr(default, name):
+            words += [option, str(getattr(asked, name))]
+    words += [] if asked.smooth else ["--no-smooth"]
+    words += ["--boxes"] if asked.boxes and recorded else []
+    words += ["--truth"] if asked.truth and recorded else []
+    if asked.min_score != default.min_score:
+        words += ["--min-score", f"{asked.min_score:g}"]
+    return json_of(m.CommandOut(shlex.join(words)))
+
+
+def _place_of(catalogue: Catalogue, sample: int, one: Explained) -> Optional[Place]:
+    """Return the place of the cells of an explanation: that of the maps of its layer and level."""
+    for number, group in enumerate(catalogue.groups):
+        if group.layer == one.layer:
+            found = catalogue.find(sample, number, one.level)
+            if found is not None:
+                return found[0].place()
+    return None

@@ -1,0 +1,95 @@
+"""Answers about runs and their samples."""
+
+from __future__ import annotations
+
+import base64
+from typing import List, Tuple
+
+from featscope import __version__
+from featscope.render.colour import palette
+from featscope.store.files import read_npy_shape
+from featscope.store.maps import MapFile
+from featscope.viewer import messages as m
+from featscope.viewer.explained import explained_of
+from featscope.viewer.shelf import Made, Shelf, digest, json_of
+
+COLORMAPS = (
+    *("turbo", "viridis", "magma", "inferno", "cividis", "gray", "jet"),
+    *("colorbrewer:RdBu_r", "matplotlib:coolwarm", "colorbrewer:PiYG", "colorbrewer:PuOr"),
+)
+"""Colour maps that the page offers; the last four are for values of two signs."""
+
+REDUCTIONS = ("auto", "contrast", "mean", "absmean", "max", "l2", "std", "channel")
+"""Reductions that the page offers."""
+
+
+def about(shelf: Shelf, asked: m.Nothing) -> Made:
+    """Return what the viewer shows."""
+    runs = [book.about() for book in shelf.books]
+    tables = {name: base64.b64encode(palette(name).tobytes()).decode() for name in COLORMAPS}
+    about = m.About(__version__, "en", runs, colormaps=tables, reductions=list(REDUCTIONS), explains=shelf.explains)
+    return json_of(about)
+
+
+def samples(shelf: Shelf, asked: m.OfRun) -> Made:
+    """Return all samples of a run, by column."""
+    rows = shelf.book(asked).catalogue.samples
+    columns = zip(*rows) if rows else ([] for _ in range(6))
+    return json_of(m.Columns(*map(list, columns)))
+
+
+def sample(shelf: Shelf, asked: m.OfSample) -> Made:
+    """Return one sample: its frame, its boxes, and which maps it has."""
+    book = shelf.book(asked)
+    catalogue, scene = book.catalogue, shelf.scene(asked)
+    sample, classes = scene.sample, book.classes
+    maps = []
+    for group, level, map_file in catalogue.holds(asked.sample):
+        if map_file.is_map:
+            planes = map_file.counts()[1] or 0
+            maps.append(m.MapOut(group, level, _shape_of(map_file), planes))
+    first = catalogue.find(asked.sample, maps[0].group, maps[0].level) if maps and scene.frame is None else None
+    frame = scene.frame or (scene.placement_of(_sides(first[0]), None).frame if first else (0, 0))
+    return json_of(
+        m.SampleOut(
+            sample.id,
+            sample.path,
+            frame,
+            image=scene.frame is not None and bool(sample.path or sample.input),
+            notes=list(scene.notes),
+            detections=scene.boxes(sample.predictions, classes, traced=True),
+            truth=scene.boxes(sample.truth, classes),
+            maps=maps,
+            explanations=[
+                m.ExplanationOut(i, one.box, one.method, layer=one.layer, level=one.level, words=one.words)
+                for i, one in enumerate(explained_of(book.folder, sample.id))
+            ],
+        )
+    )
+
+
+def image(shelf: Shelf, asked: m.OfSample) -> Made:
+    """Return the image of a sample."""
+    picture = shelf.scene(asked).picture()
+    return Made(picture.media, digest(picture.data), lambda: picture.data)
+
+
+def thumb(shelf: Shelf, asked: m.OfSample) -> Made:
+    """Return a small image of a sample."""
+    book = shelf.book(asked)
+    data = book.thumbnails.get(asked.sample)
+    if data is None:
+        data = book.keep_thumbnail(asked.sample, shelf.scene(asked).thumbnail().data)
+    body = data
+    return Made("image/jpeg", digest(body), lambda: body)
+
+
+def _shape_of(map_file: MapFile) -> List[int]:
+    """Return the shape (C, H, W) of one image's map."""
+    rows, columns = _sides(map_file)
+    return [map_file.channels(), rows, columns]
+
+
+def _sides(map_file: MapFile) -> Tuple[int, int]:
+    shape = read_npy_shape(map_file.path)
+    return shape[-2], shape[-1]

@@ -1,0 +1,109 @@
+"""The runs that the viewer shows, and what its answers are made from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Callable, List, NamedTuple, Optional, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.arrays.normalise import parse_range
+from featscope.errors import BadOptionError, UnknownNameError
+from featscope.render.heat import AUTO, STYLES
+from featscope.render.heat_plan import HeatOptions, HeatPlan, check_heat
+from featscope.render.jobs import Origin
+from featscope.store.feature_maps import FeatureMap
+from featscope.viewer import messages as m
+from featscope.viewer.book import Book
+from featscope.viewer.scene import Scene
+
+JSON, ARRAY, PNG = "application/json", "application/octet-stream", "image/png"
+
+_STYLE = STYLES["featscope"]
+
+
+class Made(NamedTuple):
+    """How an answer is made. It is only made if the page does not have it already."""
+
+    media: str
+    """The type of the answer, as HTTP names it."""
+
+    tag: str
+    """Changes if the answer does."""
+
+    make: Callable[[], bytes]
+
+
+class Shelf:
+    """The runs that the viewer shows.
+
+    layers, sample: only these layers and samples are shown, as in `featscope.viewer.catalogue.Catalogue`. explains:
+    methods of explanation that can be computed.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path | str],
+        layers: Sequence[str] = (),
+        sample: Optional[str] = None,
+        explains: Sequence[str] = (),
+    ) -> None:
+        self.books = [Book(Path(folder), layers, sample) for folder in folders]
+        self.explains: List[str] = list(explains)
+
+    def book(self, asked: m.OfRun) -> Book:
+        """Return the run that a question is about."""
+        if not 0 <= asked.run < len(self.books):
+            raise UnknownNameError(f"there is no run number {asked.run}; the viewer shows {len(self.books)}")
+        return self.books[asked.run].refreshed()
+
+    def scene(self, asked: m.OfSample) -> Scene:
+        """Return the frame of the sample that a question is about."""
+        book = self.book(asked)
+        return Scene.of(book.folder, book.catalogue.sample(asked.sample))
+
+    def map_of(self, asked: m.OfMap) -> FeatureMap:
+        """Return the map that a question is about."""
+        return self.book(asked).catalogue.map_of(asked.sample, asked.group, asked.level, asked.slice)
+
+    def plan(self, asked: m.OfMap, draw: m.Draw) -> HeatPlan:
+        """Return the plan that `featscope heat` would draw this map by."""
+        book = self.book(asked)
+        style = replace(_STYLE, reduce=draw.reduce, range=draw.range, colormap=draw.colormap, smooth=draw.smooth)
+        if draw.alpha is not None:
+            style = replace(style, alpha=draw.alpha)
+        options = HeatOptions(
+            style, predictions=draw.boxes, truth=draw.truth, min_score=draw.min_score, labels=draw.labels, basis="map"
+        )
+        check_heat(options)
+        if parse_range(draw.range)[0] in ("layer", "run") if draw.range != AUTO else False:
+            raise BadOptionError(
+                f"the viewer shares a range among what is on screen; {draw.range!r} is for the command"
+            )
+        folder = book.catalogue.group(asked.group).folder
+        return HeatPlan(Origin.of(book.catalogue.run), options, {folder: book.catalogue.look(folder, style)})
+
+
+def json_of(answer: msgspec.Struct) -> Made:
+    """Return an answer that is JSON."""
+    body = msgspec.json.encode(answer)
+    return Made(JSON, digest(body), lambda: body)
+
+
+def packed(header: msgspec.Struct, values: NDArray[np.generic]) -> bytes:
+    """Join a header and an array: the length of the header as uint32, the header as JSON, and the values."""
+    text = msgspec.json.encode(header)
+    text += b" " * (-len(text) % 4)
+    return len(text).to_bytes(4, "little") + text + np.ascontiguousarray(values).tobytes()
+
+
+def digest(*parts: object) -> str:
+    """Return a short text that differs if any of the parts does."""
+    whole = hashlib.blake2b(digest_size=10)
+    for part in parts:
+        whole.update(part if isinstance(part, bytes) else repr(part).encode())
+    return whole.hexdigest()

@@ -1,0 +1,33 @@
+"""What a list of samples shows of each."""
+
+import numpy as np
+
+from featscope import open_run
+from featscope.records import Boxes, RunInfo, Sample
+from featscope.store.sample_rows import row_of
+from featscope.store.writer import RunWriter
+
+FOUND = Boxes("xyxy", [[0, 0, 8, 2], [0, 0, 50, 50]], [3, 1], [0.4, 0.9])
+TRUTH = Boxes("cxcywha", [[9, 9, 6, 6, 0.3]], [2])
+
+
+def test_a_row_counts_boxes_and_finds_the_smallest_object():
+    row = row_of(Sample("a", predictions=FOUND, truth=TRUTH))
+    assert row == ("a", 2, 1, 0.9, 6.0, [1, 2, 3])
+    assert row_of(Sample("a", predictions=FOUND)).smallest == 4.0
+    quad = Boxes("quad", [[0, 0, 4, 0, 4, 4, 0, 4]], [0])
+    assert row_of(Sample("a", predictions=FOUND, truth=quad)).smallest == 4.0
+    empty = Boxes("xyxy", [], [])
+    assert row_of(Sample("a", predictions=empty, truth=empty)) == ("a", 0, 0, None, None, [])
+    assert row_of(Sample("a")) == ("a", None, None, None, None, [])
+
+
+def test_a_run_lists_its_samples_in_the_order_of_their_lines(tmp_path):
+    writer = RunWriter(tmp_path / "run", RunInfo(model="Toy"))
+    for number, name in enumerate(("b", "a", "c")):
+        writer.put_sample(Sample(name, batch=number, predictions=FOUND if name == "a" else None), None)
+    writer.close()
+    rows = open_run(tmp_path / "run").index.sample_rows()
+    assert [row.name for row in rows] == ["b", "a", "c"]
+    assert rows[1] == row_of(Sample("a", predictions=FOUND))
+    assert np.isclose(rows[1].score, 0.9)

@@ -1,0 +1,169 @@
+"""The server: on loopback, behind a token, for its own page only."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from featscope.errors import BadOptionError
+from featscope.viewer.answers import QUESTIONS, Viewer
+from featscope.viewer.server import HEADERS, Place, make_app
+
+uvicorn = pytest.importorskip("uvicorn")
+
+
+@pytest.fixture
+def place(two_samples):
+    """A viewer that listens."""
+    place = Place()
+    server = uvicorn.Server(
+        uvicorn.Config(make_app(Viewer([two_samples]), place.token), log_level="error", lifespan="off")
+    )
+    thread = threading.Thread(target=server.run, args=([place.socket],))
+    thread.start()
+    yield place
+    server.should_exit = True
+    thread.join()
+
+
+def get(place, path, method="GET", **headers):
+    """A reply: status, headers, body. Each reply is checked for the headers that all must have."""
+    connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=20)
+    connection.putrequest(method, path, skip_host="Host" in headers)
+    for name, value in headers.items():
+        connection.putheader(name.replace("_", "-"), value)
+    connection.endheaders()
+    reply = connection.getresponse()
+    body = reply.read()
+    connection.close()
+    for name, value in HEADERS.items():
+        assert reply.getheader(name) == value, (path, name)
+    return reply.status, reply, body
+
+
+def test_the_page_and_its_answers(place):
+    status, reply, body = get(place, f"/{place.token}/")
+    assert status == 200
+    assert reply.getheader("content-type").startswith("text/html")
+    assert b"<script" in body
+    for name in QUESTIONS:
+        status, reply, body = get(
+            place, f"/{place.token}/ask/{name}?run=0" if name != "about" else f"/{place.token}/ask/about"
+        )
+        assert status in (200, 404), (name, body)
+        assert reply.getheader("etag")
+    assert json.loads(get(place, f"/{place.token}/openapi.json")[2])["openapi"].startswith("3.")
+
+
+def test_a_second_question_costs_nothing(place):
+    path = f"/{place.token}/ask/map"
+    _, reply, body = get(place, path)
+    again, _, nothing = get(place, path, If_None_Match=reply.getheader("etag"))
+    assert (again, nothing) == (304, b"")
+    assert body
+
+
+@pytest.mark.parametrize("path", ["/", "/ask/about", "/wrong/", "/wrong/ask/about", "/favicon.ico"])
+def test_nothing_is_told_without_the_token(place, path):
+    assert get(place, path)[0] == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../pyproject.toml",
+        "..%2f..%2f..%2fetc%2fpasswd",
+        "%2e%2e/server.py",
+        "//etc/passwd",
+        "draw/../../server.py",
+        "static/",
+    ],
+)
+def test_no_other_file_is_served(place, path):
+    status, _, body = get(place, f"/{place.token}/{path}")
+    assert status == 404
+    assert body == b"there is no such file"
+
+
+def test_nothing_can_be_written(place):
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        assert get(place, f"/{place.token}/ask/about", method)[0] == 405
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1.evil.example:80"},
+        {"Host": ""},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+    ],
+)
+def test_other_pages_and_other_names_are_refused(place, headers):
+    for path in (f"/{place.token}/ask/about", f"/{place.token}/ask/image", f"/{place.token}/main.js", "/"):
+        assert get(place, path, **headers)[0] == 403
+
+
+def test_what_ssh_forwards_is_answered(place):
+    for host in ("localhost:9999", "127.0.0.1:1", "[::1]:8080"):
+        assert get(place, f"/{place.token}/ask/about", Host=host, Origin=f"http://{host}")[0] == 200
+
+
+def test_a_link_to_the_page_may_be_followed_from_elsewhere(place):
+    link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    assert get(place, f"/{place.token}/", **link)[0] == 200
+    assert get(place, f"/{place.token}/ask/about", **link)[0] == 403
+
+
+def test_a_port_in_use_is_an_error_that_says_what_to_type():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadOptionError, match=f"port {port}: .*in use; type another one, or --port 0"):
+            Place(port=port)
+
+
+def test_the_address_is_a_secret():
+    first, second = Place(), Place()
+    assert first.host == "127.0.0.1"
+    assert first.token != second.token
+    assert len(first.token) >= 16
+    first.socket.close()
+    second.socket.close()
+
+
+def test_the_command_prints_its_address_and_ends_with_ctrl_c(two_samples):
+    environment = dict(os.environ, SSH_CONNECTION="10.0.0.9 51000 192.0.2.7 22", USER="ada")
+    environment.pop("DISPLAY", None)
+    command = [sys.executable, "-m", "featscope", "view", str(two_samples)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        lines = [process.stdout.readline() for _ in range(4)]
+        address = lines[0].split()[-1]
+        port = int(address.split(":")[2].split("/")[0])
+        assert lines[2] == f"  ssh -N -L {port}:127.0.0.1:{port} ada@192.0.2.7\n"
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", address.partition(str(port))[2] + "ask/about")
+        assert connection.getresponse().read(1) == b"{"
+        connection.close()
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode in (0, 130), errors
+    assert "Traceback" not in errors
+
+
+def test_a_folder_that_is_no_run(tmp_path, capsys):
+    from featscope.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["view", str(tmp_path / "nothing")])
+    assert "does not exist; give the folder of a run" in capsys.readouterr().err
