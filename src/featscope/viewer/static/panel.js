@@ -3,6 +3,7 @@
 import { h, icon } from './dom.js';
 import { boxAt, drawBoxes } from './draw/boxes.js';
 import { INF_COLOUR, NAN_COLOUR, lookupOf, seenOf } from './draw/palette.js';
+import { Kept } from './draw/painter.js';
 import { cellAt, cellQuad, clampView, fitView, frameToScreen, screenToFrame, zoomAbout } from './draw/placement.js';
 import { countMarks, format, niceTicks, outsideCount, sharesBeyond } from './draw/ranges.js';
 
@@ -59,6 +60,7 @@ const DEPENDS = {
   items: ['detections', 'truth', 'boxes', 'score', 'hidden', 'classes', 'selected'],
   over: ['frame', 'map', 'detections', 'truth', 'boxes', 'score', 'hidden', 'classes', 'selected'],
   cursor: ['frame', 'map'],
+  hover: ['frame', 'map', 'detections', 'truth', 'boxes', 'score', 'hidden'],
   scale: ['map', 'low', 'high', 'palette', 'alpha', 'fade', 'zero', 'photo', 'image'],
 };
 
@@ -91,13 +93,13 @@ export class Panel {
     this.width = this.height = 0; // of the stage, in CSS pixels
     this.dirty = new Set(Object.keys(DEPENDS));
     this.visible = true;
-    this.asked = 0;
+    this.asked = this.late = 0;
+    this.own = false; // the pointer that made the cross-hair is on this panel
     /** @type {Map<number, {x: number, y: number}>} */
     this.pointers = new Map();
     this.moved = 0;
     this.root = root;
-    /** @type {Record<string, {key: unknown[], value: any}>} */
-    this.counts = {};
+    this.kept = new Kept();
     this.badge = h('span', { class: 'panel-badge' });
     this.title = h('span', { class: 'panel-title' });
     this.how = h('span', { class: 'panel-how' });
@@ -177,6 +179,7 @@ export class Panel {
 
   destroy() {
     cancelAnimationFrame(this.asked);
+    clearTimeout(this.late);
     this.sizes.disconnect();
     this.sight.disconnect();
     this.endRepaint();
@@ -195,12 +198,12 @@ export class Panel {
 
   /** @param {ResizeObserverEntry} entry */
   resize(entry) {
-    const { width, height } = entry.contentRect, exact = entry.devicePixelContentBoxSize?.[0];
+    const before = this.width, { width, height } = entry.contentRect, exact = entry.devicePixelContentBoxSize?.[0];
     [this.width, this.height] = [width, height];
     const size = [width, height].map((side) => Math.round(side * devicePixelRatio));
     // The browser knows best how many pixels it is, except where a page is only shown as if on another screen.
     if (exact && Math.abs(exact.inlineSize - size[0]) <= 1) [size[0], size[1]] = [exact.inlineSize, exact.blockSize];
-    if (this.canvas.width === size[0] && this.canvas.height === size[1]) return;
+    if (before === width && this.canvas.width === size[0] && this.canvas.height === size[1]) return;
     for (const canvas of [this.canvas, this.over]) [canvas.width, canvas.height] = size;
     this.dirty.add('picture').add('over').add('cursor').add('scale');
     cancelAnimationFrame(this.asked);
@@ -229,6 +232,7 @@ export class Panel {
     if (!this.width || !this.height) return;
     if (dirty.delete('picture')) this.drawPicture();
     if (dirty.delete('over')) this.drawOver();
+    if (dirty.delete('hover') && this.own && this.cursor) this.point(this.cursor); // there is something else under it now
     if (dirty.delete('cursor')) this.drawCursor();
   }
 
@@ -248,10 +252,19 @@ export class Panel {
     const first = notes[0] ?? '';
     tell(this.note, notes.length > 1 ? this.words('panel.more', first, notes.length - 1) : first);
     this.note.dataset.all = notes.join('\n');
-    this.root.classList.toggle('is-loading', loading && !error);
     this.root.classList.toggle('is-wrong', !!error);
     this.root.setAttribute('aria-busy', String(loading));
-    tell(this.state, error || (loading ? this.words('panel.loading') : ''));
+    /** @param {boolean} on */
+    const wait = (on) => {
+      this.root.classList.toggle('is-loading', on);
+      tell(this.state, error || (on ? this.words('panel.loading') : ''));
+    };
+    if (loading && !error) this.late ||= setTimeout(wait, 250, true); // what comes sooner must not flicker
+    else {
+      clearTimeout(this.late);
+      this.late = 0;
+      wait(false);
+    }
   }
 
   drawPicture() {
@@ -388,8 +401,8 @@ export class Panel {
     const { scale, bar, ticks, marks } = this;
     scale.hidden = !map || !palette;
     if (!map || !palette) return;
-    const { nan, inf } = this.counted('marks', [map], () => countMarks(map.values));
-    const beyond = this.counted('beyond', [map, low, high], () => sharesBeyond(map.values, map.shape, map.inside, low, high));
+    const { nan, inf } = this.kept.keep('marks', [map], () => countMarks(map.values));
+    const beyond = this.kept.keep('beyond', [map, low, high], () => sharesBeyond(map.values, map.shape, map.inside, low, high));
     const marked = nan + inf > 0, constant = !(high > low);
     const seen = seenOf(lookupOf(palette, { marked, opaque: photo === 'none' || !image, alpha, fade, zero }), marked);
     const count = seen.length / 4, middle = 4 * Math.floor(count / 2);
@@ -427,22 +440,6 @@ export class Panel {
     add('panel.inf', inf, String(inf), INF_COLOUR);
     const outside = outsideCount(map.shape, map.inside);
     add('panel.outside', outside, String(outside), null);
-  }
-
-  /**
-   * A result that is only computed again when what it is made of has changed.
-   * @template T
-   * @param {string} name
-   * @param {unknown[]} key
-   * @param {() => T} make
-   * @returns {T}
-   */
-  counted(name, key, make) {
-    const before = this.counts[name];
-    if (before && before.key.every((part, i) => Object.is(part, key[i]))) return before.value;
-    const value = make();
-    this.counts[name] = { key, value };
-    return value;
   }
 
   // Pointer, wheel and keys
@@ -545,6 +542,7 @@ export class Panel {
       this.ask('over');
     }
     this.setCursor(inside);
+    this.own = !!inside;
     if (!inside) {
       if (had) this.onHover(null);
       return null;

@@ -18,10 +18,7 @@ export function areaOf(polygon) {
 
 /**
  * The box at a point of the frame: the smallest that contains it, or else the nearest whose outline is within reach.
- * @param {Item[]} items
- * @param {number} x
- * @param {number} y
- * @param {number} reach in pixels of the frame
+ * @param {Item[]} items @param {number} x @param {number} y @param {number} reach in pixels of the frame
  */
 export function boxAt(items, x, y, reach) {
   /** @type {Item|null} */
@@ -48,10 +45,7 @@ export function boxAt(items, x, y, reach) {
  * Places for labels, the first ones first: above a box's highest corner, else below its lowest one; null where there is no
  * room, or where the box is smaller than its label, which would hide more than it tells.
  * @param {{points: number[], width: number, forced: boolean}[]} labels points of the box and the text's width, on the screen
- * @param {number} height of a label
- * @param {number} wide of the panel
- * @param {number} tall
- * @returns {(Area|null)[]}
+ * @param {number} height of a label @param {number} wide of the panel @param {number} tall @returns {(Area|null)[]}
  */
 export function placeLabels(labels, height, wide, tall) {
   /** @type {Area[]} */
@@ -84,8 +78,7 @@ const FONT = '500 11px system-ui, sans-serif', HEIGHT = 16;
 const widths = new Map();
 
 /**
- * @param {CanvasRenderingContext2D} context
- * @param {Item[]} items the most important first; all of them are on the frame
+ * @param {CanvasRenderingContext2D} context @param {Item[]} items the most important first; all of them are on the frame
  * @param {{marked: Item|null, hovered: Item|null, width: number, height: number, toScreen: (x: number, y: number) => {x: number, y: number}}} options
  */
 export function drawBoxes(context, items, { marked, hovered, width, height, toScreen }) {

@@ -1,19 +1,19 @@
 // Paints a map, and the image under it, on a panel's canvas. WebGL where a graphics card draws it, else Canvas 2D.
 
-import { drawCanvas, placedIndices } from "./canvas.js";
-import { lookupOf } from "./palette.js";
-import { frameToScreen } from "./placement.js";
-import { quantise } from "./steps.js";
-import { WebGLDrawing } from "./webgl.js";
+import { drawCanvas, placedIndices } from './canvas.js';
+import { lookupOf } from './palette.js';
+import { frameToScreen } from './placement.js';
+import { quantise } from './steps.js';
+import { WebGLDrawing } from './webgl.js';
 
-export { differenceOf } from "./steps.js";
+export { differenceOf } from './steps.js';
 
 /**
  * @typedef {object} Scene all that a picture depends on; width, height and the view's scale are in pixels of the canvas
  * @property {number} width
  * @property {number} height
- * @property {import("./placement.js").View} view
- * @property {import("./placement.js").Placement} placement
+ * @property {import('./placement.js').View} view
+ * @property {import('./placement.js').Placement} placement
  * @property {number[]} shape [rows, columns]
  * @property {Float32Array|null} values null: only the image
  * @property {number} low
@@ -24,7 +24,7 @@ export { differenceOf } from "./steps.js";
  * @property {boolean} fade
  * @property {boolean} smooth
  * @property {ImageBitmap|null} image
- * @property {"grey"|"colour"|"none"} photo
+ * @property {'grey'|'colour'|'none'} photo
  */
 
 /** The steps of one panel's last picture, each with what it was made of. */
@@ -62,9 +62,9 @@ export class Painter {
     if (webgl) webgl.changed = () => this.listeners.forEach((listener) => listener());
   }
 
-  /** What draws now: "webgl" or "canvas". */
+  /** What draws now: 'webgl' or 'canvas'. */
   get kind() {
-    return this.webgl && !this.webgl.lost ? "webgl" : "canvas";
+    return this.webgl && !this.webgl.lost ? 'webgl' : 'canvas';
   }
 
   /** @param {() => void} listener @returns {() => void} a function that ends it */
@@ -81,18 +81,18 @@ export class Painter {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.globalAlpha = 1;
     context.clearRect(0, 0, width, height);
-    const image = scene.photo === "none" ? null : scene.image;
+    const image = scene.photo === 'none' ? null : scene.image;
     if (image) {
       const { x, y, scale } = scene.view;
-      const ground = kept.keep("ground", [image, scene.photo, x, y, scale, width, height, ...scene.placement.frame], () => drawGround(scene, image));
+      const ground = kept.keep('ground', [image, scene.photo, x, y, scale, width, height, ...scene.placement.frame], () => drawGround(scene, image));
       context.drawImage(ground, 0, 0);
-    } else kept.steps.delete("ground");
+    } else kept.steps.delete('ground');
     const { values } = scene;
     if (!values) return;
     const { low, high, palette, alpha, fade, zero } = scene, opaque = !image;
-    const quantised = kept.keep("quantised", [values, low, high], () => quantise(values, low, high));
+    const quantised = kept.keep('quantised', [values, low, high], () => quantise(values, low, high));
     const { marked } = quantised;
-    const lookup = kept.keep("lookup", [palette, marked, opaque, alpha, fade, zero], () => lookupOf(palette, { marked, opaque, alpha, fade, zero }));
+    const lookup = kept.keep('lookup', [palette, marked, opaque, alpha, fade, zero], () => lookupOf(palette, { marked, opaque, alpha, fade, zero }));
     const drawn = (this.webgl?.holds(scene) && this.webgl.draw(scene, quantised, lookup)) || drawCanvas(scene, quantised, lookup, kept);
     if (!drawn) return;
     const { source, top, x, y } = drawn;
@@ -119,14 +119,13 @@ export class Painter {
 
 /**
  * The image at its place on the screen. It is kept, because turning it grey takes longer than colouring a map.
- * @param {Scene} scene
- * @param {ImageBitmap} image
+ * @param {Scene} scene @param {ImageBitmap} image
  */
 function drawGround({ width, height, view, placement, photo }, image) {
-  const ground = document.createElement("canvas");
+  const ground = document.createElement('canvas');
   ground.width = width;
   ground.height = height;
-  const context = ground.getContext("2d");
+  const context = ground.getContext('2d');
   if (!context) return ground;
   // The part of the image that is on the screen: far away edges would lose their places to rounding.
   const [tall, wide] = placement.frame, across = image.width / wide, down = image.height / tall;
@@ -135,24 +134,22 @@ function drawGround({ width, height, view, placement, photo }, image) {
   if (right <= left || bottom <= top) return ground;
   const at = frameToScreen(view, width, height, left, top);
   context.imageSmoothingEnabled = view.scale < 4 * across; // enlarged further, the pixels themselves are to be seen
-  context.imageSmoothingQuality = "high";
+  context.imageSmoothingQuality = 'high';
   context.drawImage(image, left * across, top * down, (right - left) * across, (bottom - top) * down, at.x, at.y, (right - left) * view.scale, (bottom - top) * view.scale);
-  if (photo === "grey") {
+  if (photo === 'grey') {
     // Its luma has the weights 0.3, 0.59 and 0.11, which are those of Pillow's "L".
-    context.globalCompositeOperation = "saturation";
-    context.fillStyle = "#888";
+    context.globalCompositeOperation = 'saturation';
+    context.fillStyle = '#888';
     context.fillRect(at.x, at.y, (right - left) * view.scale, (bottom - top) * view.scale);
   }
   return ground;
 }
 
-/**
- * @param {{prefer?: "webgl"|"canvas"}} [options] prefer: force one; WebGL is otherwise only taken where it is fast
- */
+/** @param {{prefer?: 'webgl'|'canvas'}} [options] prefer: force one; WebGL is otherwise only taken where it is fast */
 export function createPainter({ prefer } = {}) {
-  if (prefer === "canvas") return new Painter(null);
+  if (prefer === 'canvas') return new Painter(null);
   try {
-    return new Painter(new WebGLDrawing({ allowSoftware: prefer === "webgl" }));
+    return new Painter(new WebGLDrawing({ allowSoftware: prefer === 'webgl' }));
   } catch {
     return new Painter(null);
   }

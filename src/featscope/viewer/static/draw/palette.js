@@ -5,8 +5,8 @@ export const NAN_COLOUR = [255, 0, 255], INF_COLOUR = [0, 255, 0];
 
 /** Colours of boxes, by class: those of featscope.render.colour. White is for the ground truth. */
 export const CLASS_COLOURS = [
-  "rgb(255,214,10)", "rgb(0,224,255)", "rgb(255,110,64)", "rgb(124,255,78)", "rgb(255,120,220)", "rgb(150,160,255)",
-  "rgb(64,156,255)", "rgb(0,200,150)", "rgb(255,170,120)", "rgb(200,255,220)", "rgb(220,180,255)", "rgb(160,220,255)",
+  'rgb(255,214,10)', 'rgb(0,224,255)', 'rgb(255,110,64)', 'rgb(124,255,78)', 'rgb(255,120,220)', 'rgb(150,160,255)',
+  'rgb(64,156,255)', 'rgb(0,200,150)', 'rgb(255,170,120)', 'rgb(200,255,220)', 'rgb(220,180,255)', 'rgb(160,220,255)',
 ];
 
 const GROUND = 150; // the grey under the colours of a scale; it stands for the image under the map
@@ -21,8 +21,7 @@ export function paletteFrom(text) {
 
 /**
  * The colours of all indices, three bytes each. Where there are marks, the map spans 254 colours, and the last two are theirs.
- * @param {Uint8Array} palette 768 bytes
- * @param {boolean} marked
+ * @param {Uint8Array} palette 768 bytes @param {boolean} marked
  */
 export function coloursOf(palette, marked) {
   if (!marked) return palette;
@@ -57,8 +56,7 @@ export function weightsOf({ marked, opaque, alpha, fade, zero }) {
 
 /**
  * The colour of each index as one number, in the order of the bytes of an ImageData: red, green, blue, weight.
- * @param {Uint8Array} palette
- * @param {Weights} options
+ * @param {Uint8Array} palette @param {Weights} options
  */
 export function lookupOf(palette, options) {
   const colours = coloursOf(palette, options.marked), weights = weightsOf(options);
@@ -72,8 +70,7 @@ export function lookupOf(palette, options) {
 
 /**
  * The colours as they look over a grey image, for the scale: opaque, from the first value to the last.
- * @param {Uint32Array} lookup
- * @param {boolean} marked
+ * @param {Uint32Array} lookup @param {boolean} marked
  */
 export function seenOf(lookup, marked) {
   const bytes = new Uint8Array(lookup.buffer, lookup.byteOffset, 1024);

@@ -9,13 +9,12 @@
 /**
  * One direction of a placement: the cell coordinate is `first + (last - first) * (x - start) / length`.
  * A mirrored direction has its ends exchanged, so that nothing else has to know about flips.
- * @param {Placement} p
- * @param {"x"|"y"} direction
+ * @param {Placement} p @param {'x'|'y'} direction
  */
 export function direction(p, direction) {
-  const across = direction === "x";
+  const across = direction === 'x';
   const crop = p.crop ?? [0, 0, p.frame[0], p.frame[1]];
-  const mirrored = p.flip === "diagonal" || p.flip === (across ? "horizontal" : "vertical");
+  const mirrored = p.flip === 'diagonal' || p.flip === (across ? 'horizontal' : 'vertical');
   const ends = [p.cells[across ? 0 : 1], p.cells[across ? 2 : 3]];
   if (mirrored) ends.reverse();
   return { start: crop[across ? 1 : 0], length: crop[across ? 3 : 2], first: ends[0], last: ends[1] };
@@ -24,14 +23,10 @@ export function direction(p, direction) {
 /**
  * The cell at a point of the frame, as real coordinates; null outside of the part that the network saw.
  * Beyond the map's edge the border cells go on, so `row` and `column` are always cells of the map.
- * @param {Placement} p
- * @param {number} rows
- * @param {number} cols
- * @param {number} x
- * @param {number} y
+ * @param {Placement} p @param {number} rows @param {number} cols @param {number} x @param {number} y
  */
 export function cellAt(p, rows, cols, x, y) {
-  const across = direction(p, "x"), down = direction(p, "y");
+  const across = direction(p, 'x'), down = direction(p, 'y');
   const u = (x - across.start) / across.length, v = (y - down.start) / down.length;
   if (!(u >= 0 && u < 1 && v >= 0 && v < 1)) return null;
   const cellX = across.first + u * (across.last - across.first);
@@ -41,14 +36,11 @@ export function cellAt(p, rows, cols, x, y) {
 
 /**
  * The rectangle of a cell, in pixels of the frame.
- * @param {Placement} p
- * @param {number} row
- * @param {number} col
- * @returns {Rectangle}
+ * @param {Placement} p @param {number} row @param {number} col @returns {Rectangle}
  */
 export function cellQuad(p, row, col) {
-  const [x, width] = extent(direction(p, "x"), col);
-  const [y, height] = extent(direction(p, "y"), row);
+  const [x, width] = extent(direction(p, 'x'), col);
+  const [y, height] = extent(direction(p, 'y'), row);
   return { x, y, width, height };
 }
 
@@ -74,10 +66,7 @@ export function screenToFrame(view, width, height, x, y) {
 
 /**
  * The view that shows the whole frame.
- * @param {number[]} frame [height, width]
- * @param {number} width
- * @param {number} height
- * @returns {View}
+ * @param {number[]} frame [height, width] @param {number} width @param {number} height @returns {View}
  */
 export function fitView(frame, width, height) {
   const scale = Math.min(width / frame[1], height / frame[0]);
@@ -86,12 +75,8 @@ export function fitView(frame, width, height) {
 
 /**
  * The nearest view that shows no emptiness: not smaller than the whole frame, and not past its edges.
- * @param {View} view
- * @param {number[]} frame
- * @param {number} width
- * @param {number} height
- * @param {number} [most] the largest scale
- * @returns {View}
+ * @param {View} view @param {number[]} frame @param {number} width @param {number} height
+ * @param {number} [most] the largest scale @returns {View}
  */
 export function clampView(view, frame, width, height, most = 48) {
   const least = fitView(frame, width, height).scale;
@@ -103,13 +88,8 @@ export function clampView(view, frame, width, height, most = 48) {
 
 /**
  * Zoom by a factor; the point (x, y) of the panel stays where it is.
- * @param {View} view
- * @param {number} width
- * @param {number} height
- * @param {number} x
- * @param {number} y
- * @param {number} factor
- * @returns {View}
+ * @param {View} view @param {number} width @param {number} height @param {number} x @param {number} y
+ * @param {number} factor @returns {View}
  */
 export function zoomAbout(view, width, height, x, y, factor) {
   const at = screenToFrame(view, width, height, x, y), scale = view.scale * factor;

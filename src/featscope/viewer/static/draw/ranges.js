@@ -7,41 +7,38 @@
  * @param {string} spec
  */
 export function parseRange(spec) {
-  if (spec === "map") return { kind: "map", low: 0, high: 0 };
-  if (spec === "symmetric") return { kind: "symmetric", low: 0, high: 100 };
-  const parts = spec.split(":");
-  let kind = "fixed";
-  if (parts[0] === "percentile") kind = /** @type {string} */ (parts.shift());
-  else if (parts[0] === "symmetric") [kind, parts[0]] = ["symmetric", "0"];
+  if (spec === 'map') return { kind: 'map', low: 0, high: 0 };
+  if (spec === 'symmetric') return { kind: 'symmetric', low: 0, high: 100 };
+  const parts = spec.split(':');
+  let kind = 'fixed';
+  if (parts[0] === 'percentile') kind = /** @type {string} */ (parts.shift());
+  else if (parts[0] === 'symmetric') [kind, parts[0]] = ['symmetric', '0'];
   const [low, high] = parts.map((part) => (part.trim() ? Number(part) : NaN));
   if (parts.length !== 2 || !(low < high) || !isFinite(high - low)) return null;
-  if (kind !== "fixed" && !(low >= 0 && high <= 100)) return null;
+  if (kind !== 'fixed' && !(low >= 0 && high <= 100)) return null;
   return { kind, low, high };
 }
 
 /**
  * The values that the first and the last colour stand for: [low, high].
- * @param {Float32Array} values
- * @param {number[]} shape
- * @param {Inside|null|undefined} inside
- * @param {string} spec
+ * @param {Float32Array} values @param {number[]} shape @param {Inside|null|undefined} inside @param {string} spec
  * @returns {number[]}
  */
 export function boundsOf(values, shape, inside, spec) {
   const range = parseRange(spec);
   if (!range) throw new RangeError(`${spec} is not a range`);
-  if (range.kind === "fixed") return [range.low, range.high];
+  if (range.kind === 'fixed') return [range.low, range.high];
   // Without numbers, a range spans all values, also those on the padding.
-  const cells = spec.includes(":") ? finiteIn(values, shape, inside) : finiteIn(values, shape, null);
+  const cells = spec.includes(':') ? finiteIn(values, shape, inside) : finiteIn(values, shape, null);
   let ends = [0, 0];
-  if (range.kind === "percentile") ends = [percentile(cells, range.low), percentile(cells, range.high)];
-  else if (range.kind === "symmetric" && range.high < 100) {
+  if (range.kind === 'percentile') ends = [percentile(cells, range.low), percentile(cells, range.high)];
+  else if (range.kind === 'symmetric' && range.high < 100) {
     const q = percentile(cells.map(Math.abs), range.high);
     ends = [-q, q];
   }
   if (!(ends[0] < ends[1])) ends = extremes(cells); // nearly all cells have one value; show the few others
   const most = Math.max(Math.abs(ends[0]), Math.abs(ends[1]));
-  return range.kind === "symmetric" ? [-most, most] : ends;
+  return range.kind === 'symmetric' ? [-most, most] : ends;
 }
 
 /** @param {Float32Array} values @param {number[]} shape @param {Inside|null|undefined} inside */
@@ -72,8 +69,7 @@ function extremes(cells) {
 
 /**
  * A percentile with linear interpolation, as numpy's. It reorders `cells`, because selecting is much faster than sorting.
- * @param {Float32Array} cells finite
- * @param {number} q 0 to 100
+ * @param {Float32Array} cells finite @param {number} q 0 to 100
  */
 export function percentile(cells, q) {
   if (!cells.length) return 0;
@@ -110,10 +106,7 @@ function select(a, k) {
 
 /**
  * The shares of the finite cells on the image that are below `low` and above `high`.
- * @param {Float32Array} values
- * @param {number[]} shape
- * @param {Inside|null|undefined} inside
- * @param {number} low
+ * @param {Float32Array} values @param {number[]} shape @param {Inside|null|undefined} inside @param {number} low
  * @param {number} high
  */
 export function sharesBeyond(values, shape, inside, low, high) {
@@ -154,9 +147,7 @@ export function sharedBounds(ranges) {
 
 /**
  * Round numbers from low to high, about `count` of them.
- * @param {number} low
- * @param {number} high
- * @param {number} [count]
+ * @param {number} low @param {number} high @param {number} [count]
  */
 export function niceTicks(low, high, count = 5) {
   const span = high - low;
@@ -173,14 +164,13 @@ export function niceTicks(low, high, count = 5) {
 
 /**
  * A short number of at most `digits` significant digits.
- * @param {number} value
- * @param {number} [digits]
+ * @param {number} value @param {number} [digits]
  */
 export function format(value, digits = 4) {
-  if (value !== value) return "NaN";
-  if (!isFinite(value)) return value > 0 ? "∞" : "−∞";
+  if (value !== value) return 'NaN';
+  if (!isFinite(value)) return value > 0 ? '∞' : '−∞';
   const rounded = Number(value.toPrecision(digits)), size = Math.abs(rounded);
   const plain = rounded === 0 || (size >= 1e-4 && size < 1e6);
-  const text = plain ? String(rounded) : rounded.toExponential().replace("e+", "e");
-  return text.replace(/-/g, "−");
+  const text = plain ? String(rounded) : rounded.toExponential().replace('e+', 'e');
+  return text.replace(/-/g, '−');
 }

@@ -1,21 +1,18 @@
 // From values to a picture of indices, in steps that can be kept: quantised cells, then an index for each screen pixel.
 // Pure functions on typed arrays. The order is that of `featscope heat`: clip, then blend, and only then colour.
 
-import { INF_INDEX, NAN_INDEX } from "./palette.js";
-import { clamp, direction } from "./placement.js";
+import { INF_INDEX, NAN_INDEX } from './palette.js';
+import { clamp, direction } from './placement.js';
 
-/** @typedef {import("./placement.js").Placement} Placement */
-/** @typedef {import("./placement.js").View} View */
+/** @typedef {import('./placement.js').Placement} Placement */
+/** @typedef {import('./placement.js').View} View */
 /** @typedef {{indices: Uint8Array, marked: boolean}} Quantised marked: some cells are NaN or infinite */
 /** @typedef {{from: number, to: number, taps: number, cells: Int32Array, weights: Float32Array, near: Int32Array}} Axis
  *  For each pixel from `from` to `to`: `taps` cells with their weights, and the nearest cell. */
 
 /**
  * Values as indices from 0 to 255; with NaN or infinite cells from 0 to 253, and these have 255 and 254.
- * @param {Float32Array} values
- * @param {number} low
- * @param {number} high
- * @returns {Quantised}
+ * @param {Float32Array} values @param {number} low @param {number} high @returns {Quantised}
  */
 export function quantise(values, low, high) {
   const count = values.length, indices = new Uint8Array(count);
@@ -39,10 +36,7 @@ export function quantise(values, low, high) {
 
 /**
  * How one direction of the screen lies on the cells: pixel i is at cell `first + i * step`, for the pixels on the crop.
- * @param {Placement} placement
- * @param {"x"|"y"} which
- * @param {View} view
- * @param {number} size of the panel in pixels
+ * @param {Placement} placement @param {'x'|'y'} which @param {View} view @param {number} size of the panel in pixels
  */
 export function line(placement, which, view, size) {
   const d = direction(placement, which);
@@ -67,55 +61,31 @@ export function axisOf({ from, to, first, step, ends }, count, smooth) {
   const size = to - from, covers = Math.abs(step), single = !smooth && covers <= 1;
   const begin = Math.min(0, ends[0]), end = Math.max(count, ends[1]);
   const reach = smooth ? Math.max(1, covers) : covers / 2;
-  const taps = single ? 1 : smooth && covers <= 1 ? 2 : Math.ceil(2 * reach) + 1;
+  const taps = single ? 1 : reach === 1 ? 2 : Math.ceil(2 * reach) + 1;
   const near = new Int32Array(size), cells = new Int32Array(size * taps), weights = new Float32Array(size * taps);
   for (let i = 0; i < size; i++) {
-    const at = first + (from + i) * step;
+    const at = first + (from + i) * step, left = Math.floor(single ? at + 1e-9 : smooth ? at - reach + 0.5 : at - reach);
     near[i] = clamp(Math.floor(at + 1e-9), 0, count - 1);
-    if (single) {
-      cells[i] = near[i];
-      weights[i] = 1;
-    } else if (taps === 2 && smooth) {
-      const left = Math.floor(at - 0.5), part = at - 0.5 - left;
-      cells[2 * i] = clamp(left, 0, count - 1);
-      cells[2 * i + 1] = clamp(left + 1, 0, count - 1);
-      weights[2 * i] = 1 - part;
-      weights[2 * i + 1] = part;
-    } else {
-      const left = Math.floor(smooth ? at - reach + 0.5 : at - reach);
-      let total = 0;
-      for (let t = 0; t < taps; t++) {
-        const cell = left + t, low = Math.max(at - reach, cell), high = Math.min(at + reach, cell + 1);
-        const counts = cell >= begin && cell < end;
-        const weight = counts ? Math.max(0, smooth ? 1 - Math.abs(cell + 0.5 - at) / reach : high - low) : 0;
-        cells[i * taps + t] = clamp(cell, 0, count - 1);
-        weights[i * taps + t] = weight;
-        total += weight;
-      }
-      for (let t = 0; t < taps; t++) weights[i * taps + t] /= total;
+    let total = 0;
+    for (let t = 0; t < taps; t++) {
+      const cell = left + t, low = Math.max(at - reach, cell), high = Math.min(at + reach, cell + 1);
+      const share = single ? 1 : smooth ? 1 - Math.abs(cell + 0.5 - at) / reach : high - low;
+      cells[i * taps + t] = clamp(cell, 0, count - 1);
+      total += weights[i * taps + t] = cell >= begin && cell < end ? Math.max(0, share) : 0;
     }
+    for (let t = 0; t < taps; t++) weights[i * taps + t] /= total;
   }
   return { from, to, taps, cells, weights, near };
 }
 
 /**
  * The index of each pixel of the rectangle that both axes span.
- * @param {Quantised} quantised
- * @param {number} cols of the map
- * @param {Axis} across
- * @param {Axis} down
+ * @param {Quantised} quantised @param {number} cols of the map @param {Axis} across @param {Axis} down
  */
 export function placeIndices({ indices, marked }, cols, across, down) {
   const width = across.to - across.from, height = down.to - down.from;
   const placed = new Uint8Array(width * height);
   if (!placed.length) return placed;
-  if (across.taps === 1 && down.taps === 1) {
-    for (let y = 0, o = 0; y < height; y++) {
-      const row = down.near[y] * cols;
-      for (let x = 0; x < width; x++) placed[o++] = indices[row + across.near[x]];
-    }
-    return placed;
-  }
   const clean = marked ? indices.map((index) => (index >= INF_INDEX ? 0 : index)) : indices;
   const [top, rows] = blendRows(clean, cols, across, down);
   blendColumns(rows, top, width, down, placed);
@@ -133,18 +103,16 @@ export function placeIndices({ indices, marked }, cols, across, down) {
 
 /**
  * The rows of cells that are on the screen, blended to the width of the screen: [first row, values].
- * @param {Uint8Array} cells
- * @param {number} cols
- * @param {Axis} across
- * @param {Axis} down
+ * @param {Uint8Array} cells @param {number} cols @param {Axis} across @param {Axis} down
  * @returns {[number, Float32Array]}
  */
 function blendRows(cells, cols, across, down) {
   const width = across.to - across.from, { taps, cells: at, weights } = across;
-  const ends = [down.cells[0], down.cells[down.cells.length - 1]];
-  const top = Math.min(...ends, down.cells[down.taps - 1]), bottom = Math.max(...ends, down.cells[down.taps - 1]);
-  const last = down.cells.length - down.taps;
-  const low = Math.min(top, down.cells[last]), high = Math.max(bottom, down.cells[last]);
+  let low = Infinity, high = 0;
+  for (const row of down.cells) {
+    if (row < low) low = row;
+    if (row > high) high = row;
+  }
   const rows = new Float32Array((high - low + 1) * width);
   for (let row = low, o = 0; row <= high; row++) {
     const start = row * cols;
@@ -190,11 +158,10 @@ export function colour(placed, lookup, pixels) {
 
 /**
  * The difference a - b of two maps of one shape. Cells that are infinite in both are NaN: nothing is known of them.
- * @param {Float32Array} a
- * @param {Float32Array} b
+ * @param {Float32Array} a @param {Float32Array} b
  */
 export function differenceOf(a, b) {
-  if (a.length !== b.length) throw new RangeError("two maps of different shapes have no difference");
+  if (a.length !== b.length) throw new RangeError('two maps of different shapes have no difference');
   const result = new Float32Array(a.length);
   for (let i = 0; i < a.length; i++) result[i] = a[i] - b[i];
   return result;

@@ -1,9 +1,9 @@
 // The map with WebGL 2: one context for all panels. Cells and colours are textures; blending is done for each pixel.
 
-import { line } from "./steps.js";
+import { line } from './steps.js';
 
-/** @typedef {import("./painter.js").Scene} Scene */
-/** @typedef {import("./steps.js").Quantised} Quantised */
+/** @typedef {import('./painter.js').Scene} Scene */
+/** @typedef {import('./steps.js').Quantised} Quantised */
 
 const VERTICES = `#version 300 es
 void main() {
@@ -75,12 +75,12 @@ const KEPT = 24; // number of maps whose cells stay in the memory of the graphic
 export class WebGLDrawing {
   /** @param {{allowSoftware: boolean}} options */
   constructor({ allowSoftware }) {
-    this.canvas = document.createElement("canvas");
-    const gl = this.canvas.getContext("webgl2", { antialias: false, depth: false, premultipliedAlpha: true });
-    if (!gl) throw new Error("WebGL 2 is not there");
+    this.canvas = document.createElement('canvas');
+    const gl = this.canvas.getContext('webgl2', { antialias: false, depth: false, premultipliedAlpha: true });
+    if (!gl) throw new Error('WebGL 2 is not there');
     if (!allowSoftware && isSoftware(gl)) {
-      gl.getExtension("WEBGL_lose_context")?.loseContext();
-      throw new Error("WebGL is drawn by software");
+      gl.getExtension('WEBGL_lose_context')?.loseContext();
+      throw new Error('WebGL is drawn by software');
     }
     this.gl = gl;
     this.lost = false;
@@ -88,13 +88,13 @@ export class WebGLDrawing {
     this.maps = new Map();
     /** @type {() => void} is called when the context has been lost or restored */
     this.changed = () => {};
-    this.canvas.addEventListener("webglcontextlost", (event) => {
+    this.canvas.addEventListener('webglcontextlost', (event) => {
       event.preventDefault(); // otherwise it would never be restored
       this.lost = true;
       this.maps.clear();
       this.changed();
     });
-    this.canvas.addEventListener("webglcontextrestored", () => {
+    this.canvas.addEventListener('webglcontextrestored', () => {
       try {
         this.prepare();
         this.lost = false;
@@ -110,18 +110,18 @@ export class WebGLDrawing {
     const { gl } = this, program = gl.createProgram();
     for (const [kind, text] of /** @type {[number, string][]} */ ([[gl.VERTEX_SHADER, VERTICES], [gl.FRAGMENT_SHADER, FRAGMENTS]])) {
       const shader = gl.createShader(kind);
-      if (!shader || !program) throw new Error("WebGL has no memory");
+      if (!shader || !program) throw new Error('WebGL has no memory');
       gl.shaderSource(shader, text);
       gl.compileShader(shader);
       gl.attachShader(program, shader);
     }
-    if (!program) throw new Error("WebGL has no memory");
+    if (!program) throw new Error('WebGL has no memory');
     gl.linkProgram(program);
-    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program) ?? "");
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program) ?? '');
     gl.useProgram(program);
     /** @param {string} name */
     const find = (name) => gl.getUniformLocation(program, name);
-    this.uniforms = Object.fromEntries(["cells", "colours", "shape", "ends", "first", "step_", "height", "smooth_", "marked"].map((name) => [name, find(name)]));
+    this.uniforms = Object.fromEntries(['cells', 'colours', 'shape', 'ends', 'first', 'step_', 'height', 'smooth_', 'marked'].map((name) => [name, find(name)]));
     gl.uniform1i(this.uniforms.cells, 0);
     gl.uniform1i(this.uniforms.colours, 1);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
@@ -185,7 +185,7 @@ export class WebGLDrawing {
    */
   draw(scene, quantised, lookup) {
     const { gl, canvas } = this, { shape } = scene, u = this.uniforms;
-    const across = line(scene.placement, "x", scene.view, scene.width), down = line(scene.placement, "y", scene.view, scene.height);
+    const across = line(scene.placement, 'x', scene.view, scene.width), down = line(scene.placement, 'y', scene.view, scene.height);
     const width = across.to - across.from, height = down.to - down.from;
     if (!u || width < 1 || height < 1) return null;
     if (canvas.width < width) canvas.width = width; // it only grows, because each change costs time
@@ -214,13 +214,13 @@ export class WebGLDrawing {
 
   dispose() {
     this.changed = () => {};
-    this.gl.getExtension("WEBGL_lose_context")?.loseContext();
+    this.gl.getExtension('WEBGL_lose_context')?.loseContext();
   }
 }
 
 /** Whether the browser draws WebGL without a graphics card, which is slower than a plain canvas. @param {WebGL2RenderingContext} gl */
 function isSoftware(gl) {
-  const info = gl.getExtension("WEBGL_debug_renderer_info");
+  const info = gl.getExtension('WEBGL_debug_renderer_info');
   const name = String(gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
   return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
 }
