@@ -96,6 +96,8 @@ test('a click chooses the smallest box, or one whose edge is near', () => {
   assert.equal(boxAt(items, 10, 10, 5)?.number, 0);
   assert.equal(boxAt(items, 103, 50, 5)?.number, 0);
   assert.equal(boxAt(items, 110, 50, 5), null);
+  const truth = { ...square(2, 2, 96, 7), kind: /** @type {const} */ ('truth') };
+  assert.equal(boxAt([items[0], truth], 10, 10, 5)?.number, 0); // of two alike, the one that has sources
 });
 
 test('labels never cover each other', () => {

@@ -290,7 +290,7 @@ export class Panel {
       if (!chosen && (!on || hidden.includes(box.label) || (kind === 'detection' && (box.score ?? 1) < score))) return;
       const name = classes[box.label] ?? this.words('panel.class', box.label);
       const text = kind === 'truth' || box.score === null ? name : `${name} ${box.score.toFixed(2)}`;
-      items.push({ box, number, kind, text });
+      items.push({ box, number, kind, text, quiet: kind === 'truth' && boxes === 'both' }); // its detection has the same name
     });
     add(detections, 'detection', boxes === 'detections' || boxes === 'both');
     items.sort((a, b) => (b.box.score ?? 0) - (a.box.score ?? 0));
@@ -326,7 +326,7 @@ export class Panel {
   drawSources(marked) {
     const { overContext: context, shown: { map } } = this;
     for (const cell of (map && marked.box.cells) || []) {
-      if (!map || cell.level !== map.level) continue;
+      if (!map || (cell.shape ? cell.shape[0] !== map.shape[0] || cell.shape[1] !== map.shape[1] : cell.level !== map.level)) continue;
       const { x, y, width, height } = this.cellOnScreen(map, cell.row, cell.column);
       const cx = x + width / 2, cy = y + height / 2, a = Math.max(width, 7) / 2, b = Math.max(height, 7) / 2;
       context.beginPath();
@@ -414,7 +414,7 @@ export class Panel {
     else {
       const ends = [format(low), format(high)], wide = this.width || 240;
       let free = 7 * ends[0].length + 10; // an estimate of the letters' width is enough to keep them apart
-      const inner = niceTicks(low, high, wide < 300 ? 3 : 5);
+      const inner = niceTicks(low, high, Math.max(3, Math.min(10, wide / 80)));
       ticks.append(h('span', { class: 'panel-tick is-low' }, ends[0]));
       for (const value of inner) {
         const text = format(value), half = 3.5 * text.length, at = ((value - low) / (high - low)) * wide;

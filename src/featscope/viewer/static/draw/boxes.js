@@ -2,8 +2,11 @@
 
 import { CLASS_COLOURS } from './palette.js';
 
-/** @typedef {{polygon: number[], label: number, score: number|null, cells?: {level: number, row: number, column: number}[]}} Box */
-/** @typedef {{box: Box, number: number, kind: 'detection'|'truth', text: string}} Item number: in the list of its kind */
+/** @typedef {{polygon: number[], label: number, score: number|null, cells?: {level: number, row: number, column: number, shape?: number[]}[]}} Box
+ *  cells: its sources. Levels are numbered by the head; a cell's `shape`, [rows, columns] of its level, says which maps have
+ *  the same cells, whatever their own numbers are. */
+/** @typedef {{box: Box, number: number, kind: 'detection'|'truth', text: string, quiet?: boolean}} Item
+ *  number: in the list of its kind; quiet: its label is only drawn where the box is chosen or pointed at */
 /** @typedef {{left: number, top: number, right: number, bottom: number}} Area */
 
 /** @param {Item} item */
@@ -34,7 +37,7 @@ export function boxAt(items, x, y, reach) {
       const part = length ? Math.min(1, Math.max(0, ((x - ax) * dx + (y - ay) * dy) / length)) : 0;
       distance = Math.min(distance, Math.hypot(x - ax - part * dx, y - ay - part * dy));
     }
-    const area = areaOf(p);
+    const area = areaOf(p) * (item.kind === 'truth' ? 2 : 1); // a detection and its object are alike; the detection has sources
     if (inside && area < smallest) [best, smallest] = [item, area];
     else if (smallest === Infinity && distance <= nearest) [best, nearest] = [item, distance];
   }
@@ -110,9 +113,11 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
   context.setLineDash([]);
   context.font = FONT;
   context.textBaseline = 'middle';
+  /** @param {number} i */
+  const strong = (i) => items[i] === marked || items[i] === hovered;
   // Beside a chosen box, other labels would only be in its way.
-  const order = items.map((_, i) => i).filter((i) => items[i].text && (!marked || items[i] === marked || items[i] === hovered));
-  order.sort((a, b) => Number(items[b] === marked || items[b] === hovered) - Number(items[a] === marked || items[a] === hovered));
+  const order = items.map((_, i) => i).filter((i) => items[i].text && (strong(i) || (!marked && !items[i].quiet)));
+  order.sort((a, b) => Number(strong(b)) - Number(strong(a)));
   const labels = order.map((i) => {
     const { text } = items[i];
     let size = widths.get(text);
@@ -120,7 +125,7 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
       if (widths.size > 5000) widths.clear();
       widths.set(text, (size = Math.ceil(context.measureText(text).width) + 8));
     }
-    return { points: shapes[i], width: size, forced: items[i] === marked || items[i] === hovered };
+    return { points: shapes[i], width: size, forced: strong(i) };
   });
   placeLabels(labels, HEIGHT, width, height).forEach((area, n) => {
     const item = items[order[n]];
