@@ -52,7 +52,11 @@ def test_a_sample_has_its_boxes_with_the_cells_that_gave_them(two_samples, ask):
     sample = ask(viewer, "sample", sample=0)
     assert sample["frame"] == [40, 60]
     box = sample["detections"][0]
-    assert (box["name"], box["state"], box["cells"]) == ("ship", "one source", [{"level": 0, "row": 2, "column": 3}])
+    assert (box["name"], box["state"], box["cells"]) == (
+        "ship",
+        "one source",
+        [{"level": 0, "row": 2, "column": 3, "shape": None}],
+    )
     assert sample["detections"][1]["state"] == "not found"
     assert sample["truth"][0]["polygon"] == [12, 14, 28, 14, 28, 26, 12, 26]
     assert [(one["group"], one["level"], one["shape"]) for one in sample["maps"]] == [

@@ -23,13 +23,13 @@ State = Tuple[Tuple[str, int, int], ...]
 class Book:
     """A run, opened, with what was computed of it.
 
-    layers, sample: what is shown, as in `Catalogue`. Raises `BadRunError` if the folder is not a run and holds no
+    layers, sample, most: what is shown, as in `Catalogue`. Raises `BadRunError` if the folder is not a run and holds no
     arrays.
     """
 
-    def __init__(self, folder: Path, layers: Sequence[str] = (), sample: Optional[str] = None) -> None:
+    def __init__(self, folder: Path, layers: Sequence[str] = (), sample: Optional[str] = None, most: int = 0) -> None:
         self.folder = folder
-        self._layers, self._sample = layers, sample
+        self._layers, self._sample, self._most = layers, sample, most
         self.thumbnails: Dict[int, bytes] = {}
         self._lock = threading.Lock()
         self._open()
@@ -37,7 +37,7 @@ class Book:
     def _open(self) -> None:
         began = time.monotonic()
         self._state = self._look()
-        self.catalogue = Catalogue(open_run(self.folder), self._layers, self._sample)
+        self.catalogue = Catalogue(open_run(self.folder), self._layers, self._sample, self._most)
         info = self.catalogue.run.info
         self.live = info is not None and not info.finished
         self.classes: List[str] = list(info.classes) if info is not None else []

@@ -17,7 +17,7 @@ from featscope.arrays.tiles import strongest
 from featscope.errors import BadArrayError, FeatscopeError, UnknownNameError, unknown_name
 from featscope.records import Sample
 from featscope.render.bases import inside_of
-from featscope.render.heat import AUTO, HeatStyle
+from featscope.render.heat import AUTO, STYLES, HeatStyle
 from featscope.render.looks import Look, look_of_folder
 from featscope.store.contents import some_of
 from featscope.store.feature_maps import FeatureMap, feature_map_of
@@ -30,6 +30,8 @@ from featscope.store.sample_rows import SampleRow
 
 Item = TypeVar("Item")
 
+_LIKELY = re.compile(r"cls|class|score|logit", re.IGNORECASE)
+_STYLE = STYLES["featscope"]
 _BY_HAND = re.compile(r"(.*?)_?layer_(\d+)")
 
 
@@ -71,15 +73,16 @@ class Catalogue:
     A folder of arrays without a manifest has samples too: the batch and image of `batch_0_layer_1.npy`, or else the
     name of the file.
 
-    layers: globs of layers to show; all without any. sample: an id or a glob of samples to show. Raises
-    `UnknownNameError` if the run has none of that name.
+    layers: globs of layers to show; all without any. sample: an id or a glob of samples to show. most:
+    number of samples to show; 0 for all. Raises `UnknownNameError` if the run has none of that name.
     """
 
-    def __init__(self, run: Run, layers: Sequence[str] = (), sample: Optional[str] = None) -> None:
+    def __init__(self, run: Run, layers: Sequence[str] = (), sample: Optional[str] = None, most: int = 0) -> None:
         self.run = run
         # Several requests are answered at once, but an index is used by one thread at a time.
         self._lock = threading.RLock()
         self._looks: Dict[Tuple[str, HeatStyle], Look] = {}
+        self._scores: Optional[int] = None
         self._peaks: Dict[Tuple[int, int], Dict[int, NDArray[np.float64]]] = {}
         self._looked: Dict[Tuple[int, int], Set[int]] = {}
         if run.index is not None:
@@ -92,6 +95,10 @@ class Catalogue:
             self._keep_layers(layers)
         if sample is not None:
             self._keep_samples(sample)
+        self.total = len(self.samples)
+        """Number of samples that could be shown; more than are if `most` limits them."""
+        if most:
+            self.samples = self.samples[:most]
 
     def _keep_layers(self, layers: Sequence[str]) -> None:
         known = list(dict.fromkeys(group.layer for group in self.groups))
@@ -159,6 +166,38 @@ class Catalogue:
             if key not in self._looks:
                 self._looks[key] = look_of_folder(self.run, folder, style)
             return self._looks[key]
+
+    def score_shapes(self, sample: int) -> Dict[int, Tuple[int, int]]:
+        """Return the rows and columns of each level of the head that gave a sample's detections.
+
+        They are those of the maps in which the scores of the run's own detections stand. Empty if there are none.
+        """
+        if self._scores is None:
+            self._scores = self._score_group()
+        if self._scores < 0:
+            return {}
+        found = {}
+        for level in self.groups[self._scores].levels:
+            there = self.find(sample, self._scores, level.level)
+            if there is not None:
+                shape = read_npy_shape(there[0].path)
+                found[level.level] = (shape[-2], shape[-1])
+        return found
+
+    def _score_group(self) -> int:
+        """Return the group that is proved to hold the scores of the detections; -1 if there is none."""
+        classes = len(self.run.info.classes) if self.run.info is not None else 0
+        candidates = [
+            number
+            for number, group in enumerate(self.groups)
+            if classes and any(level.channels % n == 0 for level in group.levels for n in (classes, classes + 1))
+        ]
+        # The proof reads maps, so likely names come first.
+        for number in sorted(candidates, key=lambda n: not _LIKELY.search(self.groups[n].folder)):
+            scores = self.look(self.groups[number].folder, _STYLE).scores
+            if scores is not None and scores.known == "detections":
+                return number
+        return -1
 
     def peaks(self, group: int, level: int, seconds: float) -> Dict[int, NDArray[np.float64]]:
         """Return the largest value of each channel for every sample that has this map: {sample: (C,)}.

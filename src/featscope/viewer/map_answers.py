@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shlex
 from glob import escape as glob_escape
-from typing import Optional
+from typing import Optional, Tuple
 
 import msgspec
 import numpy as np
+from msgspec.structs import asdict
 
 from featscope.arrays.reduce import as_floats
 from featscope.arrays.tiles import encode_tiles, rank_channels, shrink
 from featscope.errors import BadOptionError, BadRunError, UnknownNameError
 from featscope.records import Place
 from featscope.render.jobs import Outcome
+from featscope.store.feature_maps import FeatureMap
 from featscope.viewer import messages as m
 from featscope.viewer.catalogue import Catalogue
 from featscope.viewer.explained import Explained, explained_of
@@ -29,30 +31,41 @@ def map_values(shelf: Shelf, asked: m.Reduce) -> Made:
     plan, feature_map = shelf.plan(asked, m.Draw(reduce=asked.reduce)), shelf.map_of(asked)
 
     def make() -> bytes:
-        reduced, scene, place = plan.reduced(feature_map), shelf.scene(asked), feature_map.file.place()
+        reduced = plan.reduced(feature_map)
         values = np.ascontiguousarray(reduced.values, np.float32)
         if values.ndim != 2:
             raise BadOptionError(f"{asked.reduce} gives three colours, not values; choose another reduction")
-        shape = (values.shape[0], values.shape[1])
+        facts, placement = _facts(shelf, asked, feature_map)
+        style = reduced.style
         header = m.MapHeader(
-            shape,
-            channels=feature_map.array.shape[0],
-            reduce=reduced.style.reduce,
+            **asdict(facts),
+            reduce=style.reduce,
             words=reduced.words,
-            range=reduced.style.range,
-            colormap=reduced.style.colormap,
-            zero=reduced.style.zero,
-            place=place.known if place else "assumed",
-            stride=place.stride if place else None,
-            first=place.first if place else None,
-            title=feature_map.title(place),
-            notes=doubts_of_map(feature_map, place),
-            placement=scene.placement_of(shape, place),
-            inside=scene.cells_inside(shape, place),
+            range=style.range,
+            colormap=style.colormap,
+            zero=style.zero,
+            placement=placement,
         )
         return packed(header, values)
 
     return Made(ARRAY, feature_map.fingerprint(("map", asked)), make)
+
+
+def _facts(shelf: Shelf, asked: m.OfMap, feature_map: FeatureMap) -> Tuple[m.MapFacts, m.PlacementOut]:
+    """Return what is known of a map, and where it lies in the frame."""
+    channels, rows, columns = feature_map.array.shape
+    scene, place = shelf.scene(asked), feature_map.file.place()
+    facts = m.MapFacts(
+        (rows, columns),
+        channels,
+        place=place.known if place else "assumed",
+        stride=place.stride if place else None,
+        first=place.first if place else None,
+        title=feature_map.title(place),
+        notes=doubts_of_map(feature_map, place),
+        inside=scene.cells_inside((rows, columns), place),
+    )
+    return facts, scene.placement_of((rows, columns), place)
 
 
 def channels(shelf: Shelf, asked: m.Tiles) -> Made:
@@ -60,18 +73,20 @@ def channels(shelf: Shelf, asked: m.Tiles) -> Made:
     feature_map = shelf.map_of(asked)
 
     def make() -> bytes:
-        array, scene, place = feature_map.array, shelf.scene(asked), feature_map.file.place()
+        array = feature_map.array
         chosen = array[asked.first : asked.first + asked.count if asked.count else None]
         tiles = encode_tiles(shrink(as_floats(chosen).astype(np.float32, copy=False), asked.size, asked.by))
         count, rows, columns = tiles.codes.shape
+        facts, placement = _facts(shelf, asked, feature_map)
         header = m.TilesHeader(
             (count, rows, columns),
             first=asked.first,
             lows=tiles.lows.tolist(),
             highs=tiles.highs.tolist(),
             total=len(array),
-            placement=scene.placement_of((array.shape[1], array.shape[2]), place),
-            title=feature_map.title(place),
+            placement=placement,
+            title=facts.title,
+            map=facts,
         )
         return packed(header, tiles.codes)
 

@@ -182,11 +182,15 @@ class Columns(msgspec.Struct):
 
 
 class CellOut(msgspec.Struct):
-    """A cell of a level."""
+    """A cell of one of the head's levels."""
 
     level: int
     row: int
     column: int
+
+    shape: Optional[Tuple[int, int]] = None
+    """Rows and columns of that level; None if no stored map is proved to be the head's scores. The cell lies in the
+    maps of this shape, whichever number their level has in another layer."""
 
 
 class BoxOut(msgspec.Struct):
@@ -245,36 +249,59 @@ class PlacementOut(msgspec.Struct):
     flip: str = ""
 
 
-class MapHeader(msgspec.Struct):
-    """What the values of a map are; the header of an array of float32."""
+class MapFacts(msgspec.Struct):
+    """What is known of a map, whichever values of it are wanted."""
 
     shape: Tuple[int, int]
+    """Rows and columns."""
+
     channels: int
+
+    place: str
+    """How the place of its cells is known, as in `featscope.records.Place`."""
+
+    stride: Optional[Tuple[float, float]]
+    first: Optional[Tuple[float, float]]
+    title: str
+
+    notes: List[str]
+    """What is not proved."""
+
+    inside: Tuple[int, int, int, int]
+    """Rows and columns that lie on the image: first, last + 1, first, last + 1."""
+
+
+class MapHeader(MapFacts):
+    """What the values of a map are; the header of an array of float32, (rows, columns)."""
+
     reduce: str
     words: str
     range: str
     colormap: str
     zero: bool
-    place: str
-    stride: Optional[Tuple[float, float]]
-    first: Optional[Tuple[float, float]]
-    title: str
-    notes: List[str]
     placement: PlacementOut
-    inside: Tuple[int, int, int, int]
     dtype: str = "float32"
 
 
 class TilesHeader(msgspec.Struct):
-    """What the tiles are; the header of an array of bytes."""
+    """What the tiles are; the header of an array of bytes, (count, rows, columns)."""
 
     shape: Tuple[int, int, int]
     first: int
+    """Number of the first channel."""
+
     lows: List[float]
     highs: List[float]
+
     total: int
+    """Number of channels of the map."""
+
     placement: PlacementOut
     title: str
+
+    map: MapFacts
+    """The map that they are the channels of."""
+
     dtype: str = "uint8"
 
 

@@ -57,7 +57,9 @@ def sample(shelf: Shelf, asked: m.OfSample) -> Made:
             frame,
             image=scene.frame is not None and bool(sample.path or sample.input),
             notes=list(scene.notes),
-            detections=scene.boxes(sample.predictions, classes, traced=True),
+            detections=scene.boxes(
+                sample.predictions, classes, traced=True, shapes=catalogue.score_shapes(asked.sample)
+            ),
             truth=scene.boxes(sample.truth, classes),
             maps=maps,
             explanations=[

@@ -6,7 +6,7 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -155,8 +155,17 @@ class Scene:
         rows, columns = (part.indices(length) for part, length in zip(found, shape))
         return rows[0], rows[1], columns[0], columns[1]
 
-    def boxes(self, boxes: Optional[Boxes], classes: Sequence[str], traced: bool = False) -> List[BoxOut]:
-        """Return boxes as polygons. traced: with their sources, which are those of the sample's detections."""
+    def boxes(
+        self,
+        boxes: Optional[Boxes],
+        classes: Sequence[str],
+        traced: bool = False,
+        shapes: Optional[Mapping[int, Size]] = None,
+    ) -> List[BoxOut]:
+        """Return boxes as polygons.
+
+        traced: with their sources, which are those of the sample's detections. shapes: of the head's levels.
+        """
         if boxes is None or not boxes.boxes or boxes.frame != self.space:
             return []
         corners = corners_of(boxes.form, boxes.boxes)
@@ -176,7 +185,11 @@ class Scene:
                     "not traced" if sources is None else STATES[min(len(sources), 2) - 1] if sources else STATES[2]
                 )
                 box.source = sources_words(sources) if sources else box.state
-                box.cells = [CellOut(s.level, s.row, s.column) for s in sources or () if s.kind == "cell"]
+                box.cells = [
+                    CellOut(s.level, s.row, s.column, (shapes or {}).get(s.level))
+                    for s in sources or ()
+                    if s.kind == "cell"
+                ]
             found.append(box)
         return found
 

@@ -41,8 +41,8 @@ class Made(NamedTuple):
 class Shelf:
     """The runs that the viewer shows.
 
-    layers, sample: only these layers and samples are shown, as in `featscope.viewer.catalogue.Catalogue`. explains:
-    methods of explanation that can be computed.
+    layers, sample, most: only these layers and samples are shown, as in `featscope.viewer.catalogue.Catalogue`.
+    explains: methods of explanation that can be computed.
     """
 
     def __init__(
@@ -50,9 +50,10 @@ class Shelf:
         folders: Sequence[Path | str],
         layers: Sequence[str] = (),
         sample: Optional[str] = None,
+        most: int = 0,
         explains: Sequence[str] = (),
     ) -> None:
-        self.books = [Book(Path(folder), layers, sample) for folder in folders]
+        self.books = [Book(Path(folder), layers, sample, most) for folder in folders]
         self.explains: List[str] = list(explains)
 
     def book(self, asked: m.OfRun) -> Book:

@@ -141,9 +141,10 @@ export class Controls {
       }));
     }
     const explained = state.explanation !== null;
-    this.map.hidden = !header || explained;
+    const tiles = state.mode === 'channels';
+    this.map.hidden = !header || explained || tiles;
     this.colours.hidden = !header;
-    this.look.hidden = !header;
+    this.look.hidden = !header || tiles;
     this.reduce.value = channel ? 'channel' : state.reduce;
     this.channelLine.hidden = !channel;
     if (document.activeElement !== this.channel) this.channel.value = state.reduce.slice(8);
@@ -182,7 +183,7 @@ export class Controls {
 
     const found = sample?.detections ?? [];
     const truth = sample?.truth ?? [];
-    this.boxPart.hidden = !found.length && !truth.length;
+    this.boxPart.hidden = tiles || (!found.length && !truth.length);
     this.boxes.set(state.boxes);
     this.score.set(state.score);
     this.score.element.hidden = !found.length || !['detections', 'both'].includes(state.boxes);

@@ -1,7 +1,9 @@
 // The keys of the page, and the dialog that lists them.
 import { partsOf, rangeOf } from './controls.js';
 import { h, icon } from './dom.js';
+import { compare } from './compare.js';
 import { copyLink, savePicture } from './share.js';
+import { isShared, sharing } from './state.js';
 import { t } from './words.js';
 
 /** @typedef {import('./main.js').App} App */
@@ -28,7 +30,8 @@ function keysOf(app) {
     } },
     { keys: ['c'], show: 'c', words: 'key.colormap', act: () => store.set({ colormap: next(['auto', ...app.colormaps()], state().colormap) }) },
     { keys: ['g'], show: 'g', words: 'key.range', act: () => store.set({ range: rangeOf(next(['auto', 'map', 'percentile', 'symmetric', 'fixed'], partsOf(state().range)[0]), app.view()) }) },
-    { keys: ['s'], show: 's', words: 'key.shared', act: () => store.set({ shared: !state().shared }) },
+    { keys: ['s'], show: 's', words: 'key.shared', act: () => store.set(sharing(state(), !isShared(state()))) },
+    { keys: ['x'], show: 'x', words: 'key.blink', act: () => compare.blink() },
     { keys: ['o', 'O'], show: 'o ⇧o', words: 'key.opacity', act: (shift) => store.set({ opacity: Math.min(1, Math.max(0, Math.round(10 * state().opacity + (shift ? -1 : 1)) / 10)) }) },
     { keys: ['b'], show: 'b', words: 'key.boxes', act: () => store.set({ boxes: next(/** @type {const} */ (['both', 'detections', 'truth', 'none']).slice(), state().boxes) }) },
     { keys: ['f'], show: 'f', words: 'key.fit', act: () => app.fit() },

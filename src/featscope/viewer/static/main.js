@@ -170,17 +170,17 @@ class Page {
     this.controls.update(this.now);
   }
 
-  /** @param {import('./panel.js').Hover|null} hover */
-  showHover(hover) {
+  /** @param {import('./panel.js').Hover|null} hover @param {any} [header]  of the map under the pointer @param {string} [values]  in place of its value */
+  showHover(hover, header = this.now.header, values = '') {
     const { parts } = this;
     parts.hover.classList.toggle('idle', !hover);
     if (!hover) {
       setText(parts.hover, t('hover.none'));
       return;
     }
-    const stride = this.now.header?.stride;
+    const stride = header?.stride;
     const words = [t('hover.pixel', hover.x.toFixed(1), hover.y.toFixed(1))];
-    if (hover.row !== null) words.unshift(`${t('hover.value')} ${format(/** @type {number} */ (hover.value), 5)}`, t('hover.cell', hover.row, hover.column));
+    if (hover.row !== null) words.unshift(values || `${t('hover.value')} ${format(/** @type {number} */ (hover.value), 5)}`, t('hover.cell', hover.row, hover.column));
     if (stride) words.push(t('hover.stride', [...new Set(stride.map((/** @type {number} */ side) => format(side)))].join(' × ')));
     setText(parts.hover, words.join('  ·  '));
   }

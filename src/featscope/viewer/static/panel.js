@@ -326,7 +326,7 @@ export class Panel {
   drawSources(marked) {
     const { overContext: context, shown: { map } } = this;
     for (const cell of (map && marked.box.cells) || []) {
-      if (!map || (cell.shape ? cell.shape[0] !== map.shape[0] || cell.shape[1] !== map.shape[1] : cell.level !== map.level)) continue;
+      if (!map || cell.shape?.[0] !== map.shape[0] || cell.shape[1] !== map.shape[1]) continue;
       const { x, y, width, height } = this.cellOnScreen(map, cell.row, cell.column);
       const cx = x + width / 2, cy = y + height / 2, a = Math.max(width, 7) / 2, b = Math.max(height, 7) / 2;
       context.beginPath();

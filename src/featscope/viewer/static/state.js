@@ -17,6 +17,7 @@ import { parseRange } from './draw/ranges.js';
  * @property {string} colormap  'auto' or a name
  * @property {string} range  'auto', 'map', 'percentile:a:b', 'symmetric', 'symmetric:q' or 'lo:hi'
  * @property {boolean} shared  one scale of colours for all maps on the page
+ * @property {boolean} apart  where runs are compared, which have one scale otherwise: each its own
  * @property {number} opacity
  * @property {'grey'|'colour'|'none'} photo
  * @property {boolean} fade
@@ -31,7 +32,8 @@ import { parseRange } from './draw/ranges.js';
  * @property {string} order  'number', 'energy', 'sparsity', 'contrast' or 'similarity:N'
  * @property {number} size
  * @property {'levels'|'samples'} grid
- * @property {'side'|'swipe'|'difference'} compare
+ * @property {number} tile  the width of a tile of the grid in pixels; 0: as the page has room
+ * @property {'side'|'swipe'|'blink'|'difference'} compare
  * @property {number} swipe  0 to 1
  * @property {string} search
  * @property {string} sort  '' is the order of the run; '-score' is by score, highest first
@@ -41,12 +43,17 @@ import { parseRange } from './draw/ranges.js';
 /** @type {State} */
 export const DEFAULTS = Object.freeze({
   mode: 'stage', run: 0, against: 1, sample: '', layer: '', field: '', level: 0, slice: 0,
-  reduce: 'auto', colormap: 'auto', range: 'auto', shared: false,
+  reduce: 'auto', colormap: 'auto', range: 'auto', shared: false, apart: false,
   opacity: 0.7, photo: 'grey', fade: true, smooth: true, boxes: 'both', score: 0.3, classes: [],
   box: null, explanation: null, view: null, by: 'peak', order: 'number', size: 64,
-  grid: 'levels', compare: 'side', swipe: 0.5, search: '', sort: '',
+  grid: 'levels', tile: 0, compare: 'side', swipe: 0.5, search: '', sort: '',
   filters: Object.freeze({ class: null, score: null, objects: /** @type {Pair} */ ([null, null]), smallest: /** @type {Pair} */ ([null, null]) }),
 });
+
+/** Whether all maps on the page have one scale. @param {State} state */
+export const isShared = ({ shared, apart, mode }) => (mode === 'compare' ? !apart : shared);
+/** What makes it so. @param {State} state @param {boolean} shared @returns {Partial<State>} */
+export const sharing = ({ mode }, shared) => (mode === 'compare' ? { apart: !shared } : { shared });
 
 export const SORTS = ['name', 'detections', 'truths', 'score', 'smallest'];
 const VERSION = '1';
@@ -150,12 +157,12 @@ const CODECS = {
   mode: oneOf('stage', 'grid', 'channels', 'compare'), run: whole(0, 99), against: whole(0, 99),
   sample: words(500), layer: words(250), field: words(80), level: whole(0, 9999), slice: whole(),
   reduce: words(40, (text) => /^(channel:\d{1,9}|[a-z][a-z0-9_]*)$/.test(text)),
-  colormap: words(60, (text) => /^[\w:.-]+$/.test(text)), range: words(60, isRange), shared: yes,
+  colormap: words(60, (text) => /^[\w:.-]+$/.test(text)), range: words(60, isRange), shared: yes, apart: yes,
   opacity: real(0, 1), photo: oneOf('grey', 'colour', 'none'), fade: yes, smooth: yes,
   boxes: oneOf('none', 'detections', 'truth', 'both'), score: real(0, 1), classes: numbers,
   box, explanation: maybe(whole()), view, by: oneOf('peak', 'mean'),
   order: words(30, (text) => /^(number|energy|sparsity|contrast|similarity:\d{1,9})$/.test(text)), size: whole(8, 1024),
-  grid: oneOf('levels', 'samples'), compare: oneOf('side', 'swipe', 'difference'), swipe: real(0, 1),
+  grid: oneOf('levels', 'samples'), tile: whole(0, 480), compare: oneOf('side', 'swipe', 'blink', 'difference'), swipe: real(0, 1),
   search: words(180), sort: oneOf('', ...SORTS, ...SORTS.map((name) => `-${name}`)),
 };
 /** @type {Record<string, [keyof Filters, Codec<any>]>} */

@@ -84,23 +84,28 @@ function failure(words, name = 'Error') {
 export const isAbort = (error) => error?.name === 'AbortError';
 const aborted = () => new DOMException('superseded', 'AbortError');
 
-/** @param {string} name @param {string} text  base64 of gzip'd bytes */
-async function opened(name, text) {
+/** The bytes of base64 of gzip'd bytes. @param {string} text @returns {Promise<Uint8Array>} */
+export async function gunzip(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const response = new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip')));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** @param {string} name @param {string|Uint8Array} held  base64 of gzip'd bytes, or bytes */
+async function opened(name, held) {
+  const bytes = typeof held === 'string' ? await gunzip(held) : held;
+  const buffer = /** @type {ArrayBuffer} */ (bytes.buffer);
   if (PICTURES.includes(name)) {
-    const data = await response.arrayBuffer();
-    const first = new Uint8Array(data)[0];
-    return new Blob([data], { type: first === 0x89 ? 'image/png' : first === 0xff ? 'image/jpeg' : 'image/webp' });
+    return new Blob([buffer], { type: bytes[0] === 0x89 ? 'image/png' : bytes[0] === 0xff ? 'image/jpeg' : 'image/webp' });
   }
-  return ARRAYS.includes(name) ? unpack(await response.arrayBuffer()) : response.json();
+  return ARRAYS.includes(name) ? unpack(buffer) : JSON.parse(new TextDecoder().decode(bytes));
 }
 
 /** @param {string} key @param {string} name @param {AbortSignal} signal @param {boolean} calm */
 async function fetched(key, name, signal, calm) {
   const stored = /** @type {any} */ (globalThis).featscopeAnswers;
   if (stored) {
-    const text = stored.get(key);
+    const text = await stored.get(key);
     if (text === undefined) throw failure(t('error.not_in_report'), 'Missing');
     return opened(name, text);
   }
@@ -154,7 +159,7 @@ export class Transport {
   cacheOf(name) {
     if (ARRAYS.includes(name)) return this.arrays;
     if (name === 'image' || name === 'thumb') return this.blobs;
-    return name === 'samples' || name === 'sample' || name === 'best' ? this.texts : null;
+    return ['samples', 'sample', 'best', 'ranks'].includes(name) ? this.texts : null;
   }
 
   /** End what the role has asked for before. @param {string} role @param {AbortSignal} [outer] */

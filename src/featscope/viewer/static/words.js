@@ -1,11 +1,13 @@
 // All words of the page, in English and Chinese.
 import { CHANNELS_WORDS } from './channels-words.js';
 import { recall, remember } from './dom.js';
+import { LINKED_WORDS } from './linked-words.js';
 import { PANEL_WORDS } from './panel-words.js';
 
 /** @type {Record<string, string>} */
 const EN = {
   ...PANEL_WORDS.en,
+  ...LINKED_WORDS.en,
   ...CHANNELS_WORDS.en,
   'auto': 'Auto', 'auto.is': 'Auto ({0})', 'of': 'of {0}', 'close': 'Close', 'dismiss': 'Dismiss', 'back_to_map': 'Back to the map',
   'mode.title': 'View', 'mode.stage': 'Map', 'mode.grid': 'Grid', 'mode.channels': 'Channels', 'mode.compare': 'Compare',
@@ -64,6 +66,7 @@ const EN = {
 /** @type {Record<string, string>} */
 const ZH = {
   ...PANEL_WORDS.zh,
+  ...LINKED_WORDS.zh,
   ...CHANNELS_WORDS.zh,
   'auto': '自动', 'auto.is': '自动（{0}）', 'of': '共 {0}', 'close': '关闭', 'dismiss': '知道了', 'back_to_map': '回到特征图',
   'mode.title': '视图', 'mode.stage': '特征图', 'mode.grid': '网格', 'mode.channels': '通道', 'mode.compare': '对比',

@@ -1,0 +1,227 @@
+"""The viewer as a file: the page with its answers inside, which opens from disk without a server.
+
+A browser refuses module scripts, requests and workers of a page that was opened from disk. So the modules of the page
+are packed into an import map of data addresses, and the answers lie in the page itself, as base64 of gzip'd bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from urllib.parse import quote
+
+from isal import igzip
+
+from featscope.errors import BadRunError
+from featscope.store.files import make_folder, write_atomic
+from featscope.viewer.answers import Viewer
+from featscope.viewer.page import static_files
+
+ORDERS = ("energy", "sparsity", "contrast")
+"""Orders of channels that a report holds, besides that of their numbers."""
+
+LARGEST_FILE = 50_000_000
+"""Bytes from which on a report is a folder, whose page loads a sample when it is looked at."""
+
+_TILE = 32  # cells of the longer side of a channel
+_GAIN = 0.87 * 4 / 3  # maps compress to about that share, and base64 makes three bytes four
+_IMPORT = re.compile(r"""(?m)^((?:import|export)\b[^'";]*?\bfrom\s*|import\s*)(['"])(\.{1,2}/[^'"]+)\2""")
+
+Answers = Dict[str, str]
+"""Key -> base64 of the gzip'd answer."""
+
+
+class Report(NamedTuple):
+    """A report that was written."""
+
+    page: Path
+    samples: int
+    maps: int
+    bytes: int
+
+
+def question(name: str, **query: object) -> Tuple[str, Dict[str, str]]:
+    """Return the key of a question in a report, and its query.
+
+    >>> question("map", run=0, sample=3, group=1, level=0, reduce="max")[0]
+    'map?group=1&reduce=max&sample=3'
+    """
+    said = {field: str(value) for field, value in query.items()}
+    parts = [
+        f"{field}={quote(value, safe='!~*()')}"
+        for field, value in sorted(said.items())
+        if value not in ("0", "auto", "peak", "number") and field != "size"
+    ]
+    return f"{name}?{'&'.join(parts)}", said
+
+
+class Frozen:
+    """The answers of a viewer that a report holds.
+
+    reductions: which of a map's values are held. channels: whether its channels are, small.
+    """
+
+    def __init__(self, viewer: Viewer, reductions: Sequence[str] = ("auto",), channels: bool = True) -> None:
+        self._viewer = viewer
+        self._reductions = list(dict.fromkeys(["auto", *reductions]))
+        self._channels = channels
+
+    @property
+    def samples(self) -> List[Tuple[int, int]]:
+        """The run and the number of every sample."""
+        return [(run, i) for run, book in enumerate(self._viewer.books) for i in range(len(book.catalogue.samples))]
+
+    def estimate(self) -> int:
+        """Return about how many bytes the report takes, without reading any map."""
+        total = 300_000.0
+        for run, book in enumerate(self._viewer.books):
+            cells = 0.0
+            for group in book.catalogue.groups:
+                for level in group.levels:
+                    sides = [int(side) for side in level.shape.split(",")[0].split(" x ") if side.isdecimal()]
+                    if len(sides) < 2:
+                        continue
+                    rows, columns = sides[-2:]
+                    cells += 4.0 * rows * columns * len(self._reductions)
+                    if self._channels:
+                        step = -(-max(rows, columns) // _TILE)
+                        cells += (sides[0] if len(sides) > 2 else 1) * -(-rows // step) * -(-columns // step)
+            held = [number for of_run, number in self.samples if of_run == run]
+            total += len(held) * cells * _GAIN
+            total += sum(self._image_bytes(run, number) for number in held) * 4 / 3
+        return round(total)
+
+    def _image_bytes(self, run: int, sample: int) -> int:
+        try:
+            return Path(self._viewer.books[run].catalogue.sample(sample).path or "?").stat().st_size
+        except (OSError, ValueError):
+            return 0
+
+    def common(self) -> Answers:
+        """Return the answers that are not about a single sample."""
+        about = json.loads(self._body("about", {}))
+        about["reductions"] = [*self._reductions, *(["channel"] if self._channels else [])]
+        about["explains"] = []
+        found = {question("about")[0]: _pack(json.dumps(about).encode())}
+        for run in range(len(self._viewer.books)):
+            key, query = question("samples", run=run)
+            found[key] = _pack(self._body("samples", query))
+        return found
+
+    def of_sample(self, run: int, sample: int) -> Answers:
+        """Return all answers about a sample. Raises a `FeatscopeError` if one of its maps cannot be read."""
+        found: Answers = {}
+        where = {"run": run, "sample": sample}
+
+        def hold(name: str, optional: bool = False, **query: object) -> bytes:
+            key, asked = question(name, **where, **query)
+            body = self._body(name, asked, optional)
+            if body:
+                found[key] = _pack(body)
+            return body
+
+        facts = json.loads(hold("sample"))
+        hold("thumb", optional=True)
+        hold("image", optional=True)
+        for one in facts["maps"]:
+            of_map = {"group": one["group"], "level": one["level"]}
+            for plane in range(max(1, one["slices"])):
+                for reduce in self._reductions:
+                    hold("map", reduce=reduce, slice=plane, **of_map)
+            if self._channels:
+                hold("channels", size=_TILE, **of_map)
+                for order in ORDERS:
+                    hold("ranks", optional=order == "contrast", order=order, **of_map)
+        for one in facts["explanations"]:
+            hold("explanation", number=one["number"])
+        return found
+
+    def _body(self, name: str, query: Dict[str, str], optional: bool = False) -> bytes:
+        """Return an answer; nothing if it is optional and there is none."""
+        answer = self._viewer.answer(name, query)
+        if answer.status == 200:
+            return answer.body
+        if optional:
+            return b""
+        raise BadRunError(json.loads(answer.body)["error"])
+
+
+def write_report(frozen: Frozen, path: Path, on_sample: Optional[Callable[[], None]] = None) -> Report:
+    """Write a report to a file, or to a folder if it is large. on_sample: called after each sample."""
+    done = on_sample or (lambda: None)
+    samples = frozen.samples
+    if frozen.estimate() > LARGEST_FILE:
+        return _write_folder(frozen, path.with_suffix("") if path.suffix == ".html" else path, done)
+    answers, maps = frozen.common(), 0
+    for run, sample in samples:
+        own = frozen.of_sample(run, sample)
+        maps += sum(key.startswith("map?") for key in own)
+        answers.update(own)
+        done()
+    text = page_with(answers).encode()
+    make_folder(path.parent)
+    write_atomic(path, text, shared=True)
+    return Report(path, len(samples), maps, len(text))
+
+
+def _write_folder(frozen: Frozen, folder: Path, done: Callable[[], None]) -> Report:
+    samples, maps, size = frozen.samples, 0, 0
+    make_folder(folder / "samples")
+    for run, sample in samples:
+        own = frozen.of_sample(run, sample)
+        maps += sum(key.startswith("map?") for key in own)
+        text = f"featscopeAnswers.add({json.dumps(own)})\n".encode()
+        write_atomic(folder / "samples" / f"{run}-{sample}.js", text, shared=True)
+        size += len(text)
+        done()
+    text = page_with(frozen.common(), beside=True).encode()
+    write_atomic(folder / "index.html", text, shared=True)
+    return Report(folder / "index.html", len(samples), maps, size + len(text))
+
+
+def page_with(answers: Answers, beside: bool = False) -> str:
+    """Return the page with its answers. beside: more of them lie in scripts in the folder `samples` beside it."""
+    files = static_files()
+    modules = {f"featscope/{name}": _module(name, data) for name, data in files.items() if name.endswith(".js")}
+    styles = "\n".join(data.decode() for name, data in sorted(files.items()) if name.endswith(".css"))
+    held, where = json.dumps(answers).replace("<", "\\u003c"), "yes" if beside else "no"
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            "<title>featscope report</title>",
+            '<link rel="icon" href="data:,">',
+            f"<style>{styles}</style>",
+            f'<script type="importmap">{json.dumps({"imports": modules})}</script>',
+            f'<script type="application/json" id="featscope-answers" data-beside="{where}">{held}</script>',
+            "</head><body><noscript>This report needs JavaScript.</noscript>",
+            '<script type="module">import "featscope/embedded.js"; import "featscope/main.js";</script>',
+            "</body></html>\n",
+        ]
+    )
+
+
+def _module(name: str, data: bytes) -> str:
+    """Return a module as a data address. It imports by the names of the import map, as it has no address of its own."""
+    folder = name.rpartition("/")[0]
+
+    def named(match: re.Match[str]) -> str:
+        parts: List[str] = []
+        for part in f"{folder}/{match[3]}".split("/"):
+            if part == "..":
+                parts.pop()
+            elif part not in ("", "."):
+                parts.append(part)
+        return f"{match[1]}{match[2]}featscope/{'/'.join(parts)}{match[2]}"
+
+    text = _IMPORT.sub(named, data.decode())
+    return f"data:text/javascript;base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def _pack(body: bytes) -> str:
+    return base64.b64encode(igzip.compress(body, 3)).decode()
