@@ -31,7 +31,7 @@ class Channels {
     this.tiles = null;
     /** The channels in their order, their values, and what the order was made for. */
     this.order = { numbers: /** @type {number[]} */ ([]), values: /** @type {number[]|null} */ (null), key: '' };
-    this.chosen = 0; // a channel
+    this.chosen = -1; // a channel
     this.asked = 0;
     /** How the rows lay when last drawn. @type {{key: string, across: number, pitch: number}|null} */
     this.shape = null;
@@ -54,8 +54,9 @@ class Channels {
     this.listening = new AbortController();
     const { signal } = this.listening;
     const channel = store.get().reduce.match(/^channel:(\d+)$/);
-    if (channel) this.chosen = Number(channel[1]);
+    this.chosen = channel ? Number(channel[1]) : -1; // -1: the first in the order
     this.tiles = null;
+    this.order.key = '';
     this.kept = {};
 
     this.title = h('h2', { class: 'name' });
@@ -69,7 +70,6 @@ class Channels {
     this.scaleWords = h('span', { class: 'name' });
     this.bar = h('canvas', { class: 'strip', width: '254', height: '1', 'aria-hidden': 'true' });
     this.low = h('span', {});
-    this.middle = h('span', {});
     this.high = h('span', {});
     this.marks = h('span', { class: 'tile-marks' });
     this.about = h('p', { class: 'tile-about name' });
@@ -83,14 +83,13 @@ class Channels {
     this.row = h('div', { class: 'tile-row', role: 'row' }, this.cell);
     this.layer = h('div', { class: 'tile-layer', role: 'presentation' }, this.canvas, this.row);
     this.space = h('div', { class: 'tile-space', role: 'presentation' }, this.layer);
-    this.grid = h('div', { class: 'tiles', role: 'grid', tabindex: '0', 'aria-label': t('channels.grid'), title: '', 'aria-readonly': 'true' }, this.space);
+    this.grid = h('div', { class: 'tiles', role: 'grid', tabindex: '0', 'aria-label': t('channels.grid'), 'aria-readonly': 'true' }, this.space);
     root.append(h('div', { class: 'channels' },
       h('div', { class: 'tile-head' }, this.title, this.facts),
       h('div', { class: 'tile-bar' },
-        h('label', { class: 'tile-order' }, h('span', { text: t('channels.order') }), this.orderBox), this.size.element, this.scale.element, this.by.element),
-      this.said,
-      h('div', { class: 'tile-scale' }, this.scaleWords, h('span', { class: 'tile-ends' }, this.low, this.middle, this.high), this.bar, this.marks),
-      this.bestBox, this.grid, h('div', { class: 'tile-foot' }, this.about, h('p', { class: 'hint name', text: t('channels.keys') }))));
+        h('label', { class: 'tile-order' }, h('span', { text: t('channels.order') }), this.orderBox), this.size.element, this.by.element),
+      h('div', { class: 'tile-bar' }, this.scale.element, h('div', { class: 'tile-scale' }, this.scaleWords, this.low, this.bar, this.high, this.marks)),
+      this.said, this.bestBox, this.grid, h('div', { class: 'tile-foot' }, this.about, h('p', { class: 'hint name', text: t('channels.keys'), title: t('channels.keys') }))));
 
     const { grid } = this;
     const paint = () => this.ask();
@@ -130,7 +129,7 @@ class Channels {
     if (!app || !grid) return;
     const turn = ++this.turn;
     this.view = view;
-    const { group, level, sample, index } = view;
+    const { group, level, sample } = view;
     const found = sample?.maps.find((map) => map.group === group && map.level === level);
     this.tell();
     if (!sample || group === null || !found) {
@@ -152,7 +151,7 @@ class Channels {
     const [reply, ranks, map] = await Promise.all([
       tried(this.codes({ ...params, by: state.by }, size)),
       state.order === 'number' ? { value: byNumber, error: null } : this.order.key === orderKey ? { value: { channels: this.order.numbers, values: this.order.values }, error: null } : tried(app.ask('ranks', { ...params, order: state.order }, { role: 'ranks' })),
-      tried(app.ask('map', { ...params, reduce: `channel:${Math.min(this.chosen, found.shape[0] - 1)}` }, { role: 'map' })),
+      tried(app.ask('map', { ...params, reduce: `channel:${Math.max(0, Math.min(this.chosen, found.shape[0] - 1))}` }, { role: 'map' })),
     ]);
     if (turn !== this.turn || [reply, ranks, map].some(({ error }) => isAbort(error))) return;
     grid.setAttribute('aria-busy', 'false');
@@ -168,7 +167,7 @@ class Channels {
     const numbers = /** @type {number[]} */ ((ranks.value ?? byNumber).channels).filter((number) => number < count);
     const reordered = this.order.numbers.length === count && moved && String(numbers) !== String(this.order.numbers);
     this.order = { numbers, values: ranks.value?.values ?? null, key: ranks.error ? '' : orderKey };
-    this.chosen = Math.min(this.chosen, count - 1);
+    if (reordered || this.chosen < 0 || this.chosen >= count) this.chosen = numbers[0];
     this.say(ranks.error ? (state.order === 'contrast' && !sample.detections.length && !sample.truth.length ? t('channels.no_boxes') : t('channels.in_numbers', ranks.error.message)) : '');
     app.showError(null);
     this.header = map.value?.header ?? this.header ?? { range: 'map', colormap: 'viridis', zero: false, channels: count };
@@ -180,14 +179,13 @@ class Channels {
     this.draw();
     performance.measure('featscope channels', { start: began });
     setTimeout(() => this.findMarks(turn), 50);
-    if (this.best) this.best.update(view);
-    void index;
+    this.best?.update(view);
   }
 
   /** The tiles; a saved report may hold only some sizes. @param {import('./transport.js').Params} params @param {number} size */
   async codes(params, size) {
     const app = /** @type {App} */ (this.app);
-    for (const wanted of new Set([size, 64, ...SIZES].map((each) => each))) {
+    for (const wanted of new Set([size, 64, ...SIZES])) {
       try {
         return await app.ask('channels', { ...params, size: wanted }, { role: 'channels' });
       } catch (error) {
@@ -433,7 +431,7 @@ class Channels {
   /** The chosen tile: its frame, its words, and the scale. @param {Channels['layout']} layout @param {number} scroll @param {[number, number][]} bounds @param {Uint32Array} colours */
   mark({ tile, across, pitch, stepX, left, top, rows }, scroll, bounds, colours) {
     const { tiles, app, view, cell, row, grid } = this, { numbers, values } = this.order;
-    if (!tiles || !app || !view || !cell || !row || !grid || !this.about || !this.scaleWords || !this.low || !this.middle || !this.high || !this.tools) return;
+    if (!tiles || !app || !view || !cell || !row || !grid || !this.about || !this.scaleWords || !this.low || !this.high || !this.tools) return;
     const place = numbers.indexOf(this.chosen), value = values?.[place], order = view.state.order.split(':')[0];
     const x = left + (place % across) * stepX, y = top + Math.floor(place / across) * pitch - scroll;
     row.hidden = place < 0 || y < -tile.height || y > grid.clientHeight;
@@ -441,7 +439,8 @@ class Channels {
     this.tools.classList.toggle('below', tile.width < ROOM || tile.height < 36);
     this.tools.classList.toggle('right', tile.width < ROOM && x > grid.clientWidth / 2);
     const low = tiles.lows[this.chosen], high = tiles.highs[this.chosen];
-    const words = [t('channels.channel', this.chosen), low < high ? t('channels.values', format(low), format(high)) : t('channels.constant', format(low))];
+    const cells = tiles.rows * tiles.columns, codes = tiles.codes.subarray(this.chosen * cells, (this.chosen + 1) * cells);
+    const words = [t('channels.channel', this.chosen), low < high ? t('channels.values', format(low), format(high)) : codes.some((code) => code < 254) ? t('channels.constant', format(low)) : t('channels.nothing')];
     if (value !== undefined) words.push(`${view.state.order.includes(':') ? t('channels.similar_to', similarTo(view.state.order)) : t(`channels.${order}`)} ${format(value, 3)}`);
     setText(this.about, words.join('  ·  '));
     cell.setAttribute('aria-label', words.join(', '));
@@ -449,9 +448,8 @@ class Channels {
     for (const [element, name, number] of /** @type {[HTMLElement, string, number][]} */ ([[grid, 'rowcount', rows], [grid, 'colcount', across], [row, 'rowindex', Math.floor(place / across) + 1], [cell, 'colindex', (place % across) + 1]])) element.setAttribute(`aria-${name}`, String(number));
 
     const one = view.state.shared || this.fixed, [a, b] = bounds[this.chosen] ?? [0, 0];
-    setText(this.scaleWords, one ? t('channels.one_words') : t('channels.own_of', this.chosen));
+    setText(this.scaleWords, one ? t('channels.one_words') : t('channels.channel', this.chosen));
     setText(this.low, format(a, 3));
-    setText(this.middle, a < 0 && b > 0 && a === -b ? '0' : '');
     setText(this.high, format(b, 3));
     this.keep('bar', [colours], () => {
       const bytes = new Uint8ClampedArray(colours.slice(0, 254).buffer);
