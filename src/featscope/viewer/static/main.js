@@ -10,6 +10,7 @@ import { grid } from './grid.js';
 import { listenToKeys } from './keys.js';
 import { LayerView } from './layers.js';
 import { SampleList, nearestMap } from './list.js';
+import { runNames } from './match.js';
 import { SampleView } from './samples.js';
 import { copyCommand, copyLink, savePicture } from './share.js';
 import { stage } from './stage.js';
@@ -409,7 +410,7 @@ class Page {
     const tabs = h('div', { class: 'tabs', role: 'group', 'aria-label': t('mode.title') }, ...ORDER.filter((mode) => MODES[mode]).map((mode) =>
       h('button', { type: 'button', 'data-mode': mode, text: t(`mode.${mode}`), onclick: () => this.store.set({ mode }) })));
     const name = runs.length > 1
-      ? h('select', { class: 'run', 'aria-label': t('run.title'), onchange: (/** @type {Event} */ event) => this.store.set({ run: Number(/** @type {HTMLSelectElement} */ (event.target).value), box: null, explanation: null }) }, ...runs.map((run, number) => h('option', { value: number, text: run.name })))
+      ? h('select', { class: 'run', 'aria-label': t('run.title'), onchange: (/** @type {Event} */ event) => this.store.set({ run: Number(/** @type {HTMLSelectElement} */ (event.target).value), box: null, explanation: null }) }, ...runNames(runs).map((text, value) => h('option', { value, text })))
       : h('span', { class: 'run' });
     const live = h('span', { class: 'live', hidden: true, text: t('run.live'), title: t('run.live_words') });
     const samples = h('section', { class: 'samples', 'aria-label': t('samples.title') });
