@@ -218,11 +218,13 @@ def test_a_folder_of_arrays(tmp_path, ask):
         for level in range(2):
             np.save(tmp_path / "neck.fpn" / f"batch_{batch}_layer_{level}.npy", rng.random((2, 3, 8, 8 >> level)))
     np.save(tmp_path / "mine.npy", rng.random((5, 4)))
+    (tmp_path / "bad.npy").write_text("text")
     viewer = Viewer([tmp_path])
     names = ask(viewer, "samples")["ids"]
     assert names == ["batch_0 image 0", "batch_0 image 1", "batch_1 image 0", "batch_1 image 1", "mine"]
     about = ask(viewer, "about")["runs"][0]
     assert [group["folder"] for group in about["groups"]] == ["", "neck.fpn"]
+    assert any("bad.npy is not a .npy file" in note for note in about["notes"])
     header, values = ask(viewer, "map", sample=3, group=1, level=1, reduce="max")
     stored = np.load(tmp_path / "neck.fpn" / "batch_1_layer_1.npy")
     np.testing.assert_allclose(values, stored[1].max(0), rtol=1e-6)

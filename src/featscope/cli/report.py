@@ -53,4 +53,4 @@ def run(
     total = sum(book.catalogue.total for book in viewer.books)
     remarks = [f"{len(samples)} of {total} samples; choose them with --sample, or type --max-samples 0 for all"]
     text = f"{counted(report.maps, 'map')} of {counted(report.samples, 'sample')}, {size_text(report.bytes)}, in {report.page}"
-    finish(text, [], remarks if total > len(samples) else [])
+    finish(text, list(dict.fromkeys(frozen.errors)), remarks if total > len(samples) else [])

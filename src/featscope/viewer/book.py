@@ -79,9 +79,10 @@ class Book:
         """Say what the run is and which maps it has."""
         self.refreshed()
         run, info = self.catalogue.run, self.catalogue.run.info
-        notes = [str(problem) for problem in run.problems[:_NOTES]]
-        if len(run.problems) > _NOTES:
-            notes.append(f"and {len(run.problems) - _NOTES} more; to see all: featscope check {self.folder}")
+        problems = self.catalogue.problems
+        notes = problems[:_NOTES]
+        if len(problems) > _NOTES:
+            notes.append(f"and {len(problems) - _NOTES} more; to see all: featscope check {self.folder}")
         if info is None:
             notes.append("this folder has no manifest, so layers and samples are named after its files")
         left = (

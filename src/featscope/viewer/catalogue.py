@@ -85,12 +85,14 @@ class Catalogue:
         self._scores: Optional[int] = None
         self._peaks: Dict[Tuple[int, int], Dict[int, NDArray[np.float64]]] = {}
         self._looked: Dict[Tuple[int, int], Set[int]] = {}
+        self.problems: List[str] = [str(problem) for problem in run.problems]
+        """What is wrong with the run's files."""
         if run.index is not None:
             self.groups = _groups_of_forms(run, run.index.forms())
             self.samples = run.index.sample_rows()
             self._files: Dict[Tuple[str, str, int], Tuple[MapFile, int]] = {}
         else:
-            self.groups, self.samples, self._files = _by_names(run)
+            self.groups, self.samples, self._files = _by_names(run, self.problems)
         if layers:
             self._keep_layers(layers)
         if sample is not None:
@@ -180,8 +182,8 @@ class Catalogue:
         for level in self.groups[self._scores].levels:
             there = self.find(sample, self._scores, level.level)
             if there is not None:
-                shape = read_npy_shape(there[0].path)
-                found[level.level] = (shape[-2], shape[-1])
+                *_, rows, columns = shape_of(there[0])
+                found[level.level] = (rows, columns)
         return found
 
     def _score_group(self) -> int:
@@ -231,6 +233,14 @@ class Catalogue:
         return found
 
 
+def shape_of(map_file: MapFile) -> Tuple[int, ...]:
+    """Return the shape of one image's map, (C, H, W) or (C, T, H, W), without reading the array."""
+    record = map_file.record
+    shape = tuple(record.shape) if record is not None and record.shape else read_npy_shape(map_file.path)
+    shape = shape[1:] if len(shape) > 3 else shape
+    return (1,) * (3 - len(shape)) + shape
+
+
 def _axes(map_file: MapFile) -> Sequence[str]:
     return map_file.record.axes if map_file.record is not None else ()
 
@@ -265,27 +275,30 @@ def _groups_of_forms(run: Run, every: Sequence[Form]) -> List[Group]:
     return list(groups.values())
 
 
-def _by_names(run: Run) -> Tuple[List[Group], List[SampleRow], Dict[Tuple[str, str, int], Tuple[MapFile, int]]]:
-    """Find samples, groups and maps in a folder that has no manifest."""
+def _by_names(
+    run: Run, problems: List[str]
+) -> Tuple[List[Group], List[SampleRow], Dict[Tuple[str, str, int], Tuple[MapFile, int]]]:
+    """Find samples, groups and maps in a folder that has no manifest. problems: takes what cannot be read."""
     groups: Dict[str, Group] = {}
     names: Dict[str, None] = {}
     files: Dict[Tuple[str, str, int], Tuple[MapFile, int]] = {}
     shapes: Dict[Tuple[str, int], List[Tuple[int, ...]]] = {}
     for map_file in run.maps:
         try:
-            count, shape = map_file.counts()[0], read_npy_shape(map_file.path)
-        except FeatscopeError:  # `featscope check` names it, and so does the page
+            count, shape = map_file.counts()[0], shape_of(map_file)
+        except FeatscopeError as error:
+            problems.append(str(error))
             continue
         match = _BY_HAND.fullmatch(map_file.path.stem)
         stem, level = (match[1] or "image", int(match[2])) if match else (map_file.path.stem, 0)
         groups.setdefault(map_file.folder, Group(map_file.folder, "", map_file.folder))
-        shapes.setdefault((map_file.folder, level), []).append(shape[1:] if len(shape) > 3 else shape)
+        shapes.setdefault((map_file.folder, level), []).append(shape)
         for index in range(count):
             name = f"{stem} image {index}" if count > 1 else stem
             names.setdefault(name)
             files[name, map_file.folder, level] = map_file, index
     for (folder, level), found in sorted(shapes.items(), key=lambda item: item[0][1]):
-        channels = {shape[0] if len(shape) > 2 else 1 for shape in found}
+        channels = {shape[0] for shape in found}
         texts = [" x ".join(map(str, shape)) for shape in found]
         one = channels.pop() if len(channels) == 1 else 0
         groups[folder].levels.append(Level(level, some_of(texts), one, stride="", place="", maps=len(found)))

@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 from isal import igzip
 
-from featscope.errors import BadRunError
 from featscope.store.files import make_folder, write_atomic
 from featscope.viewer.answers import Viewer
 from featscope.viewer.page import static_files
@@ -68,6 +67,8 @@ class Frozen:
         self._viewer = viewer
         self._reductions = list(dict.fromkeys(["auto", *reductions]))
         self._channels = channels
+        self.errors: List[str] = []
+        """What could not be held, and why."""
 
     @property
     def samples(self) -> List[Tuple[int, int]]:
@@ -112,7 +113,7 @@ class Frozen:
         return found
 
     def of_sample(self, run: int, sample: int) -> Answers:
-        """Return all answers about a sample. Raises a `FeatscopeError` if one of its maps cannot be read."""
+        """Return all answers about a sample. What cannot be read is left out, and named in `errors`."""
         found: Answers = {}
         where = {"run": run, "sample": sample}
 
@@ -123,7 +124,7 @@ class Frozen:
                 found[key] = _pack(body)
             return body
 
-        facts = json.loads(hold("sample"))
+        facts = json.loads(hold("sample") or b'{"maps": [], "explanations": []}')
         hold("thumb", optional=True)
         hold("image", optional=True)
         for one in facts["maps"]:
@@ -140,13 +141,14 @@ class Frozen:
         return found
 
     def _body(self, name: str, query: Dict[str, str], optional: bool = False) -> bytes:
-        """Return an answer; nothing if it is optional and there is none."""
+        """Return an answer; nothing if there is none, which is an error unless it is optional."""
         answer = self._viewer.answer(name, query)
         if answer.status == 200:
             return answer.body
         if optional:
             return b""
-        raise BadRunError(json.loads(answer.body)["error"])
+        self.errors.append(json.loads(answer.body)["error"])
+        return b""
 
 
 def write_report(frozen: Frozen, path: Path, on_sample: Optional[Callable[[], None]] = None) -> Report:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-from typing import List, Tuple
 
 from featscope import __version__
 from featscope.render.colour import palette
-from featscope.store.files import read_npy_shape
-from featscope.store.maps import MapFile
 from featscope.viewer import messages as m
+from featscope.viewer.catalogue import shape_of
 from featscope.viewer.explained import explained_of
 from featscope.viewer.shelf import Made, Shelf, digest, json_of
 
@@ -46,10 +44,12 @@ def sample(shelf: Shelf, asked: m.OfSample) -> Made:
     maps = []
     for group, level, map_file in catalogue.holds(asked.sample):
         if map_file.is_map:
-            planes = map_file.counts()[1] or 0
-            maps.append(m.MapOut(group, level, _shape_of(map_file), planes))
-    first = catalogue.find(asked.sample, maps[0].group, maps[0].level) if maps and scene.frame is None else None
-    frame = scene.frame or (scene.placement_of(_sides(first[0]), None).frame if first else (0, 0))
+            channels, *planes, rows, columns = shape_of(map_file)
+            maps.append(m.MapOut(group, level, [channels, rows, columns], planes[0] if planes else 0))
+    frame = scene.frame or (0, 0)
+    if scene.frame is None and maps:
+        _, rows, columns = maps[0].shape
+        frame = scene.placement_of((rows, columns), None).frame
     return json_of(
         m.SampleOut(
             sample.id,
@@ -84,14 +84,3 @@ def thumb(shelf: Shelf, asked: m.OfSample) -> Made:
         data = book.keep_thumbnail(asked.sample, shelf.scene(asked).thumbnail().data)
     body = data
     return Made("image/jpeg", digest(body), lambda: body)
-
-
-def _shape_of(map_file: MapFile) -> List[int]:
-    """Return the shape (C, H, W) of one image's map."""
-    rows, columns = _sides(map_file)
-    return [map_file.channels(), rows, columns]
-
-
-def _sides(map_file: MapFile) -> Tuple[int, int]:
-    shape = read_npy_shape(map_file.path)
-    return shape[-2], shape[-1]
