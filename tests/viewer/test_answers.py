@@ -10,6 +10,7 @@ from PIL import Image
 
 from featscope import open_run
 from featscope.cli import main
+from featscope.errors import BadRunError
 from featscope.records import CapturedMap, RunInfo, Sample
 from featscope.render.png import encode_rgb
 from featscope.store.writer import RunWriter
@@ -162,7 +163,13 @@ def test_stored_explanations(two_samples, ask):
     folder.mkdir(parents=True)
     heat = np.random.default_rng(0).random((8, 8)).astype(np.float32)
     np.save(folder / "box_0_ship_layercam_neck_level_0.npy", heat)
-    text = {"layer": "neck", "level": "0", "method": "layercam", "box": "box 0 ship 0.9000", "explains": "score"}
+    text = {
+        "layer": "neck",
+        "level": "0",
+        "method": "layercam",
+        "box": "box_0 ship 0.9000 20.00 20.00",
+        "explains": "score",
+    }
     (folder / "box_0_ship_layercam_neck_level_0.png").write_bytes(encode_rgb(np.zeros((4, 4, 3), np.uint8), text))
     viewer = Viewer([two_samples])
     stored = ask(viewer, "sample", sample=0)["explanations"]
@@ -258,3 +265,21 @@ def test_every_question_is_described():
     assert set(paths) == {f"/x/ask/{name}" for name in QUESTIONS}
     fields = {one["name"] for one in paths["/x/ask/map"]["get"]["parameters"]}
     assert fields == {"run", "sample", "group", "level", "slice", "reduce"}
+
+
+def test_explanations_on_demand_are_computed_by_what_the_viewer_was_handed(two_samples, ask):
+    asked = []
+
+    def explain(run, sample, box, *, layer, method):
+        asked.append((run, sample, box, layer, method))
+        if method == "odam":
+            raise BadRunError("the weights are gone")
+
+    viewer = Viewer([two_samples], explain=explain)
+    assert "layercam" in ask(viewer, "about")["explains"]
+    assert ask(viewer, "explain", sample=0, group=0, box=1) == {"explanations": []}
+    assert asked == [(two_samples, "photo", 1, "neck", "layercam")]
+    assert status(viewer, "explain", method="odam") == (410, "the weights are gone")
+    plain = Viewer([two_samples])
+    assert ask(plain, "about")["explains"] == []
+    assert status(plain, "explain")[1].endswith("featscope view RUN --explain")

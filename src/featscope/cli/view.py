@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from glob import escape as glob_escape
 from pathlib import Path
 from typing import List, Optional
 
 from featscope.cli import options
 from featscope.cli.options import own
-from featscope.errors import MissingPackageError
+from featscope.errors import BadRunError, MissingPackageError
 
 
 def run(
@@ -20,6 +22,12 @@ def run(
     sample: Optional[str] = options.sample(),
     browser: bool = own(
         "--open/--no-open", panel=options.WHAT, help="Open the page, if there is a desktop.", default=True
+    ),
+    explain: bool = own(
+        "--explain/--no-explain",
+        panel=options.WHAT,
+        help="Explain detections on demand: the run's model is opened as it was for the capture.",
+        default=False,
     ),
     port: int = own(
         "--port", panel=options.RARE, help="Listen on this port.", default=0, metavar="N", shown="any", min=0, max=65535
@@ -41,7 +49,7 @@ def run(
       featscope view runs/baseline runs/ours
       featscope view runs/s2anet -l 'bbox_head_refine.*'
       featscope view folder_of_npy --no-open
-      featscope view runs/s2anet --port 8080
+      featscope view runs/s2anet --explain --port 8080
     """
     try:
         from featscope.viewer.server import LOOPBACK, Place
@@ -50,7 +58,7 @@ def run(
     from featscope.cli.console import remark, say
     from featscope.viewer.answers import Viewer
 
-    viewer = Viewer(folders, layers or (), sample)
+    viewer = Viewer(folders, layers or (), sample, explain=_explain if explain else None)
     place = Place(host, port)
     say(f"featscope view: {place.url}")
     if os.environ.get("SSH_CONNECTION"):
@@ -78,3 +86,14 @@ def _desktop() -> bool:
     if os.environ.get("SSH_CONNECTION"):
         return False
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _explain(run: Path, sample: str, box: int, *, layer: str, method: str) -> None:
+    """Run `featscope explain` in a process of its own, as a model may take much memory, or crash."""
+    words = ["--sample", glob_escape(sample), "--box", str(box), "-l", layer, "-m", method, "--no-panel"]
+    command = [sys.executable, "-m", "featscope", "explain", str(run), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+    if done.returncode:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in said if line.startswith("error:")] or said[-1:] or [f"exit code {done.returncode}"]
+        raise BadRunError("; ".join(line.replace("error: ", "", 1) for line in errors))

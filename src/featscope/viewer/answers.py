@@ -21,6 +21,7 @@ QUESTIONS: Dict[str, Tuple[Type[msgspec.Struct], Callable[..., Made]]] = {
     "sample": (m.OfSample, run_answers.sample),
     "image": (m.OfSample, run_answers.image),
     "thumb": (m.OfSample, run_answers.thumb),
+    "explain": (m.Explain, run_answers.explain),
     "map": (m.Reduce, map_answers.map_values),
     "channels": (m.Tiles, map_answers.channels),
     "ranks": (m.Ranks, map_answers.ranks),

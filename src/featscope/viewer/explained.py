@@ -16,7 +16,7 @@ from featscope.store.files import natural_key, read_npy, safe_name
 
 FOLDER = "explain"
 
-_BOX = re.compile(r"box (\d+) (.*)")
+_BOX = re.compile(r"box_(\d+) ")
 
 
 @dataclass(frozen=True)

@@ -99,11 +99,14 @@ class OfExplanation(OfSample):
     number: int = 0
 
 
-class Compute(OfMap):
-    """Which detection is to be explained, when the viewer was started with `--explain`."""
+class Explain(OfMap):
+    """Which detection is to be explained, at which layer; only if the viewer was started with `--explain`."""
 
     box: int = 0
-    method: str = ""
+    """Number of the detection."""
+
+    method: str = "layercam"
+    """A method of `featscope explain`."""
 
 
 # Replies
@@ -224,6 +227,12 @@ class ExplanationOut(msgspec.Struct):
     layer: str
     level: int
     words: str
+
+
+class ExplanationsOut(msgspec.Struct):
+    """All stored explanations of a sample, in the order of their numbers."""
+
+    explanations: List[ExplanationOut]
 
 
 class SampleOut(msgspec.Struct):

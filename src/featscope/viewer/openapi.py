@@ -18,6 +18,7 @@ _REPLIES: Dict[str, Any] = {
     "ranks": m.RanksOut,
     "best": m.BestOut,
     "command": m.CommandOut,
+    "explain": m.ExplanationsOut,
     "image": "image/*",
     "thumb": "image/jpeg",
     "map": ARRAY,

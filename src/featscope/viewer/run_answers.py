@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+from typing import List
 
 from featscope import __version__
+from featscope.errors import BadOptionError
 from featscope.render.colour import palette
 from featscope.viewer import messages as m
+from featscope.viewer.book import Book
 from featscope.viewer.catalogue import shape_of
 from featscope.viewer.explained import explained_of
 from featscope.viewer.shelf import Made, Shelf, digest, json_of
@@ -17,6 +20,9 @@ COLORMAPS = (
 )
 """Colour maps that the page offers; the last four are for values of two signs."""
 
+EXPLAINS = ("layercam", "grad-cam", "odam", "eigen-cam")
+"""Methods of explanation that the page offers; each takes one forward."""
+
 REDUCTIONS = ("auto", "contrast", "mean", "absmean", "max", "l2", "std", "channel")
 """Reductions that the page offers."""
 
@@ -25,7 +31,14 @@ def about(shelf: Shelf, asked: m.Nothing) -> Made:
     """Return what the viewer shows."""
     runs = [book.about() for book in shelf.books]
     tables = {name: base64.b64encode(palette(name).tobytes()).decode() for name in COLORMAPS}
-    about = m.About(__version__, "en", runs, colormaps=tables, reductions=list(REDUCTIONS), explains=shelf.explains)
+    about = m.About(
+        __version__,
+        "en",
+        runs,
+        colormaps=tables,
+        reductions=list(REDUCTIONS),
+        explains=list(EXPLAINS) if shelf.explain is not None else [],
+    )
     return json_of(about)
 
 
@@ -62,10 +75,7 @@ def sample(shelf: Shelf, asked: m.OfSample) -> Made:
             ),
             truth=scene.boxes(sample.truth, classes),
             maps=maps,
-            explanations=[
-                m.ExplanationOut(i, one.box, one.method, layer=one.layer, level=one.level, words=one.words)
-                for i, one in enumerate(explained_of(book.folder, sample.id))
-            ],
+            explanations=_explanations(book, sample.id),
         )
     )
 
@@ -84,3 +94,20 @@ def thumb(shelf: Shelf, asked: m.OfSample) -> Made:
         data = book.keep_thumbnail(asked.sample, shelf.scene(asked).thumbnail().data)
     body = data
     return Made("image/jpeg", digest(body), lambda: body)
+
+
+def explain(shelf: Shelf, asked: m.Explain) -> Made:
+    """Compute an explanation, and return all of the sample."""
+    if shelf.explain is None:
+        raise BadOptionError("this viewer does not compute explanations; start it again: featscope view RUN --explain")
+    book = shelf.book(asked)
+    group, row = book.catalogue.group(asked.group), book.catalogue.row(asked.sample)
+    shelf.explain(book.folder, row.name, asked.box, layer=group.layer, method=asked.method)
+    return json_of(m.ExplanationsOut(_explanations(book, row.name)))
+
+
+def _explanations(book: Book, sample: str) -> List[m.ExplanationOut]:
+    return [
+        m.ExplanationOut(i, one.box, one.method, layer=one.layer, level=one.level, words=one.words)
+        for i, one in enumerate(explained_of(book.folder, sample))
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable, List, NamedTuple, Optional, Sequence
+from typing import Callable, NamedTuple, Optional, Protocol, Sequence
 
 import msgspec
 import numpy as np
@@ -26,6 +26,13 @@ JSON, ARRAY, PNG = "application/json", "application/octet-stream", "image/png"
 _STYLE = STYLES["featscope"]
 
 
+class Explain(Protocol):
+    """Computes an explanation and stores it in a run. Raises a `FeatscopeError` that says what went wrong."""
+
+    def __call__(self, run: Path, sample: str, box: int, *, layer: str, method: str) -> None:
+        """Explain a detection. box: its number. layer: where. method: one of those of `featscope explain`."""
+
+
 class Made(NamedTuple):
     """How an answer is made. It is only made if the page does not have it already."""
 
@@ -42,7 +49,7 @@ class Shelf:
     """The runs that the viewer shows.
 
     layers, sample, most: only these layers and samples are shown, as in `featscope.viewer.catalogue.Catalogue`.
-    explains: methods of explanation that can be computed.
+    explain: computes an explanation of a detection and stores it in its run.
     """
 
     def __init__(
@@ -51,10 +58,10 @@ class Shelf:
         layers: Sequence[str] = (),
         sample: Optional[str] = None,
         most: int = 0,
-        explains: Sequence[str] = (),
+        explain: Optional[Explain] = None,
     ) -> None:
         self.books = [Book(Path(folder), layers, sample, most) for folder in folders]
-        self.explains: List[str] = list(explains)
+        self.explain = explain
 
     def book(self, asked: m.OfRun) -> Book:
         """Return the run that a question is about."""
