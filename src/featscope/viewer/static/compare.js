@@ -123,6 +123,8 @@ class Compare {
     const [listA, listB] = await Promise.all([app.samples(state.run), app.samples(other)]);
     if (turn !== this.turn) return;
     this.match(listA, listB);
+    const { notes } = app.about.runs[other];
+    app.notice('notesB', notes.length ? t('compare.notes_b', notes.join('  ')) : '');
     if (!sample) return this.present([null, null], view, t('stage.no_samples'));
     const at = listB.indexOf(sample.id);
     /** @type {[Side|null, Side|null]} */
@@ -261,7 +263,10 @@ class Compare {
       panel.root.classList.toggle('behind', way === 'blink' && number < 2 && number !== this.front);
     });
     const frame = this.sides[0]?.sample?.frame ?? [3, 4];
-    box.classList.toggle('stacked', !over && stacked(box.clientWidth, box.clientHeight, frame, CHROME));
+    const below = way === 'side' && stacked(box.clientWidth, box.clientHeight, frame, CHROME);
+    box.classList.toggle('stacked', below);
+    const wide = (way === 'side' && !below ? (box.clientWidth - 8) / 2 : box.clientWidth) - 26;
+    box.style.setProperty('--picture', `${Math.max(96, Math.round((wide * frame[0]) / frame[1]))}px`);
     other.hidden = way !== 'blink';
     other.replaceChildren(...['A', 'B'].map((name, number) => h('span', { class: number === this.front ? 'panel-badge on' : 'panel-badge', text: name })), h('kbd', { text: 'x' }));
     divider.hidden = way !== 'swipe';
@@ -384,6 +389,7 @@ class Compare {
     this.sizes?.disconnect();
     this.rows?.destroy();
     for (const panel of this.panels ?? []) this.linked?.remove(panel);
+    this.app?.notice('notesB', '');
     for (const role of ['sampleB', 'mapA', 'mapB', 'imageA', 'imageB']) this.app?.transport.release(role);
     this.app = null;
     this.matched = this.kept = null;

@@ -179,11 +179,11 @@ class Grid {
       line.append(root);
       if (item.level < 0) {
         root.classList.add('is-hole');
-        root.append(h('span', { text: t('grid.none'), title: t('grid.none_words', this.levels[column]), 'aria-label': t('grid.none_words', this.levels[column]) }));
+        root.append(h('span', { text: t('grid.none', this.levels[column]) }));
         continue;
       }
       const panel = new Panel(root, { painter: app.painter, words: app.words });
-      panel.show({ wheel: false });
+      panel.show({ wheel: false, numbers: false });
       /** @type {Tile} */
       const tile = { row, column, item, root, panel, key: '', stop: null, sample: null, reply: null, image: null, own: false, loading: false, error: '', notes: NO_NOTES };
       panel.onBox = (number, kind) => this.open(tile, number === null || !kind ? null : { number, kind });

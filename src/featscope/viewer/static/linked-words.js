@@ -3,7 +3,7 @@
 export const LINKED_WORDS = {
   en: {
     'grid.title': 'What the grid shows', 'grid.levels': 'Layers × levels', 'grid.samples': 'Samples', 'grid.size': 'Size of the tiles',
-    'grid.count_maps': '{0} maps of {1}', 'grid.count_samples': '{0} samples, {1}', 'grid.level': 'Level {0}', 'grid.none': '–', 'grid.none_words': 'This layer has no level {0}',
+    'grid.count_maps': '{0} maps of {1}', 'grid.count_samples': '{0} samples, {1}', 'grid.level': 'Level {0}', 'grid.none': 'No level {0}',
     'grid.no_map': 'No map of this layer and level', 'grid.no_maps': 'No maps of this sample',
     'compare.title': 'How the two runs are shown', 'compare.side': 'Side by side', 'compare.swipe': 'Swipe', 'compare.blink': 'Blink', 'compare.difference': 'Difference',
     'compare.run_a': 'Run A', 'compare.run_b': 'Run B', 'compare.swap': 'Exchange A and B', 'compare.divider': 'Divider between A and B', 'compare.divider_at': '{0} % A', 'compare.next': 'Show the other one (x)',
@@ -16,11 +16,11 @@ export const LINKED_WORDS = {
     'compare.note_own': '{0} is measured within each map, so its difference shows other places, not more or less of one quantity.', 'compare.note_channel': 'Channel {0} of two trainings need not mean the same.',
     'compare.no_difference': 'No difference can be drawn: {0} The maps are shown side by side.', 'compare.not_missing': 'one of the two maps is missing.', 'compare.not_reduce': 'A is reduced by {0}, B by {1}; choose one reduction for both.',
     'compare.not_shape': 'A has {0} cells, B has {1}.', 'compare.not_place': 'the maps have different places on the image.',
-    'compare.own_scales': 'Reduced differently, so each has its own scale', 'key.blink': 'Compare: the other run',
+    'compare.notes_b': 'Run B: {0}', 'compare.own_scales': 'Reduced differently, so each has its own scale', 'key.blink': 'Compare: the other run',
   },
   zh: {
     'grid.title': '网格内容', 'grid.levels': '层 × 级', 'grid.samples': '样本', 'grid.size': '图块大小',
-    'grid.count_maps': '{1} 的 {0} 张特征图', 'grid.count_samples': '{0} 个样本，{1}', 'grid.level': '第 {0} 级', 'grid.none': '–', 'grid.none_words': '该层没有第 {0} 级',
+    'grid.count_maps': '{1} 的 {0} 张特征图', 'grid.count_samples': '{0} 个样本，{1}', 'grid.level': '第 {0} 级', 'grid.none': '没有第 {0} 级',
     'grid.no_map': '没有该层该级的特征图', 'grid.no_maps': '该样本没有特征图',
     'compare.title': '两次运行的显示方式', 'compare.side': '并排', 'compare.swipe': '滑动', 'compare.blink': '闪切', 'compare.difference': '差值',
     'compare.run_a': '运行 A', 'compare.run_b': '运行 B', 'compare.swap': '交换 A 与 B', 'compare.divider': 'A 与 B 的分界', 'compare.divider_at': 'A 占 {0}%', 'compare.next': '切换到另一个（x）',
@@ -33,6 +33,6 @@ export const LINKED_WORDS = {
     'compare.note_own': '“{0}”在每张图内部各自度量，差值只表示位置上的差别，不表示同一数量的增减。', 'compare.note_channel': '两次训练中的通道 {0} 含义未必相同。',
     'compare.no_difference': '无法绘制差值：{0}改为并排显示。', 'compare.not_missing': '两张特征图缺了一张。', 'compare.not_reduce': 'A 的归约方式是 {0}，B 是 {1}，请为两者选择同一种。',
     'compare.not_shape': 'A 有 {0} 个单元，B 有 {1} 个。', 'compare.not_place': '两张特征图在图像上的位置不同。',
-    'compare.own_scales': '归约方式不同，各用自己的色标', 'key.blink': '对比：切换另一次运行',
+    'compare.notes_b': '运行 B：{0}', 'compare.own_scales': '归约方式不同，各用自己的色标', 'key.blink': '对比：切换另一次运行',
   },
 };

@@ -42,6 +42,7 @@ import { countMarks, format, niceTicks, outsideCount, sharesBeyond } from './dra
  * @property {string[]} notes warnings: what is not proved about the place
  * @property {boolean} loading
  * @property {string} error words
+ * @property {boolean} numbers whether the values of large cells are written
  * @property {boolean} wheel whether the wheel zooms by itself; otherwise only together with Ctrl, so that a long page scrolls
  */
 
@@ -49,7 +50,7 @@ import { countMarks, format, niceTicks, outsideCount, sharesBeyond } from './dra
 const nothing = () => ({
   title: '', how: '', badge: '', shared: false, frame: null, image: null, map: null, low: 0, high: 0, palette: null,
   alpha: 0.7, fade: true, smooth: true, zero: false, photo: 'grey', classes: [], detections: null, truth: null,
-  boxes: 'both', score: 0, hidden: [], selected: null, notes: [], loading: false, error: '', wheel: true,
+  boxes: 'both', score: 0, hidden: [], selected: null, notes: [], loading: false, error: '', numbers: true, wheel: true,
 });
 
 /** What is drawn again when a part changes. @type {Record<string, (keyof Shown)[]>} */
@@ -345,8 +346,8 @@ export class Panel {
 
   /** The value of every cell on the screen, once cells are large enough for it. */
   drawNumbers() {
-    const { overContext: context, width, height, seen, shown: { map } } = this;
-    if (!map) return;
+    const { overContext: context, width, height, seen, shown: { map, numbers } } = this;
+    if (!map || !numbers) return;
     const size = this.cellOnScreen(map, 0, 0);
     if (size.width < CELL || size.height < CELL / 2) return;
     const [rows, columns] = map.shape, p = map.placement;
