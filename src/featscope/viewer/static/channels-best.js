@@ -13,7 +13,6 @@ const TALL = 88; // pixels of a thumbnail
 export class BestRow {
   /** @param {HTMLElement} root @param {App} app @param {() => void} onClose */
   constructor(root, app, onClose) {
-    Object.assign(this, { root, app, onClose });
     this.root = root;
     this.app = app;
     this.onClose = onClose;

@@ -4,7 +4,7 @@ import { h, icon, setText } from './dom.js';
 import { INF_COLOUR, NAN_COLOUR, lookupOf } from './draw/palette.js';
 import { cellAt, direction } from './draw/placement.js';
 import { format } from './draw/ranges.js';
-import { boundsOfTiles, codeColours, layoutOf, pool, putTile, sizeFor, spansOf, tileSides, valueOf, SIZES } from './draw/tiles.js';
+import { boundsOfTiles, codeColours, layoutOf, pool, putTile, sizeFor, spansOf, tileSides, valueOf, blockOf, SIZES } from './draw/tiles.js';
 import { keyOf, isAbort } from './transport.js';
 import { t } from './words.js';
 
@@ -12,7 +12,7 @@ import { t } from './words.js';
 /** @typedef {import('./main.js').View} View */
 /** @typedef {import('./state.js').State} State */
 /** @typedef {import('./draw/tiles.js').Tiles} Tiles */
-/** @typedef {Tiles & {placement: import('./draw/placement.js').Placement, block: number, full: number[], marks: Set<number>, by: 'peak'|'mean', key: string}} Mosaic  block: cells of the map per code; full: rows and columns of the map */
+/** @typedef {Tiles & {placement: import('./draw/placement.js').Placement, block: number, full: number[], marks: Set<number>, by: 'peak'|'mean', key: string}} Shown  block: cells of the map per code; full: rows and columns of the map */
 
 const ORDERS = ['number', 'energy', 'sparsity', 'contrast', 'similarity'];
 const LEAST = 24, MOST = 256, ROOM = 64; // pixels; a tile smaller than ROOM has its buttons below it
@@ -24,44 +24,38 @@ const clampSize = (size) => Math.min(MOST, Math.max(LEAST, Math.round(size)));
 /** @param {string} text */
 const similarTo = (text) => (text.startsWith('similarity:') ? Number(text.slice(11)) : null);
 
-class Channels {
-  constructor() {
+class Mosaic {
+  /** @param {HTMLElement} root @param {App} app */
+  constructor(root, app) {
+    this.app = app;
+    const { store } = app;
+    const channel = store.get().reduce.match(/^channel:(\d+)$/);
+    this.chosen = channel ? Number(channel[1]) : -1; // a channel; -1: the first in the order
     this.turn = 0;
-    /** @type {Mosaic|null} */
+    this.asked = 0;
+    this.touched = false;
+    /** @type {Shown|null} */
     this.tiles = null;
+    /** Of a map of one channel: its colours, and whether it is signed. @type {any} */
+    this.header = null;
     /** The channels in their order, their values, and what the order was made for. */
     this.order = { numbers: /** @type {number[]} */ ([]), values: /** @type {number[]|null} */ (null), key: '' };
-    this.chosen = -1; // a channel
-    this.asked = 0;
     /** How the rows lay when last drawn. @type {{key: string, across: number, pitch: number}|null} */
     this.shape = null;
-    /** @type {{x: number, y: number}|null} */
-    this.pointer = null;
+    this.pointed = false;
+    this.inTile = { x: 0, y: 0 };
     /** @type {View|null} */
     this.view = null;
     /** @type {Record<string, {key: unknown[], value: any}>} */
     this.kept = {};
     /** @type {import('./channels-best.js').BestRow|null} */
     this.best = null;
-    /** @type {AbortController|null} */
-    this.listening = null;
-  }
-
-  /** @param {HTMLElement} root @param {App} app */
-  mount(root, app) {
-    this.app = app;
-    const { store } = app;
     this.listening = new AbortController();
     const { signal } = this.listening;
-    const channel = store.get().reduce.match(/^channel:(\d+)$/);
-    this.chosen = channel ? Number(channel[1]) : -1; // -1: the first in the order
-    this.tiles = null;
-    this.order.key = '';
-    this.kept = {};
 
     this.title = h('h2', { class: 'name' });
     this.facts = h('span', { class: 'facts name' });
-    this.orderBox = h('select', { 'aria-label': t('channels.order'), onchange: () => this.setOrder(/** @type {HTMLSelectElement} */ (this.orderBox).value) });
+    this.orderBox = h('select', { 'aria-label': t('channels.order'), onchange: () => this.setOrder(this.orderBox.value) });
     this.by = segment('by', t('channels.by'), [['peak', t('channels.peak')], ['mean', t('channels.mean')]], (by) => store.set({ by: /** @type {State['by']} */ (by) }));
     this.by.element.title = t('channels.by_why');
     this.scale = segment('scale', t('channels.scale'), [['own', t('channels.own')], ['one', t('channels.one')]], (one) => store.set({ shared: one === 'one' }));
@@ -98,27 +92,24 @@ class Channels {
     grid.addEventListener('focus', paint);
     grid.addEventListener('blur', paint);
     grid.addEventListener('pointermove', (event) => this.point(event));
-    grid.addEventListener('pointerleave', () => { this.pointer = null; this.app?.showHover(null); });
+    grid.addEventListener('pointerleave', () => { this.pointed = false; app.showHover(null); });
     grid.addEventListener('pointerdown', (event) => { this.touched = event.pointerType !== 'mouse' && this.at(event) !== this.chosen; });
     grid.addEventListener('click', (event) => this.click(event));
     // The keys of a tile also act under the pointer, without a click before.
-    addEventListener('keydown', (event) => { if (this.pointer && event.target === document.body && 'sb+-='.includes(event.key)) this.key(event); }, { signal, capture: true });
+    addEventListener('keydown', (event) => { if (this.pointed && event.target === document.body && 'sb+-='.includes(event.key)) this.key(event); }, { signal, capture: true });
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', paint, { signal });
     this.sizes = new ResizeObserver(() => { this.anchor(); this.draw(); });
     this.sizes.observe(grid);
   }
 
-  unmount() {
+  close() {
     this.turn++;
     cancelAnimationFrame(this.asked);
-    this.asked = 0;
-    this.sizes?.disconnect();
-    this.listening?.abort();
+    this.sizes.disconnect();
+    this.listening.abort();
     this.best?.close();
-    this.best = null;
-    this.tiles = null;
-    for (const role of ['channels', 'ranks', 'map']) this.app?.transport.release(role);
-    this.app?.showHover(null);
+    for (const role of ['channels', 'ranks', 'map']) this.app.transport.release(role);
+    this.app.showHover(null);
   }
 
   // What is asked
@@ -126,7 +117,6 @@ class Channels {
   /** @param {State} state @param {View} view */
   async update(state, view) {
     const { app, grid } = this;
-    if (!app || !grid) return;
     const turn = ++this.turn;
     this.view = view;
     const { group, level, sample } = view;
@@ -163,12 +153,12 @@ class Channels {
     }
     const { header, data } = reply.value, [count, rows, columns] = header.shape;
     const full = found.shape.slice(1), moved = this.order.key !== orderKey;
-    if (this.tiles?.codes !== data) this.tiles = { codes: data, lows: header.lows, highs: header.highs, rows, columns, placement: header.placement, block: Math.ceil(full[0] / rows) === Math.ceil(full[1] / columns) ? Math.ceil(full[0] / rows) : Math.ceil(Math.max(...full) / Math.max(rows, columns)), full, marks: new Set(), by: state.by, key: mapKey };
+    if (this.tiles?.codes !== data) this.tiles = { codes: data, lows: header.lows, highs: header.highs, rows, columns, placement: header.placement, block: blockOf(full, rows, columns), full, marks: new Set(), by: state.by, key: mapKey };
     const numbers = /** @type {number[]} */ ((ranks.value ?? byNumber).channels).filter((number) => number < count);
     const reordered = this.order.numbers.length === count && moved && String(numbers) !== String(this.order.numbers);
     this.order = { numbers, values: ranks.value?.values ?? null, key: ranks.error ? '' : orderKey };
     if (reordered || this.chosen < 0 || this.chosen >= count) this.chosen = numbers[0];
-    this.say(ranks.error ? (state.order === 'contrast' && !sample.detections.length && !sample.truth.length ? t('channels.no_boxes') : t('channels.in_numbers', ranks.error.message)) : '');
+    this.say(ranks.error ? (state.order === 'contrast' && !sample.detections.length && !sample.truth.length ? t('channels.no_boxes') : t('channels.in_numbers', ranks.error.message.replace(/\.$/, ''))) : '');
     app.showError(null);
     this.header = map.value?.header ?? this.header ?? { range: 'map', colormap: 'viridis', zero: false, channels: count };
     this.tell();
@@ -184,10 +174,9 @@ class Channels {
 
   /** The tiles; a saved report may hold only some sizes. @param {import('./transport.js').Params} params @param {number} size */
   async codes(params, size) {
-    const app = /** @type {App} */ (this.app);
     for (const wanted of new Set([size, 64, ...SIZES])) {
       try {
-        return await app.ask('channels', { ...params, size: wanted }, { role: 'channels' });
+        return await this.app.ask('channels', { ...params, size: wanted }, { role: 'channels' });
       } catch (error) {
         if (/** @type {Error} */ (error).name !== 'Missing' || wanted === 128) throw error;
       }
@@ -198,12 +187,12 @@ class Channels {
 
   /** @param {string} order */
   setOrder(order) {
-    this.app?.store.set({ order: order === 'similarity' ? `similarity:${this.chosen}` : order });
+    this.app.store.set({ order: order === 'similarity' ? `similarity:${this.chosen}` : order });
   }
 
   /** @param {number} size */
   setSize(size) {
-    this.app?.store.set({ size: clampSize(size) });
+    this.app.store.set({ size: clampSize(size) });
   }
 
   similar() {
@@ -211,14 +200,14 @@ class Channels {
   }
 
   open() {
-    this.app?.store.set({ mode: 'stage', reduce: `channel:${this.chosen}`, explanation: null });
+    this.app.store.set({ mode: 'stage', reduce: `channel:${this.chosen}`, explanation: null });
   }
 
   async showBest() {
     const { app, view, bestBox } = this;
-    if (!app || !view || !bestBox) return;
+    if (!view) return;
     const { BestRow } = await import('./channels-best.js');
-    this.best ??= new BestRow(bestBox, app, () => { this.best = null; this.grid?.focus(); });
+    this.best ??= new BestRow(bestBox, app, () => { this.best = null; this.grid.focus(); });
     this.best.show(this.chosen, view, this.header);
   }
 
@@ -226,7 +215,7 @@ class Channels {
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.tiles) return;
     const { numbers } = this.order, place = numbers.indexOf(this.chosen);
-    const page = Math.max(1, Math.floor((this.grid?.clientHeight ?? 0) / this.layout.pitch)) * this.layout.across;
+    const page = Math.max(1, Math.floor(this.grid.clientHeight / this.layout.pitch)) * this.layout.across;
     const by = event.key === 'PageDown' ? page : event.key === 'PageUp' ? -page : MOVES[event.key]?.(this.layout.across);
     if (by !== undefined) {
       const next = Math.abs(by) > 1 && Math.abs(by) < 1e9 && (place + by < 0 || place + by >= numbers.length) ? place : Math.min(numbers.length - 1, Math.max(0, place + by));
@@ -253,7 +242,7 @@ class Channels {
   /** The channel under the pointer. @param {PointerEvent|MouseEvent} event */
   at(event) {
     const { grid, tiles, layout } = this;
-    if (!grid || !tiles) return null;
+    if (!tiles) return null;
     const area = grid.getBoundingClientRect(), x = event.clientX - area.left - layout.left, y = event.clientY - area.top + grid.scrollTop - layout.top;
     const column = Math.floor(x / layout.stepX), row = Math.floor(y / layout.pitch);
     this.inTile = { x: (x - column * layout.stepX) / layout.tile.width, y: (y - row * layout.pitch) / layout.tile.height };
@@ -264,9 +253,9 @@ class Channels {
   /** @param {PointerEvent} event */
   point(event) {
     const { app, tiles, view } = this;
-    if (/** @type {Element} */ (event.target).closest('.tile-tools') || !app || !tiles || !view) return;
-    this.pointer = { x: event.clientX, y: event.clientY };
-    const channel = this.at(event), { x, y } = this.inTile ?? { x: 0, y: 2 };
+    if (/** @type {Element} */ (event.target).closest('.tile-tools') || !tiles || !view) return;
+    this.pointed = true;
+    const channel = this.at(event), { x, y } = this.inTile;
     if (channel !== null && channel !== this.chosen && event.pointerType === 'mouse') this.choose(channel);
     if (channel === null || y >= 1) return app.showHover(null);
     const { placement, full, block, codes, rows, columns } = tiles, [top, left, height, width] = placement.crop ?? [0, 0, ...placement.frame];
@@ -289,12 +278,11 @@ class Channels {
   // What is shown
 
   get pixels() {
-    return clampSize(this.app?.store.get().size ?? 64);
+    return clampSize(this.app.store.get().size);
   }
 
   /** @param {string} text */
   say(text) {
-    if (!this.said) return;
     setText(this.said, text);
     this.said.hidden = !text;
   }
@@ -302,7 +290,7 @@ class Channels {
   /** The controls and the words of the head. */
   tell() {
     const { app, view, tiles, orderBox } = this;
-    if (!app || !view || !orderBox || !this.title || !this.facts || !this.by || !this.scale || !this.size) return;
+    if (!view) return;
     const { state } = view, to = similarTo(state.order);
     setText(this.title, app.layerName(state.run, view.group, view.level));
     this.title.title = this.title.textContent ?? '';
@@ -338,13 +326,13 @@ class Channels {
   get layout() {
     const { tiles, grid } = this, size = this.pixels, pad = 8;
     const tile = tiles ? tileSides(tiles.placement, size) : { width: size, height: size };
-    return { tile, left: pad, top: pad, ...layoutOf(this.order.numbers.length, (grid?.clientWidth ?? 300) - 2 * pad, tile, size < 48 ? 4 : 8, size < 48 ? 12 : 16) };
+    return { tile, left: pad, top: pad, ...layoutOf(this.order.numbers.length, grid.clientWidth - 2 * pad, tile, size < 48 ? 4 : 8, size < 48 ? 12 : 16) };
   }
 
   /** Bring the chosen tile into sight. */
   reveal() {
     const { grid, layout } = this, place = this.order.numbers.indexOf(this.chosen);
-    if (!grid || !this.space || place < 0) return;
+    if (place < 0) return;
     this.space.style.height = `${layout.height + 2 * layout.top}px`;
     const top = Math.floor(place / layout.across) * layout.pitch, bottom = top + layout.pitch + 2 * layout.top;
     if (top < grid.scrollTop) grid.scrollTop = top;
@@ -354,7 +342,6 @@ class Channels {
   /** When rows change their lengths, the first tile in sight stays in sight. */
   anchor() {
     const { grid, layout } = this;
-    if (!grid || !this.space) return;
     const key = [layout.across, layout.pitch].join();
     if (this.shape && this.shape.key !== key) {
       const first = Math.round(grid.scrollTop / this.shape.pitch) * this.shape.across;
@@ -372,9 +359,8 @@ class Channels {
     cancelAnimationFrame(this.asked);
     this.asked = 0;
     const { app, view, tiles, grid, canvas, space, row, cell } = this;
-    if (!app || !view || !grid || !canvas || !space || !row || !cell) return;
     row.hidden = !tiles;
-    if (!tiles || !this.header) {
+    if (!view || !tiles || !this.header) {
       canvas.width = 0;
       space.style.height = '0';
       return;
@@ -387,7 +373,7 @@ class Channels {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     canvas.style.width = `${grid.clientWidth}px`;
     canvas.style.height = `${grid.clientHeight}px`;
-    const look = app.lookFor(view.group, this.header), zero = this.header.zero && !this.fixed && !state.range.startsWith('percentile');
+    const look = app.lookFor(view.group, this.header), { zero } = look;
     const colours = this.keep('colours', [look.palette], () => lookupOf(look.palette, { marked: true, opaque: true, alpha: 1, fade: false, zero }));
     const bounds = this.keep('bounds', [tiles, state.range, state.shared, zero], () => boundsOfTiles(tiles, state.range, state.shared, zero));
     const wide = Math.round(tile.width * ratio), tall = Math.round(tile.height * ratio);
@@ -428,10 +414,10 @@ class Channels {
     this.mark(layout, scroll, bounds, colours);
   }
 
-  /** The chosen tile: its frame, its words, and the scale. @param {Channels['layout']} layout @param {number} scroll @param {[number, number][]} bounds @param {Uint32Array} colours */
+  /** The chosen tile: its frame, its words, and the scale. @param {Mosaic['layout']} layout @param {number} scroll @param {[number, number][]} bounds @param {Uint32Array} colours */
   mark({ tile, across, pitch, stepX, left, top, rows }, scroll, bounds, colours) {
     const { tiles, app, view, cell, row, grid } = this, { numbers, values } = this.order;
-    if (!tiles || !app || !view || !cell || !row || !grid || !this.about || !this.scaleWords || !this.low || !this.high || !this.tools) return;
+    if (!tiles || !view) return;
     const place = numbers.indexOf(this.chosen), value = values?.[place], order = view.state.order.split(':')[0];
     const x = left + (place % across) * stepX, y = top + Math.floor(place / across) * pitch - scroll;
     row.hidden = place < 0 || y < -tile.height || y > grid.clientHeight;
@@ -453,16 +439,16 @@ class Channels {
     setText(this.high, format(b, 3));
     this.keep('bar', [colours], () => {
       const bytes = new Uint8ClampedArray(colours.slice(0, 254).buffer);
-      this.bar?.getContext('2d')?.putImageData(new ImageData(bytes, 254, 1), 0, 0);
+      this.bar.getContext('2d')?.putImageData(new ImageData(bytes, 254, 1), 0, 0);
       return colours;
     });
-    this.keep('shown', [this.header, a, b], () => { app.shown({ header: { ...this.header, range: 'map', words: '' }, low: a, high: b }); return a; });
+    this.keep('shown', [this.header, a, b], () => { app.shown({ header: { ...this.header, range: this.header.zero ? 'symmetric' : 'map' }, low: a, high: b }); return a; });
   }
 
   /** Whether the legend needs NaN and infinity; looked for when the picture is on the screen. @param {number} turn */
   findMarks(turn) {
     const { tiles, marks } = this;
-    if (turn !== this.turn || !tiles || !marks) return;
+    if (turn !== this.turn || !tiles) return;
     const found = this.keep('marks', [tiles], () => {
       let seen = 0;
       for (let i = 0; i < tiles.codes.length && seen < 3; i++) if (tiles.codes[i] > 253) seen |= tiles.codes[i] - 253;
@@ -476,5 +462,12 @@ class Channels {
   }
 }
 
+/** @type {Mosaic|null} */
+let mosaic = null;
+
 /** @type {import('./main.js').Mode|null} */
-export const channels = new Channels();
+export const channels = {
+  mount: (root, app) => { mosaic = new Mosaic(root, app); },
+  update: (state, view) => mosaic?.update(state, view),
+  unmount: () => { mosaic?.close(); mosaic = null; },
+};

@@ -15,6 +15,16 @@ const TOP = 253;
 export const sizeFor = (pixels) => SIZES.find((size) => size >= pixels) ?? SIZES[SIZES.length - 1];
 
 /**
+ * How many cells of the map one code stands for, in both directions: the step of `shrink` in arrays/tiles.py.
+ * @param {number[]} full rows and columns of the map @param {number} rows of codes @param {number} columns
+ */
+export function blockOf(full, rows, columns) {
+  for (let block = Math.ceil(Math.max(full[0] / rows, full[1] / columns)); ; block++) {
+    if (block >= Math.max(...full) || (Math.ceil(full[0] / block) === rows && Math.ceil(full[1] / block) === columns)) return block;
+  }
+}
+
+/**
  * A tile has the shape of the part of the picture that the network saw.
  * @param {import("./placement.js").Placement} placement @param {number} longest pixels of its longer side
  */
@@ -81,6 +91,7 @@ export function pool({ codes, lows, highs, rows, columns }, channel, down, acros
  * @param {Uint32Array} colours of 254 indices and the two marks @param {number} low @param {number} high @param {number} from @param {number} to
  */
 export function codeColours(colours, low, high, from, to) {
+  if (low === from && high === to && low < high) return colours;
   const found = new Uint32Array(colours);
   const factor = to > from ? TOP / (to - from) : 0;
   for (let code = 0; code <= TOP; code++) {
