@@ -62,23 +62,19 @@ def _evaluate(scenes: int) -> None:
 
 
 def _draw(output: Path, images: List[Path]) -> None:
-    import numpy as np
-    from PIL import Image
-
     from featscope.adapters.feeding import capture_images, list_images
     from featscope.adapters.opening import open_detector
     from featscope.cli.console import finish, progress
-    from featscope.demo.page import write_page
     from featscope.demo.scenes import DEMO_SEEDS, draw_scene
     from featscope.records import Boxes
-    from featscope.render.boxes import draw_boxes
     from featscope.render.heat_plan import HeatOptions, plan_heat
     from featscope.render.jobs import Outcome, run_jobs
     from featscope.render.mosaic_plan import MosaicOptions, plan_mosaics
     from featscope.render.png import encode_rgb
-    from featscope.store.files import make_folder, safe_name, size_text, well_formed, write_atomic
-    from featscope.store.images import read_image
+    from featscope.store.files import make_folder, size_text, write_atomic
     from featscope.store.reader import open_run
+    from featscope.viewer.answers import Viewer
+    from featscope.viewer.report import Frozen, write_report
 
     runs = output / "run"
     if runs.exists():
@@ -101,20 +97,12 @@ def _draw(output: Path, images: List[Path]) -> None:
         outcome.add(run_jobs(maps, heat, runs / "heat", done))
         mosaics = plan_mosaics(run_opened, maps, MosaicOptions(channels="top:16", columns=4))
         outcome.add(run_jobs(maps, mosaics, runs / "render", done))
-    make_folder(output / "detections")
-    drawn = []
-    files = {well_formed(str(path.absolute())): path for path in found}  # the name of a file may not be valid text
-    for sample in run_opened.samples.values():
-        picture = Image.fromarray(read_image(files[sample.path], sample.reading))
-        if sample.predictions is not None and run_opened.info is not None:
-            draw_boxes(picture, sample.predictions, run_opened.info.classes)
-        drawn.append(output / "detections" / f"{safe_name(sample.id)}.png")
-        write_atomic(drawn[-1], encode_rgb(np.asarray(picture)))
-    page = write_page(output, run_opened, drawn)
+    frozen = Frozen(Viewer([runs]))
+    report = write_report(frozen, output / "report.html")
     finish(
         f"{counted(len(maps), 'map')} of {counted(len(run_opened.samples), 'image')} and "
         f"{counted(outcome.pictures, 'picture')}, "
-        f"{size_text(outcome.bytes)}, in {output}; open {page}",
-        [*made.failed, *outcome.errors],
+        f"{size_text(outcome.bytes)}, in {output}; open {report.page}",
+        [*made.failed, *outcome.errors, *frozen.errors],
         [*made.remarks, *outcome.remarks],
     )
