@@ -39,7 +39,7 @@ S2ANET=("$MODELS/s2anet_tiny.py" "$MODELS/s2anet_tiny.pth")
 echo "== the built-in detector on a scene that it draws"
 featscope demo -o "$WORK/demo"
 HEAT=$WORK/demo/run/heat
-python - "$WORK/demo/run" docs/images/detections.jpg <<'END'
+"$PYTHON" - "$WORK/demo/run" docs/images/detections.jpg <<'END'
 import sys
 from PIL import Image
 from featscope import open_run

@@ -4,11 +4,14 @@ import base64
 import gzip
 import json
 import re
+from html import unescape
 
 import numpy as np
 import pytest
 
+from featscope import open_run
 from featscope.cli import main
+from featscope.errors import UnknownNameError
 from featscope.viewer import report
 from featscope.viewer.answers import Viewer
 from featscope.viewer.page import static_files
@@ -117,3 +120,16 @@ def test_the_command_says_what_it_left_out(two_samples, tmp_path, capsys):
     said = capsys.readouterr()
     assert "1 of 2 samples; choose them with --sample" in said.err
     assert "2 maps of 1 sample" in said.out
+
+
+def test_a_notebook_shows_the_page(two_samples, tmp_path):
+    view = open_run(two_samples).view(sample="photo", layer="neck", height=500)
+    assert repr(view) == f"<View of 2 maps of 1 sample of {two_samples}; a notebook shows it>"
+    shown = view._repr_html_()
+    assert shown.startswith('<iframe srcdoc="')
+    assert "height:500px" in shown
+    page = unescape(shown.partition('srcdoc="')[2].partition('" style="')[0])
+    assert json.loads(held(page)["samples?"])["ids"] == ["photo"]
+    assert view.save(tmp_path / "view.html").read_text(encoding="utf-8") == page
+    with pytest.raises(UnknownNameError, match="layer 'nick'"):
+        open_run(two_samples).view(layer="nick")

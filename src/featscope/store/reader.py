@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from featscope.store.contents import Content, MapRow
     from featscope.store.tables import Rows
+    from featscope.viewer.notebook import View
 
 _NAMED = 5  # the most runs that an error lists
 
@@ -177,6 +178,30 @@ class Run:
         Raises `MissingPackageError` where pandas is not installed.
         """
         return self.rows().table()
+
+    def view(
+        self,
+        sample: Optional[str] = None,
+        layer: Union[str, Sequence[str], None] = None,
+        *,
+        most: int = 8,
+        height: int = 640,
+        channels: bool = True,
+    ) -> View:
+        """Show the run in a notebook: every layer, level and channel on the image, with boxes and their sources.
+
+        >>> featscope.open_run("runs/fpn").view(sample="harbour", layer="neck")
+        <View of 2 maps of 1 sample of runs/fpn; a notebook shows it>
+
+        The page holds its data, so it needs no server. For a large run, type `featscope view RUN` in a shell.
+
+        sample: an id or a glob. layer: names and globs as for a capture. most: number of samples to hold; 0 for all.
+        height: of the page, in pixels. channels: also hold all channels, small. Raises `UnknownNameError` if the run
+        does not have the layer or the sample.
+        """
+        from featscope.viewer.notebook import View
+
+        return View(self, sample, layer, most=most, height=height, channels=channels)
 
     def __repr__(self) -> str:
         folders = self.folders()

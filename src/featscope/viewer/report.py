@@ -101,6 +101,21 @@ class Frozen:
         except (OSError, ValueError):
             return 0
 
+    @property
+    def maps(self) -> int:
+        """Number of maps."""
+        catalogues = [self._viewer.books[run].catalogue.holds(sample) for run, sample in self.samples]
+        return sum(map_file.is_map for held in catalogues for _, _, map_file in held)
+
+    def every(self, on_sample: Optional[Callable[[], None]] = None) -> Answers:
+        """Return all answers. on_sample: called after each sample."""
+        answers = self.common()
+        for run, sample in self.samples:
+            answers.update(self.of_sample(run, sample))
+            if on_sample is not None:
+                on_sample()
+        return answers
+
     def common(self) -> Answers:
         """Return the answers that are not about a single sample."""
         about = json.loads(self._body("about", {}))
@@ -153,35 +168,32 @@ class Frozen:
 
 def write_report(frozen: Frozen, path: Path, on_sample: Optional[Callable[[], None]] = None) -> Report:
     """Write a report to a file, or to a folder if it is large. on_sample: called after each sample."""
-    done = on_sample or (lambda: None)
-    samples = frozen.samples
     if frozen.estimate() > LARGEST_FILE:
-        return _write_folder(frozen, path.with_suffix("") if path.suffix == ".html" else path, done)
-    answers, maps = frozen.common(), 0
-    for run, sample in samples:
-        own = frozen.of_sample(run, sample)
-        maps += sum(key.startswith("map?") for key in own)
-        answers.update(own)
-        done()
+        return _write_folder(frozen, path.with_suffix("") if path.suffix == ".html" else path, on_sample)
+    answers = frozen.every(on_sample)
     text = page_with(answers).encode()
     make_folder(path.parent)
     write_atomic(path, text, shared=True)
-    return Report(path, len(samples), maps, len(text))
+    return Report(path, len(frozen.samples), _maps_in(answers), len(text))
 
 
-def _write_folder(frozen: Frozen, folder: Path, done: Callable[[], None]) -> Report:
-    samples, maps, size = frozen.samples, 0, 0
+def _write_folder(frozen: Frozen, folder: Path, on_sample: Optional[Callable[[], None]]) -> Report:
+    maps, size = 0, 0
     make_folder(folder / "samples")
-    for run, sample in samples:
+    for run, sample in frozen.samples:
         own = frozen.of_sample(run, sample)
-        maps += sum(key.startswith("map?") for key in own)
         text = f"featscopeAnswers.add({json.dumps(own)})\n".encode()
         write_atomic(folder / "samples" / f"{run}-{sample}.js", text, shared=True)
-        size += len(text)
-        done()
+        maps, size = maps + _maps_in(own), size + len(text)
+        if on_sample is not None:
+            on_sample()
     text = page_with(frozen.common(), beside=True).encode()
     write_atomic(folder / "index.html", text, shared=True)
-    return Report(folder / "index.html", len(samples), maps, size + len(text))
+    return Report(folder / "index.html", len(frozen.samples), maps, size + len(text))
+
+
+def _maps_in(answers: Answers) -> int:
+    return sum(key.startswith("map?") for key in answers)
 
 
 def page_with(answers: Answers, beside: bool = False) -> str:
