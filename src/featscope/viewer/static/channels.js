@@ -15,7 +15,7 @@ import { t } from './words.js';
 /** @typedef {Tiles & {placement: import('./draw/placement.js').Placement, block: number, full: number[], marks: Set<number>, by: 'peak'|'mean', key: string}} Shown  block: cells of the map per code; full: rows and columns of the map */
 
 const ORDERS = ['number', 'energy', 'sparsity', 'contrast', 'similarity'];
-const LEAST = 24, MOST = 256, ROOM = 64; // pixels; a tile smaller than ROOM has its buttons below it
+const LEAST = 24, MOST = 256; // pixels
 /** @type {Record<string, (across: number) => number>} */
 const MOVES = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: (across) => across, ArrowUp: (across) => -across, Home: () => -1e9, End: () => 1e9 };
 
@@ -34,6 +34,7 @@ class Mosaic {
     this.turn = 0;
     this.asked = 0;
     this.touched = false;
+    this.room = matchMedia('(hover: none)').matches ? 120 : 64; // a smaller tile has its buttons below it
     /** @type {Shown|null} */
     this.tiles = null;
     /** Of a map of one channel: its colours, and whether it is signed. @type {any} */
@@ -141,7 +142,7 @@ class Mosaic {
     const [reply, ranks, map] = await Promise.all([
       tried(this.codes({ ...params, by: state.by }, size)),
       state.order === 'number' ? { value: byNumber, error: null } : this.order.key === orderKey ? { value: { channels: this.order.numbers, values: this.order.values }, error: null } : tried(app.ask('ranks', { ...params, order: state.order }, { role: 'ranks' })),
-      tried(app.ask('map', { ...params, reduce: `channel:${Math.max(0, Math.min(this.chosen, found.shape[0] - 1))}` }, { role: 'map' })),
+      tried(app.ask('map', { ...params, reduce: 'channel:0' }, { role: 'map' })),
     ]);
     if (turn !== this.turn || [reply, ranks, map].some(({ error }) => isAbort(error))) return;
     grid.setAttribute('aria-busy', 'false');
@@ -160,7 +161,8 @@ class Mosaic {
     if (reordered || this.chosen < 0 || this.chosen >= count) this.chosen = numbers[0];
     this.say(ranks.error ? (state.order === 'contrast' && !sample.detections.length && !sample.truth.length ? t('channels.no_boxes') : t('channels.in_numbers', ranks.error.message.replace(/\.$/, ''))) : '');
     app.showError(null);
-    this.header = map.value?.header ?? this.header ?? { range: 'map', colormap: 'viridis', zero: false, channels: count };
+    const signed = header.lows.some((/** @type {number} */ low) => low < 0);
+    this.header = map.value?.header ?? { colormap: signed ? 'colorbrewer:RdBu_r' : 'turbo', zero: signed, channels: count };
     this.tell();
     if (moved) {
       if (reordered) grid.scrollTop = 0;
@@ -422,8 +424,8 @@ class Mosaic {
     const x = left + (place % across) * stepX, y = top + Math.floor(place / across) * pitch - scroll;
     row.hidden = place < 0 || y < -tile.height || y > grid.clientHeight;
     Object.assign(cell.style, { width: `${tile.width}px`, height: `${tile.height}px`, transform: `translate(${x}px, ${y}px)` });
-    this.tools.classList.toggle('below', tile.width < ROOM || tile.height < 36);
-    this.tools.classList.toggle('right', tile.width < ROOM && x > grid.clientWidth / 2);
+    this.tools.classList.toggle('below', tile.width < this.room || tile.height < 36);
+    this.tools.classList.toggle('right', tile.width < this.room && x > grid.clientWidth / 2);
     const low = tiles.lows[this.chosen], high = tiles.highs[this.chosen];
     const cells = tiles.rows * tiles.columns, codes = tiles.codes.subarray(this.chosen * cells, (this.chosen + 1) * cells);
     const words = [t('channels.channel', this.chosen), low < high ? t('channels.values', format(low), format(high)) : codes.some((code) => code < 254) ? t('channels.constant', format(low)) : t('channels.nothing')];
