@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { direction } from '../../../src/featscope/viewer/static/draw/placement.js';
-import { blockOf, boundsOfTiles, codeColours, layoutOf, pool, putTile, sizeFor, spansOf, tileSides, valueOf } from '../../../src/featscope/viewer/static/draw/tiles.js';
+import { blockOf, boundsOfTiles, codeColours, layoutOf, pool, putTile, sizeFor, spansOf, tileSides, twoSigns, valueOf } from '../../../src/featscope/viewer/static/draw/tiles.js';
 
 const colours = Uint32Array.from({ length: 256 }, (_, i) => i);
 /** Channels of one row of codes. */
@@ -98,6 +98,10 @@ test('a tile is cut at the edges of the picture', () => {
   assert.deepEqual([...pixels], [0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0]);
   putTile(pixels, 4, 0, 2, Uint8Array.of(1, 2, 3, 4), 0, down, across, 2, colours);
   assert.deepEqual([...pixels.subarray(8)], [1, 2, 0, 0]);
+});
+
+test('a map is signed by the rule of featscope heat', () => {
+  assert.deepEqual([[[-0.27], [5]], [[-0.04], [5]], [[-3], [-1]], [[0, -2], [1, 0]], [[], []]].map(([lows, highs]) => twoSigns(lows, highs)), [true, false, false, true, false]);
 });
 
 test('a value has no more digits than its code can tell', () => {

@@ -1,10 +1,11 @@
 // All channels of a map, as tiles that lie as the picture lies.
+import { BestRow } from './channels-best.js';
 import { segment, slider } from './controls.js';
 import { h, icon, setText } from './dom.js';
 import { INF_COLOUR, NAN_COLOUR, lookupOf } from './draw/palette.js';
 import { cellAt, direction } from './draw/placement.js';
 import { format } from './draw/ranges.js';
-import { boundsOfTiles, codeColours, layoutOf, pool, putTile, sizeFor, spansOf, tileSides, valueOf, blockOf, SIZES } from './draw/tiles.js';
+import { boundsOfTiles, codeColours, layoutOf, pool, putTile, sizeFor, spansOf, tileSides, twoSigns, valueOf, blockOf } from './draw/tiles.js';
 import { keyOf, isAbort } from './transport.js';
 import { t } from './words.js';
 
@@ -37,8 +38,10 @@ class Mosaic {
     this.room = matchMedia('(hover: none)').matches ? 120 : 64; // a smaller tile has its buttons below it
     /** @type {Shown|null} */
     this.tiles = null;
-    /** Of a map of one channel: its colours, and whether it is signed. @type {any} */
+    /** The map as the inspector knows it: its facts and its colours. @type {any} */
     this.header = null;
+    /** The reply that it was made from. @type {any} */
+    this.source = null;
     /** The channels in their order, their values, and what the order was made for. */
     this.order = { numbers: /** @type {number[]} */ ([]), values: /** @type {number[]|null} */ (null), key: '' };
     /** How the rows lay when last drawn. @type {{key: string, across: number, pitch: number}|null} */
@@ -49,7 +52,7 @@ class Mosaic {
     this.view = null;
     /** @type {Record<string, {key: unknown[], value: any}>} */
     this.kept = {};
-    /** @type {import('./channels-best.js').BestRow|null} */
+    /** @type {BestRow|null} */
     this.best = null;
     this.listening = new AbortController();
     const { signal } = this.listening;
@@ -109,7 +112,7 @@ class Mosaic {
     this.sizes.disconnect();
     this.listening.abort();
     this.best?.close();
-    for (const role of ['channels', 'ranks', 'map']) this.app.transport.release(role);
+    for (const role of ['channels', 'ranks']) this.app.transport.release(role);
     this.app.showHover(null);
   }
 
@@ -139,12 +142,13 @@ class Mosaic {
     const tried = (promise) => promise.then((value) => ({ value, error: null }), (error) => ({ value: null, error }));
     const size = sizeFor(this.pixels * devicePixelRatio);
     const byNumber = { channels: Array.from({ length: found.shape[0] }, (__, i) => i), values: null };
-    const [reply, ranks, map] = await Promise.all([
-      tried(this.codes({ ...params, by: state.by }, size)),
+    const [asked, ranks] = await Promise.all([
+      tried(app.ask('channels', { ...params, by: state.by, size }, { role: 'channels' })),
       state.order === 'number' ? { value: byNumber, error: null } : this.order.key === orderKey ? { value: { channels: this.order.numbers, values: this.order.values }, error: null } : tried(app.ask('ranks', { ...params, order: state.order }, { role: 'ranks' })),
-      tried(app.ask('map', { ...params, reduce: 'channel:0' }, { role: 'map' })),
     ]);
-    if (turn !== this.turn || [reply, ranks, map].some(({ error }) => isAbort(error))) return;
+    // A saved report holds peaks only.
+    const reply = asked.error?.name === 'Missing' && state.by === 'mean' ? await tried(app.ask('channels', { ...params, size }, { role: 'channels' })) : asked;
+    if (turn !== this.turn || [reply, ranks].some(({ error }) => isAbort(error))) return;
     grid.setAttribute('aria-busy', 'false');
     if (!reply.value) {
       this.tiles = null;
@@ -153,16 +157,17 @@ class Mosaic {
       return;
     }
     const { header, data } = reply.value, [count, rows, columns] = header.shape;
-    const full = found.shape.slice(1), moved = this.order.key !== orderKey;
-    if (this.tiles?.codes !== data) this.tiles = { codes: data, lows: header.lows, highs: header.highs, rows, columns, placement: header.placement, block: blockOf(full, rows, columns), full, marks: new Set(), by: state.by, key: mapKey };
+    const full = header.map.shape, moved = this.order.key !== orderKey;
+    if (this.tiles?.codes !== data) this.tiles = { codes: data, lows: header.lows, highs: header.highs, rows, columns, placement: header.placement, block: blockOf(full, rows, columns), full, marks: new Set(), by: asked.error ? 'peak' : state.by, key: mapKey };
     const numbers = /** @type {number[]} */ ((ranks.value ?? byNumber).channels).filter((number) => number < count);
     const reordered = this.order.numbers.length === count && moved && String(numbers) !== String(this.order.numbers);
     this.order = { numbers, values: ranks.value?.values ?? null, key: ranks.error ? '' : orderKey };
     if (reordered || this.chosen < 0 || this.chosen >= count) this.chosen = numbers[0];
-    this.say(ranks.error ? (state.order === 'contrast' && !sample.detections.length && !sample.truth.length ? t('channels.no_boxes') : t('channels.in_numbers', ranks.error.message.replace(/\.$/, ''))) : '');
+    const unranked = !ranks.error ? '' : state.order === 'contrast' && !sample.detections.length && !sample.truth.length ? t('channels.no_boxes') : t('channels.in_numbers', ranks.error.message.replace(/[.。]$/, ''));
+    this.say([unranked, asked.error?.message, ...sample.notes, ...header.map.notes].filter(Boolean).join('  '));
     app.showError(null);
-    const signed = header.lows.some((/** @type {number} */ low) => low < 0);
-    this.header = map.value?.header ?? { colormap: signed ? 'colorbrewer:RdBu_r' : 'turbo', zero: signed, channels: count };
+    const zero = twoSigns(header.lows, header.highs);
+    if (this.source !== header) [this.source, this.header] = [header, { ...header.map, range: zero ? 'symmetric' : 'map', colormap: zero ? 'colorbrewer:RdBu_r' : 'turbo', zero }];
     this.tell();
     if (moved) {
       if (reordered) grid.scrollTop = 0;
@@ -172,17 +177,6 @@ class Mosaic {
     performance.measure('featscope channels', { start: began });
     setTimeout(() => this.findMarks(turn), 50);
     this.best?.update(view);
-  }
-
-  /** The tiles; a saved report may hold only some sizes. @param {import('./transport.js').Params} params @param {number} size */
-  async codes(params, size) {
-    for (const wanted of new Set([size, 64, ...SIZES])) {
-      try {
-        return await this.app.ask('channels', { ...params, size: wanted }, { role: 'channels' });
-      } catch (error) {
-        if (/** @type {Error} */ (error).name !== 'Missing' || wanted === 128) throw error;
-      }
-    }
   }
 
   // What the user does
@@ -205,10 +199,9 @@ class Mosaic {
     this.app.store.set({ mode: 'stage', reduce: `channel:${this.chosen}`, explanation: null });
   }
 
-  async showBest() {
+  showBest() {
     const { app, view, bestBox } = this;
     if (!view) return;
-    const { BestRow } = await import('./channels-best.js');
     this.best ??= new BestRow(bestBox, app, () => { this.best = null; this.grid.focus(); });
     this.best.show(this.chosen, view, this.header);
   }
@@ -444,7 +437,7 @@ class Mosaic {
       this.bar.getContext('2d')?.putImageData(new ImageData(bytes, 254, 1), 0, 0);
       return colours;
     });
-    this.keep('shown', [this.header, a, b], () => { app.shown({ header: { ...this.header, range: this.header.zero ? 'symmetric' : 'map' }, low: a, high: b }); return a; });
+    this.keep('shown', [this.header, a, b], () => { app.shown({ header: this.header, low: a, high: b }); return a; });
   }
 
   /** Whether the legend needs NaN and infinity; looked for when the picture is on the screen. @param {number} turn */

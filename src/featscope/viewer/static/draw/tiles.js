@@ -8,7 +8,7 @@ import { parseRange } from "./ranges.js";
  *  codes: one channel after another, 0 to 253 from its low to its high; 254 infinite, 255 NaN */
 /** @typedef {{from: Int32Array, to: Int32Array, single: boolean}} Spans  the codes that each pixel covers; single: one each */
 
-export const SIZES = [16, 32, 64, 128];
+const SIZES = [16, 32, 64, 128];
 const TOP = 253;
 
 /** How many cells to ask for, for a tile of so many pixels. @param {number} pixels */
@@ -115,6 +115,12 @@ export function putTile(pixels, width, left, top, codes, start, down, across, co
     else for (let x = 0, at = start + row * columns; x < wide; x++) pixels[o + x] = colours[codes[at + across[x]]];
     before = row;
   }
+}
+
+/** Whether a map has values of both signs, by the rule of render/heat.py. @param {number[]} lows @param {number[]} highs */
+export function twoSigns(lows, highs) {
+  const low = lows.reduce((a, b) => Math.min(a, b), 0), high = highs.reduce((a, b) => Math.max(a, b), 0);
+  return low < -0.01 * Math.max(high, -low) && high > 0;
 }
 
 /** The value of a code, with no more digits than a code can tell. @param {number} code @param {number} low @param {number} high */
