@@ -164,7 +164,7 @@ class Mosaic {
     this.order = { numbers, values: ranks.value?.values ?? null, key: ranks.error ? '' : orderKey };
     if (reordered || this.chosen < 0 || this.chosen >= count) this.chosen = numbers[0];
     const unranked = !ranks.error ? '' : state.order === 'contrast' && !sample.detections.length && !sample.truth.length ? t('channels.no_boxes') : t('channels.in_numbers', ranks.error.message.replace(/[.。]$/, ''));
-    this.say([unranked, asked.error?.message, ...sample.notes, ...header.map.notes].filter(Boolean).join('  '));
+    this.say([unranked, asked.error && t('channels.peaks'), ...sample.notes, ...header.map.notes].filter(Boolean).join('  '));
     app.showError(null);
     const zero = twoSigns(header.lows, header.highs);
     if (this.source !== header) [this.source, this.header] = [header, { ...header.map, range: zero ? 'symmetric' : 'map', colormap: zero ? 'colorbrewer:RdBu_r' : 'turbo', zero }];
