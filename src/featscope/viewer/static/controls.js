@@ -2,7 +2,7 @@
 import { CLASS_COLOURS } from './draw/palette.js';
 import { format } from './draw/ranges.js';
 import { h, setText } from './dom.js';
-import { toNumber } from './state.js';
+import { isShared, sharing, toNumber } from './state.js';
 import { t } from './words.js';
 
 /** @typedef {import('./main.js').App} App */
@@ -14,13 +14,17 @@ const PERCEPTUAL = ['viridis', 'magma', 'inferno', 'plasma', 'cividis', 'turbo',
 const DIVERGING = ['RdBu_r', 'RdBu', 'coolwarm', 'bwr', 'seismic', 'PiYG', 'PRGn', 'BrBG', 'PuOr', 'RdGy', 'RdYlBu', 'RdYlBu_r', 'Spectral', 'vik', 'berlin', 'vanimo', 'managua'];
 const MOST_ROWS = 200;
 
+/** A colour map without its catalogue, such as 'RdBu_r' of 'colorbrewer:RdBu_r'. @param {string} name */
+const shortOf = (name) => name.slice(name.lastIndexOf(':') + 1);
+
 /** The names of the colour maps in the order of the list. @param {Record<string, string>} maps */
 export function groupsOf(maps) {
   const names = Object.keys(maps);
+  /** @param {string[]} order */
+  const among = (order) => order.flatMap((short) => names.filter((name) => shortOf(name) === short));
   return {
-    perceptual: PERCEPTUAL.filter((name) => names.includes(name)),
-    diverging: DIVERGING.filter((name) => names.includes(name)),
-    other: names.filter((name) => !PERCEPTUAL.includes(name) && !DIVERGING.includes(name)).sort(),
+    perceptual: among(PERCEPTUAL), diverging: among(DIVERGING),
+    other: names.filter((name) => ![...PERCEPTUAL, ...DIVERGING].includes(shortOf(name))).sort(),
   };
 }
 
@@ -87,13 +91,11 @@ export class Controls {
     } });
     this.sliceOf = h('span', { class: 'unit' });
     this.sliceLine = field(t('slice.title'), this.slice, this.sliceOf);
-    this.words = h('p', { class: 'hint' });
-    this.map = section(t('map.title'), field(t('reduce.title'), this.reduce), this.channelLine, this.sliceLine, this.words);
+    this.map = section(t('map.title'), field(t('reduce.title'), this.reduce), this.channelLine, this.sliceLine);
 
     // Its colours.
     this.colormap = h('select', { 'aria-label': t('colormap.title'), onchange: () => set({ colormap: this.colormap.value }) });
     this.strip = h('canvas', { class: 'strip', width: '256', height: '1', 'aria-hidden': 'true' });
-    this.ends = h('div', { class: 'line ends' });
     this.kind = h('select', { 'aria-label': t('range.title'), onchange: () => this.takeKind(this.kind.value) },
       ...['auto', 'map', 'percentile', 'symmetric', 'fixed'].map((kind) => h('option', { value: kind, text: t(`range.${kind}`) })));
     const ends = () => this.takeEnds();
@@ -101,8 +103,8 @@ export class Controls {
     this.high = h('input', { type: 'number', step: 'any', 'aria-label': t('range.high'), onchange: ends });
     this.dash = h('span', { text: '–' });
     this.rangeLine = field(t('range.numbers'), this.low, this.dash, this.high);
-    this.shared = toggle(t('shared.title'), () => set({ shared: this.shared.input.checked }));
-    this.colours = section(t('colours.title'), field(t('colormap.title'), this.colormap), this.strip, this.ends, field(t('range.title'), this.kind), this.rangeLine, this.shared.element);
+    this.shared = toggle(t('shared.title'), () => set(sharing(store.get(), this.shared.input.checked)));
+    this.colours = section(t('colours.title'), field(t('colormap.title'), this.colormap), this.strip, field(t('range.title'), this.kind), this.rangeLine, this.shared.element);
 
     // The image under it.
     this.opacity = slider(t('opacity.title'), 0.05, (opacity) => set({ opacity }), (value) => `${Math.round(100 * value)}%`);
@@ -136,13 +138,13 @@ export class Controls {
       const all = groupsOf(about.colormaps);
       this.colormap.append(h('option', { value: 'auto', text: t('auto') }), ...['perceptual', 'diverging', 'other'].map((kind) => {
         const group = h('optgroup', { label: t(`colormap.${kind}`) });
-        group.append(...all[/** @type {keyof typeof all} */ (kind)].map((name) => h('option', { value: name, text: name })));
+        group.append(...all[/** @type {keyof typeof all} */ (kind)].map((name) => h('option', { value: name, text: shortOf(name), title: name })));
         return group;
       }));
     }
     const explained = state.explanation !== null;
     const tiles = state.mode === 'channels';
-    this.map.hidden = !header || explained || tiles;
+    this.map.hidden = view.group === null || explained || tiles;
     this.colours.hidden = !header;
     this.look.hidden = !header || tiles;
     this.reduce.value = channel ? 'channel' : state.reduce;
@@ -153,15 +155,12 @@ export class Controls {
     this.sliceLine.hidden = view.slices < 2;
     if (document.activeElement !== this.slice) this.slice.value = String(state.slice);
     setText(this.sliceOf, t('of', view.slices));
-    setText(this.words, header?.words ?? '');
-    this.words.hidden = !header?.words;
 
     if (header) {
       const look = this.app.lookFor(view.group, header);
       this.colormap.value = state.colormap;
-      setText(/** @type {HTMLElement} */ (this.colormap.firstElementChild), t('auto.is', header.colormap));
+      setText(/** @type {HTMLElement} */ (this.colormap.firstElementChild), t('auto.is', shortOf(header.colormap)));
       this.paint(look.palette);
-      this.ends.replaceChildren(...[view.low, view.high].map((value) => h('span', { text: value === null ? '' : format(value) })));
       setText(/** @type {HTMLElement} */ (this.kind.firstElementChild), t('auto.is', sayRange(header.range)));
       const [kind, a, b] = partsOf(state.range);
       this.kind.value = kind;
@@ -169,7 +168,7 @@ export class Controls {
       this.low.hidden = this.dash.hidden = kind === 'symmetric';
       if (document.activeElement !== this.low) this.low.value = a;
       if (document.activeElement !== this.high) this.high.value = b;
-      this.shared.input.checked = state.shared;
+      this.shared.input.checked = isShared(state);
       this.shared.element.hidden = state.mode === 'stage' || state.mode === 'channels';
       this.opacity.set(state.opacity);
       this.photo.set(state.photo);
@@ -231,6 +230,7 @@ export class Controls {
     setText(this.count, !all ? t(wanted === 'truth' ? 'boxes.no_truth' : 'boxes.no_detections')
       : t(boxes.length > MOST_ROWS ? 'boxes.first' : wanted === 'truth' ? 'boxes.truths_shown' : 'boxes.shown', boxes.length, all, MOST_ROWS));
     this.rows.replaceChildren(...boxes.slice(0, MOST_ROWS).map(({ box, number }) => this.row(wanted, box, number)));
+    if (state.box?.kind === wanted) this.rows.querySelector('[aria-pressed=true]')?.scrollIntoView({ block: 'nearest' });
     const chosen = state.box?.kind === 'detection' ? sample.explanations.filter(({ box }) => box === state.box?.number) : [];
     const shown = sample.explanations.find(({ number }) => number === state.explanation);
     if (shown && !chosen.includes(shown)) chosen.push(shown);

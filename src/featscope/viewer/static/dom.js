@@ -49,6 +49,14 @@ export function icon(name) {
   return svg;
 }
 
+/** A name that is too long loses its middle, because names of layers and files differ at their ends. @param {HTMLElement} element @param {string} text */
+export function setName(element, text) {
+  if (element.title === text && element.firstChild) return;
+  const at = text.length > 18 ? text.length - 9 : text.length;
+  element.title = text;
+  element.replaceChildren(h('span', { text: text.slice(0, at) }), h('span', { text: text.slice(at) }));
+}
+
 /** A text that is read out, such as a new status, but only once it rests. @param {HTMLElement} element @param {string} text */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -49,7 +49,7 @@ export function listenToKeys(app) {
   const close = h('button', { type: 'button', class: 'tool', 'aria-label': t('close'), onclick: () => dialog.close() }, icon('close'));
   const dialog = h('dialog', { class: 'keys', 'aria-labelledby': 'keys-title', onclick: (/** @type {MouseEvent} */ event) => { if (event.target === dialog) dialog.close(); } },
     h('div', { class: 'dialog-head' }, h('h2', { id: 'keys-title', text: t('keys.title') }), close),
-    h('dl', {}, ...keys.map(({ show, words }) => h('div', {}, h('dt', {}, ...show.split(' ').map((key) => (key === '…' ? key : h('kbd', { text: key })))), h('dd', { text: t(words) })))));
+    h('dl', {}, ...keys.map(({ show, words }) => h('div', {}, h('dt', {}, ...show.split(' ').map((key) => (key === '…' ? '… ' : h('kbd', { text: key })))), h('dd', { text: t(words) })))));
   document.body.append(dialog);
   const open = () => { if (!dialog.open) dialog.showModal(); };
   addEventListener('keydown', (event) => {

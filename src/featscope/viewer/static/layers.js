@@ -1,5 +1,5 @@
 // The layers of a run as a tree: layer, field, level; below it the layers that hold no map, with the reason.
-import { h, icon } from './dom.js';
+import { h, icon, setName } from './dom.js';
 import { t } from './words.js';
 
 /** @typedef {import('./main.js').App} App */
@@ -107,11 +107,12 @@ export class LayerView {
     const open = item.children.length > 0 && this.open.has(item.id);
     const chosen = item.level !== null && `${item.group} ${item.level.level}` === this.chosen;
     const holds = item.children.length > 0 && !open && this.find((each) => each.level !== null && `${each.group} ${each.level.level}` === this.chosen, item.children) !== undefined;
+    const name = h('span', { class: 'name long' });
+    setName(name, item.text);
     const line = h('div', { class: 'tree-line', onclick: () => this.press(item) },
-      item.children.length ? icon(open ? 'down' : 'right') : h('span', { class: 'icon' }),
-      h('span', { class: 'name', text: item.text, title: item.text }),
-      ...(item.level ? facts(item.level) : []));
-    for (let depth = 0; depth < item.depth; depth++) line.prepend(h('span', { class: 'indent' }));
+      h('span', { class: 'tree-name' }, item.children.length ? icon(open ? 'down' : 'right') : h('span', { class: 'icon' }), name),
+      item.level && h('span', { class: 'level-facts' }, ...facts(item.level)));
+    line.style.setProperty('--depth', String(item.depth));
     const element = h('div', {
       role: 'treeitem', id: `layer-${this.seen.length}`, class: `${chosen ? 'chosen' : ''}${holds ? ' holds' : ''}`, 'aria-level': item.depth + 1, 'aria-posinset': at, 'aria-setsize': count,
       'aria-selected': String(chosen), 'aria-expanded': item.children.length ? String(open) : null,

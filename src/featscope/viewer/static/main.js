@@ -415,7 +415,7 @@ class Page {
     const live = h('span', { class: 'live', hidden: true, text: t('run.live'), title: t('run.live_words') });
     const samples = h('section', { class: 'samples', 'aria-label': t('samples.title') });
     const layers = h('section', { class: 'layers', 'aria-label': t('layers.title') });
-    const inspector = h('aside', { class: 'inspector', 'aria-label': t('pane.settings') });
+    const inspector = h('section', { class: 'inspector', 'aria-label': t('pane.settings') });
     const notices = h('div', { class: 'notices' });
     const stageBox = h('div', { class: 'mode', id: 'map', tabindex: '-1' });
     const hover = h('span', { class: 'hover idle', text: t('hover.none') });
@@ -431,7 +431,7 @@ class Page {
         h('div', { class: 'actions', role: 'group', 'aria-label': t('share.title') }, button('link', t('share.link'), () => copyLink(this)), button('command', t('share.command'), () => copyCommand(this)), button('save', t('share.save'), () => savePicture(this))),
         h('button', { type: 'button', class: 'action plain', lang: language === 'zh' ? 'en' : 'zh-CN', title: t('language.title'), text: t('language'), onclick: () => { this.flush(); switchLanguage(); location.reload(); } }),
         button('help', t('help'), () => this.openKeys())),
-      h('div', { class: 'columns' }, left, width, h('main', { class: 'centre' }, notices, stageBox), inspector),
+      h('main', { class: 'columns' }, left, width, h('section', { class: 'centre', 'aria-label': t('mode.title') }, notices, stageBox), inspector),
       h('footer', { class: 'status' }, hover, said), panes);
     return { samples, layers, inspector, notices, stage: stageBox, hover, said, panes, tabs, name, live };
   }

@@ -1,5 +1,5 @@
 // The list of samples. Only the rows in sight exist, so 100,000 samples scroll as smoothly as ten.
-import { h, icon, setText } from './dom.js';
+import { h, icon, setName, setText } from './dom.js';
 import { SampleList, isFiltered } from './list.js';
 import { DEFAULTS, SORTS, toNumber } from './state.js';
 import { isAbort } from './transport.js';
@@ -67,7 +67,7 @@ export class SampleView {
     new ResizeObserver(() => this.draw()).observe(this.box);
     store.subscribe((state, changed) => {
       if (changed.has('search') && this.search.value !== state.search) this.search.value = state.search;
-      if (['search', 'sort', 'filters'].some((key) => changed.has(key))) this.select(true);
+      if (['search', 'sort', 'filters'].some((key) => changed.has(key))) this.select(true, changed.has('sort'));
     });
   }
 
@@ -128,12 +128,13 @@ export class SampleView {
     const chosen = this.app.store.get().filters.class;
     this.label.replaceChildren(h('option', { value: '', text: t('filter.any') }), ...classes.map((name, index) => h('option', { value: index, text: name })));
     this.label.value = String(chosen ?? '');
+    this.box.style.setProperty('--rows', String(Math.max(2, Math.min(list.size, 1000))));
     this.drop();
     this.select(!grown);
   }
 
-  /** @param {boolean} top  scroll to the selected sample, or else to the top */
-  select(top) {
+  /** @param {boolean} move  scroll to the selected sample, or else to the top @param {boolean} [top]  scroll to the top */
+  select(move, top) {
     if (!this.list) return;
     const state = this.app.store.get();
     this.found = this.list.select(state);
@@ -155,8 +156,8 @@ export class SampleView {
     this.space.style.height = `${this.found.length * ROW}px`;
     this.drop();
     this.active = this.found.indexOf(this.app.index());
-    if (this.active >= 0 && top) this.reveal();
-    else if (top) this.box.scrollTop = 0;
+    if (this.active >= 0 && move && !top) this.reveal();
+    else if (move) this.box.scrollTop = 0;
     this.draw();
   }
 
@@ -245,8 +246,7 @@ export class SampleView {
     row.element.setAttribute('aria-posinset', String(at + 1));
     row.element.style.transform = `translateY(${at * ROW}px)`;
     row.element.hidden = false;
-    setText(row.name, columns.ids[index]);
-    row.name.title = columns.ids[index];
+    setName(row.name, columns.ids[index]);
     setText(row.facts, facts(columns, index));
     row.element.classList.toggle('bare', columns.maps?.[index] === false);
     this.rows.set(at, row);
@@ -254,8 +254,8 @@ export class SampleView {
 
   /** @returns {Row} */
   make() {
-    const name = h('span', { class: 'name' });
-    const details = h('span', { class: 'facts' });
+    const name = h('span', { class: 'name long' });
+    const details = h('span', { class: 'facts', title: t('samples.facts') });
     const image = h('img', { alt: '', class: 'thumb', decoding: 'async' });
     const element = h('div', { role: 'option', class: 'row', 'aria-selected': 'false' }, h('span', { class: 'thumb-box' }, image), h('span', { class: 'texts' }, name, details));
     /** @type {Row} */

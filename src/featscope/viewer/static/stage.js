@@ -89,7 +89,7 @@ class Stage {
     /** @type {Partial<import('./panel.js').Shown>} */
     const parts = {
       ...common(app, view), image: image.value, loading: false, title: state.explanation === null ? name : reply?.header.title ?? '',
-      how: reply?.header.words ?? '', error: reply ? '' : map.error ? map.error.message : t('stage.no_maps'),
+      how: reply ? reply.header.words : map.error ? '' : t('stage.no_maps'), error: reply ? '' : map.error ? map.error.message : t('stage.no_maps'),
     };
     if (JSON.stringify(notes) !== JSON.stringify(panel.shown.notes)) parts.notes = notes;
     if (reply) {
