@@ -53,15 +53,25 @@ def shrink(channels: Floats, size: int, by: str = PEAK) -> Floats:
     step = -(-max(rows, columns) // size)
     if step <= 1:
         return channels
-    if by == MEAN:
-        low = np.add.reduceat(np.add.reduceat(channels, range(0, rows, step), 1), range(0, columns, step), 2)
-        heights = np.diff([*range(0, rows, step), rows])
-        widths = np.diff([*range(0, columns, step), columns])
-        return low / (heights[:, None] * widths).astype(channels.dtype)
-    with np.errstate(invalid="ignore"):
-        high = np.maximum.reduceat(np.maximum.reduceat(channels, range(0, rows, step), 1), range(0, columns, step), 2)
-        low = np.minimum.reduceat(np.minimum.reduceat(channels, range(0, rows, step), 1), range(0, columns, step), 2)
+    # Every step-th row at a time: the same as a reduction over blocks, at the speed of memory.
+    parts = {MEAN: (np.add,), PEAK: (np.maximum, np.minimum)}[by]
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = [_pooled(_pooled(channels, step, 1, part), step, 2, part) for part in parts]
+        if by == MEAN:
+            heights, widths = (np.diff([*range(0, length, step), length]) for length in (rows, columns))
+            return found[0] / (heights[:, None] * widths).astype(channels.dtype)
+        high, low = found
         return np.where(-low > high, low, high)
+
+
+def _pooled(x: Floats, step: int, axis: int, part: np.ufunc) -> Floats:
+    """Combine each `step` rows (axis 1) or columns (axis 2) to one."""
+    every = [x[:, start::step] if axis == 1 else x[:, :, start::step] for start in range(step)]
+    pooled = every[0].copy()
+    for others in every[1:]:  # the last block may be smaller
+        kept = pooled[:, : others.shape[1], : others.shape[2]]
+        part(kept, others, out=kept)
+    return pooled
 
 
 def encode_tiles(channels: Floats) -> Tiles:
