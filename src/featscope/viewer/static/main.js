@@ -423,7 +423,7 @@ class Page {
     const panes = h('nav', { class: 'panes', 'aria-label': t('pane.title') }, .../** @type {[string, Parameters<typeof icon>[0]][]} */ ([['samples', 'samples'], ['map', 'stage'], ['layers', 'layers'], ['settings', 'settings']])
       .map(([pane, sign]) => h('button', { type: 'button', 'data-pane': pane, onclick: () => this.pane(pane) }, icon(sign), h('span', { text: t(`pane.${pane}`) }))));
     const left = h('div', { class: 'left' }, samples, this.divider('height', 0.6, 0.15, 0.85), layers);
-    const width = this.divider('width', 296, 216, 480);
+    const width = this.divider('width', 312, 216, 480);
     document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en';
     document.body.replaceChildren(
       h('a', { class: 'skip', href: '#map', onclick: (/** @type {Event} */ event) => { event.preventDefault(); stageBox.querySelector('canvas')?.focus(); }, text: t('skip') }),

@@ -98,7 +98,7 @@ class Stage {
       panel.show({ ...parts, map: featureMap(reply, level), low, high, palette: look.palette, zero: look.zero, alpha: look.alpha, fade: look.fade });
       app.shown({ header: reply.header, low, high });
     } else {
-      panel.show({ ...parts, map: null, error: image.value && !map.error ? '' : parts.error });
+      panel.show({ ...parts, map: null, error: image.value ? '' : parts.error });
       app.shown({ header: null, low: null, high: null });
     }
   }
