@@ -159,7 +159,7 @@ export class Controls {
     if (header) {
       const look = this.app.lookFor(view.group, header);
       this.colormap.value = state.colormap;
-      setText(/** @type {HTMLElement} */ (this.colormap.firstElementChild), t('auto.is', shortOf(header.colormap)));
+      setText(/** @type {HTMLElement} */ (this.colormap.firstElementChild), t('auto.is', shortOf(state.colormap === 'auto' ? look.colormap : header.colormap)));
       this.paint(look.palette);
       setText(/** @type {HTMLElement} */ (this.kind.firstElementChild), t('auto.is', sayRange(header.range)));
       const [kind, a, b] = partsOf(state.range);
@@ -256,7 +256,7 @@ export class Controls {
       },
     }, swatch, h('span', { class: 'name', text: box.name }), h('span', { class: 'number', text: box.score === null ? '' : box.score.toFixed(3) }),
     h('span', { class: 'number', text: `${format(box.size, 3)} px`, title: t('boxes.size') }),
-    box.state || box.source ? h('span', { class: 'source', text: [box.state && sayState(box.state), box.source].filter(Boolean).join(' · ') }) : null));
+    box.state || box.source ? h('span', { class: 'source', text: [box.state && sayState(box.state), saySource(box)].filter(Boolean).join(' · ') }) : null));
   }
 
   /** @param {Uint8Array} palette */
@@ -317,3 +317,5 @@ function sayRange(range) {
 const reduction = (name) => t(`reduce.${name}`, name);
 /** @param {string} state */
 const sayState = (state) => t(`source.${state.replaceAll(' ', '_')}`, state);
+/** @param {Box} box */
+const saySource = ({ cells, source }) => (cells?.length === 1 ? t('source.cell', cells[0].level, cells[0].row, cells[0].column) : source);

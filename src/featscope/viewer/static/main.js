@@ -48,6 +48,7 @@ const MODES = { stage, grid, channels, compare };
 /** @type {State['mode'][]} */
 const ORDER = ['stage', 'grid', 'channels', 'compare'];
 const LIVE_EVERY = 2000;
+const SEQUENTIAL = 'turbo';
 
 class Page {
   /** @param {About} about @param {Transport} transport */
@@ -153,8 +154,11 @@ class Page {
   lookFor(_group, header) {
     const state = this.store.get();
     const range = state.range === 'auto' ? header.range : state.range;
-    const colormap = state.colormap !== 'auto' && state.colormap in this.about.colormaps ? state.colormap : header.colormap;
-    return { range, colormap, palette: this.paletteOf(colormap), zero: header.zero && (state.range === 'auto' || range.startsWith('symmetric')), alpha: state.opacity, fade: state.fade, smooth: state.smooth, photo: state.photo };
+    // As `featscope heat`: zero has a colour of its own only where it is in the middle and no colour map was chosen.
+    const middle = state.range === 'auto' || range.startsWith('symmetric');
+    const chosen = state.colormap !== 'auto' && state.colormap in this.about.colormaps;
+    const colormap = chosen ? state.colormap : header.zero && !middle ? SEQUENTIAL : header.colormap;
+    return { range, colormap, palette: this.paletteOf(colormap), zero: header.zero && middle && !chosen, alpha: state.opacity, fade: state.fade, smooth: state.smooth, photo: state.photo };
   }
 
   /** @param {number} run @param {number|null} group @param {number} level */
