@@ -234,8 +234,10 @@ class Compare {
     if (reduce.startsWith('channel:')) notes.unshift(t('compare.note_channel', reduce.slice(8)));
     const range = state.range.startsWith('symmetric') ? state.range : state.range === 'map' ? 'symmetric' : 'symmetric:99';
     const [low, high] = boundsOf(map.values, map.shape, map.inside, range);
-    const { diverging } = groupsOf(app.about.colormaps);
-    const colormap = diverging.includes(state.colormap) ? state.colormap : diverging.find((name) => name.endsWith('RdBu_r')) ?? diverging[0] ?? Object.keys(app.about.colormaps)[0];
+    const names = Object.keys(app.about.colormaps);
+    /** @param {string} name  such as colorbrewer:RdBu_r */
+    const diverges = (name) => groupsOf({ [name.split(':').pop() ?? '']: '' }).diverging.length > 0;
+    const colormap = diverges(state.colormap) ? state.colormap : names.find((name) => name.endsWith('RdBu_r')) ?? names.find(diverges) ?? names[0];
     this.tell(panels[2], notes);
     panels[2].show({
       ...common(app, view), map, low, high, palette: app.paletteOf(colormap), zero: true, alpha: state.opacity, fade: state.fade, image: side.image, shared: false, loading: false, error: '',

@@ -85,7 +85,7 @@ class Grid {
     kind.set(state.grid);
     if (view.sample) linked.show(view.sample.frame, state.view);
     setText(text, !view.sample ? t('stage.no_samples') : state.grid === 'levels' ? t('grid.count_maps', view.sample.maps.length, view.sample.id)
-      : t('grid.count_samples', app.sampleView.found.length, app.layerName(state.run, view.group, view.level)));
+      : t('grid.count_samples', app.sampleView.found.length.toLocaleString(), app.layerName(state.run, view.group, view.level)));
     text.title = text.textContent ?? '';
     this.arrange();
     for (const tile of this.tiles) this.renew(tile);
@@ -192,7 +192,7 @@ class Grid {
         event.preventDefault();
         this.open(tile, null);
       });
-      this.linked.add(panel, (hover) => app.showHover(hover, tile.reply?.header));
+      this.linked.add(panel, (hover) => app.showHover(hover, tile.reply?.header ?? null));
       this.tiles.add(tile);
       this.renew(tile);
     }

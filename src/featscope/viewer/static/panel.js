@@ -413,7 +413,7 @@ export class Panel {
     ticks.replaceChildren();
     if (constant) ticks.append(h('span', { class: 'panel-tick is-low' }, this.words('panel.constant', format(low))));
     else {
-      const ends = [format(low), format(high)], wide = this.width || 240;
+      const ends = [format(low), format(high)], wide = scale.clientWidth || this.width || 240;
       let free = 7 * ends[0].length + 10; // an estimate of the letters' width is enough to keep them apart
       const inner = niceTicks(low, high, Math.max(3, Math.min(10, wide / 80)));
       ticks.append(h('span', { class: 'panel-tick is-low' }, ends[0]));
