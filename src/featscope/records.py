@@ -132,11 +132,11 @@ class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
         numbers = {"xyxy": 4, "cxcywha": 5, "quad": 8}.get(self.form)
         if numbers is None:
             raise ValueError(f"boxes have the unknown form {self.form!r}; known are 'xyxy', 'cxcywha' and 'quad'")
-        if any(len(box) != numbers for box in self.boxes):
+        if set(map(len, self.boxes)) - {numbers}:
             raise ValueError(f"a box of the form {self.form!r} must have {numbers} numbers")
         if len(self.labels) != len(self.boxes) or (self.scores and len(self.scores) != len(self.boxes)):
             raise ValueError("every box must have a label, and either all boxes or none must have a score")
-        if any(label < 0 for label in self.labels):
+        if self.labels and min(self.labels) < 0:
             raise ValueError("labels must be 0 or more")
 
     def __repr__(self) -> str:

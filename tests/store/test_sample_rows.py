@@ -3,6 +3,7 @@
 import numpy as np
 
 from featscope import open_run
+from featscope.arrays.boxes import areas_of
 from featscope.records import Boxes, RunInfo, Sample
 from featscope.store.sample_rows import row_of
 from featscope.store.writer import RunWriter
@@ -31,3 +32,13 @@ def test_a_run_lists_its_samples_in_the_order_of_their_lines(tmp_path):
     assert [row.name for row in rows] == ["b", "a", "c"]
     assert rows[1] == row_of(Sample("a", predictions=FOUND))
     assert np.isclose(rows[1].score, 0.9)
+
+
+def test_the_smallest_object_is_that_of_all_areas():
+    random = np.random.default_rng(0)
+    for form, numbers in (("xyxy", 4), ("cxcywha", 5), ("quad", 8)):
+        boxes = random.uniform(-50, 500, (200, numbers)).tolist()
+        row = row_of(Sample("a", predictions=Boxes(form, boxes, [0] * 200)))
+        assert row.smallest == round(float(np.sqrt(areas_of(form, boxes).min())), 2), form
+    row = row_of(Sample("a", predictions=Boxes("xyxy", [[0, 0, 2, 2], [0, 0, np.nan, 2]], [0, 0])))
+    assert np.isnan(row.smallest)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional
-
-import numpy as np
+import math
+from typing import List, NamedTuple, Optional, Sequence
 
 from featscope.arrays.boxes import areas_of
 from featscope.records import Boxes, Sample
@@ -56,4 +55,17 @@ def row_of(sample: Sample) -> SampleRow:
 def _smallest(boxes: Optional[Boxes]) -> Optional[float]:
     if boxes is None or not boxes.boxes:
         return None
-    return round(float(np.sqrt(areas_of(boxes.form, boxes.boxes).min())), 2)
+    area = _smallest_area(boxes.form, boxes.boxes)
+    return round(math.sqrt(area), 2)
+
+
+def _smallest_area(form: str, boxes: Sequence[Sequence[float]]) -> float:
+    # A few boxes at a time: to make an array of them would take longer than to index the whole record.
+    areas: List[float] = []
+    if form == "xyxy":
+        areas = [abs((right - left) * (bottom - top)) for left, top, right, bottom in boxes]
+    elif form == "cxcywha":
+        areas = [abs(width * height) for _, _, width, height, _ in boxes]
+    if areas and math.isfinite(sum(areas)):
+        return min(areas)
+    return float(areas_of(form, boxes).min())
