@@ -192,7 +192,7 @@ class Compare {
       const side = sides[number];
       const panel = panels[number];
       const base = {
-        ...common(app, { ...view, state: { ...state, run: side?.run ?? state.run }, sample: side?.sample ?? null }), selected: number ? this.boxOfB : state.box, loading: false,
+        ...common(app, { ...view, state: { ...state, run: side?.run ?? state.run }, sample: side?.sample ?? null }), selected: number ? this.boxOfB : state.box, loading: false, numbers: !!state.view,
         image: side?.image ?? null, title: side && side.group !== null ? app.layerName(side.run, side.group, side.level) : '', error: error || side?.error || '', shared: one, how: side?.reply?.header.words ?? '',
       };
       const notes = [...(side?.notes ?? []), ...(isShared(state) && !one && shown[0] && shown[1] ? [t('compare.own_scales')] : [])];
@@ -240,7 +240,7 @@ class Compare {
     const colormap = diverges(state.colormap) ? state.colormap : names.find((name) => name.endsWith('RdBu_r')) ?? names.find(diverges) ?? names[0];
     this.tell(panels[2], notes);
     panels[2].show({
-      ...common(app, view), map, low, high, palette: app.paletteOf(colormap), zero: true, alpha: state.opacity, fade: state.fade, image: side.image, shared: false, loading: false, error: '',
+      ...common(app, view), map, low, high, palette: app.paletteOf(colormap), zero: true, alpha: state.opacity, fade: state.fade, image: side.image, numbers: !!state.view, shared: false, loading: false, error: '',
       title: app.layerName(side.run, side.group, side.level), how: t('compare.how', words),
     });
     return '';
@@ -265,7 +265,7 @@ class Compare {
       panel.root.classList.toggle('behind', way === 'blink' && number < 2 && number !== this.front);
     });
     const frame = this.sides[0]?.sample?.frame ?? [3, 4];
-    const below = way === 'side' && stacked(box.clientWidth, box.clientHeight, frame, CHROME);
+    const below = way === 'side' && (box.clientWidth < 500 || stacked(box.clientWidth, box.clientHeight, frame, CHROME));
     box.classList.toggle('stacked', below);
     const wide = (way === 'side' && !below ? (box.clientWidth - 8) / 2 : box.clientWidth) - 26;
     box.style.setProperty('--picture', `${Math.max(96, Math.round((wide * frame[0]) / frame[1]))}px`);

@@ -153,7 +153,7 @@ class Grid {
     const current = [state.grid, view.index, ...(state.grid === 'levels' ? [view.group, view.level] : [])].join();
     if (anew || current !== this.current) {
       const at = state.grid === 'samples' ? app.sampleView.active : view.group ?? 0;
-      if (at >= 0) rows.reveal(table ? at : Math.floor(at / this.columns), anew && state.grid === 'samples');
+      if (at >= 0 || anew) rows.reveal(table ? at : Math.max(0, Math.floor(at / this.columns)), anew && state.grid === 'samples');
     }
     this.current = current;
     if (this.linked?.view) for (const panel of this.linked.panels) this.linked.place(panel);
@@ -295,7 +295,7 @@ class Grid {
     const params = { run: this.view.state.run, sample: index };
     if (this.view.state.grid === 'levels') {
       const key = `${params.run} ${index}`;
-      if (this.photo?.key !== key) this.photo = { key, promise: app.bitmap(params, { role: 'image' }) };
+      if (this.photo?.key !== key) this.photo = { key, promise: app.bitmap(params, { role: 'image' }).catch((error) => { this.photo = null; throw error; }) };
       return this.photo.promise;
     }
     const blob = await app.ask('image', params, { signal });

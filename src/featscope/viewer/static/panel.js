@@ -59,7 +59,7 @@ const DEPENDS = {
   stage: ['frame', 'map', 'image'],
   picture: ['frame', 'image', 'map', 'low', 'high', 'palette', 'alpha', 'fade', 'smooth', 'zero', 'photo'],
   items: ['detections', 'truth', 'boxes', 'score', 'hidden', 'classes', 'selected'],
-  over: ['frame', 'map', 'detections', 'truth', 'boxes', 'score', 'hidden', 'classes', 'selected'],
+  over: ['frame', 'map', 'numbers', 'detections', 'truth', 'boxes', 'score', 'hidden', 'classes', 'selected'],
   cursor: ['frame', 'map'],
   hover: ['frame', 'map', 'detections', 'truth', 'boxes', 'score', 'hidden'],
   scale: ['map', 'low', 'high', 'palette', 'alpha', 'fade', 'zero', 'photo', 'image'],
@@ -132,7 +132,7 @@ export class Panel {
       this.visible = entry.isIntersecting;
       if (this.visible) this.ask();
     }, { rootMargin: '200px' });
-    this.sight.observe(this.stage);
+    this.sight.observe(this.root);
     this.endRepaint = this.painter.onRepaint(() => this.ask('picture'));
     canvas.addEventListener('pointerdown', (event) => this.press(event));
     canvas.addEventListener('pointermove', (event) => this.move(event));
