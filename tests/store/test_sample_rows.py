@@ -14,13 +14,13 @@ TRUTH = Boxes("cxcywha", [[9, 9, 6, 6, 0.3]], [2])
 
 def test_a_row_counts_boxes_and_finds_the_smallest_object():
     row = row_of(Sample("a", predictions=FOUND, truth=TRUTH))
-    assert row == ("a", 2, 1, 0.9, 6.0, [1, 2, 3])
+    assert row == ("a", 2, 1, 0.9, 6.0, [1, 2, 3], False)
     assert row_of(Sample("a", predictions=FOUND)).smallest == 4.0
     quad = Boxes("quad", [[0, 0, 4, 0, 4, 4, 0, 4]], [0])
     assert row_of(Sample("a", predictions=FOUND, truth=quad)).smallest == 4.0
     empty = Boxes("xyxy", [], [])
-    assert row_of(Sample("a", predictions=empty, truth=empty)) == ("a", 0, 0, None, None, [])
-    assert row_of(Sample("a")) == ("a", None, None, None, None, [])
+    assert row_of(Sample("a", predictions=empty, truth=empty)) == ("a", 0, 0, None, None, [], False)
+    assert row_of(Sample("a", "a.png")) == ("a", None, None, None, None, [], True)
 
 
 def test_a_run_lists_its_samples_in_the_order_of_their_lines(tmp_path):

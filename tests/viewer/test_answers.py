@@ -45,6 +45,7 @@ def test_samples_are_columns(two_samples, ask):
     assert columns["ids"] == ["photo", HOSTILE]
     assert columns["detections"] == [2, None]
     assert columns["classes"] == [[0, 1], []]
+    assert columns["image"] == [True, False]
     assert columns["smallest"][0] == pytest.approx(np.sqrt(16 * 12), abs=0.01)
 
 
@@ -174,10 +175,10 @@ def test_stored_explanations(two_samples, ask):
     viewer = Viewer([two_samples])
     stored = ask(viewer, "sample", sample=0)["explanations"]
     assert [(one["box"], one["method"], one["layer"]) for one in stored] == [(0, "layercam", "neck")]
-    header, values = ask(viewer, "explanation", sample=0, number=0)
+    header, values = ask(viewer, "explanation", sample=0, key=stored[0]["name"])
     np.testing.assert_array_equal(values, heat)
     assert header["placement"]["cells"] == [0.0, 0.0, 7.5, 5.0]
-    assert status(viewer, "explanation", sample=0, number=1)[0] == 404
+    assert status(viewer, "explanation", sample=0, key="../../neck.fpn/batch_0_layer_0")[0] == 404
 
 
 def test_an_answer_that_the_page_has_is_not_made_again(two_samples):

@@ -41,13 +41,14 @@ CREATE TABLE groups (id INTEGER PRIMARY KEY, folder TEXT, layer TEXT, field TEXT
 CREATE TABLE maps (id INTEGER PRIMARY KEY, grp INTEGER, batch INTEGER, level INTEGER, file INTEGER, start INTEGER,
                    length INTEGER);
 CREATE TABLE samples (id INTEGER PRIMARY KEY, name TEXT, batch INTEGER, file INTEGER, start INTEGER, length INTEGER,
-                      detections INTEGER, truths INTEGER, score REAL, smallest REAL, classes TEXT);
+                      detections INTEGER, truths INTEGER, score REAL, smallest REAL, classes TEXT,
+                      image INTEGER);
 CREATE TABLE members (name TEXT, batch INTEGER);
 CREATE TABLE forms (grp INTEGER, level INTEGER, shape TEXT, stride TEXT, place TEXT, maps INTEGER, bytes INTEGER);
 """
 _INSERT_SAMPLE = (
-    "INSERT INTO samples (name, batch, file, start, length, detections, truths, score, smallest, classes) "
-    "VALUES (?,?,?,?,?,?,?,?,?,?)"
+    "INSERT INTO samples (name, batch, file, start, length, detections, truths, score, smallest, classes, image) "
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 )
 _INDICES = """
 CREATE INDEX maps_by_place ON maps (grp, batch, level);
@@ -228,13 +229,15 @@ class RunIndex:
     def sample_rows(self) -> List[SampleRow]:
         """Return a summary of every sample that has a record, in the order of their lines, without reading any line."""
         found = self._db.execute(
-            "SELECT name, detections, truths, score, smallest, classes FROM samples JOIN "
+            "SELECT name, detections, truths, score, smallest, classes, image FROM samples JOIN "
             "(SELECT min(id) AS first, max(id) AS last FROM samples GROUP BY name) ON id = last ORDER BY first"
         )
         decode = msgspec.json.Decoder(List[int]).decode
         return [
-            SampleRow(name, detections, truths, score=score, smallest=smallest, classes=decode(classes))
-            for name, detections, truths, score, smallest, classes in found
+            SampleRow(
+                name, detections, truths, score=score, smallest=smallest, classes=decode(classes), image=bool(image)
+            )
+            for name, detections, truths, score, smallest, classes, image in found
         ]
 
     def sample_count(self) -> int:
@@ -344,9 +347,10 @@ class RunIndex:
                 if isinstance(record, BadRunError):
                     problems.append(str(record))
                 elif isinstance(record, Sample):
-                    name, *facts, classes = row_of(record)
-                    listed = msgspec.json.encode(classes).decode()
-                    samples.append((name, record.batch, number, start, length, *facts, listed))
+                    row = row_of(record)
+                    facts = row.detections, row.truths, row.score, row.smallest
+                    listed = msgspec.json.encode(row.classes).decode()
+                    samples.append((row.name, record.batch, number, start, length, *facts, listed, row.image))
                     members.append((record.id, record.batch))
                 else:
                     folder = record.path.rpartition("/")[0]

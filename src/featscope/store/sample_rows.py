@@ -14,7 +14,7 @@ class SampleRow(NamedTuple):
 
     >>> boxes = Boxes("xyxy", [[0, 0, 8, 2], [0, 0, 50, 50]], [3, 1], [0.4, 0.9])
     >>> row_of(Sample("harbour", predictions=boxes))
-    SampleRow(name='harbour', detections=2, truths=None, score=0.9, smallest=4.0, classes=[1, 3])
+    SampleRow(name='harbour', detections=2, truths=None, score=0.9, smallest=4.0, classes=[1, 3], image=False)
 
     """
 
@@ -37,6 +37,9 @@ class SampleRow(NamedTuple):
     classes: List[int]
     """Class indices of its detections and its ground truth, without repetition."""
 
+    image: bool
+    """Whether the run names its image file, or keeps the input."""
+
 
 def row_of(sample: Sample) -> SampleRow:
     """Summarise a sample."""
@@ -49,6 +52,7 @@ def row_of(sample: Sample) -> SampleRow:
         score=max(found.scores) if found is not None and found.scores else None,
         smallest=_smallest(truth) if truth is not None and truth.boxes else _smallest(found),
         classes=sorted(labels),
+        image=bool(sample.path or sample.input),
     )
 
 

@@ -303,6 +303,7 @@ def _by_names(
         one = channels.pop() if len(channels) == 1 else 0
         groups[folder].levels.append(Level(level, some_of(texts), one, stride="", place="", maps=len(found)))
     rows = [
-        SampleRow(name, None, None, score=None, smallest=None, classes=[]) for name in sorted(names, key=natural_key)
+        SampleRow(name, None, None, score=None, smallest=None, classes=[], image=False)
+        for name in sorted(names, key=natural_key)
     ]
     return list(groups.values()), rows, files

@@ -34,6 +34,11 @@ class Explained:
     level: int
     words: str
 
+    @property
+    def name(self) -> str:
+        """The name of the file, without its suffix."""
+        return self.path.stem
+
     def load(self) -> NDArray[np.float32]:
         """Read the values. Raises `BadArrayError` if the file does not hold them."""
         array = read_npy(self.path)

@@ -125,10 +125,9 @@ def best(shelf: Shelf, asked: m.Best) -> Made:
 def explanation(shelf: Shelf, asked: m.OfExplanation) -> Made:
     """Return a stored explanation."""
     book, scene = shelf.book(asked), shelf.scene(asked)
-    found = explained_of(book.folder, scene.sample.id)
-    if not 0 <= asked.number < len(found):
-        raise UnknownNameError(f"there is no explanation number {asked.number}; this sample has {len(found)}")
-    one = found[asked.number]
+    one = next((one for one in explained_of(book.folder, scene.sample.id) if one.name == asked.key), None)
+    if one is None:
+        raise UnknownNameError(f"{scene.sample.id} has no stored explanation {asked.key!r}")
     values = one.load()
     shape, place = (values.shape[0], values.shape[1]), _place_of(book.catalogue, asked.sample, one)
     header = m.MapHeader(

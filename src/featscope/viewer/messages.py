@@ -96,7 +96,8 @@ class Best(OfRun):
 class OfExplanation(OfSample):
     """A question about a stored explanation."""
 
-    number: int = 0
+    key: str = ""
+    """Its name in the sample's `explanations`."""
 
 
 class Explain(OfMap):
@@ -182,6 +183,7 @@ class Columns(msgspec.Struct):
     score: List[Optional[float]]
     smallest: List[Optional[float]]
     classes: List[List[int]]
+    image: List[bool]
 
 
 class CellOut(msgspec.Struct):
@@ -221,7 +223,7 @@ class MapOut(msgspec.Struct):
 class ExplanationOut(msgspec.Struct):
     """A stored explanation."""
 
-    number: int
+    name: str
     box: int
     method: str
     layer: str
@@ -230,7 +232,7 @@ class ExplanationOut(msgspec.Struct):
 
 
 class ExplanationsOut(msgspec.Struct):
-    """All stored explanations of a sample, in the order of their numbers."""
+    """All stored explanations of a sample."""
 
     explanations: List[ExplanationOut]
 

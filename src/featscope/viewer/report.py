@@ -152,7 +152,7 @@ class Frozen:
                 for order in ORDERS:
                     hold("ranks", optional=order == "contrast", order=order, **of_map)
         for one in facts["explanations"]:
-            hold("explanation", number=one["number"])
+            hold("explanation", key=one["name"])
         return found
 
     def _body(self, name: str, query: Dict[str, str], optional: bool = False) -> bytes:

@@ -45,7 +45,7 @@ def about(shelf: Shelf, asked: m.Nothing) -> Made:
 def samples(shelf: Shelf, asked: m.OfRun) -> Made:
     """Return all samples of a run, by column."""
     rows = shelf.book(asked).catalogue.samples
-    columns = zip(*rows) if rows else ([] for _ in range(6))
+    columns = zip(*rows) if rows else ([] for _ in m.Columns.__struct_fields__)
     return json_of(m.Columns(*map(list, columns)))
 
 
@@ -108,6 +108,6 @@ def explain(shelf: Shelf, asked: m.Explain) -> Made:
 
 def _explanations(book: Book, sample: str) -> List[m.ExplanationOut]:
     return [
-        m.ExplanationOut(i, one.box, one.method, layer=one.layer, level=one.level, words=one.words)
-        for i, one in enumerate(explained_of(book.folder, sample))
+        m.ExplanationOut(one.name, one.box, one.method, layer=one.layer, level=one.level, words=one.words)
+        for one in explained_of(book.folder, sample)
     ]

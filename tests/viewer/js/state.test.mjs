@@ -27,7 +27,7 @@ function randomState(random) {
     reduce: pick('auto', 'max', 'absmean', 'l2', 'select_max', `channel:${whole(4096)}`), colormap: pick('auto', 'turbo', 'RdBu_r', 'cmocean:thermal'),
     range: pick('auto', 'map', 'symmetric', `symmetric:${1 + whole(98)}`, `percentile:${whole(40)}:${50 + random() * 50}`, `${low}:${high}`, '-1e-7:2.5'), shared: pick(true, false), apart: pick(true, false),
     opacity: real(), photo: pick('grey', 'colour', 'none'), fade: pick(true, false), smooth: pick(true, false), boxes: pick('none', 'detections', 'truth', 'both'), score: real(),
-    classes: [...new Set(Array.from({ length: whole(30) }, () => whole(80)))].sort((a, b) => a - b), box: pick(null, { kind: pick('detection', 'truth'), number: whole(300) }), explanation: pick(null, whole(9)),
+    classes: [...new Set(Array.from({ length: whole(30) }, () => whole(80)))].sort((a, b) => a - b), box: pick(null, { kind: pick('detection', 'truth'), number: whole(300) }), explanation: pick(null, `box_${whole(9)}_ship_layercam_neck_level_0`),
     view: pick(null, { x: random() * 5000 - 100, y: random() * 5000, scale: 0.01 + random() * 40 }), by: pick('peak', 'mean'), order: pick('number', 'energy', 'sparsity', 'contrast', `similarity:${whole(2048)}`), size: 8 + whole(500),
     grid: pick('levels', 'samples'), tile: whole(480), compare: pick('side', 'swipe', 'blink', 'difference'), swipe: real(), search: text(10), sort: pick('', ...SORTS, ...SORTS.map((name) => `-${name}`)),
     filters: { class: pick(null, whole(80)), score: pick(null, real()), objects: pair(), smallest: pair() },

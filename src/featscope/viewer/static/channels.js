@@ -353,7 +353,7 @@ class Mosaic {
   draw() {
     cancelAnimationFrame(this.asked);
     this.asked = 0;
-    const { app, view, tiles, grid, canvas, space, row, cell } = this;
+    const { app, view, tiles, grid, canvas, space, row } = this;
     row.hidden = !tiles;
     if (!view || !tiles || !this.header) {
       canvas.width = 0;

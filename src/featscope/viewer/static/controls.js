@@ -122,6 +122,8 @@ export class Controls {
     this.count = h('p', { class: 'hint' });
     this.rows = h('ul', { class: 'boxes', 'aria-label': t('boxes.list') });
     this.explanations = h('div', { class: 'explanations' });
+    /** The method that is being computed. */
+    this.computing = '';
     this.boxPart = section(t('boxes.title'), this.boxes.element, this.score.element, this.classBox, this.explanations, this.count, this.rows);
     root.append(this.map, this.colours, this.look, this.boxPart);
   }
@@ -231,14 +233,46 @@ export class Controls {
       : t(boxes.length > MOST_ROWS ? 'boxes.first' : wanted === 'truth' ? 'boxes.truths_shown' : 'boxes.shown', boxes.length, all, MOST_ROWS));
     this.rows.replaceChildren(...boxes.slice(0, MOST_ROWS).map(({ box, number }) => this.row(wanted, box, number)));
     if (state.box?.kind === wanted) this.rows.querySelector('[aria-pressed=true]')?.scrollIntoView({ block: 'nearest' });
-    const chosen = state.box?.kind === 'detection' ? sample.explanations.filter(({ box }) => box === state.box?.number) : [];
-    const shown = sample.explanations.find(({ number }) => number === state.explanation);
-    if (shown && !chosen.includes(shown)) chosen.push(shown);
-    this.explanations.hidden = !chosen.length;
-    this.explanations.replaceChildren(h('h3', { text: t('explanations.title') }), ...chosen.map(({ number, words }) => h('button', {
-      type: 'button', class: 'choice', 'aria-pressed': String(state.explanation === number), text: words,
-      onclick: () => app.store.set({ explanation: app.store.get().explanation === number ? null : number }),
-    })));
+    this.showExplanations(view, sample);
+  }
+
+  /** What explains the chosen detection: what is stored, and what can be computed. @param {View} view @param {NonNullable<View['sample']>} sample */
+  showExplanations(view, sample) {
+    const { app } = this, { state, index, group } = view;
+    const number = state.box?.kind === 'detection' ? state.box.number : null;
+    const stored = sample.explanations.filter(({ box, name }) => box === number || name === state.explanation);
+    const methods = number === null || group === null ? [] : app.about.explains;
+    this.explanations.hidden = !stored.length && !methods.length;
+    /** @param {string} text @param {boolean} on @param {() => unknown} onclick */
+    const choice = (text, on, onclick) => h('button', { type: 'button', class: 'choice', 'aria-pressed': String(on), text, onclick });
+    this.explanations.replaceChildren(
+      ...(stored.length ? [h('h3', { text: t('explanations.title') })] : []),
+      ...stored.map(({ name, words }) => choice(words, state.explanation === name, () => app.store.set({ explanation: app.store.get().explanation === name ? null : name }))),
+      ...(methods.length ? [h('h3', { text: t('explanations.compute', app.layerName(state.run, group, view.level)) })] : []),
+      ...methods.map((method) => choice(this.computing === method ? t('explanations.computing', method) : method, false, () => this.explain(method, { run: state.run, sample: index, group, box: number }))),
+    );
+  }
+
+  /** Have a detection explained, and show it. @param {string} method @param {import('./transport.js').Params} where */
+  async explain(method, where) {
+    const { app } = this;
+    if (this.computing) return;
+    this.computing = method;
+    this.drawnFor = '';
+    app.refresh();
+    try {
+      const { explanations } = await app.ask('explain', { ...where, method }, { role: 'explain' });
+      app.transport.drop('explain', { ...where, method });
+      app.transport.drop('sample', { run: where.run, sample: where.sample });
+      const made = explanations.filter((/** @type {{box: number, method: string}} */ one) => one.box === where.box && one.method === method);
+      if (made.length) app.store.set({ explanation: made[made.length - 1].name });
+    } catch (error) {
+      app.showError(error);
+    } finally {
+      this.computing = '';
+      this.drawnFor = '';
+      app.refresh();
+    }
   }
 
   /** @param {'detection'|'truth'} kind @param {Box} box @param {number} number */

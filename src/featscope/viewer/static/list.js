@@ -10,6 +10,7 @@
  * @property {(number|null)[]} smallest
  * @property {number[][]} classes
  * @property {boolean[]} [maps]  whether it has maps
+ * @property {boolean[]} [image]  whether it has an image
  */
 
 /** Runs of digits are compared as numbers: P2 before P10. @param {string} name */

@@ -22,9 +22,9 @@ import { language, switchLanguage, t } from './words.js';
 /** @typedef {{level: number, shape: string, channels: number, stride: string, place: string, maps: number}} Level */
 /** @typedef {{layer: string, field: string, folder: string, levels: Level[], look: any}} Group */
 /** @typedef {{name: string, folder: string, model: string, config: string, classes: string[], live: boolean, samples: number, maps: number, state: string, notes: string[], groups: Group[], left: {layer: string, why: string}[]}} Run */
-/** @typedef {{version: string, runs: Run[], colormaps: Record<string, string>, reductions: string[]}} About */
+/** @typedef {{version: string, runs: Run[], colormaps: Record<string, string>, reductions: string[], explains: string[]}} About */
 /** @typedef {{polygon: number[], label: number, name: string, score: number|null, state: string, source: string, cells: {level: number, row: number, column: number}[], size: number}} Box */
-/** @typedef {{id: string, path: string, frame: number[], image: boolean, notes: string[], detections: Box[], truth: Box[], maps: {group: number, level: number, shape: number[], slices: number}[], explanations: {number: number, box: number, method: string, layer: string, level: number, words: string}[]}} Sample */
+/** @typedef {{id: string, path: string, frame: number[], image: boolean, notes: string[], detections: Box[], truth: Box[], maps: {group: number, level: number, shape: number[], slices: number}[], explanations: {name: string, box: number, method: string, layer: string, level: number, words: string}[]}} Sample */
 /**
  * What the state means for the data at hand.
  * @typedef {object} View
@@ -335,7 +335,7 @@ class Page {
     const map = sample && nearestMap(run.groups, sample.maps, state);
     this.notice('instead', !map ? '' : map.instead === 'level' ? t('note.level', state.level, map.level)
       : map.instead ? t('note.layer', [state.layer, state.field].filter(Boolean).join(' · '), this.layerName(state.run, map.group, map.level)) : '');
-    const known = state.explanation === null || sample?.explanations.some(({ number }) => number === state.explanation);
+    const known = state.explanation === null || sample?.explanations.some(({ name }) => name === state.explanation);
     this.notice('explanation', known ? '' : t('note.explanation', state.explanation));
     if (!known) state = { ...state, explanation: null };
     const found = sample?.maps.find((each) => each.group === map?.group && each.level === map.level);

@@ -292,7 +292,7 @@ export class SampleView {
     const run = this.app.store.get().run;
     for (const [at, row] of [...this.rows].sort(([a], [b]) => a - b)) {
       if (this.loading >= DOWNLOADS) return;
-      if (row.stop) continue;
+      if (row.stop || this.list?.columns.image?.[this.found[at]] === false) continue;
       const stop = new AbortController();
       row.stop = stop;
       this.loading++;

@@ -75,7 +75,7 @@ class Stage {
     /** @param {Promise<any>} promise */
     const tried = (promise) => promise.then((value) => ({ value, error: null }), (error) => ({ value: null, error }));
     const [map, image] = await Promise.all([
-      tried(state.explanation !== null ? app.ask('explanation', { run: state.run, sample: index, number: state.explanation }, { role: 'map' })
+      tried(state.explanation !== null ? app.ask('explanation', { run: state.run, sample: index, key: state.explanation }, { role: 'map' })
         : group === null ? Promise.resolve(null) : app.ask('map', app.mapParams(view), { role: 'map' })),
       tried(sample.image ? app.bitmap({ run: state.run, sample: index }, { role: 'image' }) : Promise.resolve(null)),
     ]);

@@ -26,7 +26,7 @@ import { parseRange } from './draw/ranges.js';
  * @property {number} score  detections below it are not drawn
  * @property {number[]} classes  the classes that are hidden, ascending
  * @property {{kind: 'detection'|'truth', number: number}|null} box  the selected box
- * @property {number|null} explanation  the stored explanation that is shown in place of the map
+ * @property {string|null} explanation  the name of the stored explanation that is shown in place of the map
  * @property {{x: number, y: number, scale: number}|null} view  null fits the image
  * @property {'peak'|'mean'} by
  * @property {string} order  'number', 'energy', 'sparsity', 'contrast' or 'similarity:N'
@@ -160,7 +160,7 @@ const CODECS = {
   colormap: words(60, (text) => /^[\w:.-]+$/.test(text)), range: words(60, isRange), shared: yes, apart: yes,
   opacity: real(0, 1), photo: oneOf('grey', 'colour', 'none'), fade: yes, smooth: yes,
   boxes: oneOf('none', 'detections', 'truth', 'both'), score: real(0, 1), classes: numbers,
-  box, explanation: maybe(whole()), view, by: oneOf('peak', 'mean'),
+  box, explanation: maybe(words(200, (text) => text !== '')), view, by: oneOf('peak', 'mean'),
   order: words(30, (text) => /^(number|energy|sparsity|contrast|similarity:\d{1,9})$/.test(text)), size: whole(8, 1024),
   grid: oneOf('levels', 'samples'), tile: whole(0, 480), compare: oneOf('side', 'swipe', 'blink', 'difference'), swipe: real(0, 1),
   search: words(180), sort: oneOf('', ...SORTS, ...SORTS.map((name) => `-${name}`)),

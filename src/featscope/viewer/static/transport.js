@@ -1,4 +1,5 @@
 // Answers of the server, or of a saved report that holds them itself: one way to ask, one cache.
+import { inWords, said } from './said.js';
 import { t } from './words.js';
 
 /** @typedef {Record<string, string|number|undefined|null>} Params */
@@ -107,7 +108,7 @@ async function fetched(key, name, signal, calm) {
   if (stored) {
     const text = await stored.get(key);
     if (text === undefined) throw failure(t('error.not_in_report'), 'Missing');
-    return opened(name, text);
+    return inWords(await opened(name, text));
   }
   let response;
   try {
@@ -118,12 +119,12 @@ async function fetched(key, name, signal, calm) {
   }
   const type = response.headers.get('content-type') || '';
   if (!response.ok) {
-    const said = type.includes('json') ? (await response.json().catch(() => ({}))).error : '';
-    throw failure(said || t('error.status', response.status), response.status === 410 ? 'Over' : 'Error');
+    const words = type.includes('json') ? (await response.json().catch(() => ({}))).error : '';
+    throw failure(words ? said(words) : t('error.status', response.status), response.status === 410 ? 'Over' : 'Error');
   }
   try {
-    if (type.includes('json')) return await response.json();
-    return type.startsWith('image/') ? await response.blob() : unpack(await response.arrayBuffer());
+    if (type.startsWith('image/')) return await response.blob();
+    return inWords(type.includes('json') ? await response.json() : unpack(await response.arrayBuffer()));
   } catch (error) {
     throw isAbort(error) ? error : failure(t('error.broken'), 'Broken');
   }
@@ -276,6 +277,13 @@ export class Transport {
       } catch { /* asked again, and then said, when it is wanted */ }
     }
     this.busy = false;
+  }
+
+  /** One answer, which is asked for again the next time. @param {string} name @param {Params} params */
+  drop(name, params) {
+    const key = keyOf(name, params);
+    this.texts.drop(key);
+    this.arrays.drop(key);
   }
 
   /** A run has grown: what is known of its samples is asked again; with `all` also its maps. @param {number} run @param {boolean} all */
