@@ -45,11 +45,15 @@ export function toggle(text, onTurn) {
   return { element: h('label', { class: 'switch' }, h('span', { text }), input), input };
 }
 
+let sliders = 0;
+
 /** @param {string} text @param {number} step @param {(value: number) => void} onSlide @param {(value: number) => string} say */
 export function slider(text, step, onSlide, say) {
   const out = h('output', {});
-  const input = h('input', { type: 'range', min: '0', max: '1', step, oninput: () => onSlide(Number(input.value)) });
-  const element = h('label', { class: 'slider' }, h('span', { class: 'line' }, h('span', { text }), out), input);
+  const id = `slider-${++sliders}`;
+  const input = h('input', { type: 'range', id, min: '0', max: '1', step, oninput: () => onSlide(Number(input.value)) });
+  // Without its number, the label would be that of the output.
+  const element = h('label', { class: 'slider', for: id }, h('span', { class: 'line' }, h('span', { text }), out), input);
   return {
     element,
     set: (/** @type {number} */ value) => {
