@@ -245,6 +245,7 @@ class Grid {
 
   /** Ask for the tiles that wait, some at a time. */
   load() {
+    if (this.rows?.flying) return;
     const waiting = [...this.tiles].filter((tile) => tile.loading && !tile.stop).sort((a, b) => a.row - b.row || a.column - b.column);
     for (const tile of waiting) {
       if (this.asking >= AT_ONCE) return;

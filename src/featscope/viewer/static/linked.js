@@ -80,6 +80,9 @@ export class Rows {
     this.elements = new Map();
     this.count = 0;
     this.height = 1;
+    this.last = 0;
+    /** Rows fly past, and are gone before they could show anything. */
+    this.flying = false;
     this.frame = 0;
     /** @type {number|undefined} */
     this.timer = undefined;
@@ -137,8 +140,13 @@ export class Rows {
       }
       element.style.transform = `translateY(${row * this.height - top + scrollTop}px)`;
     }
+    this.flying ||= Math.abs(top - this.last) > clientHeight / 2;
+    this.last = top;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.rest(), 60);
+    this.timer = setTimeout(() => {
+      this.flying = false;
+      this.rest();
+    }, 60);
   }
 
   /** Scroll no further than needed to have a row in sight; `first`: put it at the top. @param {number} row @param {boolean} [first] */
