@@ -263,7 +263,7 @@ export class Controls {
     if (this.computing) return;
     this.computing = method;
     this.drawnFor = '';
-    app.refresh();
+    this.list();
     try {
       const { explanations } = await app.ask('explain', { ...where, method }, { role: 'explain' });
       app.transport.drop('explain', { ...where, method });
@@ -275,7 +275,7 @@ export class Controls {
     } finally {
       this.computing = '';
       this.drawnFor = '';
-      app.refresh();
+      this.list();
     }
   }
 
