@@ -171,11 +171,11 @@ class RunIndex:
 
     def map_of(self, sample: str, folder: str, level: int) -> Optional[MapFile]:
         """Return the last map of a sample in a folder and level; None if there is none."""
+        # As a join with groups, it would be looked for among all maps.
         found = self._db.execute(
-            "SELECT file, start, length FROM maps JOIN groups ON grp = groups.id "
-            "WHERE folder = ? AND level = ? AND batch IN (SELECT batch FROM members WHERE name = ?) "
-            "ORDER BY batch DESC, maps.id DESC",
-            (folder, level, sample),
+            "SELECT file, start, length FROM maps WHERE grp IN (SELECT id FROM groups WHERE folder = ?) "
+            "AND batch IN (SELECT batch FROM members WHERE name = ?) AND level = ? ORDER BY batch DESC, id DESC",
+            (folder, sample, level),
         )
         for row in found.fetchall():
             map_file = self._map_file(row)
