@@ -33,7 +33,7 @@ INDEX = "index.sqlite"
 
 _KEPT_FROM_BYTES = 4 << 20  # size of the manifests; reading smaller ones takes less than 0.1 s
 _ABANDONED_SECONDS = 600  # without a change; an index of a million maps takes four
-_VERSION = 3
+_VERSION = 4
 _TABLES = """
 CREATE TABLE about (version INTEGER, signature TEXT);
 CREATE TABLE problems (text TEXT);
