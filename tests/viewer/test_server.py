@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -45,6 +46,18 @@ def get(place, path, method="GET", **headers):
     for name, value in HEADERS.items():
         assert reply.getheader(name) == value, (path, name)
     return reply.status, reply, body
+
+
+def test_answers_through_one_connection_do_not_wait_for_one_another(place):
+    connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=20)
+    times = []
+    for _ in range(15):
+        start = time.perf_counter()
+        connection.request("GET", f"/{place.token}/main.js")
+        assert connection.getresponse().read()
+        times.append(time.perf_counter() - start)
+    connection.close()
+    assert sorted(times)[7] < 0.03, times  # 0.04 with Nagle's algorithm, 0.001 without
 
 
 def test_the_page_and_its_answers(place):
