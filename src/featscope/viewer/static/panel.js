@@ -347,7 +347,7 @@ export class Panel {
   /** The value of every cell on the screen, once cells are large enough for it. */
   drawNumbers() {
     const { overContext: context, width, height, seen, shown: { map, numbers } } = this;
-    if (!map || !numbers) return;
+    if (!map || !numbers || !this.view) return; // a map of few cells, seen whole, is a picture and not a table
     const size = this.cellOnScreen(map, 0, 0);
     if (size.width < CELL || size.height < CELL / 2) return;
     const [rows, columns] = map.shape, p = map.placement;
