@@ -213,11 +213,12 @@ export class Controls {
     const key = JSON.stringify([sample.id, state.run, state.classes, state.score, state.box, state.boxes, state.explanation]);
     if (key === this.drawnFor) return;
     this.drawnFor = key;
+    const focused = this.boxPart.contains(document.activeElement) ? document.activeElement?.getAttribute('data-key') : null;
     this.classBox.hidden = state.boxes === 'none' || !counts.size;
     this.classes.replaceChildren(...[...counts].sort(([a], [b]) => a - b).map(([label, [detected, known]]) => {
       const swatch = h('span', { class: 'swatch' });
       swatch.style.background = colourOf(label);
-      const input = h('input', { type: 'checkbox', checked: !hidden.has(label), onchange: () => {
+      const input = h('input', { type: 'checkbox', 'data-key': `class ${label}`, checked: !hidden.has(label), onchange: () => {
         const next = new Set(app.store.get().classes);
         if (input.checked) next.delete(label);
         else next.add(label);
@@ -238,6 +239,9 @@ export class Controls {
     this.rows.replaceChildren(...boxes.slice(0, MOST_ROWS).map(({ box, number }) => this.row(wanted, box, number)));
     if (state.box?.kind === wanted) this.rows.querySelector('[aria-pressed=true]')?.scrollIntoView({ block: 'nearest' });
     this.showExplanations(view, sample);
+    // What had the focus is made anew.
+    const again = [...this.boxPart.querySelectorAll('[data-key]')].find((element) => focused && element.getAttribute('data-key') === focused);
+    if (again instanceof HTMLElement && again !== document.activeElement) again.focus({ preventScroll: true });
   }
 
   /** What explains the chosen detection: what is stored, and what can be computed. @param {View} view @param {NonNullable<View['sample']>} sample */
@@ -247,13 +251,13 @@ export class Controls {
     const stored = sample.explanations.filter(({ box, name }) => box === number || name === state.explanation);
     const methods = number === null || group === null ? [] : app.about.explains;
     this.explanations.hidden = !stored.length && !methods.length;
-    /** @param {string} text @param {boolean} on @param {() => unknown} onclick */
-    const choice = (text, on, onclick) => h('button', { type: 'button', class: 'choice', 'aria-pressed': String(on), text, onclick });
+    /** @param {string} key @param {string} text @param {boolean} on @param {() => unknown} onclick */
+    const choice = (key, text, on, onclick) => h('button', { type: 'button', class: 'choice', 'data-key': key, 'aria-pressed': String(on), text, onclick });
     this.explanations.replaceChildren(
       ...(stored.length ? [h('h3', { text: t('explanations.title') })] : []),
-      ...stored.map(({ name, words }) => choice(words, state.explanation === name, () => app.store.set({ explanation: app.store.get().explanation === name ? null : name }))),
+      ...stored.map(({ name, words }) => choice(`stored ${name}`, words, state.explanation === name, () => app.store.set({ explanation: app.store.get().explanation === name ? null : name }))),
       ...(methods.length ? [h('h3', { text: t('explanations.compute', app.layerName(state.run, group, view.level)) })] : []),
-      ...methods.map((method) => choice(this.computing === method ? t('explanations.computing', method) : method, false, () => this.explain(method, { run: state.run, sample: index, group, box: number }))),
+      ...methods.map((method) => choice(`compute ${method}`, this.computing === method ? t('explanations.computing', method) : method, false, () => this.explain(method, { run: state.run, sample: index, group, box: number }))),
     );
   }
 
@@ -287,11 +291,8 @@ export class Controls {
     const swatch = h('span', { class: kind === 'truth' ? 'swatch truth' : 'swatch' });
     if (kind === 'detection') swatch.style.background = colourOf(box.label);
     return h('li', {}, h('button', {
-      type: 'button', class: 'box-row', 'aria-pressed': String(on), 'data-number': number,
-      onclick: () => {
-        app.store.set({ box: on ? null : { kind, number }, explanation: null });
-        /** @type {HTMLElement|null} */ (this.rows.querySelector(`[data-number="${number}"]`))?.focus();
-      },
+      type: 'button', class: 'box-row', 'aria-pressed': String(on), 'data-key': `${kind} ${number}`,
+      onclick: () => app.store.set({ box: on ? null : { kind, number }, explanation: null }),
     }, swatch, h('span', { class: 'name', text: box.name }), h('span', { class: 'number', text: box.score === null ? '' : box.score.toFixed(3) }),
     h('span', { class: 'number', text: `${format(box.size, 3)} px`, title: t('boxes.size') }),
     box.state || box.source ? h('span', { class: 'source', text: [box.state && sayState(box.state), saySource(box)].filter(Boolean).join(' · ') }) : null));
