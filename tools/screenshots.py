@@ -78,7 +78,8 @@ def _save(page: Page, path: Path) -> None:
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(2000)  # the last paint comes after the last answer
     with Image.open(io.BytesIO(page.screenshot())) as image:
-        image.convert("RGB").save(path, quality=82)
+        small = image.convert("RGB").resize((1200, 1200 * image.height // image.width), Image.Resampling.LANCZOS)
+        small.save(path, quality=78, optimize=True)
 
 
 if __name__ == "__main__":
