@@ -7,13 +7,23 @@ import os
 import platform
 import shutil
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Dict, Tuple
 
 
 def _machine() -> str:
     names = ["featscope", "numpy", "pillow", "isal", "torch", "matplotlib", "opencv-python"]
-    names += ["onedl-mmengine", "onedl-mmdetection", "grad-cam", "torchlens", "activationscope", "distributed"]
+    names += [
+        "onedl-mmengine",
+        "onedl-mmdetection",
+        "grad-cam",
+        "torchlens",
+        "activationscope",
+        "distributed",
+        "playwright",
+    ]
     found = [f"Python {platform.python_version()}"]
     for name in names:
         try:
@@ -31,9 +41,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--only",
-        choices=["drawing", "writing", "hooking", "scaling", "capturing", "explaining", "following", "verifying"],
+        choices=[
+            *("drawing", "writing", "hooking", "scaling", "capturing"),
+            *("explaining", "following", "verifying", "viewing"),
+        ],
     )
     parser.add_argument("--images", type=int, default=200, help="images of the row about memory")
+    parser.add_argument("--full", action="store_true", help="walk through 10,000 pictures in the viewer, not 1,000")
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk that is written to")
     options = parser.parse_args()
     print(_machine(), end="\n\n", flush=True)
@@ -46,19 +60,16 @@ def main() -> None:
             missed += not row.holds
             print("| " + " | ".join([*row[:5], "yes" if row.holds else "NO"]) + " |", flush=True)
 
-    if options.only in (None, "drawing"):
-        from benchmarks import drawing
-
-        show(drawing.rows())
-    if options.only in (None, "explaining"):
-        from benchmarks import explaining
-
-        show(explaining.rows())
-    if options.only in (None, "following"):
-        from benchmarks import following
-
-        show(following.rows())
-    if options.only not in ("drawing", "explaining", "following"):
+    alone: Dict[str, Tuple[object, ...]] = {
+        "drawing": (),
+        "explaining": (),
+        "following": (),
+        "viewing": (options.folder, options.full),
+    }
+    for name, values in alone.items():
+        if options.only in (None, name):
+            show(import_module(f"benchmarks.{name}").rows(*values))
+    if options.only not in alone:
         from benchmarks import capturing, hooking, scaling, verifying
 
         folder = capturing.temporary_folder(options.folder)
