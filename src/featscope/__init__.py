@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from featscope.capturing.listener import tap
     from featscope.capturing.memory import MemorySink
     from featscope.capturing.session import Capture
-    from featscope.errors import FeatscopeError
+    from featscope.errors import FeatscopeError, FeatscopeWarning
     from featscope.explaining.explanation import Explanation
     from featscope.records import Boxes, Geometry, Place, Sample
     from featscope.render.drawing import draw_mosaics, draw_run
@@ -43,6 +43,7 @@ _HOMES = {
     "Detection": "store.detections",
     "Explanation": "explaining.explanation",
     "FeatscopeError": "errors",
+    "FeatscopeWarning": "errors",
     "Geometry": "records",
     "HeatPicture": "render.heat",
     "HeatStyle": "render.heat",
@@ -80,6 +81,7 @@ __all__ = [
     "Detection",
     "Explanation",
     "FeatscopeError",
+    "FeatscopeWarning",
     "Geometry",
     "HeatPicture",
     "HeatStyle",

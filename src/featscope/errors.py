@@ -13,6 +13,14 @@ class FeatscopeError(Exception):
     """The base class of all errors that featscope raises on purpose."""
 
 
+class FeatscopeWarning(RuntimeWarning):
+    """The class of all warnings of featscope: something failed or is uncertain, and the work goes on.
+
+    >>> import warnings
+    >>> warnings.filterwarnings("ignore", category=FeatscopeWarning)         # doctest: +SKIP
+    """
+
+
 class UnknownNameError(FeatscopeError, KeyError):
     """There is no layer, reduction, colour map, ... with this name."""
 

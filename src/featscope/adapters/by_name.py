@@ -22,7 +22,7 @@ from featscope.adapters.feeding import capture_images as run_images
 from featscope.adapters.opening import open_detector, split_name
 from featscope.capturing.policy import make_policy
 from featscope.capturing.reports import LayerReport, ModelReport, TensorReport
-from featscope.errors import BadOptionError, unknown_name
+from featscope.errors import BadOptionError, FeatscopeWarning, unknown_name
 from featscope.records import Boxes, Policy
 from featscope.store.globs import choose_names, lies_below
 from featscope.store.tables import Rows
@@ -83,7 +83,7 @@ def capture_images(
         axes=axes,
     )
     for text in dict.fromkeys([*done.failed, *done.remarks]):
-        warnings.warn(f"featscope: {text}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"featscope: {text}", FeatscopeWarning, stacklevel=2)
     return done
 
 

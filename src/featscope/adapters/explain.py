@@ -11,7 +11,7 @@ from torch import nn
 from featscope.adapters.detector import Detector, Item, no_candidates
 from featscope.adapters.opening import open_detector
 from featscope.adapters.reopening import images_of_run, reopen
-from featscope.errors import BadOptionError, CaptureError
+from featscope.errors import BadOptionError, CaptureError, FeatscopeWarning
 from featscope.explaining.explainer import Explainer
 from featscope.explaining.explanation import Explanations
 from featscope.explaining.methods import DEFAULT, WITHOUT_LAYER
@@ -111,7 +111,7 @@ def explain(
     if not found and explainer.errors:
         raise CaptureError(explainer.errors[0])
     for text in dict.fromkeys([*explainer.errors, *explainer.remarks]):
-        warnings.warn(f"featscope: {text}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"featscope: {text}", FeatscopeWarning, stacklevel=2)
     return found
 
 

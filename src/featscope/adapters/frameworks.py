@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, cast
 
 from featscope.adapters.detector import Detector, Opening
-from featscope.errors import BadOptionError, first_line
+from featscope.errors import BadOptionError, FeatscopeWarning, first_line
 
 if TYPE_CHECKING:
     from featscope.adapters.companions import CompanionModule
@@ -129,7 +129,7 @@ def _rows_of_others(path: Tuple[str, ...]) -> Sequence[Framework]:
         except Exception as error:  # noqa: BLE001 (a broken package that is not used must not stop the capture)
             warnings.warn(
                 f"the entry point {name!r} of {GROUP} cannot be loaded: {first_line(error)}",
-                RuntimeWarning,
+                FeatscopeWarning,
                 stacklevel=2,
             )
             continue

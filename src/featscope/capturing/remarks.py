@@ -6,7 +6,7 @@ import warnings
 from contextlib import contextmanager
 from typing import Iterator, List
 
-from featscope.errors import BadOptionError, BadRunError, FeatscopeError, OutputError
+from featscope.errors import BadOptionError, BadRunError, FeatscopeError, FeatscopeWarning, OutputError
 
 ON_ERROR = ("raise", "warn", "disk")
 """The ways to handle an error; see `Remarks`."""
@@ -44,7 +44,7 @@ class Remarks:
         """Give a remark unless it was given before."""
         if text not in self.said:
             self.said.append(text)
-            warnings.warn(f"featscope: {text}", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"featscope: {text}", FeatscopeWarning, stacklevel=3)
 
     def report(self, error: FeatscopeError) -> None:
         """Raise an error, or give it as a warning. After an error of the disk or of the run the capture ends."""
@@ -58,11 +58,11 @@ class Remarks:
             warnings.warn(
                 f"featscope stopped capturing, but the model continues: {error}; what was stored until then can be "
                 "read, and the run can be resumed when the cause is fixed",
-                RuntimeWarning,
+                FeatscopeWarning,
                 stacklevel=3,
             )
         else:
-            warnings.warn(f"featscope: {error}", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"featscope: {error}", FeatscopeWarning, stacklevel=3)
 
     @contextmanager
     def reporting(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable, ContextManager, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from featscope.errors import BadOptionError, check_name
+from featscope.errors import BadOptionError, FeatscopeWarning, check_name
 from featscope.render.bases import write_bases
 from featscope.render.heat import HeatStyle, style_named
 from featscope.render.heat_plan import HeatOptions, plan_heat
@@ -245,5 +245,5 @@ def _drawn(drawing: Drawing, draw: Callable[[Callable[[], None]], Outcome], watc
     )
     if errors and watch is None:
         more = f" (and {len(errors) - 1} more: see errors)" if len(errors) > 1 else ""
-        warnings.warn(f"featscope: {errors[0]}{more}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"featscope: {errors[0]}{more}", FeatscopeWarning, stacklevel=3)
     return pictures

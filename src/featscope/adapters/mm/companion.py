@@ -33,6 +33,7 @@ from featscope.adapters.mm.samples import (
 )
 from featscope.capturing.calls import Methods, ModelCall
 from featscope.capturing.inputs import Known, PlainImages
+from featscope.errors import FeatscopeWarning
 from featscope.explaining.candidates import Candidates
 from featscope.explaining.provenance import find_sources
 from featscope.records import Geometry, Picture, Sample, Size
@@ -241,7 +242,7 @@ class MMCompanion:
         return picture_of(image)
 
     def _warn(self, text: str) -> None:
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        warnings.warn(text, FeatscopeWarning, stacklevel=2)
 
     def close(self) -> None:
         """Stop listening."""

@@ -28,7 +28,7 @@ from featscope.adapters.mm.runners import versions_here
 from featscope.adapters.mm.samples import believed_geometry, boxes_of, geometry_of, picture_of, sample_id
 from featscope.adapters.weights import load_checkpoint
 from featscope.capturing.layers import unwrap
-from featscope.errors import BadImageError, BadOptionError, MissingPackageError
+from featscope.errors import BadImageError, BadOptionError, FeatscopeWarning, MissingPackageError
 from featscope.explaining.candidates import Candidates
 from featscope.records import Geometry, Picture, RunInfo, Sample
 
@@ -127,7 +127,7 @@ class MMDetector(Detector):
         with head_calls(self.model, tolerant=True) as noted:
             outputs = self.model.test_step(batch)
         if noted.unsupported:
-            warnings.warn(f"there are only maps, without boxes: {noted.unsupported}", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"there are only maps, without boxes: {noted.unsupported}", FeatscopeWarning, stacklevel=2)
         geometries = [geometry_of(output.metainfo) for output in outputs]
         head = noted.last.head if noted.last is not None else getattr(self.model, "bbox_head", None)
         believed = [believed_geometry(one.metainfo, geometry, head) for one, geometry in zip(outputs, geometries)]
