@@ -324,7 +324,7 @@ class Page {
     const before = this.now;
     const moved = before.index !== index || before.state.run !== state.run;
     if (moved) this.now = { ...before, index };
-    this.sampleView.show(list, run.classes);
+    this.sampleView.show(list, run.classes, state.run);
     if (this.run !== run) this.layerView.show(run);
     this.run = run;
     this.bar(state);
@@ -360,13 +360,15 @@ class Page {
 
   /** Ask for what comes next: the samples beside this one. */
   ahead() {
-    const { state, group } = this.now;
+    const { now } = this, { state, group, level } = now;
     for (const by of [1, -1]) {
       const index = this.sampleView.neighbour(by);
       if (index < 0) continue;
-      this.transport.prefetch('sample', { run: state.run, sample: index });
-      if (group !== null && state.mode !== 'channels') this.transport.prefetch('map', this.mapParams(this.now, { sample: index }));
-      this.transport.prefetch('image', { run: state.run, sample: index });
+      this.transport.prefetch('sample', { run: state.run, sample: index }, (/** @type {Sample} */ { maps, image }) => {
+        const there = maps.some((map) => map.group === group && map.level === level);
+        if (there && state.mode !== 'channels') this.transport.prefetch('map', this.mapParams(now, { sample: index }));
+        if (image) this.transport.prefetch('image', { run: state.run, sample: index });
+      });
     }
   }
 

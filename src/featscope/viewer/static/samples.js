@@ -24,6 +24,7 @@ export class SampleView {
     this.rows = new Map();
     /** @type {Row[]} */
     this.free = [];
+    this.run = 0;
     this.active = -1;
     this.loading = 0;
     /** @type {number|undefined} */
@@ -120,9 +121,10 @@ export class SampleView {
     this.app.store.set({ sort: name && down ? `-${name}` : name });
   }
 
-  /** Show the samples of a run. @param {SampleList} list @param {string[]} classes */
-  show(list, classes) {
+  /** Show the samples of a run. @param {SampleList} list @param {string[]} classes @param {number} run */
+  show(list, classes, run) {
     if (this.list === list) return;
+    this.run = run;
     const grown = this.list && this.list.columns.ids[0] === list.columns.ids[0];
     this.list = list;
     const chosen = this.app.store.get().filters.class;
@@ -289,7 +291,7 @@ export class SampleView {
 
   /** Fetch the thumbnails of rows in sight, a few at a time. */
   load() {
-    const run = this.app.store.get().run;
+    const { run } = this;
     for (const [at, row] of [...this.rows].sort(([a], [b]) => a - b)) {
       if (this.loading >= DOWNLOADS) return;
       if (row.stop || this.list?.columns.image?.[this.found[at]] === false) continue;

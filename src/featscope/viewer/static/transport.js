@@ -261,10 +261,10 @@ export class Transport {
     this.bitmaps.held = new Set(this.shown.values());
   }
 
-  /** Ask for what may be wanted next, one after another, behind everything else. @param {string} name @param {Params} params */
-  prefetch(name, params) {
+  /** Ask for what may be wanted next, one after another, behind everything else. @param {string} name @param {Params} params @param {(value: any) => void} [then] */
+  prefetch(name, params, then = () => {}) {
     if (/** @type {any} */ (globalThis).featscopeAnswers) return;
-    this.queue.push(() => (name === 'image' ? this.bitmap(params, { calm: true }) : this.ask(name, params, { calm: true })));
+    this.queue.push(() => (name === 'image' ? this.bitmap(params, { calm: true }) : this.ask(name, params, { calm: true })).then(then));
     if (this.queue.length > 8) this.queue.shift();
     if (!this.busy) this.work();
   }
