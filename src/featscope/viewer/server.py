@@ -7,6 +7,7 @@ name of the host (not the port, as SSH forwards another), and that it does not c
 from __future__ import annotations
 
 import gzip
+import os
 import secrets
 import socket
 from contextlib import suppress
@@ -140,6 +141,9 @@ class Place:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # asyncio turns Nagle's algorithm off only where the protocol is named; with it, every answer waits for 40 ms.
         self.socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        if os.name == "posix":
+            # Otherwise, the port of a viewer that has just ended is in use for another minute.
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self.socket.bind((host, port))
             self.socket.listen()  # a browser that is faster than the server waits, and is not refused
