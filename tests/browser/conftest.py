@@ -130,7 +130,9 @@ def hostile(tmp_path):
     maps = {HOSTILE: [rng.normal(size=(3, side, side)).astype(np.float32) for side in (8, 4)]}
     bare = Sample("nothing known", batch=1)
     samples = [(sample, np.zeros((40, 60, 3), np.uint8)), (bare, None)]
-    write_run(tmp_path / "run", maps, samples, left_out={HOSTILE: HOSTILE}).close()
+    writer = write_run(tmp_path / "run", maps, samples)
+    writer.left_out[HOSTILE] = HOSTILE
+    writer.close()
     return tmp_path / "run"
 
 
@@ -212,8 +214,8 @@ def serve():
 
     started = []
 
-    def start(*folders, **options):
-        started.append(Served(*folders, **options))
+    def start(*folders, place=None):
+        started.append(Served(*folders, place=place))
         return started[-1]
 
     yield start

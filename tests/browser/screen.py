@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from typing import Any, Dict, List, Tuple
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import uvicorn
@@ -79,9 +79,9 @@ def featscope(*words: Any) -> None:
 class Served:
     """A viewer behind a real socket, in a thread."""
 
-    def __init__(self, *folders: Any, **options: Any) -> None:
-        self.viewer = Viewer(folders, **options)
-        self.place = Place()
+    def __init__(self, *folders: Any, place: Place | None = None) -> None:
+        self.viewer = Viewer(folders)
+        self.place = place or Place()
         self.url = self.place.url
         config = uvicorn.Config(
             make_app(self.viewer, self.place.token),
@@ -126,10 +126,14 @@ class Screen:
         self.requests: List[str] = []
         self._expected: List[str] = ["willReadFrequently", "GPU stall due to ReadPixels"]  # the tests' own reading
         page.add_init_script(WATCH)
-        page.on("console", lambda said: said.type in ("error", "warning") and self.problems.append(said.text))
+        page.on("console", self._heard)
         page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("dialog", lambda dialog: (self.problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+    def _heard(self, said: Any) -> None:
+        if said.type in ("error", "warning"):
+            self.problems.append(f"{said.text} {said.location.get('url', '')}".strip())
 
     def expect(self, pattern: str) -> None:
         """A problem of these words belongs to the test."""
@@ -148,7 +152,7 @@ class Screen:
 
     def open(self, hash: str = "", **state: Any) -> Screen:
         """Load the page in a state: of a link, or named by its fields."""
-        address = hash or ("#v=1&" + urlencode(state) if state else "")
+        address = hash or ("#v=1&" + urlencode(state, quote_via=quote) if state else "")
         if self.page.url != "about:blank":
             self.page.goto("about:blank")
         self.page.goto(self.url + address)

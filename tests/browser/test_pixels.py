@@ -64,8 +64,12 @@ def at_scale_1(screen, case, photo):
 
 def indices_off(drawn, wanted, colours):
     """By how many indices of the colour map a picture differs, at each pixel; 9 where it is another colour."""
-    known = {tuple(colour): index for index, colour in enumerate(colours.tolist())}
-    index = np.array([[known[tuple(pixel)] for pixel in row] for row in wanted.tolist()])
+    codes = [whole @ (65536, 256, 1) for whole in (colours, wanted)]
+    index = np.abs(np.subtract.outer(np.unique(codes[1]), codes[0])).argmin(1)[
+        np.unique(codes[1], return_inverse=True)[1]
+    ]
+    index = index.reshape(wanted.shape[:2])
+    assert (colours[index] == wanted).all()
     off = np.full(index.shape, 9)
     for step in (2, -2, 1, -1, 0):
         there = colours[np.clip(index + step, 0, 255)]
