@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from featscope.errors import BadOptionError
 from featscope.viewer.answers import QUESTIONS, Viewer
+from featscope.viewer.page import static_files
 from featscope.viewer.server import HEADERS, Place, make_app
 
 uvicorn = pytest.importorskip("uvicorn")
@@ -180,3 +182,11 @@ def test_a_folder_that_is_no_run(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["view", str(tmp_path / "nothing")])
     assert "does not exist; give the folder of a run" in capsys.readouterr().err
+
+
+def test_the_page_names_all_its_modules_and_each_is_there(place):
+    text = get(place, f"/{place.token}/")[2].decode()
+    named = re.findall(r'<link rel="modulepreload" href="([^"]+)">', text)
+    alone = {"embedded.js"}  # of reports
+    assert sorted(named) == sorted(name for name in static_files() if name.endswith(".js") and name not in alone)
+    assert all(get(place, f"/{place.token}/{name}")[0] == 200 for name in named)

@@ -79,6 +79,13 @@ class Viewer(Shelf):
             body = msgspec.json.encode(m.ErrorOut(words))
             return Answer(body, JSON, digest("error", words), _status(error))
 
+    def warm(self) -> None:
+        """Answer what every page asks first, so that it is at hand when the browser has started."""
+        self.answer("about", {})
+        for run in range(len(self.books)):
+            self.answer("samples", {"run": str(run)})
+            self.answer("sample", {"run": str(run)})
+
     def names(self) -> List[str]:
         """Return the names of the runs."""
         return [book.folder.name for book in self.books]

@@ -17,7 +17,7 @@ from isal import igzip
 
 from featscope.store.files import make_folder, write_atomic
 from featscope.viewer.answers import Viewer
-from featscope.viewer.page import static_files
+from featscope.viewer.page import IMPORT, path_of, static_files
 
 ORDERS = ("energy", "sparsity", "contrast")
 """Orders of channels that a report holds, besides that of their numbers."""
@@ -27,7 +27,6 @@ LARGEST_FILE = 50_000_000
 
 _TILE = 32  # cells of the longer side of a channel
 _GAIN = 0.87 * 4 / 3  # maps compress to about that share, and base64 makes three bytes four
-_IMPORT = re.compile(r"""(?m)^((?:import|export)\b[^'";]*?\bfrom\s*|import\s*)(['"])(\.{1,2}/[^'"]+)\2""")
 
 Answers = Dict[str, str]
 """Key -> base64 of the gzip'd answer."""
@@ -222,18 +221,11 @@ def page_with(answers: Answers, beside: bool = False) -> str:
 
 def _module(name: str, data: bytes) -> str:
     """Return a module as a data address. It imports by the names of the import map, as it has no address of its own."""
-    folder = name.rpartition("/")[0]
 
     def named(match: re.Match[str]) -> str:
-        parts: List[str] = []
-        for part in f"{folder}/{match[3]}".split("/"):
-            if part == "..":
-                parts.pop()
-            elif part not in ("", "."):
-                parts.append(part)
-        return f"{match[1]}{match[2]}featscope/{'/'.join(parts)}{match[2]}"
+        return f"{match[1]}{match[2]}featscope/{path_of(name, match[3])}{match[2]}"
 
-    text = _IMPORT.sub(named, data.decode())
+    text = IMPORT.sub(named, data.decode())
     return f"data:text/javascript;base64,{base64.b64encode(text.encode()).decode()}"
 
 

@@ -12,7 +12,7 @@ from featscope.viewer import messages as m
 from featscope.viewer.book import Book
 from featscope.viewer.catalogue import shape_of
 from featscope.viewer.explained import explained_of
-from featscope.viewer.shelf import Made, Shelf, digest, json_of
+from featscope.viewer.shelf import JSON, Made, Shelf, digest, json_of
 
 COLORMAPS = (
     *("turbo", "viridis", "magma", "inferno", "cividis", "gray", "jet"),
@@ -44,9 +44,8 @@ def about(shelf: Shelf, asked: m.Nothing) -> Made:
 
 def samples(shelf: Shelf, asked: m.OfRun) -> Made:
     """Return all samples of a run, by column."""
-    rows = shelf.book(asked).catalogue.samples
-    columns = zip(*rows) if rows else ([] for _ in m.Columns.__struct_fields__)
-    return json_of(m.Columns(*map(list, columns)))
+    body = shelf.book(asked).catalogue.columns()
+    return Made(JSON, digest(body), lambda: body)
 
 
 def sample(shelf: Shelf, asked: m.OfSample) -> Made:

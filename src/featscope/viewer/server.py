@@ -10,6 +10,7 @@ import gzip
 import os
 import secrets
 import socket
+import threading
 from contextlib import suppress
 from typing import Dict, Iterable, List, Optional, Sequence
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from featscope.errors import BadOptionError
 from featscope.viewer.answers import Viewer
 from featscope.viewer.openapi import openapi
-from featscope.viewer.page import MEDIA, static_files
+from featscope.viewer.page import MEDIA, page_with_modules, static_files
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -88,7 +89,9 @@ class Guard:
 def make_app(viewer: Viewer, token: str, hosts: Iterable[str] = LOOPBACK) -> Guard:
     """Return the application: the page at `/TOKEN/`, its answers at `/TOKEN/ask/NAME`."""
     # The page is packed once; answers are not, as nothing is gained on the way to the same machine.
-    static = {name: gzip.compress(data, 9) for name, data in static_files().items()}
+    files = static_files()
+    files["index.html"] = page_with_modules(files)
+    static = {name: gzip.compress(data, 9) for name, data in files.items()}
 
     async def page(request: Request) -> Response:
         name = request.path_params.get("name") or "index.html"
@@ -163,6 +166,7 @@ class Place:
 
     def serve(self, viewer: Viewer) -> None:
         """Answer requests until Ctrl-C."""
+        threading.Thread(target=viewer.warm, daemon=True).start()
         import uvicorn
 
         hosts: Sequence[str] = LOOPBACK if self.host in LOOPBACK else (*LOOPBACK, self.host, *_own_names(self.host))

@@ -21,11 +21,17 @@ export class SampleList {
   constructor(columns) {
     this.columns = columns;
     this.size = columns.ids.length;
-    this.names = columns.ids.map((id) => id.toLowerCase());
+    /** @type {string[]|null} */
+    this.lower = null;
     /** @type {Map<string, Uint32Array>} */
     this.orders = new Map();
     /** @type {Map<string, number>|null} */
     this.places = null;
+  }
+
+  /** The ids in small letters; made when they are looked for. */
+  get names() {
+    return (this.lower ??= this.columns.ids.map((id) => id.toLowerCase()));
   }
 
   /** The index of a sample, -1 if there is none. @param {string} id */

@@ -315,6 +315,7 @@ class Page {
     /** @type {Run} */
     const run = runs[state.run];
     this.notice('notes', run.notes.join('  '));
+    if (!state.sample && run.samples && !this.lists.has(state.run)) this.begin(state, run).catch(() => {});
     const list = await this.samples(state.run);
     if (turn !== this.turn) return;
     let index = state.sample ? list.indexOf(state.sample) : 0;
@@ -356,6 +357,16 @@ class Page {
     }
     await MODES[mode]?.update(state, this.now);
     if (turn === this.turn && !same) this.ahead();
+  }
+
+  /** Ask for the first sample while the list of all is on its way. @param {State} state @param {Run} run */
+  async begin(state, run) {
+    const sample = await this.sample(state.run, 0);
+    const map = nearestMap(run.groups, sample.maps, state);
+    if (sample.image) this.bitmap({ run: state.run, sample: 0 }).catch(() => {});
+    if (!map || state.mode !== 'stage') return;
+    const { slices } = /** @type {Sample['maps'][0]} */ (sample.maps.find((each) => each.group === map.group && each.level === map.level));
+    await this.ask('map', this.mapParams({ ...this.now, state, index: 0, group: map.group, level: map.level, slices }));
   }
 
   /** Ask for what comes next: the samples beside this one. */

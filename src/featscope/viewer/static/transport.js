@@ -92,6 +92,16 @@ export async function gunzip(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
+/** Bytes of the texts that answers were read from. @type {WeakMap<object, number>} */
+const lengths = new WeakMap();
+
+/** @param {string} text */
+function parse(text) {
+  const value = JSON.parse(text);
+  lengths.set(value, 2 * text.length);
+  return value;
+}
+
 /** @param {string} name @param {string|Uint8Array} held  base64 of gzip'd bytes, or bytes */
 async function opened(name, held) {
   const bytes = typeof held === 'string' ? await gunzip(held) : held;
@@ -99,7 +109,7 @@ async function opened(name, held) {
   if (PICTURES.includes(name)) {
     return new Blob([buffer], { type: bytes[0] === 0x89 ? 'image/png' : bytes[0] === 0xff ? 'image/jpeg' : 'image/webp' });
   }
-  return ARRAYS.includes(name) ? unpack(buffer) : JSON.parse(new TextDecoder().decode(bytes));
+  return ARRAYS.includes(name) ? unpack(buffer) : parse(new TextDecoder().decode(bytes));
 }
 
 /** @param {string} key @param {string} name @param {AbortSignal} signal @param {boolean} calm */
@@ -131,7 +141,7 @@ async function fetched(key, name, signal, calm) {
 }
 
 /** @param {any} value */
-const sizeOf = (value) => (value instanceof Blob ? value.size : value.data ? value.data.byteLength : 2 * JSON.stringify(value).length);
+const sizeOf = (value) => (value instanceof Blob ? value.size : value.data ? value.data.byteLength : lengths.get(value) ?? 0);
 
 export class Transport {
   constructor() {
