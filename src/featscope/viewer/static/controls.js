@@ -1,7 +1,7 @@
 // The inspector: how the map is reduced, coloured and laid over the image, and the boxes of the sample.
 import { CLASS_COLOURS } from './draw/palette.js';
 import { format } from './draw/ranges.js';
-import { h, setText } from './dom.js';
+import { h, reveal, setText } from './dom.js';
 import { isShared, sharing, toNumber } from './state.js';
 import { t } from './words.js';
 
@@ -72,6 +72,7 @@ const section = (title, ...parts) => h('section', {}, h('h2', { text: title }), 
 export class Controls {
   /** @param {HTMLElement} root @param {App} app */
   constructor(root, app) {
+    this.root = root;
     this.app = app;
     const { store } = app;
     /** @param {Partial<State>} partial */
@@ -237,7 +238,7 @@ export class Controls {
     setText(this.count, !all ? t(wanted === 'truth' ? 'boxes.no_truth' : 'boxes.no_detections')
       : t(boxes.length > MOST_ROWS ? 'boxes.first' : wanted === 'truth' ? 'boxes.truths_shown' : 'boxes.shown', boxes.length, all, MOST_ROWS));
     this.rows.replaceChildren(...boxes.slice(0, MOST_ROWS).map(({ box, number }) => this.row(wanted, box, number)));
-    if (state.box?.kind === wanted) this.rows.querySelector('[aria-pressed=true]')?.scrollIntoView({ block: 'nearest' });
+    if (state.box?.kind === wanted) reveal(this.rows.querySelector('[aria-pressed=true]'), this.root);
     this.showExplanations(view, sample);
     // What had the focus is made anew.
     const again = [...this.boxPart.querySelectorAll('[data-key]')].find((element) => focused && element.getAttribute('data-key') === focused);

@@ -77,3 +77,11 @@ export function remember(key, value) {
     localStorage.setItem(`featscope.${key}`, value);
   } catch { /* a private window: it lasts as long as the page */ }
 }
+
+/** Scroll a box no further than needed to have an element in sight. `scrollIntoView` would also have Tab go on from there. @param {Element|null|undefined} element @param {Element} box */
+export function reveal(element, box) {
+  if (!element) return;
+  const inner = element.getBoundingClientRect(), outer = box.getBoundingClientRect();
+  if (inner.top < outer.top) box.scrollTop -= outer.top - inner.top;
+  else if (inner.bottom > outer.bottom) box.scrollTop += Math.min(inner.bottom - outer.bottom, inner.top - outer.top);
+}

@@ -1,5 +1,5 @@
 // The layers of a run as a tree: layer, field, level; below it the layers that hold no map, with the reason.
-import { h, icon, setName } from './dom.js';
+import { h, icon, reveal, setName } from './dom.js';
 import { t } from './words.js';
 
 /** @typedef {import('./main.js').App} App */
@@ -25,7 +25,8 @@ export class LayerView {
     this.tree = h('div', { class: 'tree', role: 'tree', tabindex: '0', 'aria-label': t('layers.title'), onkeydown: (/** @type {KeyboardEvent} */ event) => this.key(event) });
     this.left = h('details', { class: 'left-out', hidden: true });
     this.empty = h('p', { class: 'empty', text: t('layers.none'), hidden: true });
-    root.append(this.searchBar, h('div', { class: 'tree-box' }, this.tree, this.empty, this.left));
+    this.box = h('div', { class: 'tree-box' }, this.tree, this.empty, this.left);
+    root.append(this.searchBar, this.box);
   }
 
   /** @param {Run} run */
@@ -72,7 +73,7 @@ export class LayerView {
     for (let parent = item?.parent; parent; parent = parent.parent) this.open.add(parent.id);
     this.active = item ?? this.active;
     this.draw();
-    item?.element?.scrollIntoView({ block: 'nearest' });
+    reveal(item?.element?.firstElementChild, this.box);
   }
 
   /** @param {(item: Item) => boolean} fits @param {Item[]} [items] @returns {Item|undefined} */
@@ -159,7 +160,7 @@ export class LayerView {
     const move = (next) => {
       if (next) this.active = next;
       this.mark();
-      this.active?.element?.firstElementChild?.scrollIntoView({ block: 'nearest' });
+      reveal(this.active?.element?.firstElementChild, this.box);
     };
     const open = this.open.has(item.id);
     switch (event.key) {
