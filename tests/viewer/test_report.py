@@ -78,7 +78,7 @@ def test_a_large_report_is_a_folder_with_a_script_a_sample(two_samples, tmp_path
     assert written.page == tmp_path / "report" / "index.html"
     text = written.page.read_text(encoding="utf-8")
     assert HELD.search(text)[1] == "yes"
-    assert sorted(held(text)) == ["about?", "samples?"]
+    assert sorted(held(text)) == ["about?", "samples?", "thumb?"]
     script = (tmp_path / "report" / "samples" / "0-1.js").read_text(encoding="utf-8")
     own = json.loads(script[len("featscopeAnswers.add(") : -2])
     assert "map?level=1&sample=1" in own

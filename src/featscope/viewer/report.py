@@ -116,7 +116,7 @@ class Frozen:
         return answers
 
     def common(self) -> Answers:
-        """Return the answers that are not about a single sample."""
+        """Return the answers that the page needs before a sample is looked at."""
         about = json.loads(self._body("about", {}))
         about["reductions"] = [*self._reductions, *(["channel"] if self._channels else [])]
         about["explains"] = []
@@ -124,6 +124,12 @@ class Frozen:
         for run in range(len(self._viewer.books)):
             key, query = question("samples", run=run)
             found[key] = _pack(self._body("samples", query))
+        # The list of samples shows many at once, so a page that loads samples one by one has all of these.
+        for run, sample in self.samples:
+            key, query = question("thumb", run=run, sample=sample)
+            body = self._body("thumb", query, optional=True)
+            if body:
+                found[key] = _pack(body)
         return found
 
     def of_sample(self, run: int, sample: int) -> Answers:
@@ -139,7 +145,6 @@ class Frozen:
             return body
 
         facts = json.loads(hold("sample") or b'{"maps": [], "explanations": []}')
-        hold("thumb", optional=True)
         hold("image", optional=True)
         for one in facts["maps"]:
             of_map = {"group": one["group"], "level": one["level"]}
