@@ -197,7 +197,9 @@ def test_wrong_questions_are_answered_in_words(two_samples):
         "there is no question 'secrets'. To see them all: the page at openapi.json",
     )
     assert status(viewer, "map", sample=7) == (404, "there is no sample number 7; this run has 2")
-    assert status(viewer, "map", group=-1)[0] == 404
+    assert status(viewer, "map", group=-1)[0] == 400
+    assert status(viewer, "map", level=2**70)[0] == 400
+    assert status(viewer, "map", group=99)[0] == 404
     assert status(viewer, "map", level=9) == (404, "photo has no map of neck level 9")
     assert status(viewer, "map", sample="first")[0] == 400
     assert status(viewer, "map", path="/etc/passwd")[0] == 400
@@ -262,8 +264,9 @@ def test_a_run_that_grows_is_seen_growing(tmp_path, ask, monkeypatch):
 
 
 def test_every_question_is_described():
-    paths = json.loads(openapi("/x"))["paths"]
+    paths = json.loads(openapi("/x", explains=True))["paths"]
     assert set(paths) == {f"/x/ask/{name}" for name in QUESTIONS}
+    assert set(paths) - set(json.loads(openapi("/x"))["paths"]) == {"/x/ask/explain"}
     fields = {one["name"] for one in paths["/x/ask/map"]["get"]["parameters"]}
     assert fields == {"run", "sample", "group", "level", "slice", "reduce"}
 

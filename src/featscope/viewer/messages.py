@@ -10,6 +10,9 @@ from typing import Dict, List, Optional, Tuple
 import msgspec
 
 
+_MOST = 2**31 - 1
+
+
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
     """A question without fields."""
 
@@ -19,6 +22,13 @@ class OfRun(msgspec.Struct, forbid_unknown_fields=True):
 
     run: int = 0
     """Number of the run, in the order of the command line."""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a number that counts nothing; it becomes an error of the question."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if type(value) is int and not 0 <= value <= _MOST:
+                raise ValueError(f"{name}={value} is out of range; give a number from 0 to {_MOST}")
 
 
 class OfSample(OfRun):

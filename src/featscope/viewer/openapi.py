@@ -28,14 +28,19 @@ _REPLIES: Dict[str, Any] = {
 }
 
 
-def openapi(base: str) -> bytes:
-    """Return the description as JSON. base: the path below which the answers lie, as `/TOKEN`."""
+def openapi(base: str, explains: bool = False) -> bytes:
+    """Return the description as JSON.
+
+    base: the path below which the answers lie, as `/TOKEN`. explains: whether the viewer computes explanations.
+    """
     types = [kind for kind, _ in QUESTIONS.values()] + [one for one in _REPLIES.values() if not isinstance(one, str)]
     schemas, parts = msgspec.json.schema_components([*types, m.ErrorOut], ref_template="#/components/schemas/{name}")
     parts = dict(parts)
     error = {"description": "What is wrong, in words.", "content": {JSON: {"schema": schemas[-1]}}}
     paths = {}
     for name, (kind, _) in QUESTIONS.items():
+        if name == "explain" and not explains:
+            continue
         reply = _REPLIES[name]
         schema = {"type": "string", "format": "binary"} if isinstance(reply, str) else schemas[types.index(reply)]
         media = reply if isinstance(reply, str) else JSON

@@ -115,7 +115,7 @@ def make_app(viewer: Viewer, token: str, hosts: Iterable[str] = LOOPBACK) -> Gua
         return Response(answer.body, answer.status, headers, media_type=answer.media)
 
     def schema(request: Request) -> Response:
-        return Response(openapi(f"/{token}"), media_type="application/json")
+        return Response(openapi(f"/{token}", viewer.explain is not None), media_type="application/json")
 
     routes = [
         Route(f"/{token}/ask/{{question}}", ask),
