@@ -9,7 +9,6 @@ from typing import Dict, List, Optional, Tuple
 
 import msgspec
 
-
 _MOST = 2**31 - 1
 
 

@@ -69,6 +69,18 @@ const field = (text, ...parts) => h('div', { class: 'line' }, h('span', { text }
 /** @param {string} title @param {...Node} parts */
 const section = (title, ...parts) => h('section', {}, h('h2', { text: title }), ...parts);
 
+/**
+ * The map in which the source cell of a detection lies, if that is not the one that is shown: of the same layer if that has the level.
+ * @param {NonNullable<View['sample']>} sample @param {{shape?: number[]|null}} cell @param {number|null} group @param {number} level
+ */
+export function sourceMap(sample, cell, group, level) {
+  const { shape } = cell;
+  if (!shape) return null;
+  const fits = sample.maps.filter((map) => map.shape[1] === shape[0] && map.shape[2] === shape[1]);
+  if (fits.some((map) => map.group === group && map.level === level)) return null;
+  return fits.find((map) => map.group === group) ?? fits[fits.length - 1] ?? null;
+}
+
 export class Controls {
   /** @param {HTMLElement} root @param {App} app */
   constructor(root, app) {
@@ -251,10 +263,13 @@ export class Controls {
     const number = state.box?.kind === 'detection' ? state.box.number : null;
     const stored = sample.explanations.filter(({ box, name }) => box === number || name === state.explanation);
     const methods = number === null || group === null ? [] : app.about.explains;
-    this.explanations.hidden = !stored.length && !methods.length;
+    const cell = number === null ? null : sample.detections[number]?.cells[0];
+    const there = cell && sourceMap(sample, cell, group, view.level);
+    this.explanations.hidden = !stored.length && !methods.length && !there;
     /** @param {string} key @param {string} text @param {boolean} on @param {() => unknown} onclick */
     const choice = (key, text, on, onclick) => h('button', { type: 'button', class: 'choice', 'data-key': key, 'aria-pressed': String(on), text, onclick });
     this.explanations.replaceChildren(
+      ...(there ? [choice(t('boxes.to_source', app.layerName(state.run, there.group, there.level)), false, () => app.chooseMap(there.group, there.level))] : []),
       ...(stored.length ? [h('h3', { text: t('explanations.title') })] : []),
       ...stored.map(({ name, words }) => choice(`stored ${name}`, words, state.explanation === name, () => app.store.set({ explanation: app.store.get().explanation === name ? null : name }))),
       ...(methods.length ? [h('h3', { text: t('explanations.compute', app.layerName(state.run, group, view.level)) })] : []),

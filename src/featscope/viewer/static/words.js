@@ -42,7 +42,7 @@ const EN = {
   'boxes.shown': '{0} of {1} detections', 'boxes.truths_shown': '{0} of {1} objects of the ground truth', 'boxes.first': '{0} of {1}; the first {2} are listed',
   'boxes.no_detections': 'No detections in this sample.', 'boxes.no_truth': 'No ground truth for this sample.',
   'source.one_source': 'one source', 'source.a_tie': 'a tie', 'source.not_found': 'source not found', 'source.not_traced': 'not traced', 'source.cell': 'level {0}, row {1}, col. {2}',
-  'explanations.title': 'Stored explanations', 'explanations.compute': 'Explain it at {0}', 'explanations.computing': '{0}: computing …',
+  'boxes.to_source': 'Show its cell: {0}', 'explanations.title': 'Stored explanations', 'explanations.compute': 'Explain it at {0}', 'explanations.computing': '{0}: computing …',
 
   'share.title': 'Share', 'share.link': 'Copy link', 'share.command': 'Copy command', 'share.save': 'Save picture',
   'share.link_copied': 'Link copied', 'share.command_copied': 'Copied: {0}', 'share.saved': 'Saved as {0}',
@@ -101,7 +101,7 @@ const ZH = {
   'boxes.shown': '{1} 个检测框中的 {0} 个', 'boxes.truths_shown': '{1} 个真值目标中的 {0} 个', 'boxes.first': '{1} 个中的 {0} 个，只列出前 {2} 个',
   'boxes.no_detections': '这个样本没有检测框。', 'boxes.no_truth': '这个样本没有真值。',
   'source.one_source': '来源唯一', 'source.a_tie': '来源并列', 'source.not_found': '未找到来源', 'source.not_traced': '未追溯', 'source.cell': '第 {0} 级，行 {1}，列 {2}',
-  'explanations.title': '已存的解释', 'explanations.compute': '在 {0} 处解释', 'explanations.computing': '{0}：正在计算 …',
+  'boxes.to_source': '显示它的来源单元：{0}', 'explanations.title': '已存的解释', 'explanations.compute': '在 {0} 处解释', 'explanations.computing': '{0}：正在计算 …',
 
   'share.title': '分享', 'share.link': '复制链接', 'share.command': '复制命令', 'share.save': '保存图片',
   'share.link_copied': '链接已复制', 'share.command_copied': '已复制：{0}', 'share.saved': '已保存为 {0}',
