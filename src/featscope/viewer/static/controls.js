@@ -269,7 +269,7 @@ export class Controls {
     /** @param {string} key @param {string} text @param {boolean} on @param {() => unknown} onclick */
     const choice = (key, text, on, onclick) => h('button', { type: 'button', class: 'choice', 'data-key': key, 'aria-pressed': String(on), text, onclick });
     this.explanations.replaceChildren(
-      ...(there ? [choice(t('boxes.to_source', app.layerName(state.run, there.group, there.level)), false, () => app.chooseMap(there.group, there.level))] : []),
+      ...(there ? [choice('source', t('boxes.to_source', app.layerName(state.run, there.group, there.level)), false, () => app.chooseMap(there.group, there.level))] : []),
       ...(stored.length ? [h('h3', { text: t('explanations.title') })] : []),
       ...stored.map(({ name, words }) => choice(`stored ${name}`, words, state.explanation === name, () => app.store.set({ explanation: app.store.get().explanation === name ? null : name }))),
       ...(methods.length ? [h('h3', { text: t('explanations.compute', app.layerName(state.run, group, view.level)) })] : []),

@@ -2,7 +2,7 @@
 
 import { CLASS_COLOURS } from './palette.js';
 
-/** @typedef {{polygon: number[], label: number, score: number|null, cells?: {level: number, row: number, column: number, shape?: number[]}[]}} Box
+/** @typedef {{polygon: number[], label: number, score: number|null, cells?: {level: number, row: number, column: number, shape?: number[]|null}[]}} Box
  *  cells: its sources. Levels are numbered by the head; a cell's `shape`, [rows, columns] of its level, says which maps have
  *  the same cells, whatever their own numbers are. */
 /** @typedef {{box: Box, number: number, kind: 'detection'|'truth', text: string, quiet?: boolean}} Item
