@@ -23,7 +23,7 @@ import { language, switchLanguage, t } from './words.js';
 /** @typedef {{layer: string, field: string, folder: string, levels: Level[], look: any}} Group */
 /** @typedef {{name: string, folder: string, model: string, config: string, classes: string[], live: boolean, samples: number, maps: number, state: string, notes: string[], groups: Group[], left: {layer: string, why: string}[]}} Run */
 /** @typedef {{version: string, runs: Run[], colormaps: Record<string, string>, reductions: string[], explains: string[]}} About */
-/** @typedef {{polygon: number[], label: number, name: string, score: number|null, state: string, source: string, cells: {level: number, row: number, column: number}[], size: number}} Box */
+/** @typedef {{polygon: number[], label: number, name: string, score: number|null, state: string, source: string, cells: {level: number, row: number, column: number, shape: number[]|null}[], size: number}} Box */
 /** @typedef {{id: string, path: string, frame: number[], image: boolean, notes: string[], detections: Box[], truth: Box[], maps: {group: number, level: number, shape: number[], slices: number}[], explanations: {name: string, box: number, method: string, layer: string, level: number, words: string}[]}} Sample */
 /**
  * What the state means for the data at hand.
@@ -70,6 +70,7 @@ class Page {
     /** @type {View} */
     this.now = { state, index: -1, sample: null, group: null, level: 0, channels: 0, slices: 0, image: false, header: null, low: null, high: null };
     this.turn = 0;
+    this.early = true; // the list of samples is not read yet
     /** The run whose layers are listed. @type {Run|null} */
     this.run = null;
     this.mode = '';
@@ -304,6 +305,9 @@ class Page {
       this.showError(error);
       this.parts.stage.setAttribute('aria-busy', 'false');
     }
+    if (turn !== this.turn || !this.early) return;
+    this.early = false;
+    if (!this.sampleView.list) requestAnimationFrame(() => setTimeout(() => this.refresh())); // when the picture is on the screen
   }
 
   /** @param {number} turn */
@@ -315,21 +319,21 @@ class Page {
     /** @type {Run} */
     const run = runs[state.run];
     this.notice('notes', run.notes.join('  '));
-    if (!state.sample && run.samples && !this.lists.has(state.run)) this.begin(state, run).catch(() => {});
-    const list = await this.samples(state.run);
+    // Where none is named, it is the first: it is shown before the list is read, which may be long.
+    const list = this.early && !state.sample && run.samples ? null : await this.samples(state.run);
     if (turn !== this.turn) return;
-    let index = state.sample ? list.indexOf(state.sample) : 0;
-    if (!list.size) index = -1;
-    this.notice('sample', index < 0 && list.size ? t('note.sample', state.sample) : '');
-    if (index < 0 && list.size) index = 0;
+    let index = state.sample && list ? list.indexOf(state.sample) : 0;
+    if (list && !list.size) index = -1;
+    this.notice('sample', index < 0 && list?.size ? t('note.sample', state.sample) : '');
+    if (index < 0 && list?.size) index = 0;
     const before = this.now;
     const moved = before.index !== index || before.state.run !== state.run;
     if (moved) this.now = { ...before, index };
-    this.sampleView.show(list, run.classes, state.run);
+    const listed = !!list && this.sampleView.show(list, run.classes, state.run);
     if (this.run !== run) this.layerView.show(run);
     this.run = run;
     this.bar(state);
-    if (moved) this.sampleView.choose(index);
+    if (moved && list) this.sampleView.choose(index);
     const sample = index < 0 ? null : await this.sample(state.run, index, { role: 'sample' });
     if (turn !== this.turn) return;
     if (moved && state.view && before.sample && sample && String(before.sample.frame) !== String(sample.frame)) state = { ...state, view: null };
@@ -356,17 +360,7 @@ class Page {
       MODES[mode]?.mount(this.parts.stage, this);
     }
     await MODES[mode]?.update(state, this.now);
-    if (turn === this.turn && !same) this.ahead();
-  }
-
-  /** Ask for the first sample while the list of all is on its way. @param {State} state @param {Run} run */
-  async begin(state, run) {
-    const sample = await this.sample(state.run, 0);
-    const map = nearestMap(run.groups, sample.maps, state);
-    if (sample.image) this.bitmap({ run: state.run, sample: 0 }).catch(() => {});
-    if (!map || state.mode !== 'stage') return;
-    const { slices } = /** @type {Sample['maps'][0]} */ (sample.maps.find((each) => each.group === map.group && each.level === map.level));
-    await this.ask('map', this.mapParams({ ...this.now, state, index: 0, group: map.group, level: map.level, slices }));
+    if (turn === this.turn && list && (!same || listed)) this.ahead();
   }
 
   /** Ask for what comes next: the samples beside this one. */

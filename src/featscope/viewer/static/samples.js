@@ -121,9 +121,9 @@ export class SampleView {
     this.app.store.set({ sort: name && down ? `-${name}` : name });
   }
 
-  /** Show the samples of a run. @param {SampleList} list @param {string[]} classes @param {number} run */
+  /** Show the samples of a run. @param {SampleList} list @param {string[]} classes @param {number} run @returns {boolean} whether they were not shown before */
   show(list, classes, run) {
-    if (this.list === list) return;
+    if (this.list === list) return false;
     this.run = run;
     const grown = this.list && this.list.columns.ids[0] === list.columns.ids[0];
     this.list = list;
@@ -133,6 +133,7 @@ export class SampleView {
     this.box.style.setProperty('--rows', String(Math.max(2, Math.min(list.size, 1000))));
     this.drop();
     this.select(!grown);
+    return true;
   }
 
   /** @param {boolean} move  scroll to the selected sample, or else to the top @param {boolean} [top]  scroll to the top */
