@@ -63,7 +63,7 @@ def _capture(folder):
 
     from .screen import featscope
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     truth = _scenes(folder / "scenes", (3, 15, 22, 7))
     a, b = folder / "trained", folder / "random"
     capture_images(open_detector("demo"), list(truth), a, None, truth=truth)
