@@ -164,3 +164,12 @@ def test_one_run_says_how_to_compare(look, one):
     screen.press("4").has(mode="compare")
     assert screen.text(".calm code").startswith("featscope view ")
     assert screen.text(".calm code").endswith(" RUN_B")
+
+
+def test_the_inspector_is_about_the_difference(screen):
+    assert screen.page.get_by_label("Colour map").locator("option").first.inner_text() == "Auto (turbo)"
+    way(screen, "Difference")
+    assert "RdBu_r" in screen.page.get_by_label("Colour map").locator("option").first.inner_text()
+    assert screen.page.get_by_label("Range").locator("option").first.inner_text() == "Auto (± 99 %)"
+    way(screen, "Side by side")
+    assert screen.page.get_by_label("Colour map").locator("option").first.inner_text() == "Auto (turbo)"

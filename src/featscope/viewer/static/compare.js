@@ -238,6 +238,7 @@ class Compare {
     /** @param {string} name  such as colorbrewer:RdBu_r */
     const diverges = (name) => groupsOf({ [name.split(':').pop() ?? '']: '' }).diverging.length > 0;
     const colormap = diverges(state.colormap) ? state.colormap : names.find((name) => name.endsWith('RdBu_r')) ?? names.find(diverges) ?? names[0];
+    app.shown({ header: { ...a.header, colormap, range, zero: true }, low, high }); // the inspector is about what is seen
     this.tell(panels[2], notes);
     panels[2].show({
       ...common(app, view), map, low, high, palette: app.paletteOf(colormap), zero: true, alpha: state.opacity, fade: state.fade, image: side.image, numbers: !!state.view, shared: false, loading: false, error: '',
