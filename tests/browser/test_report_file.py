@@ -60,9 +60,7 @@ def test_the_map_is_that_of_the_viewer(read, look, two, file):
     assert value_in(words) == pytest.approx(values[10, 12], rel=1e-3)
     screen.choose("Channels to one", "l2")
     assert (screen.pixels() != served.pixels()).any()
-    assert {url for url in screen.requests if not url.startswith(("data:", "blob:"))} == {
-        screen.page.url.split("#")[0] + "#v=1&layer=neck&level=1&sample=scene_15"
-    } or all(url.startswith(("file:", "data:", "blob:")) for url in screen.requests)
+    assert {url.split(":")[0] for url in screen.requests} <= {"file", "data", "blob"}
 
 
 def test_every_mode(read):
@@ -77,7 +75,7 @@ def test_every_mode(read):
         screen.page.get_by_role("radiogroup", name="How the two runs are shown").get_by_label(way).click()
         screen.rest()
         assert screen.find(".pair .panel-map:visible").count() >= 1
-    assert re.search(r"mode=compare", screen.page.evaluate("location.hash"))
+    screen.page.wait_for_function("() => location.hash.includes('mode=compare')")
 
 
 def test_channels_are_ordered_and_opened(read):
