@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { direction } from '../../../src/featscope/viewer/static/draw/placement.js';
-import { blockOf, boundsOfTiles, codeColours, layoutOf, pool, putTile, sizeFor, spansOf, tileSides, twoSigns, valueOf } from '../../../src/featscope/viewer/static/draw/tiles.js';
+import { blockOf, boundsOfTiles, codeColours, layoutOf, pool, putTile, sizeFor, spansOf, tileSides, twoSigns, valueAt } from '../../../src/featscope/viewer/static/draw/tiles.js';
 
 const colours = Uint32Array.from({ length: 256 }, (_, i) => i);
 /** Channels of one row of codes. */
@@ -105,9 +105,9 @@ test('a map is signed by the rule of featscope heat', () => {
 });
 
 test('a value has no more digits than its code can tell', () => {
-  assert.equal(valueOf(0, -1.23456, 2), -1.23);
-  assert.equal(valueOf(253, 0, 12345.678), 12346);
-  assert.equal(valueOf(100, 7.25, 7.25), 7.25);
-  assert.ok(Number.isNaN(valueOf(255, 0, 1)));
-  assert.equal(valueOf(254, 0, 1), Infinity);
+  assert.equal(valueAt(0, -1.23456, 2), -1.23);
+  assert.equal(valueAt(253, 0, 12345.678), 12346);
+  assert.equal(valueAt(100, 7.25, 7.25), 7.25);
+  assert.ok(Number.isNaN(valueAt(255, 0, 1)));
+  assert.equal(valueAt(254, 0, 1), Infinity);
 });

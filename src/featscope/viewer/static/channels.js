@@ -5,7 +5,7 @@ import { h, icon, setText } from './dom.js';
 import { INF_COLOUR, NAN_COLOUR, lookupOf } from './draw/palette.js';
 import { cellAt, direction } from './draw/placement.js';
 import { format } from './draw/ranges.js';
-import { boundsOfTiles, codeColours, layoutOf, pool, putTile, sizeFor, spansOf, tileSides, twoSigns, valueOf, blockOf } from './draw/tiles.js';
+import { boundsOfTiles, codeColours, layoutOf, pool, putTile, sizeFor, spansOf, tileSides, twoSigns, valueAt, blockOf } from './draw/tiles.js';
 import { keyOf, isAbort } from './transport.js';
 import { t } from './words.js';
 
@@ -257,7 +257,7 @@ class Mosaic {
     const at = { x: left + x * width, y: top + y * height }, cell = cellAt(placement, full[0], full[1], at.x, at.y);
     if (!cell) return app.showHover(null);
     const row = Math.floor(cell.row / block), column = Math.floor(cell.column / block);
-    const value = valueOf(codes[(channel * rows + row) * columns + column], tiles.lows[channel], tiles.highs[channel]);
+    const value = valueAt(codes[(channel * rows + row) * columns + column], tiles.lows[channel], tiles.highs[channel]);
     app.showHover({ ...at, row: cell.row, column: cell.column, value, level: view.level, place: this.header?.place ?? '', box: null });
   }
 

@@ -346,7 +346,7 @@ class Compare {
     this.boxOfB = null;
     this.counts.replaceChildren(h('span', { text: [t('compare.both', found.both.length), ...(found.a.length ? [t('compare.only_a', found.a.length)] : []), ...(found.b.length ? [t('compare.only_b', found.b.length)] : [])].join(' · ') }), icon('down'));
     const texts = [t('compare.both', found.both.length), t('compare.only_a', found.a.length), t('compare.only_b', found.b.length)];
-    this.which.element.querySelectorAll('span').forEach((span, number) => setText(span, texts[number]));
+    for (const [number, span] of [...this.which.element.querySelectorAll('span')].entries()) setText(span, texts[number]);
     this.list(this.filter);
   }
 

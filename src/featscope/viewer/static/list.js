@@ -31,7 +31,8 @@ export class SampleList {
 
   /** The ids in small letters; made when they are looked for. */
   get names() {
-    return (this.lower ??= this.columns.ids.map((id) => id.toLowerCase()));
+    this.lower ??= this.columns.ids.map((id) => id.toLowerCase());
+    return this.lower;
   }
 
   /** The index of a sample, -1 if there is none. @param {string} id */

@@ -138,7 +138,8 @@ class Page {
     let palette = this.palettes.get(name);
     if (!palette) {
       const text = this.about.colormaps[name] ?? Object.values(this.about.colormaps)[0];
-      this.palettes.set(name, palette = paletteFrom(text));
+      palette = paletteFrom(text);
+      this.palettes.set(name, palette);
     }
     return palette;
   }

@@ -27,7 +27,10 @@ export function featureMap(reply, level = null) {
 export function boundsFor(reply, range) {
   const map = featureMap(reply);
   let bounds = map.bounds.get(range);
-  if (!bounds) map.bounds.set(range, bounds = boundsOf(map.values, map.shape, map.inside, range));
+  if (!bounds) {
+    bounds = boundsOf(map.values, map.shape, map.inside, range);
+    map.bounds.set(range, bounds);
+  }
   return bounds;
 }
 

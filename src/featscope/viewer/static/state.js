@@ -306,7 +306,7 @@ export function keepAddress(store, onIgnored) {
   });
   addEventListener('popstate', (event) => {
     clearTimeout(timer);
-    if (event.state && event.state.mode) store.set({ ...DEFAULTS, ...event.state }, { silent: true });
+    if (event.state?.mode) store.set({ ...DEFAULTS, ...event.state }, { silent: true });
     else {
       const { state, ignored } = read(location.hash);
       store.set(state, { silent: true });

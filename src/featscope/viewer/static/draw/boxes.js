@@ -123,7 +123,8 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
     let size = widths.get(text);
     if (size === undefined) {
       if (widths.size > 5000) widths.clear();
-      widths.set(text, (size = Math.ceil(context.measureText(text).width) + 8));
+      size = Math.ceil(context.measureText(text).width) + 8;
+      widths.set(text, size);
     }
     return { points: shapes[i], width: size, forced: strong(i) };
   });

@@ -44,7 +44,7 @@ export class Kept {
    */
   keep(name, key, make) {
     const before = this.steps.get(name);
-    if (before && before.key.every((part, i) => Object.is(part, key[i]))) return before.value;
+    if (before?.key.every((part, i) => Object.is(part, key[i]))) return before.value;
     const value = make();
     this.steps.set(name, { key, value });
     return value;
@@ -59,7 +59,9 @@ export class Painter {
     this.kept = new WeakMap();
     /** @type {Set<() => void>} called when all panels have to be painted again */
     this.listeners = new Set();
-    if (webgl) webgl.changed = () => this.listeners.forEach((listener) => listener());
+    if (webgl) webgl.changed = () => {
+      for (const listener of this.listeners) listener();
+    };
   }
 
   /** What draws now: 'webgl' or 'canvas'. */
@@ -77,7 +79,10 @@ export class Painter {
   paint(context, scene) {
     const { width, height } = scene;
     let kept = this.kept.get(context);
-    if (!kept) this.kept.set(context, (kept = new Kept()));
+    if (!kept) {
+      kept = new Kept();
+      this.kept.set(context, kept);
+    }
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.globalAlpha = 1;
     context.clearRect(0, 0, width, height);

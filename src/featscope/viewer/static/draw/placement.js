@@ -70,7 +70,7 @@ export function screenToFrame(view, width, height, x, y) {
  */
 export function fitView(frame, width, height) {
   const scale = Math.min(width / frame[1], height / frame[0]);
-  return { x: frame[1] / 2, y: frame[0] / 2, scale: scale > 0 && isFinite(scale) ? scale : 1 };
+  return { x: frame[1] / 2, y: frame[0] / 2, scale: scale > 0 && Number.isFinite(scale) ? scale : 1 };
 }
 
 /**

@@ -14,7 +14,7 @@ export function parseRange(spec) {
   if (parts[0] === 'percentile') kind = /** @type {string} */ (parts.shift());
   else if (parts[0] === 'symmetric') [kind, parts[0]] = ['symmetric', '0'];
   const [low, high] = parts.map((part) => (part.trim() ? Number(part) : NaN));
-  if (parts.length !== 2 || !(low < high) || !isFinite(high - low)) return null;
+  if (parts.length !== 2 || !(low < high) || !Number.isFinite(high - low)) return null;
   if (kind !== 'fixed' && !(low >= 0 && high <= 100)) return null;
   return { kind, low, high };
 }
@@ -128,7 +128,7 @@ export function countMarks(values) {
   for (let i = 0; i < values.length; i++) {
     const value = values[i];
     if (value - value === 0) continue;
-    if (value !== value) nan++;
+    if (Number.isNaN(value)) nan++;
     else inf++;
   }
   return { nan, inf };
@@ -151,7 +151,7 @@ export function sharedBounds(ranges) {
  */
 export function niceTicks(low, high, count = 5) {
   const span = high - low;
-  if (!(span > 0) || !isFinite(span)) return [];
+  if (!(span > 0) || !Number.isFinite(span)) return [];
   const rough = span / count, power = Math.floor(Math.log10(rough));
   const digit = rough / 10 ** power;
   const factor = digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10;
@@ -167,8 +167,8 @@ export function niceTicks(low, high, count = 5) {
  * @param {number} value @param {number} [digits]
  */
 export function format(value, digits = 4) {
-  if (value !== value) return 'NaN';
-  if (!isFinite(value)) return value > 0 ? '∞' : '−∞';
+  if (Number.isNaN(value)) return 'NaN';
+  if (!Number.isFinite(value)) return value > 0 ? '∞' : '−∞';
   const rounded = Number(value.toPrecision(digits)), size = Math.abs(rounded);
   const plain = rounded === 0 || (size >= 1e-4 && size < 1e6);
   const text = plain ? String(rounded) : rounded.toExponential().replace('e+', 'e');

@@ -23,12 +23,12 @@ export function quantise(values, low, high) {
   const start = constant ? (top + 1) / 2 : 0.5 - Math.fround(low) * factor; // the values are in single precision, too
   for (let i = 0; i < count; i++) {
     const at = values[i] * factor + start;
-    indices[i] = at < 0 ? 0 : at > top ? top : at;
+    indices[i] = Math.max(0, Math.min(at, top));
   }
   if (marked) {
     for (let i = 0; i < count; i++) {
       const value = values[i];
-      if (value - value !== 0) indices[i] = value !== value ? NAN_INDEX : INF_INDEX;
+      if (value - value !== 0) indices[i] = Number.isNaN(value) ? NAN_INDEX : INF_INDEX;
     }
   }
   return { indices, marked };

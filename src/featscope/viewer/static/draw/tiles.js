@@ -124,7 +124,7 @@ export function twoSigns(lows, highs) {
 }
 
 /** The value of a code, with no more digits than a code can tell. @param {number} code @param {number} low @param {number} high */
-export function valueOf(code, low, high) {
+export function valueAt(code, low, high) {
   if (code >= INF_INDEX) return code === INF_INDEX ? Infinity : NaN;
   const value = low + (code / TOP) * (high - low), exponent = Math.ceil(-Math.log10((high - low) / TOP));
   return Number.isFinite(exponent) && Math.abs(exponent) < 90 ? Number(value.toFixed(clamp(exponent, 0, 90))) : value;
@@ -149,7 +149,10 @@ function histogram({ codes, lows, highs, rows, columns }, first, last, low, high
 /** @param {Float64Array} bins @param {number} low @param {number} high @param {number} percent */
 function percentile(bins, low, high, percent) {
   let rest = (bins.reduce((a, b) => a + b, 0) * percent) / 100, at = 0;
-  for (; at < bins.length - 1; at++) if ((rest -= bins[at]) < 0) break;
+  for (; at < bins.length - 1; at++) {
+    rest -= bins[at];
+    if (rest < 0) break;
+  }
   return low + (at / (bins.length - 1)) * (high - low);
 }
 
