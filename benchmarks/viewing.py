@@ -194,6 +194,11 @@ class _Page:
         self.page.keyboard.press(key)
         return self.picture()
 
+    def listed(self, count: int = SAMPLES) -> float:
+        """Wait until so many samples are listed. Returns milliseconds from the request of the page on."""
+        found: float = self.page.evaluate("count => probe.listed(count)", count)
+        return found
+
     def rest(self) -> None:
         """Wait until nothing is asked any more."""
         while True:
@@ -268,6 +273,7 @@ def _stepping(browser: Any, url: str) -> Iterator[Row]:
     with _Page(browser, url) as page:
         page.picture()
         page.verify()
+        page.listed()
         for number in range(1, 41):
             found = page.press("j", _name(number))
             soon.append(found["at"] - found["key"])
@@ -304,15 +310,15 @@ def _listing(browser: Any, url: str) -> Iterator[Row]:
     there, found, scrolled = [], [], []
     for _ in range(5):
         with _Page(browser, url) as page:
-            there.append(page.page.evaluate("count => probe.listed(count)", SAMPLES))
+            there.append(page.listed())
             page.picture()
             page.page.keyboard.press("/")
             page.page.keyboard.press("7")
             hits = sum("7" in f"{i:06d}" for i in range(SAMPLES))
-            at = page.page.evaluate("count => probe.listed(count)", hits)
+            at = page.listed(hits)
             found.append(at - page.page.evaluate("probe.key"))
             page.page.keyboard.press("Backspace")
-            page.page.evaluate("count => probe.listed(count)", SAMPLES)
+            page.listed()
             page.rest()
             scrolled.append(page.page.evaluate("probe.scroll()"))
     took = (_middle(there) + _middle(found)) / 1e3
@@ -337,6 +343,7 @@ def _walking(browser: Any, url: str, server: int, steps: int) -> Iterator[Row]:
     memories: List[Dict[str, float]] = []
     with _Page(browser, url) as page:
         page.picture()
+        page.listed()
         session = page.context.new_cdp_session(page.page)
         renderers = _renderers(browser)
         for number in range(1, steps + 1):
