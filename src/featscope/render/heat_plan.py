@@ -239,7 +239,7 @@ class HeatPlan:
             # If this is not the captured image, the map is stretched over it.
             fits = geometry is not None and image.shape[:2] == tuple(geometry.original)
             return image, geometry if fits else None
-        if sample is not None and geometry is not None and (options.overlay or options.predictions):
+        if sample is not None and geometry is not None and options.overlay:
             return sample_image(self.origin.folder, sample, outcome.errors, outcome.remarks), geometry
         if sample is not None and lies_in_input(sample):
             outcome.remarks.append(

@@ -15,6 +15,7 @@ from featscope.store.feature_maps import FeatureMap, feature_maps, spread
 from featscope.store.files import inside, make_folder, size_text, write_atomic
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
+from featscope.words import counted
 
 _FILES_A_JOB = 8  # at most, so that little work is lost with a worker
 _FIRST = 16  # the most pictures that an outcome lists
@@ -139,7 +140,7 @@ class Foreseen(NamedTuple):
 
     def __str__(self) -> str:
         minutes = max(1, round(self.seconds / 60))
-        return f"about {self.pictures} pictures, {size_text(self.bytes)}, {minutes} min on one core"
+        return f"about {counted(self.pictures, 'picture')}, {size_text(self.bytes)}, {minutes} min on one core"
 
 
 def foresee(maps: Sequence[MapFile], plan: Plan, output: Path, tried: int = 8) -> Foreseen:
