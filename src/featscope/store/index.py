@@ -229,16 +229,17 @@ class RunIndex:
     def sample_rows(self) -> List[SampleRow]:
         """Return a summary of every sample that has a record, in the order of their lines, without reading any line."""
         found = self._db.execute(
-            "SELECT name, detections, truths, score, smallest, classes, image FROM samples JOIN "
-            "(SELECT min(id) AS first, max(id) AS last FROM samples GROUP BY name) ON id = last ORDER BY first"
+            "SELECT name, detections, truths, score, smallest, classes, image FROM samples ORDER BY id"
         )
         decode = msgspec.json.Decoder(List[int]).decode
-        return [
-            SampleRow(
+        # Of several records of one name the last one counts, at the place of the first.
+        rows = {
+            name: SampleRow(
                 name, detections, truths, score=score, smallest=smallest, classes=decode(classes), image=bool(image)
             )
             for name, detections, truths, score, smallest, classes, image in found
-        ]
+        }
+        return list(rows.values())
 
     def sample_count(self) -> int:
         """Return the number of samples."""

@@ -82,9 +82,9 @@ class Viewer(Shelf):
     def warm(self) -> None:
         """Answer what every page asks first, so that it is at hand when the browser has started."""
         self.answer("about", {})
-        for run in range(len(self.books)):
-            self.answer("samples", {"run": str(run)})
-            self.answer("sample", {"run": str(run)})
+        for name in ("sample", "samples"):
+            for run in range(len(self.books)):
+                self.answer(name, {"run": str(run)})
 
     def names(self) -> List[str]:
         """Return the names of the runs."""

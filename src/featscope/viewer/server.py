@@ -166,9 +166,9 @@ class Place:
 
     def serve(self, viewer: Viewer) -> None:
         """Answer requests until Ctrl-C."""
-        threading.Thread(target=viewer.warm, daemon=True).start()
         import uvicorn
 
+        threading.Thread(target=viewer.warm, daemon=True).start()
         hosts: Sequence[str] = LOOPBACK if self.host in LOOPBACK else (*LOOPBACK, self.host, *_own_names(self.host))
         app = make_app(viewer, self.token, hosts)
         config = uvicorn.Config(

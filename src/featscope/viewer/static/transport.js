@@ -13,6 +13,8 @@ export function keyOf(name, params = {}) {
   return `${name}?${parts.map(([key, value]) => `${key}=${encodeURIComponent(/** @type {string} */ (value))}`).join('&')}`;
 }
 
+const MOST = 1000; // values in a cache: what hangs on a small one takes more bytes than itself
+
 /** Values up to a number of bytes in all; the longest unused go first. @template T */
 export class Cache {
   /** @param {number} limit @param {(value: T) => void} [onOut] */
@@ -41,7 +43,7 @@ export class Cache {
     this.entries.set(key, { value, size });
     this.bytes += size;
     for (const [old, entry] of this.entries) {
-      if (this.bytes <= this.limit || old === key) break;
+      if ((this.bytes <= this.limit && this.entries.size <= MOST) || old === key) break;
       if (!this.held.has(entry.value)) this.drop(old);
     }
   }
