@@ -1,6 +1,6 @@
 """Answers to the page's questions: from a name and a query to bytes, without a socket.
 
-The server, the report and the notebook call `Viewer.answer`. To add a question, write its type in `messages.py` and a
+The server, the report and the notebook call `Viewer.answer`. To add a question, write its type in `questions.py` and a
 function in `run_answers.py` or `map_answers.py`, and add a row to `QUESTIONS`.
 """
 
@@ -11,24 +11,23 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Tuple, Type
 import msgspec
 
 from featscope.errors import BadOptionError, BadRunError, FeatscopeError, UnknownNameError, unknown_name
-from featscope.viewer import map_answers, run_answers
-from featscope.viewer import messages as m
+from featscope.viewer import map_answers, questions, replies, run_answers
 from featscope.viewer.shelf import JSON, Made, Shelf, digest
 
 QUESTIONS: Dict[str, Tuple[Type[msgspec.Struct], Callable[..., Made]]] = {
-    "about": (m.Nothing, run_answers.about),
-    "samples": (m.OfRun, run_answers.samples),
-    "sample": (m.OfSample, run_answers.sample),
-    "image": (m.OfSample, run_answers.image),
-    "thumb": (m.OfSample, run_answers.thumb),
-    "explain": (m.Explain, run_answers.explain),
-    "map": (m.Reduce, map_answers.map_values),
-    "channels": (m.Tiles, map_answers.channels),
-    "ranks": (m.Ranks, map_answers.ranks),
-    "best": (m.Best, map_answers.best),
-    "explanation": (m.OfExplanation, map_answers.explanation),
-    "picture": (m.Draw, map_answers.picture),
-    "command": (m.Draw, map_answers.command),
+    "about": (questions.Nothing, run_answers.about),
+    "samples": (questions.OfRun, run_answers.samples),
+    "sample": (questions.OfSample, run_answers.sample),
+    "image": (questions.OfSample, run_answers.image),
+    "thumb": (questions.OfSample, run_answers.thumb),
+    "explain": (questions.Explain, run_answers.explain),
+    "map": (questions.Reduce, map_answers.map_values),
+    "channels": (questions.Tiles, map_answers.channels),
+    "ranks": (questions.Ranks, map_answers.ranks),
+    "best": (questions.Best, map_answers.best),
+    "explanation": (questions.OfExplanation, map_answers.explanation),
+    "picture": (questions.Draw, map_answers.picture),
+    "command": (questions.Draw, map_answers.command),
 }
 """Name -> the type of its query, and what answers it."""
 
@@ -76,7 +75,7 @@ class Viewer(Shelf):
             return Answer(made.make(), made.media, tag)
         except Exception as error:  # noqa: BLE001 (whatever goes wrong with one answer, the page says it and goes on)
             words = str(error) if isinstance(error, FeatscopeError) else f"{type(error).__name__}: {error}"
-            body = msgspec.json.encode(m.ErrorOut(words))
+            body = msgspec.json.encode(replies.ErrorOut(words))
             return Answer(body, JSON, digest("error", words), _status(error))
 
     def warm(self) -> None:

@@ -10,7 +10,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from featscope.errors import BadRunError, FeatscopeError
 from featscope.store.reader import open_run
 from featscope.viewer.catalogue import Catalogue
-from featscope.viewer.messages import GroupOut, LeftOut, LevelOut, RunOut
+from featscope.viewer.replies import GroupOut, LeftOut, LevelOut, RunOut
 
 _NOTES = 20  # problems that the page lists
 _KEPT = 4096  # thumbnails; about 3 KB each

@@ -28,7 +28,7 @@ from featscope.store.index import Form
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 from featscope.store.sample_rows import SampleRow
-from featscope.viewer.messages import Columns
+from featscope.viewer.replies import Columns
 
 Item = TypeVar("Item")
 

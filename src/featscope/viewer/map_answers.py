@@ -16,7 +16,7 @@ from featscope.errors import BadOptionError, BadRunError, UnknownNameError
 from featscope.records import Place
 from featscope.render.jobs import Outcome
 from featscope.store.feature_maps import FeatureMap
-from featscope.viewer import messages as m
+from featscope.viewer import questions, replies
 from featscope.viewer.catalogue import Catalogue
 from featscope.viewer.explained import Explained, explained_of
 from featscope.viewer.objects import objects_on
@@ -26,9 +26,9 @@ from featscope.viewer.shelf import ARRAY, JSON, PNG, Made, Shelf, digest, json_o
 _SECONDS = 2.0  # after which `best` answers with what it has seen so far
 
 
-def map_values(shelf: Shelf, asked: m.Reduce) -> Made:
+def map_values(shelf: Shelf, asked: questions.Reduce) -> Made:
     """Return the values of a map that are drawn."""
-    plan, feature_map = shelf.plan(asked, m.Draw(reduce=asked.reduce)), shelf.map_of(asked)
+    plan, feature_map = shelf.plan(asked, questions.Draw(reduce=asked.reduce)), shelf.map_of(asked)
 
     def make() -> bytes:
         reduced = plan.reduced(feature_map)
@@ -37,7 +37,7 @@ def map_values(shelf: Shelf, asked: m.Reduce) -> Made:
             raise BadOptionError(f"{asked.reduce} gives three colours, not values; choose another reduction")
         facts, placement = _facts(shelf, asked, feature_map)
         style = reduced.style
-        header = m.MapHeader(
+        header = replies.MapHeader(
             **asdict(facts),
             reduce=style.reduce,
             words=reduced.words,
@@ -51,11 +51,13 @@ def map_values(shelf: Shelf, asked: m.Reduce) -> Made:
     return Made(ARRAY, feature_map.fingerprint(("map", asked)), make)
 
 
-def _facts(shelf: Shelf, asked: m.OfMap, feature_map: FeatureMap) -> Tuple[m.MapFacts, m.PlacementOut]:
+def _facts(
+    shelf: Shelf, asked: questions.OfMap, feature_map: FeatureMap
+) -> Tuple[replies.MapFacts, replies.PlacementOut]:
     """Return what is known of a map, and where it lies in the frame."""
     channels, rows, columns = feature_map.array.shape
     scene, place = shelf.scene(asked), feature_map.file.place()
-    facts = m.MapFacts(
+    facts = replies.MapFacts(
         (rows, columns),
         channels,
         place=place.known if place else "assumed",
@@ -68,7 +70,7 @@ def _facts(shelf: Shelf, asked: m.OfMap, feature_map: FeatureMap) -> Tuple[m.Map
     return facts, scene.placement_of((rows, columns), place)
 
 
-def channels(shelf: Shelf, asked: m.Tiles) -> Made:
+def channels(shelf: Shelf, asked: questions.Tiles) -> Made:
     """Return the channels of a map as small tiles, in the order of their numbers."""
     feature_map = shelf.map_of(asked)
 
@@ -78,7 +80,7 @@ def channels(shelf: Shelf, asked: m.Tiles) -> Made:
         tiles = encode_tiles(shrink(as_floats(chosen).astype(np.float32, copy=False), asked.size, asked.by))
         count, rows, columns = tiles.codes.shape
         facts, placement = _facts(shelf, asked, feature_map)
-        header = m.TilesHeader(
+        header = replies.TilesHeader(
             (count, rows, columns),
             first=asked.first,
             lows=tiles.lows.tolist(),
@@ -93,7 +95,7 @@ def channels(shelf: Shelf, asked: m.Tiles) -> Made:
     return Made(ARRAY, feature_map.fingerprint(("channels", asked)), make)
 
 
-def ranks(shelf: Shelf, asked: m.Ranks) -> Made:
+def ranks(shelf: Shelf, asked: questions.Ranks) -> Made:
     """Return the channels of a map in an order."""
     feature_map = shelf.map_of(asked)
 
@@ -105,12 +107,12 @@ def ranks(shelf: Shelf, asked: m.Ranks) -> Made:
         objects = objects_on(scene, shape, place, inside) if asked.order == "contrast" else None
         ranked = rank_channels(array, asked.order, inside, objects)
         values = None if ranked.values is None else ranked.values[ranked.channels].tolist()
-        return msgspec.json.encode(m.RanksOut(ranked.channels.tolist(), values))
+        return msgspec.json.encode(replies.RanksOut(ranked.channels.tolist(), values))
 
     return Made(JSON, feature_map.fingerprint(("ranks", asked)), make)
 
 
-def best(shelf: Shelf, asked: m.Best) -> Made:
+def best(shelf: Shelf, asked: questions.Best) -> Made:
     """Return the images that excite a channel most."""
     catalogue = shelf.book(asked).catalogue
     peaks = catalogue.peaks(asked.group, asked.level, _SECONDS)
@@ -119,10 +121,10 @@ def best(shelf: Shelf, asked: m.Best) -> Made:
         key=lambda pair: (-pair[0], pair[1]),
     )[: asked.count]
     total = len(catalogue.samples)
-    return json_of(m.BestOut([s for _, s in found], [v for v, _ in found], looked=len(peaks), total=total))
+    return json_of(replies.BestOut([s for _, s in found], [v for v, _ in found], looked=len(peaks), total=total))
 
 
-def explanation(shelf: Shelf, asked: m.OfExplanation) -> Made:
+def explanation(shelf: Shelf, asked: questions.OfExplanation) -> Made:
     """Return a stored explanation."""
     book, scene = shelf.book(asked), shelf.scene(asked)
     one = next((one for one in explained_of(book.folder, scene.sample.id) if one.name == asked.key), None)
@@ -130,7 +132,7 @@ def explanation(shelf: Shelf, asked: m.OfExplanation) -> Made:
         raise UnknownNameError(f"{scene.sample.id} has no stored explanation {asked.key!r}")
     values = one.load()
     shape, place = (values.shape[0], values.shape[1]), _place_of(book.catalogue, asked.sample, one)
-    header = m.MapHeader(
+    header = replies.MapHeader(
         shape,
         channels=1,
         reduce="mean",
@@ -150,7 +152,7 @@ def explanation(shelf: Shelf, asked: m.OfExplanation) -> Made:
     return Made(ARRAY, digest(body), lambda: body)
 
 
-def picture(shelf: Shelf, asked: m.Draw) -> Made:
+def picture(shelf: Shelf, asked: questions.Draw) -> Made:
     """Return the picture that `featscope heat` draws."""
     plan, feature_map = shelf.plan(asked, asked), shelf.map_of(asked)
 
@@ -164,7 +166,7 @@ def picture(shelf: Shelf, asked: m.Draw) -> Made:
     return Made(PNG, feature_map.fingerprint(("picture", asked)), make)
 
 
-def command(shelf: Shelf, asked: m.Draw) -> Made:
+def command(shelf: Shelf, asked: questions.Draw) -> Made:
     """Return the command that draws the same picture."""
     book = shelf.book(asked)
     group, row = book.catalogue.group(asked.group), book.catalogue.row(asked.sample)
@@ -182,7 +184,7 @@ def command(shelf: Shelf, asked: m.Draw) -> Made:
     else:
         found = book.catalogue.find(asked.sample, asked.group, asked.level)
         words += ["--only", glob_escape(f"{group.folder}/{found[0].path.name}" if found else group.folder)]
-    default = m.Draw()
+    default = questions.Draw()
     for option, name in (("-r", "reduce"), ("--range", "range"), ("--colormap", "colormap"), ("--alpha", "alpha")):
         if getattr(asked, name) != getattr(default, name):
             words += [option, str(getattr(asked, name))]
@@ -191,7 +193,7 @@ def command(shelf: Shelf, asked: m.Draw) -> Made:
     words += ["--truth"] if asked.truth and recorded else []
     if asked.min_score != default.min_score:
         words += ["--min-score", f"{asked.min_score:g}"]
-    return json_of(m.CommandOut(shlex.join(words)))
+    return json_of(replies.CommandOut(shlex.join(words)))
 
 
 def _place_of(catalogue: Catalogue, sample: int, one: Explained) -> Optional[Place]:

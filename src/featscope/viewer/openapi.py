@@ -7,18 +7,18 @@ from typing import Any, Dict
 import msgspec
 
 from featscope import __version__
-from featscope.viewer import messages as m
+from featscope.viewer import replies
 from featscope.viewer.answers import QUESTIONS
 from featscope.viewer.shelf import ARRAY, JSON, PNG
 
 _REPLIES: Dict[str, Any] = {
-    "about": m.About,
-    "samples": m.Columns,
-    "sample": m.SampleOut,
-    "ranks": m.RanksOut,
-    "best": m.BestOut,
-    "command": m.CommandOut,
-    "explain": m.ExplanationsOut,
+    "about": replies.About,
+    "samples": replies.Columns,
+    "sample": replies.SampleOut,
+    "ranks": replies.RanksOut,
+    "best": replies.BestOut,
+    "command": replies.CommandOut,
+    "explain": replies.ExplanationsOut,
     "image": "image/*",
     "thumb": "image/jpeg",
     "map": ARRAY,
@@ -34,7 +34,9 @@ def openapi(base: str, explains: bool = False) -> bytes:
     base: the path below which the answers lie, as `/TOKEN`. explains: whether the viewer computes explanations.
     """
     types = [kind for kind, _ in QUESTIONS.values()] + [one for one in _REPLIES.values() if not isinstance(one, str)]
-    schemas, parts = msgspec.json.schema_components([*types, m.ErrorOut], ref_template="#/components/schemas/{name}")
+    schemas, parts = msgspec.json.schema_components(
+        [*types, replies.ErrorOut], ref_template="#/components/schemas/{name}"
+    )
     parts = dict(parts)
     error = {"description": "What is wrong, in words.", "content": {JSON: {"schema": schemas[-1]}}}
     paths = {}

@@ -8,7 +8,7 @@ from typing import List
 from featscope import __version__
 from featscope.errors import BadOptionError
 from featscope.render.colour import palette
-from featscope.viewer import messages as m
+from featscope.viewer import questions, replies
 from featscope.viewer.book import Book
 from featscope.viewer.catalogue import shape_of
 from featscope.viewer.explained import explained_of
@@ -27,11 +27,11 @@ REDUCTIONS = ("auto", "contrast", "mean", "absmean", "max", "l2", "std", "channe
 """Reductions that the page offers."""
 
 
-def about(shelf: Shelf, asked: m.Nothing) -> Made:
+def about(shelf: Shelf, asked: questions.Nothing) -> Made:
     """Return what the viewer shows."""
     runs = [book.about() for book in shelf.books]
     tables = {name: base64.b64encode(palette(name).tobytes()).decode() for name in COLORMAPS}
-    about = m.About(
+    about = replies.About(
         __version__,
         "en",
         runs,
@@ -42,13 +42,13 @@ def about(shelf: Shelf, asked: m.Nothing) -> Made:
     return json_of(about)
 
 
-def samples(shelf: Shelf, asked: m.OfRun) -> Made:
+def samples(shelf: Shelf, asked: questions.OfRun) -> Made:
     """Return all samples of a run, by column."""
     body = shelf.book(asked).catalogue.columns()
     return Made(JSON, digest(body), lambda: body)
 
 
-def sample(shelf: Shelf, asked: m.OfSample) -> Made:
+def sample(shelf: Shelf, asked: questions.OfSample) -> Made:
     """Return one sample: its frame, its boxes, and which maps it has."""
     book = shelf.book(asked)
     catalogue, scene = book.catalogue, shelf.scene(asked)
@@ -57,13 +57,13 @@ def sample(shelf: Shelf, asked: m.OfSample) -> Made:
     for group, level, map_file in catalogue.holds(asked.sample):
         if map_file.is_map:
             channels, *planes, rows, columns = shape_of(map_file)
-            maps.append(m.MapOut(group, level, [channels, rows, columns], planes[0] if planes else 0))
+            maps.append(replies.MapOut(group, level, [channels, rows, columns], planes[0] if planes else 0))
     frame = scene.frame or (0, 0)
     if scene.frame is None and maps:
         _, rows, columns = maps[0].shape
         frame = scene.placement_of((rows, columns), None).frame
     return json_of(
-        m.SampleOut(
+        replies.SampleOut(
             sample.id,
             sample.path,
             frame,
@@ -79,13 +79,13 @@ def sample(shelf: Shelf, asked: m.OfSample) -> Made:
     )
 
 
-def image(shelf: Shelf, asked: m.OfSample) -> Made:
+def image(shelf: Shelf, asked: questions.OfSample) -> Made:
     """Return the image of a sample."""
     picture = shelf.scene(asked).picture()
     return Made(picture.media, digest(picture.data), lambda: picture.data)
 
 
-def thumb(shelf: Shelf, asked: m.OfSample) -> Made:
+def thumb(shelf: Shelf, asked: questions.OfSample) -> Made:
     """Return a small image of a sample."""
     book = shelf.book(asked)
     data = book.thumbnails.get(asked.sample)
@@ -95,18 +95,18 @@ def thumb(shelf: Shelf, asked: m.OfSample) -> Made:
     return Made("image/jpeg", digest(body), lambda: body)
 
 
-def explain(shelf: Shelf, asked: m.Explain) -> Made:
+def explain(shelf: Shelf, asked: questions.Explain) -> Made:
     """Compute an explanation, and return all of the sample."""
     if shelf.explain is None:
         raise BadOptionError("this viewer does not compute explanations; start it again: featscope view RUN --explain")
     book = shelf.book(asked)
     group, row = book.catalogue.group(asked.group), book.catalogue.row(asked.sample)
     shelf.explain(book.folder, row.name, asked.box, layer=group.layer, method=asked.method)
-    return json_of(m.ExplanationsOut(_explanations(book, row.name)))
+    return json_of(replies.ExplanationsOut(_explanations(book, row.name)))
 
 
-def _explanations(book: Book, sample: str) -> List[m.ExplanationOut]:
+def _explanations(book: Book, sample: str) -> List[replies.ExplanationOut]:
     return [
-        m.ExplanationOut(one.name, one.box, one.method, layer=one.layer, level=one.level, words=one.words)
+        replies.ExplanationOut(one.name, one.box, one.method, layer=one.layer, level=one.level, words=one.words)
         for one in explained_of(book.folder, sample)
     ]

@@ -22,7 +22,7 @@ from featscope.store.feature_maps import FeatureMap
 from featscope.store.files import inside, open_file
 from featscope.store.images import ORIENTATION, blaming
 from featscope.store.sample_images import input_image, lies_in_input, sample_image
-from featscope.viewer.messages import BoxOut, CellOut, PlacementOut
+from featscope.viewer.replies import BoxOut, CellOut, PlacementOut
 
 _PASSED_ON = {
     "JPEG": ("image/jpeg", ("L", "RGB")),

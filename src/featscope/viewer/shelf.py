@@ -17,7 +17,7 @@ from featscope.render.heat import AUTO, STYLES
 from featscope.render.heat_plan import HeatOptions, HeatPlan, check_heat
 from featscope.render.jobs import Origin
 from featscope.store.feature_maps import FeatureMap
-from featscope.viewer import messages as m
+from featscope.viewer import questions
 from featscope.viewer.book import Book
 from featscope.viewer.scene import Scene
 
@@ -63,22 +63,22 @@ class Shelf:
         self.books = [Book(Path(folder), layers, sample, most) for folder in folders]
         self.explain = explain
 
-    def book(self, asked: m.OfRun) -> Book:
+    def book(self, asked: questions.OfRun) -> Book:
         """Return the run that a question is about."""
         if not 0 <= asked.run < len(self.books):
             raise UnknownNameError(f"there is no run number {asked.run}; the viewer shows {len(self.books)}")
         return self.books[asked.run].refreshed()
 
-    def scene(self, asked: m.OfSample) -> Scene:
+    def scene(self, asked: questions.OfSample) -> Scene:
         """Return the frame of the sample that a question is about."""
         book = self.book(asked)
         return Scene.of(book.folder, book.catalogue.sample(asked.sample))
 
-    def map_of(self, asked: m.OfMap) -> FeatureMap:
+    def map_of(self, asked: questions.OfMap) -> FeatureMap:
         """Return the map that a question is about."""
         return self.book(asked).catalogue.map_of(asked.sample, asked.group, asked.level, asked.slice)
 
-    def plan(self, asked: m.OfMap, draw: m.Draw) -> HeatPlan:
+    def plan(self, asked: questions.OfMap, draw: questions.Draw) -> HeatPlan:
         """Return the plan that `featscope heat` would draw this map by."""
         book = self.book(asked)
         style = replace(_STYLE, reduce=draw.reduce, range=draw.range, colormap=draw.colormap, smooth=draw.smooth)
