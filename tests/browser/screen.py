@@ -57,11 +57,17 @@ PIXELS = """
 }
 """
 
-HAS_STATE = """
+# What the address says of a state, once it says what is wanted, or after some seconds.
+STATE_OF = """
 async ([address, wanted]) => {
   const { parse } = await import(address);
-  const state = parse(location.hash);
-  return Object.entries(wanted).every(([key, value]) => JSON.stringify(state[key]) === JSON.stringify(value));
+  const until = performance.now() + 5000;
+  for (;;) {
+    const state = parse(location.hash);
+    const found = Object.fromEntries(Object.keys(wanted).map((key) => [key, state[key]]));
+    if (JSON.stringify(found) === JSON.stringify(wanted) || performance.now() > until) return found;
+    await new Promise((resolve) => setTimeout(resolve, 30));
+  }
 }
 """
 
@@ -165,7 +171,7 @@ class Screen:
 
     def has(self, **state: Any) -> Screen:
         """Wait until the address says this, and the page rests."""
-        self.page.wait_for_function(HAS_STATE, arg=[self.url + "state.js", state], timeout=5000)
+        assert self.page.evaluate(STATE_OF, [self.url + "state.js", state]) == state
         return self.rest()
 
     def module(self, name: str, body: str, argument: Any = None) -> Any:

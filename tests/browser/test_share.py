@@ -90,6 +90,12 @@ def test_the_command_draws_the_picture_that_is_saved(look, one, tmp_path, state)
     screen.rest()
     words = shlex.split(clipboard(screen))
     assert words[:2] == ["featscope", "heat"]
+    said = " ".join(words)
+    for name, option in (("reduce", "-r"), ("range", "--range"), ("colormap", "--colormap")):
+        assert (f"{option} {state[name]}" in said) if name in state else option not in words
+    assert f"--alpha {state.get('opacity', 0.7)}" in said
+    assert ("--no-smooth" in words) == (state.get("smooth") == 0)
+    assert ("--boxes" in words) == ("--truth" in words) == (state.get("boxes") != "none")
     featscope(*words[1:], "-o", tmp_path / "heat")
     drawn = sorted((tmp_path / "heat").rglob("*.png"), key=lambda path: len(path.name))
     assert len(drawn) == 2
