@@ -1,6 +1,6 @@
 // Watches the page for viewing.py; it runs before the page's own scripts.
 (() => {
-  const probe = window.probe = { key: 0, frames: [] };
+  const probe = (window.probe = { key: 0, frames: [] });
   const { drawImage, putImageData } = CanvasRenderingContext2D.prototype;
   // Expect a picture: of which sample, on which canvas.
   probe.expect = (sample = '', canvas = '.panel-map') => {
@@ -14,8 +14,10 @@
     if (!probe.on || !canvas.matches(probe.canvas) || !document.title.startsWith(probe.sample)) return;
     if (document.querySelector(probe.busy)?.getAttribute('aria-busy') !== 'false') return;
     probe.on = false;
-    const began = performance.now(), { port1, port2 } = new MessageChannel();
-    const { key, frame } = probe, origin = performance.timeOrigin;
+    const began = performance.now(),
+      { port1, port2 } = new MessageChannel();
+    const { key, frame } = probe,
+      origin = performance.timeOrigin;
     port1.onmessage = () => probe.resolve({ at: performance.now(), key, frame, began, origin });
     port2.postMessage(0);
   };
@@ -27,8 +29,17 @@
     putImageData.apply(this, args);
     drawn(this.canvas);
   };
-  addEventListener('keydown', (event) => { probe.key = event.timeStamp; }, { capture: true });
-  const tick = (now) => { probe.frame = now; requestAnimationFrame(tick); };
+  addEventListener(
+    'keydown',
+    (event) => {
+      probe.key = event.timeStamp;
+    },
+    { capture: true },
+  );
+  const tick = (now) => {
+    probe.frame = now;
+    requestAnimationFrame(tick);
+  };
   requestAnimationFrame(tick);
   // What is on the canvas, small.
   probe.pixels = (canvas) => {
@@ -37,18 +48,21 @@
     return [...new Uint32Array(small.getImageData(0, 0, 32, 32).data.buffer)];
   };
   // When so many samples are listed, and the first row is in its place.
-  probe.listed = (count) => new Promise((resolve) => {
-    const look = () => {
-      const row = document.querySelector('.list .row:not([hidden])');
-      const there = row && row.getAttribute('aria-setsize') === String(count) && row.querySelector('.name').textContent;
-      if (there) resolve(performance.now());
-      else requestAnimationFrame(look);
-    };
-    look();
-  });
+  probe.listed = (count) =>
+    new Promise((resolve) => {
+      const look = () => {
+        const row = document.querySelector('.list .row:not([hidden])');
+        const there =
+          row && row.getAttribute('aria-setsize') === String(count) && row.querySelector('.name').textContent;
+        if (there) resolve(performance.now());
+        else requestAnimationFrame(look);
+      };
+      look();
+    });
   // Scroll a little with each frame, with pauses, and far; the times between frames.
   probe.scroll = async () => {
-    const list = document.querySelector('.list'), gaps = [];
+    const list = document.querySelector('.list'),
+      gaps = [];
     let before = await new Promise(requestAnimationFrame);
     for (let i = 0; i < 300; i++) {
       if (i % 75 === 74) list.scrollTop = (list.scrollHeight * (i % 7)) / 7;
@@ -63,7 +77,10 @@
   const entries = (type) => performance.getEntriesByType(type);
   const own = ({ name }) => name.startsWith('http') && !name.includes('/ask/');
   probe.sizes = () => [...entries('navigation'), ...entries('resource')].filter(own).map((entry) => entry.transferSize);
-  const asked = (question) => ({ name }) => name.includes(`/ask/${question}`);
+  const asked =
+    (question) =>
+    ({ name }) =>
+      name.includes(`/ask/${question}`);
   probe.asked = (question) => entries('resource').filter(asked(question)).at(-1).startTime;
   probe.expect();
 })();

@@ -3,11 +3,29 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { direction } from '../../../src/featscope/viewer/static/draw/placement.js';
-import { blockOf, boundsOfTiles, codeColours, layoutOf, pool, putTile, sizeFor, spansOf, tileSides, twoSigns, valueAt } from '../../../src/featscope/viewer/static/draw/tiles.js';
+import {
+  blockOf,
+  boundsOfTiles,
+  codeColours,
+  layoutOf,
+  pool,
+  putTile,
+  sizeFor,
+  spansOf,
+  tileSides,
+  twoSigns,
+  valueAt,
+} from '../../../src/featscope/viewer/static/draw/tiles.js';
 
 const colours = Uint32Array.from({ length: 256 }, (_, i) => i);
 /** Channels of one row of codes. */
-const tilesOf = (codes, lows, highs, rows = 1, columns = codes.length / lows.length / rows) => ({ codes: Uint8Array.from(codes), lows, highs, rows, columns });
+const tilesOf = (codes, lows, highs, rows = 1, columns = codes.length / lows.length / rows) => ({
+  codes: Uint8Array.from(codes),
+  lows,
+  highs,
+  rows,
+  columns,
+});
 
 test('as many cells are asked for as a tile has pixels, within what the server offers', () => {
   assert.deepEqual([8, 16, 17, 64, 65, 128, 512].map(sizeFor), [16, 16, 32, 64, 128, 128, 128]);
@@ -26,7 +44,10 @@ test('the number of cells per code is that of the server, for all sizes', () => 
 
 test('a tile has the shape of the picture, or of the part that the network saw', () => {
   assert.deepEqual(tileSides({ frame: [480, 640], cells: [], crop: null, flip: '' }, 64), { width: 64, height: 48 });
-  assert.deepEqual(tileSides({ frame: [480, 640], cells: [], crop: [0, 0, 400, 100], flip: '' }, 64), { width: 16, height: 64 });
+  assert.deepEqual(tileSides({ frame: [480, 640], cells: [], crop: [0, 0, 400, 100], flip: '' }, 64), {
+    width: 16,
+    height: 64,
+  });
   assert.deepEqual(tileSides({ frame: [1, 4000], cells: [], crop: null, flip: '' }, 24), { width: 24, height: 4 });
 });
 
@@ -48,17 +69,24 @@ test('padding is left out, and a mirrored picture is turned back', () => {
 });
 
 test('where pixels cover several codes, each code belongs to one pixel', () => {
-  for (const [first, last] of [[0, 60], [60, 0], [0, 47.5]]) {
+  for (const [first, last] of [
+    [0, 60],
+    [60, 0],
+    [0, 47.5],
+  ]) {
     const { from, to, single } = spansOf({ first, last }, 24, 1, 60);
     assert.equal(single, false);
     const seen = new Array(60).fill(0);
-    from.forEach((start, i) => { for (let at = start; at < to[i]; at++) seen[at]++; });
+    from.forEach((start, i) => {
+      for (let at = start; at < to[i]; at++) seen[at]++;
+    });
     assert.ok(seen.every((count, at) => count === (at < Math.round(Math.max(first, last)) ? 1 : 0)));
   }
 });
 
 test('the strongest code stays visible, the farthest from zero; marks win over all', () => {
-  const both = { from: Int32Array.of(0, 2), to: Int32Array.of(2, 4), single: false }, one = { from: Int32Array.of(0), to: Int32Array.of(1), single: true };
+  const both = { from: Int32Array.of(0, 2), to: Int32Array.of(2, 4), single: false },
+    one = { from: Int32Array.of(0), to: Int32Array.of(1), single: true };
   const tiles = tilesOf([126, 3, 130, 200, 20, 255, 254, 7], [-1, 0], [1, 1]);
   assert.deepEqual([...pool(tiles, 0, one, both, 'peak')], [3, 200]);
   assert.deepEqual([...pool(tiles, 0, one, both, 'mean')], [65, 165]);
@@ -76,11 +104,26 @@ test('colours span a range; what lies beyond is clipped, and marks keep theirs',
 
 test('each channel has its own range, or all have one', () => {
   const tiles = tilesOf([0, 253, 0, 253], [-1, 2], [3, 10]);
-  assert.deepEqual(boundsOfTiles(tiles, 'auto', false, false), [[-1, 3], [2, 10]]);
-  assert.deepEqual(boundsOfTiles(tiles, 'auto', false, true), [[-3, 3], [-10, 10]]);
-  assert.deepEqual(boundsOfTiles(tiles, 'map', true, false), [[-1, 10], [-1, 10]]);
-  assert.deepEqual(boundsOfTiles(tiles, 'symmetric', true, false), [[-10, 10], [-10, 10]]);
-  assert.deepEqual(boundsOfTiles(tiles, '0:4', false, false), [[0, 4], [0, 4]]);
+  assert.deepEqual(boundsOfTiles(tiles, 'auto', false, false), [
+    [-1, 3],
+    [2, 10],
+  ]);
+  assert.deepEqual(boundsOfTiles(tiles, 'auto', false, true), [
+    [-3, 3],
+    [-10, 10],
+  ]);
+  assert.deepEqual(boundsOfTiles(tiles, 'map', true, false), [
+    [-1, 10],
+    [-1, 10],
+  ]);
+  assert.deepEqual(boundsOfTiles(tiles, 'symmetric', true, false), [
+    [-10, 10],
+    [-10, 10],
+  ]);
+  assert.deepEqual(boundsOfTiles(tiles, '0:4', false, false), [
+    [0, 4],
+    [0, 4],
+  ]);
 });
 
 test('percentiles come from the codes, and leave one strong cell out', () => {
@@ -93,7 +136,9 @@ test('percentiles come from the codes, and leave one strong cell out', () => {
 });
 
 test('a tile is cut at the edges of the picture', () => {
-  const pixels = new Uint32Array(4 * 3), down = Int32Array.of(0, 0, 1), across = Int32Array.of(0, 1);
+  const pixels = new Uint32Array(4 * 3),
+    down = Int32Array.of(0, 0, 1),
+    across = Int32Array.of(0, 1);
   putTile(pixels, 4, 3, -1, Uint8Array.of(1, 2, 3, 4), 0, down, across, 2, colours);
   assert.deepEqual([...pixels], [0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0]);
   putTile(pixels, 4, 0, 2, Uint8Array.of(1, 2, 3, 4), 0, down, across, 2, colours);
@@ -101,7 +146,19 @@ test('a tile is cut at the edges of the picture', () => {
 });
 
 test('a map is signed by the rule of featscope heat', () => {
-  assert.deepEqual([[[-0.27], [5]], [[-0.04], [5]], [[-3], [-1]], [[0, -2], [1, 0]], [[], []]].map(([lows, highs]) => twoSigns(lows, highs)), [true, false, false, true, false]);
+  assert.deepEqual(
+    [
+      [[-0.27], [5]],
+      [[-0.04], [5]],
+      [[-3], [-1]],
+      [
+        [0, -2],
+        [1, 0],
+      ],
+      [[], []],
+    ].map(([lows, highs]) => twoSigns(lows, highs)),
+    [true, false, false, true, false],
+  );
 });
 
 test('a value has no more digits than its code can tell', () => {

@@ -36,7 +36,11 @@ test('filters', () => {
   assert.deepEqual(select({ filters: { class: 1 } }), [0, 1]);
   assert.deepEqual(select({ filters: { score: 0.6 } }), [3]);
   assert.deepEqual(select({ filters: { score: 0 } }), [0, 3], 'a sample without a score has none');
-  assert.deepEqual(select({ filters: { objects: [4, null] } }), [1, 3], 'objects of the ground truth where nothing was predicted');
+  assert.deepEqual(
+    select({ filters: { objects: [4, null] } }),
+    [1, 3],
+    'objects of the ground truth where nothing was predicted',
+  );
   assert.deepEqual(select({ filters: { objects: [null, 3] } }), [0, 2]);
   assert.deepEqual(select({ filters: { smallest: [null, 12] }, sort: 'smallest' }), [1, 3]);
   assert.ok(!isFiltered(DEFAULTS.filters));
@@ -46,7 +50,14 @@ test('filters', () => {
 test('100,000 names are searched within 50 ms', () => {
   const count = 100000;
   const all = (value) => new Array(count).fill(value);
-  const large = new SampleList({ ids: Array.from({ length: count }, (_, at) => `images/val/P${at}.png`), detections: all(1), truths: all(1), score: all(0.5), smallest: all(9), classes: all([1]) });
+  const large = new SampleList({
+    ids: Array.from({ length: count }, (_, at) => `images/val/P${at}.png`),
+    detections: all(1),
+    truths: all(1),
+    score: all(0.5),
+    smallest: all(9),
+    classes: all([1]),
+  });
   large.select({ search: 'warm' });
   const times = ['9', 'p99', 'val 77', 'nothing'].map((search) => {
     const begin = performance.now();
@@ -56,8 +67,20 @@ test('100,000 names are searched within 50 ms', () => {
   assert.ok(Math.min(...times) < 50, `${times}`);
 });
 
-const groups = [['neck', ''], ['head', 'cls'], ['head', 'reg'], ['backbone.layer1', ''], ['backbone.layer2', '']].map(([layer, field]) => ({ layer, field, levels: [] }));
-const maps = [[0, 0], [0, 1], [0, 3], [1, 0], [3, 0]].map(([group, level]) => ({ group, level }));
+const groups = [
+  ['neck', ''],
+  ['head', 'cls'],
+  ['head', 'reg'],
+  ['backbone.layer1', ''],
+  ['backbone.layer2', ''],
+].map(([layer, field]) => ({ layer, field, levels: [] }));
+const maps = [
+  [0, 0],
+  [0, 1],
+  [0, 3],
+  [1, 0],
+  [3, 0],
+].map(([group, level]) => ({ group, level }));
 
 test('the map that is shown is the one asked for, or the nearest', () => {
   const near = (layer, field, level) => nearestMap(groups, maps, { layer, field, level });

@@ -3,20 +3,40 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 
 import { fitView } from '../../../src/featscope/viewer/static/draw/placement.js';
-import { counterpart, levelsOf, matchSamples, runNames, sameView, scalesOf, stacked, tilesAcross, whyNoDifference } from '../../../src/featscope/viewer/static/match.js';
+import {
+  counterpart,
+  levelsOf,
+  matchSamples,
+  runNames,
+  sameView,
+  scalesOf,
+  stacked,
+  tilesAcross,
+  whyNoDifference,
+} from '../../../src/featscope/viewer/static/match.js';
 
-const group = (layer, field = '', levels = [0]) => ({ layer, field, levels: levels.map((level) => ({ level, shape: `8 x ${64 >> level} x ${64 >> level}` })) });
+const group = (layer, field = '', levels = [0]) => ({
+  layer,
+  field,
+  levels: levels.map((level) => ({ level, shape: `8 x ${64 >> level} x ${64 >> level}` })),
+});
 const maps = (groups) => groups.flatMap((each, number) => each.levels.map(({ level }) => ({ group: number, level })));
 const find = (wanted, level, groups) => counterpart(wanted, level, groups, maps(groups));
 
 test('samples are matched by name, whatever their order', () => {
-  const a = ['P1', 'P2', '<img onerror=x>', 'P4'], b = ['P4', 'x', '<img onerror=x>', 'P1'];
+  const a = ['P1', 'P2', '<img onerror=x>', 'P4'],
+    b = ['P4', 'x', '<img onerror=x>', 'P1'];
   assert.deepEqual(matchSamples(a, b), { both: [0, 2, 3], a: [1], b: [1] });
   assert.deepEqual(matchSamples([], b), { both: [], a: [], b: [0, 1, 2, 3] });
 });
 
 test('the same layer, field and level is taken, and nothing is said', () => {
-  const groups = [group('backbone'), group('neck', '', [0, 1, 2]), group('head', 'cls', [0, 1, 2]), group('head', 'reg', [0, 1, 2])];
+  const groups = [
+    group('backbone'),
+    group('neck', '', [0, 1, 2]),
+    group('head', 'cls', [0, 1, 2]),
+    group('head', 'reg', [0, 1, 2]),
+  ];
   assert.deepEqual(find(group('neck', '', [0, 1, 2]), 2, groups), { group: 1, level: 2, instead: '' });
   assert.deepEqual(find(group('head', 'reg', [0, 1, 2]), 1, groups), { group: 3, level: 1, instead: '' });
 });
@@ -40,15 +60,25 @@ test('a difference needs one reduction, one shape and one place', () => {
   const header = { shape: [4, 6], reduce: 'mean', channels: 3, placement };
   assert.equal(whyNoDifference(header, { ...header, channels: 9 }), null);
   assert.equal(whyNoDifference(header, { ...header, placement: { ...placement, crop: [0, 0, 40, 60] } }), null);
-  assert.deepEqual(whyNoDifference(header, { ...header, reduce: 'contrast' }), ['compare.not_reduce', 'mean', 'contrast']);
+  assert.deepEqual(whyNoDifference(header, { ...header, reduce: 'contrast' }), [
+    'compare.not_reduce',
+    'mean',
+    'contrast',
+  ]);
   assert.deepEqual(whyNoDifference(header, { ...header, shape: [8, 12] }), ['compare.not_shape', '4 × 6', '8 × 12']);
   for (const other of [{ cells: [0, 0, 6, 4.5] }, { flip: 'horizontal' }, { frame: [40, 61] }]) {
-    assert.deepEqual(whyNoDifference(header, { ...header, placement: { ...placement, ...other } }), ['compare.not_place']);
+    assert.deepEqual(whyNoDifference(header, { ...header, placement: { ...placement, ...other } }), [
+      'compare.not_place',
+    ]);
   }
 });
 
 test('panels of a kind have one scale; a kind of one has none', () => {
-  const scales = scalesOf([{ kind: 'a', bounds: [0, 3] }, { kind: 'b', bounds: [-9, 9] }, { kind: 'a', bounds: [-1, 2] }]);
+  const scales = scalesOf([
+    { kind: 'a', bounds: [0, 3] },
+    { kind: 'b', bounds: [-9, 9] },
+    { kind: 'a', bounds: [-1, 2] },
+  ]);
   assert.deepEqual([...scales], [['a', [-1, 3]]]);
 });
 
@@ -77,7 +107,11 @@ test('wide pictures lie below each other, tall ones side by side', () => {
 });
 
 test('a view in another panel shows the same part, and comes back', () => {
-  const view = { x: 20, y: 30, scale: 9 }, frame = [60, 80], size = [640, 480], toFrame = [120, 160], toSize = [320, 240];
+  const view = { x: 20, y: 30, scale: 9 },
+    frame = [60, 80],
+    size = [640, 480],
+    toFrame = [120, 160],
+    toSize = [320, 240];
   const there = sameView(view, frame, size, toFrame, toSize);
   assert.deepEqual([there.x, there.y], [40, 60]);
   assert.equal(there.scale / fitView(toFrame, ...toSize).scale, view.scale / fitView(frame, ...size).scale);

@@ -25,10 +25,19 @@ test('beside marks, the map spans 254 colours', () => {
 });
 
 test('weak colours have low weights', () => {
-  assert.deepEqual([0, 42, 85, 255].map((i) => weightsOf(plain)[i]), [0, 88, 179, 179]);
+  assert.deepEqual(
+    [0, 42, 85, 255].map((i) => weightsOf(plain)[i]),
+    [0, 88, 179, 179],
+  );
   const zero = weightsOf({ ...plain, alpha: 1, zero: true });
-  assert.deepEqual([0, 127, 128, 255].map((i) => zero[i]), [255, 1, 1, 255]);
-  assert.deepEqual([254, 255].map((i) => weightsOf({ ...plain, marked: true })[i]), [179, 179]);
+  assert.deepEqual(
+    [0, 127, 128, 255].map((i) => zero[i]),
+    [255, 1, 1, 255],
+  );
+  assert.deepEqual(
+    [254, 255].map((i) => weightsOf({ ...plain, marked: true })[i]),
+    [179, 179],
+  );
   assert.ok(weightsOf({ ...plain, opaque: true }).every((weight) => weight === 255));
 });
 
@@ -43,8 +52,13 @@ test('a lookup holds red, green, blue and weight', () => {
 
 /** @param {Partial<any>} change */
 const scene = (change) => ({
-  width: 8, height: 8, view: { x: 4, y: 4, scale: 1 }, placement: { frame: [8, 8], cells: [0, 0, 2, 2], crop: null, flip: '' },
-  shape: [2, 2], smooth: true, ...change,
+  width: 8,
+  height: 8,
+  view: { x: 4, y: 4, scale: 1 },
+  placement: { frame: [8, 8], cells: [0, 0, 2, 2], crop: null, flip: '' },
+  shape: [2, 2],
+  smooth: true,
+  ...change,
 });
 
 test('nothing is drawn outside of a crop or of the frame', () => {
@@ -70,7 +84,8 @@ test('marks are never blended', () => {
 });
 
 test('where a pixel covers several cells, a peak among them is not lost', () => {
-  const side = 64, values = new Float32Array(side * side);
+  const side = 64,
+    values = new Float32Array(side * side);
   for (let i = 0; i < 8; i++) values[(i * 8 + 3) * side + i * 8 + 5] = 1;
   for (const smooth of [true, false]) {
     const placement = { frame: [8, 8], cells: [0, 0, side, side], crop: null, flip: '' };
@@ -86,9 +101,13 @@ test('a difference of two maps', () => {
 });
 
 /** @param {number} x @param {number} y @param {number} side @param {number} number */
-const square = (x, y, side, number) => /** @type {any} */ ({
-  box: { polygon: [x, y, x + side, y, x + side, y + side, x, y + side], label: 0, score: 1 }, number, kind: 'detection', text: 'a',
-});
+const square = (x, y, side, number) =>
+  /** @type {any} */ ({
+    box: { polygon: [x, y, x + side, y, x + side, y + side, x, y + side], label: 0, score: 1 },
+    number,
+    kind: 'detection',
+    text: 'a',
+  });
 
 test('a click chooses the smallest box, or one whose edge is near', () => {
   const items = [square(0, 0, 100, 0), square(40, 40, 10, 1)];
@@ -103,13 +122,15 @@ test('a click chooses the smallest box, or one whose edge is near', () => {
 test('labels never cover each other', () => {
   const labels = [];
   for (let i = 0; i < 60; i++) {
-    const x = (i * 37) % 300, y = (i * 53) % 200;
+    const x = (i * 37) % 300,
+      y = (i * 53) % 200;
     labels.push({ points: [x, y, x + 60, y, x + 60, y + 40, x, y + 40], width: 50, forced: i === 0 });
   }
   const areas = placeLabels(labels, 16, 320, 240).filter((area) => area !== null);
   assert.ok(areas.length > 5 && areas.length < 60);
   for (const a of areas) {
-    for (const b of areas) assert.ok(a === b || a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top);
+    for (const b of areas)
+      assert.ok(a === b || a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top);
   }
   assert.deepEqual(placeLabels([{ points: [0, 0, 9, 0, 9, 9, 0, 9], width: 50, forced: false }], 16, 99, 99), [null]);
 });

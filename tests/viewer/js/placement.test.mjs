@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { cellAt, cellQuad, clampView, fitView, frameToScreen, screenToFrame, zoomAbout } from '../../../src/featscope/viewer/static/draw/placement.js';
+import {
+  cellAt,
+  cellQuad,
+  clampView,
+  fitView,
+  frameToScreen,
+  screenToFrame,
+  zoomAbout,
+} from '../../../src/featscope/viewer/static/draw/placement.js';
 
 const whole = { frame: [80, 120], cells: [0, 0, 12, 8], crop: null, flip: '' };
 
@@ -51,7 +59,8 @@ test('a view fits the frame, and moves points there and back', () => {
 
 test('zooming leaves the point under the pointer where it is', () => {
   const view = zoomAbout({ x: 50, y: 50, scale: 2 }, 400, 300, 90, 80, 1.7);
-  const before = screenToFrame({ x: 50, y: 50, scale: 2 }, 400, 300, 90, 80), after = screenToFrame(view, 400, 300, 90, 80);
+  const before = screenToFrame({ x: 50, y: 50, scale: 2 }, 400, 300, 90, 80),
+    after = screenToFrame(view, 400, 300, 90, 80);
   assert.ok(Math.abs(before.x - after.x) < 1e-9 && Math.abs(before.y - after.y) < 1e-9);
 });
 

@@ -2,11 +2,20 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 
 import {
-  boundsOf, countMarks, format, niceTicks, outsideCount, parseRange, percentile, sharedBounds, sharesBeyond,
+  boundsOf,
+  countMarks,
+  format,
+  niceTicks,
+  outsideCount,
+  parseRange,
+  percentile,
+  sharedBounds,
+  sharesBeyond,
 } from '../../../src/featscope/viewer/static/draw/ranges.js';
 
 const values = Float32Array.of(-3, 1, 2, 4, NaN, 100, Infinity, 100);
-const shape = [2, 4], inside = [0, 2, 0, 3]; // the last column is padding
+const shape = [2, 4],
+  inside = [0, 2, 0, 3]; // the last column is padding
 
 test('ranges', () => {
   assert.deepEqual(boundsOf(values, shape, inside, 'map'), [-3, 100]);
@@ -27,7 +36,20 @@ test('a range that would be empty spans all cells', () => {
 });
 
 test('what is not a range', () => {
-  for (const spec of ['', 'x', '1:0', '1:1', 'percentile:1', 'percentile:-1:50', 'symmetric:101', '0:', ':1', '0:NaN', '0:1:2', '0:Infinity']) {
+  for (const spec of [
+    '',
+    'x',
+    '1:0',
+    '1:1',
+    'percentile:1',
+    'percentile:-1:50',
+    'symmetric:101',
+    '0:',
+    ':1',
+    '0:NaN',
+    '0:1:2',
+    '0:Infinity',
+  ]) {
     assert.equal(parseRange(spec), null, spec);
   }
   assert.throws(() => boundsOf(values, shape, null, 'nonsense'), RangeError);
@@ -43,7 +65,9 @@ test('percentiles are those of a sorted list', () => {
     const cells = Float32Array.from({ length: count }, () => Math.round(random() * 50) / 8);
     const sorted = [...cells].sort((a, b) => a - b);
     for (const q of [0, 1, 33.3, 50, 99, 100]) {
-      const at = ((count - 1) * q) / 100, below = Math.floor(at), next = sorted[Math.min(below + 1, count - 1)];
+      const at = ((count - 1) * q) / 100,
+        below = Math.floor(at),
+        next = sorted[Math.min(below + 1, count - 1)];
       assert.ok(Math.abs(percentile(cells, q) - (sorted[below] + (next - sorted[below]) * (at - below))) < 1e-6);
     }
   }
@@ -56,7 +80,13 @@ test('shares and counts', () => {
   assert.deepEqual(countMarks(values), { nan: 1, inf: 1 });
   assert.equal(outsideCount(shape, inside), 2);
   assert.equal(outsideCount(shape, null), 0);
-  assert.deepEqual(sharedBounds([[0, 1], [-2, 0.5]]), [-2, 1]);
+  assert.deepEqual(
+    sharedBounds([
+      [0, 1],
+      [-2, 0.5],
+    ]),
+    [-2, 1],
+  );
   assert.deepEqual(sharedBounds([]), [0, 0]);
 });
 

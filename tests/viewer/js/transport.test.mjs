@@ -21,11 +21,15 @@ function packed(header, data) {
   return bytes;
 }
 
-const json = (value, status = 200) => new Response(JSON.stringify(value), { status, headers: { 'content-type': 'application/json' } });
+const json = (value, status = 200) =>
+  new Response(JSON.stringify(value), { status, headers: { 'content-type': 'application/json' } });
 
 test('a question is written in one way', () => {
   assert.equal(keyOf('about'), 'about?');
-  assert.equal(keyOf('map', { sample: 3, run: 0, slice: null, reduce: 'channel:7', other: undefined }), 'map?reduce=channel%3A7&run=0&sample=3');
+  assert.equal(
+    keyOf('map', { sample: 3, run: 0, slice: null, reduce: 'channel:7', other: undefined }),
+    'map?reduce=channel%3A7&run=0&sample=3',
+  );
 });
 
 test('the cache is bounded by bytes, and the longest unused go first', () => {
@@ -49,14 +53,19 @@ test('the cache is bounded by bytes, and the longest unused go first', () => {
 });
 
 test('arrays', () => {
-  const { header, data } = unpack(packed({ shape: [1, 2], dtype: 'float32', words: '通道' + 'x' }, new Float32Array([1.5, NaN])).buffer.slice(0));
+  const { header, data } = unpack(
+    packed({ shape: [1, 2], dtype: 'float32', words: '通道' + 'x' }, new Float32Array([1.5, NaN])).buffer.slice(0),
+  );
   assert.deepEqual([...data], [1.5, NaN]);
   assert.equal(header.words, '通道x');
 });
 
 test('equal questions are asked once, and answered from the cache afterwards', async () => {
   let asked = 0;
-  globalThis.fetch = async () => { asked++; return json({ ids: ['a'] }); };
+  globalThis.fetch = async () => {
+    asked++;
+    return json({ ids: ['a'] });
+  };
   const transport = new Transport();
   const [a, b] = await Promise.all([transport.ask('samples', { run: 0 }), transport.ask('samples', { run: 0 })]);
   assert.equal(a, b);
@@ -72,10 +81,15 @@ test('equal questions are asked once, and answered from the cache afterwards', a
 
 test('a later question of a role ends the earlier one, unless another waits for it', async () => {
   const ended = [];
-  globalThis.fetch = (address, { signal }) => new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve(json({ address })), 20);
-    signal.addEventListener('abort', () => { ended.push(address); clearTimeout(timer); reject(signal.reason); });
-  });
+  globalThis.fetch = (address, { signal }) =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(() => resolve(json({ address })), 20);
+      signal.addEventListener('abort', () => {
+        ended.push(address);
+        clearTimeout(timer);
+        reject(signal.reason);
+      });
+    });
   const transport = new Transport();
   const first = transport.ask('sample', { sample: 1 }, { role: 'sample' });
   const beside = transport.ask('sample', { sample: 2 });
@@ -104,9 +118,12 @@ test('errors have the words of the server', async () => {
   await assert.rejects(transport.ask('sample', { sample: 9 }), { message: 'there is no sample 9' });
   globalThis.fetch = async () => new Response('<html>', { status: 502 });
   await assert.rejects(transport.ask('sample', { sample: 9 }), /502/);
-  globalThis.fetch = async () => { throw new TypeError('fetch failed'); };
+  globalThis.fetch = async () => {
+    throw new TypeError('fetch failed');
+  };
   await assert.rejects(transport.ask('sample', { sample: 9 }), { name: 'Gone' });
-  globalThis.fetch = async () => new Response(new Uint8Array(3), { headers: { 'content-type': 'application/octet-stream' } });
+  globalThis.fetch = async () =>
+    new Response(new Uint8Array(3), { headers: { 'content-type': 'application/octet-stream' } });
   await assert.rejects(transport.ask('map', { sample: 9 }), { name: 'Broken' });
   globalThis.fetch = async () => json({ id: 'P9' });
   assert.deepEqual(await transport.ask('sample', { sample: 9 }), { id: 'P9' }, 'a failure is not kept');

@@ -15,10 +15,14 @@ test('both languages have the same words, with the same places for values', () =
 });
 
 test('every key in the code has words, and every word is used', () => {
-  const code = readdirSync(folder).filter((name) => name.endsWith('.js') && !name.endsWith('words.js')).map((name) => readFileSync(new URL(name, folder), 'utf8')).join('\n');
+  const code = readdirSync(folder)
+    .filter((name) => name.endsWith('.js') && !name.endsWith('words.js'))
+    .map((name) => readFileSync(new URL(name, folder), 'utf8'))
+    .join('\n');
   for (const [, key] of code.matchAll(/\b(?:t|words)\('([\w.]+)'/g)) assert.ok(key in WORDS.en, key);
   const made = [...code.matchAll(/`([\w.]+\.)\$\{/g)].map((match) => match[1]);
-  for (const key of Object.keys(WORDS.en)) assert.ok(code.includes(`'${key}'`) || made.some((start) => key.startsWith(start)), `${key} is not used`);
+  for (const key of Object.keys(WORDS.en))
+    assert.ok(code.includes(`'${key}'`) || made.some((start) => key.startsWith(start)), `${key} is not used`);
 });
 
 test('values are filled in', () => {

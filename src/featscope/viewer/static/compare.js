@@ -45,30 +45,96 @@ class Compare {
   /** @param {HTMLElement} root @param {App} app */
   mount(root, app) {
     if (app.about.runs.length < 2) {
-      root.append(h('div', { class: 'calm' }, h('p', { text: t('compare.one') }), h('code', { text: `featscope view ${app.about.runs[0].folder} RUN_B` }), h('p', { class: 'facts', text: t('compare.one_more') })));
+      root.append(
+        h(
+          'div',
+          { class: 'calm' },
+          h('p', { text: t('compare.one') }),
+          h('code', { text: `featscope view ${app.about.runs[0].folder} RUN_B` }),
+          h('p', { class: 'facts', text: t('compare.one_more') }),
+        ),
+      );
       return;
     }
     const { store } = app;
     this.app = app;
     /** @param {string} name @param {string} badge @param {(run: number) => void} pick */
     const choice = (name, badge, pick) => {
-      const select = h('select', { 'aria-label': t(`compare.run_${name}`), onchange: () => pick(Number(select.value)) }, ...runNames(app.about.runs).map((text, value) => h('option', { value, text })));
-      return { select, element: h('span', { class: 'inputs' }, h('span', { class: 'panel-badge', text: badge }), select) };
+      const select = h(
+        'select',
+        { 'aria-label': t(`compare.run_${name}`), onchange: () => pick(Number(select.value)) },
+        ...runNames(app.about.runs).map((text, value) => h('option', { value, text })),
+      );
+      return {
+        select,
+        element: h('span', { class: 'inputs' }, h('span', { class: 'panel-badge', text: badge }), select),
+      };
     };
     this.a = choice('a', 'A', (run) => this.choose(run, this.against(store.get())));
     this.b = choice('b', 'B', (run) => this.choose(store.get().run, run));
-    const swap = h('button', { type: 'button', class: 'tool', title: t('compare.swap'), 'aria-label': t('compare.swap'), text: '⇄', onclick: () => this.choose(this.against(store.get()), store.get().run) });
-    this.ways = segment('compare', t('compare.title'), WAYS.map((way) => [way, t(`compare.${way}`)]), (way) => store.set({ compare: /** @type {State['compare']} */ (way) }));
-    this.other = h('button', { type: 'button', class: 'action', title: t('compare.next'), onclick: () => this.blink() });
-    this.counts = h('button', { type: 'button', class: 'action', 'aria-expanded': 'false', title: t('compare.list'), onclick: () => this.openList() });
-    this.which = segment('which', t('compare.list'), [['both', ''], ['a', ''], ['b', '']], (which) => this.list(which));
+    const swap = h('button', {
+      type: 'button',
+      class: 'tool',
+      title: t('compare.swap'),
+      'aria-label': t('compare.swap'),
+      text: '⇄',
+      onclick: () => this.choose(this.against(store.get()), store.get().run),
+    });
+    this.ways = segment(
+      'compare',
+      t('compare.title'),
+      WAYS.map((way) => [way, t(`compare.${way}`)]),
+      (way) => store.set({ compare: /** @type {State['compare']} */ (way) }),
+    );
+    this.other = h('button', {
+      type: 'button',
+      class: 'action',
+      title: t('compare.next'),
+      onclick: () => this.blink(),
+    });
+    this.counts = h('button', {
+      type: 'button',
+      class: 'action',
+      'aria-expanded': 'false',
+      title: t('compare.list'),
+      onclick: () => this.openList(),
+    });
+    this.which = segment(
+      'which',
+      t('compare.list'),
+      [
+        ['both', ''],
+        ['a', ''],
+        ['b', ''],
+      ],
+      (which) => this.list(which),
+    );
     this.nameBox = h('div', { class: 'names', role: 'list', tabindex: '-1' });
     this.none = h('p', { class: 'empty', text: t('compare.no_names') });
     this.lists = h('div', { class: 'names-part', hidden: true }, this.which.element, this.nameBox, this.none);
-    this.rows = new Rows(this.nameBox, (row, element) => this.name(row, element), () => {});
+    this.rows = new Rows(
+      this.nameBox,
+      (row, element) => this.name(row, element),
+      () => {},
+    );
     this.why = h('p', { class: 'notice', role: 'status', hidden: true });
     this.box = h('div', { class: 'pair' });
-    root.append(h('div', { class: 'mode-bar' }, this.a.element, swap, this.b.element, this.ways.element, this.other, h('span', { class: 'grow' }), this.counts), this.lists, this.why, this.box);
+    root.append(
+      h(
+        'div',
+        { class: 'mode-bar' },
+        this.a.element,
+        swap,
+        this.b.element,
+        this.ways.element,
+        this.other,
+        h('span', { class: 'grow' }),
+        this.counts,
+      ),
+      this.lists,
+      this.why,
+      this.box,
+    );
     this.linked = new Linked(store, this.box);
     this.panels = ['A', 'B', 'B − A'].map((badge, side) => {
       const element = h('div', { class: 'pair-one' });
@@ -153,8 +219,15 @@ class Compare {
     const wanted = app.about.runs[state.run].groups[group];
     const place = counterpart(wanted, level, app.about.runs[run].groups, found.maps);
     const name = app.layerName(state.run, group, level);
-    if (!place) return { ...await this.side('B', run, index, found, null), error: found.maps.length ? t('compare.only_one', name) : t('compare.no_maps', 'B') };
-    return this.side('B', run, index, found, { ...place, note: place.instead ? t('compare.instead', name, app.layerName(run, place.group, place.level)) : '' });
+    if (!place)
+      return {
+        ...(await this.side('B', run, index, found, null)),
+        error: found.maps.length ? t('compare.only_one', name) : t('compare.no_maps', 'B'),
+      };
+    return this.side('B', run, index, found, {
+      ...place,
+      note: place.instead ? t('compare.instead', name, app.layerName(run, place.group, place.level)) : '',
+    });
   }
 
   /** What one run has. @param {string} badge @param {number} run @param {number} index @param {Sample} sample @param {{group: number, level: number, note: string}|null} place @returns {Promise<Side>} */
@@ -164,14 +237,34 @@ class Compare {
     const map = place && sample.maps.find((each) => each.group === place.group && each.level === place.level);
     const slice = map && map.slices > 1 && view.state.slice ? Math.min(view.state.slice, map.slices - 1) : null;
     /** @param {Promise<any>} promise */
-    const tried = (promise) => promise.then((value) => ({ value, error: null }), (error) => ({ value: null, error }));
+    const tried = (promise) =>
+      promise.then(
+        (value) => ({ value, error: null }),
+        (error) => ({ value: null, error }),
+      );
     const [reply, image] = await Promise.all([
-      tried(place ? app.ask('map', app.mapParams(view, { run, sample: index, group: place.group, level: place.level, slice }), { role: `map${badge}` }) : Promise.resolve(null)),
+      tried(
+        place
+          ? app.ask('map', app.mapParams(view, { run, sample: index, group: place.group, level: place.level, slice }), {
+              role: `map${badge}`,
+            })
+          : Promise.resolve(null),
+      ),
       tried(sample.image ? app.bitmap({ run, sample: index }, { role: `image${badge}` }) : Promise.resolve(null)),
     ]);
     if (reply.error?.name === 'Gone') app.showError(reply.error);
     const notes = [place?.note, ...sample.notes, ...(reply.value?.header.notes ?? [])].filter(Boolean);
-    return { run, index, sample, group: place?.group ?? null, level: place?.level ?? 0, reply: reply.value, image: image.value, notes, error: reply.error ? reply.error.message : place ? '' : t('compare.no_maps', badge) };
+    return {
+      run,
+      index,
+      sample,
+      group: place?.group ?? null,
+      level: place?.level ?? 0,
+      reply: reply.value,
+      image: image.value,
+      notes,
+      error: reply.error ? reply.error.message : place ? '' : t('compare.no_maps', badge),
+    };
   }
 
   /** Show both sides. @param {(Side|null)[]} sides @param {View} view @param {string} error */
@@ -192,10 +285,20 @@ class Compare {
       const side = sides[number];
       const panel = panels[number];
       const base = {
-        ...common(app, { ...view, state: { ...state, run: side?.run ?? state.run }, sample: side?.sample ?? null }), selected: number ? this.boxOfB : state.box, loading: false, numbers: !!state.view,
-        image: side?.image ?? null, title: side && side.group !== null ? app.layerName(side.run, side.group, side.level) : '', error: error || side?.error || '', shared: one, how: side?.reply?.header.words ?? '',
+        ...common(app, { ...view, state: { ...state, run: side?.run ?? state.run }, sample: side?.sample ?? null }),
+        selected: number ? this.boxOfB : state.box,
+        loading: false,
+        numbers: !!state.view,
+        image: side?.image ?? null,
+        title: side && side.group !== null ? app.layerName(side.run, side.group, side.level) : '',
+        error: error || side?.error || '',
+        shared: one,
+        how: side?.reply?.header.words ?? '',
       };
-      const notes = [...(side?.notes ?? []), ...(isShared(state) && !one && shown[0] && shown[1] ? [t('compare.own_scales')] : [])];
+      const notes = [
+        ...(side?.notes ?? []),
+        ...(isShared(state) && !one && shown[0] && shown[1] ? [t('compare.own_scales')] : []),
+      ];
       this.tell(panel, notes);
       if (!each || !side?.reply) {
         panel.show({ ...base, map: null });
@@ -217,32 +320,63 @@ class Compare {
 
   /** The panel of the difference; says why there is none. @param {View} view @param {(Arrays|null)[]} replies */
   subtract(view, [a, b]) {
-    const { app, panels, sides: [side, other] } = this;
+    const {
+      app,
+      panels,
+      sides: [side, other],
+    } = this;
     const { state } = view;
     if (!app || !panels || state.compare !== 'difference' || !side) return '';
     if (!a || !b) return t('compare.not_missing');
     const why = whyNoDifference(a.header, b.header);
     if (why) return t(...why);
     if (!this.kept || this.kept.key[0] !== a || this.kept.key[1] !== b) {
-      this.kept = { key: [a, b], map: { ...featureMap(a), values: differenceOf(/** @type {Float32Array} */ (b.data), /** @type {Float32Array} */ (a.data)), level: side.level } };
+      this.kept = {
+        key: [a, b],
+        map: {
+          ...featureMap(a),
+          values: differenceOf(/** @type {Float32Array} */ (b.data), /** @type {Float32Array} */ (a.data)),
+          level: side.level,
+        },
+      };
     }
     const { map } = this.kept;
     const { reduce, channels, words } = a.header;
     const notes = [...new Set([...side.notes, ...(other?.notes ?? [])])];
     if (channels !== b.header.channels) notes.unshift(t('compare.note_channels', channels, b.header.channels));
-    if (reduce === 'contrast' || reduce.startsWith('pc')) notes.unshift(t('compare.note_own', t(`reduce.${reduce}`, reduce)));
+    if (reduce === 'contrast' || reduce.startsWith('pc'))
+      notes.unshift(t('compare.note_own', t(`reduce.${reduce}`, reduce)));
     if (reduce.startsWith('channel:')) notes.unshift(t('compare.note_channel', reduce.slice(8)));
-    const range = state.range.startsWith('symmetric') ? state.range : state.range === 'map' ? 'symmetric' : 'symmetric:99';
+    const range = state.range.startsWith('symmetric')
+      ? state.range
+      : state.range === 'map'
+        ? 'symmetric'
+        : 'symmetric:99';
     const [low, high] = boundsOf(map.values, map.shape, map.inside, range);
     const names = Object.keys(app.about.colormaps);
     /** @param {string} name  such as colorbrewer:RdBu_r */
     const diverges = (name) => groupsOf({ [name.split(':').pop() ?? '']: '' }).diverging.length > 0;
-    const colormap = diverges(state.colormap) ? state.colormap : names.find((name) => name.endsWith('RdBu_r')) ?? names.find(diverges) ?? names[0];
+    const colormap = diverges(state.colormap)
+      ? state.colormap
+      : (names.find((name) => name.endsWith('RdBu_r')) ?? names.find(diverges) ?? names[0]);
     app.shown({ header: { ...a.header, colormap, range, zero: true }, low, high }); // the inspector is about what is seen
     this.tell(panels[2], notes);
     panels[2].show({
-      ...common(app, view), map, low, high, palette: app.paletteOf(colormap), zero: true, alpha: state.opacity, fade: state.fade, image: side.image, numbers: !!state.view, shared: false, loading: false, error: '',
-      title: app.layerName(side.run, side.group, side.level), how: t('compare.how', words),
+      ...common(app, view),
+      map,
+      low,
+      high,
+      palette: app.paletteOf(colormap),
+      zero: true,
+      alpha: state.opacity,
+      fade: state.fade,
+      image: side.image,
+      numbers: !!state.view,
+      shared: false,
+      loading: false,
+      error: '',
+      title: app.layerName(side.run, side.group, side.level),
+      how: t('compare.how', words),
     });
     return '';
   }
@@ -257,7 +391,8 @@ class Compare {
     const { app, box, panels, divider, other, linked } = this;
     if (!app || !box || !panels || !divider || !other) return;
     const { compare, swipe } = app.store.get();
-    const way = (compare === 'difference' && this.reason) || !this.sides.every((side) => side?.reply) ? 'side' : compare;
+    const way =
+      (compare === 'difference' && this.reason) || !this.sides.every((side) => side?.reply) ? 'side' : compare;
     const over = way === 'swipe' || way === 'blink';
     box.classList.toggle('over', over);
     box.classList.toggle('blink', way === 'blink');
@@ -266,18 +401,29 @@ class Compare {
       panel.root.classList.toggle('behind', way === 'blink' && number < 2 && number !== this.front);
     });
     const frame = this.sides[0]?.sample?.frame ?? [3, 4];
-    const below = way === 'side' && (box.clientWidth < 500 || stacked(box.clientWidth, box.clientHeight, frame, CHROME));
+    const below =
+      way === 'side' && (box.clientWidth < 500 || stacked(box.clientWidth, box.clientHeight, frame, CHROME));
     box.classList.toggle('stacked', below);
     const wide = (way === 'side' && !below ? (box.clientWidth - 8) / 2 : box.clientWidth) - 26;
     box.style.setProperty('--picture', `${Math.max(96, Math.round((wide * frame[0]) / frame[1]))}px`);
     other.hidden = way !== 'blink';
-    other.replaceChildren(...['A', 'B'].map((name, number) => h('span', { class: number === this.front ? 'panel-badge on' : 'panel-badge', text: name })), h('kbd', { text: 'x' }));
+    other.replaceChildren(
+      ...['A', 'B'].map((name, number) =>
+        h('span', { class: number === this.front ? 'panel-badge on' : 'panel-badge', text: name }),
+      ),
+      h('kbd', { text: 'x' }),
+    );
     divider.hidden = way !== 'swipe';
     panels[1].stage.style.clipPath = way === 'swipe' ? `inset(0 0 0 ${100 * swipe}%)` : '';
     if (way === 'swipe') {
       const { stage } = panels[0];
-      const from = box.getBoundingClientRect(), to = stage.getBoundingClientRect();
-      Object.assign(divider.style, { left: `${to.left - from.left + to.width * swipe}px`, top: `${to.top - from.top}px`, height: `${to.height}px` });
+      const from = box.getBoundingClientRect(),
+        to = stage.getBoundingClientRect();
+      Object.assign(divider.style, {
+        left: `${to.left - from.left + to.width * swipe}px`,
+        top: `${to.top - from.top}px`,
+        height: `${to.height}px`,
+      });
       divider.setAttribute('aria-valuenow', String(Math.round(100 * swipe)));
       divider.setAttribute('aria-valuetext', t('compare.divider_at', Math.round(100 * swipe)));
     }
@@ -285,7 +431,20 @@ class Compare {
   }
 
   makeDivider() {
-    const divider = h('div', { class: 'swipe', role: 'slider', tabindex: '0', 'aria-label': t('compare.divider'), 'aria-valuemin': 0, 'aria-valuemax': 100, 'aria-orientation': 'horizontal', hidden: true }, h('i', {}, icon('left'), icon('right')));
+    const divider = h(
+      'div',
+      {
+        class: 'swipe',
+        role: 'slider',
+        tabindex: '0',
+        'aria-label': t('compare.divider'),
+        'aria-valuemin': 0,
+        'aria-valuemax': 100,
+        'aria-orientation': 'horizontal',
+        hidden: true,
+      },
+      h('i', {}, icon('left'), icon('right')),
+    );
     /** @param {number} swipe */
     const set = (swipe) => {
       this.app?.store.set({ swipe: Math.round(1000 * Math.min(1, Math.max(0, swipe))) / 1000 });
@@ -303,7 +462,16 @@ class Compare {
     });
     divider.addEventListener('keydown', (event) => {
       const { swipe } = /** @type {App} */ (this.app).store.get();
-      const to = { ArrowLeft: swipe - 0.02, ArrowDown: swipe - 0.02, ArrowRight: swipe + 0.02, ArrowUp: swipe + 0.02, PageDown: swipe - 0.1, PageUp: swipe + 0.1, Home: 0, End: 1 }[event.key];
+      const to = {
+        ArrowLeft: swipe - 0.02,
+        ArrowDown: swipe - 0.02,
+        ArrowRight: swipe + 0.02,
+        ArrowUp: swipe + 0.02,
+        PageDown: swipe - 0.1,
+        PageUp: swipe + 0.1,
+        Home: 0,
+        End: 1,
+      }[event.key];
       if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
       event.stopPropagation();
@@ -316,14 +484,34 @@ class Compare {
   hover(side, hover) {
     const { app, sides } = this;
     if (!app) return;
-    const values = hover ? sides.map((each, number) => {
-      if (!each?.reply || !each.sample || !sides[0]?.sample) return null;
-      const map = featureMap(each.reply);
-      const from = sides[side === 2 ? 0 : side]?.sample?.frame ?? each.sample.frame;
-      const cell = cellAt(map.placement, map.shape[0], map.shape[1], (hover.x * each.sample.frame[1]) / from[1], (hover.y * each.sample.frame[0]) / from[0]);
-      return cell && { number, value: map.values[cell.row * map.shape[1] + cell.column] };
-    }).filter((each) => each !== null) : [];
-    const words = values.length === 2 ? t('compare.values', format(values[0].value), format(values[1].value), format(values[1].value - values[0].value)) : values.length ? t('compare.alone', 'AB'[values[0].number], format(values[0].value)) : '';
+    const values = hover
+      ? sides
+          .map((each, number) => {
+            if (!each?.reply || !each.sample || !sides[0]?.sample) return null;
+            const map = featureMap(each.reply);
+            const from = sides[side === 2 ? 0 : side]?.sample?.frame ?? each.sample.frame;
+            const cell = cellAt(
+              map.placement,
+              map.shape[0],
+              map.shape[1],
+              (hover.x * each.sample.frame[1]) / from[1],
+              (hover.y * each.sample.frame[0]) / from[0],
+            );
+            return cell && { number, value: map.values[cell.row * map.shape[1] + cell.column] };
+          })
+          .filter((each) => each !== null)
+      : [];
+    const words =
+      values.length === 2
+        ? t(
+            'compare.values',
+            format(values[0].value),
+            format(values[1].value),
+            format(values[1].value - values[0].value),
+          )
+        : values.length
+          ? t('compare.alone', 'AB'[values[0].number], format(values[0].value))
+          : '';
     app.showHover(hover, sides[side === 1 ? 1 : 0]?.reply?.header, words);
   }
 
@@ -344,9 +532,23 @@ class Compare {
     const found = matchSamples(a.columns.ids, b.columns.ids);
     this.matched = { lists: [a, b], found };
     this.boxOfB = null;
-    this.counts.replaceChildren(h('span', { text: [t('compare.both', found.both.length), ...(found.a.length ? [t('compare.only_a', found.a.length)] : []), ...(found.b.length ? [t('compare.only_b', found.b.length)] : [])].join(' · ') }), icon('down'));
-    const texts = [t('compare.both', found.both.length), t('compare.only_a', found.a.length), t('compare.only_b', found.b.length)];
-    for (const [number, span] of [...this.which.element.querySelectorAll('span')].entries()) setText(span, texts[number]);
+    this.counts.replaceChildren(
+      h('span', {
+        text: [
+          t('compare.both', found.both.length),
+          ...(found.a.length ? [t('compare.only_a', found.a.length)] : []),
+          ...(found.b.length ? [t('compare.only_b', found.b.length)] : []),
+        ].join(' · '),
+      }),
+      icon('down'),
+    );
+    const texts = [
+      t('compare.both', found.both.length),
+      t('compare.only_a', found.a.length),
+      t('compare.only_b', found.b.length),
+    ];
+    for (const [number, span] of [...this.which.element.querySelectorAll('span')].entries())
+      setText(span, texts[number]);
     this.list(this.filter);
   }
 
@@ -378,13 +580,24 @@ class Compare {
     const list = /** @type {import('./list.js').SampleList} */ (matched.lists[inB ? 1 : 0]);
     const id = list.columns.ids[this.names[row]];
     element.setAttribute('role', 'listitem');
-    element.append(h('button', {
-      type: 'button', class: 'names-one name', text: id, title: inB ? t('compare.only_b_words') : id,
-      onclick: () => {
-        const state = app.store.get();
-        app.store.set({ sample: id, box: null, explanation: null, slice: 0, ...(inB ? { mode: /** @type {const} */ ('stage'), run: this.against(state), against: state.run } : {}) });
-      },
-    }));
+    element.append(
+      h('button', {
+        type: 'button',
+        class: 'names-one name',
+        text: id,
+        title: inB ? t('compare.only_b_words') : id,
+        onclick: () => {
+          const state = app.store.get();
+          app.store.set({
+            sample: id,
+            box: null,
+            explanation: null,
+            slice: 0,
+            ...(inB ? { mode: /** @type {const} */ ('stage'), run: this.against(state), against: state.run } : {}),
+          });
+        },
+      }),
+    );
   }
 
   unmount() {

@@ -7,7 +7,11 @@ const DEFAULT = /^(size=.*|[a-z_]+=(|0|auto|peak|number))$/;
 /** The key of a question in a report: parameters by name, without defaults. @param {string} key */
 export function plainKey(key) {
   const [name, query = ''] = key.split('?');
-  return `${name}?${query.split('&').filter((part) => part && !DEFAULT.test(part)).sort().join('&')}`;
+  return `${name}?${query
+    .split('&')
+    .filter((part) => part && !DEFAULT.test(part))
+    .sort()
+    .join('&')}`;
 }
 
 /** @param {string} key @param {string} field @returns {string} */
@@ -19,22 +23,40 @@ const fieldOf = (key, field) => new URLSearchParams(key.split('?')[1]).get(field
  */
 export function channelOf(tiles, number) {
   const { header, data } = unpack(/** @type {ArrayBuffer} */ (tiles.buffer));
-  const [count, rows, columns] = header.shape, at = number - header.first;
+  const [count, rows, columns] = header.shape,
+    at = number - header.first;
   if (!(at >= 0 && at < count)) return undefined;
-  const low = header.lows[at], high = header.highs[at], cells = rows * columns;
+  const low = header.lows[at],
+    high = header.highs[at],
+    cells = rows * columns;
   const signed = low < -0.01 * Math.max(high, -low) && high > 0;
   const { shape, inside } = header.map;
   // Tiles hold whole blocks of cells, so the part of them that lies on the image is smaller by the same factor.
   const step = Math.max(1, Math.ceil(Math.max(shape[0] / rows, shape[1] / columns) - 1e-9));
-  const placement = { ...header.placement, cells: header.placement.cells.map((/** @type {number} */ side) => side / step) };
-  const text = new TextEncoder().encode(JSON.stringify({
-    ...header.map, shape: [rows, columns], dtype: 'float32', reduce: `channel:${number}`, words: `channel ${number}`, placement,
-    range: signed ? 'symmetric:99' : 'percentile:1:99', zero: signed, colormap: signed ? 'colorbrewer:RdBu_r' : 'turbo',
-    inside: inside.map((/** @type {number} */ side, /** @type {number} */ which) => Math.ceil(side / step - (which % 2 ? 0 : 1e-9))),
-    stride: header.map.stride?.map((/** @type {number} */ side) => side * step) ?? null,
-    notes: [...header.map.notes, 'a report holds channels in 254 steps, and small; featscope view shows them whole'],
-  }));
-  const length = Math.ceil(text.length / 4) * 4, made = new Uint8Array(4 + length + 4 * cells).fill(32);
+  const placement = {
+    ...header.placement,
+    cells: header.placement.cells.map((/** @type {number} */ side) => side / step),
+  };
+  const text = new TextEncoder().encode(
+    JSON.stringify({
+      ...header.map,
+      shape: [rows, columns],
+      dtype: 'float32',
+      reduce: `channel:${number}`,
+      words: `channel ${number}`,
+      placement,
+      range: signed ? 'symmetric:99' : 'percentile:1:99',
+      zero: signed,
+      colormap: signed ? 'colorbrewer:RdBu_r' : 'turbo',
+      inside: inside.map((/** @type {number} */ side, /** @type {number} */ which) =>
+        Math.ceil(side / step - (which % 2 ? 0 : 1e-9)),
+      ),
+      stride: header.map.stride?.map((/** @type {number} */ side) => side * step) ?? null,
+      notes: [...header.map.notes, 'a report holds channels in 254 steps, and small; featscope view shows them whole'],
+    }),
+  );
+  const length = Math.ceil(text.length / 4) * 4,
+    made = new Uint8Array(4 + length + 4 * cells).fill(32);
   new DataView(made.buffer).setUint32(0, length, true);
   made.set(text, 4);
   const values = new Float32Array(made.buffer, 4 + length, cells);
@@ -64,7 +86,8 @@ export class Held {
   async get(asked) {
     const key = plainKey(asked);
     if (!this.answers.has(key) && this.beside) await this.load(`${fieldOf(asked, 'run')}-${fieldOf(asked, 'sample')}`);
-    const found = this.answers.get(key), reduce = fieldOf(asked, 'reduce');
+    const found = this.answers.get(key),
+      reduce = fieldOf(asked, 'reduce');
     if (found !== undefined || !asked.startsWith('map?') || !reduce.startsWith('channel:')) return found;
     const tiles = this.answers.get(plainKey(asked.replace('map?', 'channels?').replace(/reduce=[^&]*&?/, '')));
     return tiles === undefined ? undefined : channelOf(await gunzip(tiles), Number(reduce.slice(8)));

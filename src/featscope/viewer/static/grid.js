@@ -65,14 +65,38 @@ class Grid {
     this.app = app;
     this.view = app.view();
     this.made = '';
-    this.kind = segment('grid', t('grid.title'), [['levels', t('grid.levels')], ['samples', t('grid.samples')]], (grid) => app.store.set({ grid: grid === 'samples' ? 'samples' : 'levels' }));
+    this.kind = segment(
+      'grid',
+      t('grid.title'),
+      [
+        ['levels', t('grid.levels')],
+        ['samples', t('grid.samples')],
+      ],
+      (grid) => app.store.set({ grid: grid === 'samples' ? 'samples' : 'levels' }),
+    );
     this.text = h('span', { class: 'facts name' });
-    this.size = h('input', { type: 'range', min: 120, max: 480, step: 10, 'aria-label': t('grid.size'), title: t('grid.size'), oninput: () => app.store.set({ tile: Number(this.size?.value) }) });
+    this.size = h('input', {
+      type: 'range',
+      min: 120,
+      max: 480,
+      step: 10,
+      'aria-label': t('grid.size'),
+      title: t('grid.size'),
+      oninput: () => app.store.set({ tile: Number(this.size?.value) }),
+    });
     this.head = h('div', { class: 'grid-head', role: 'row' });
     this.box = h('div', { class: 'grid-box' }, this.head);
-    root.append(h('div', { class: 'mode-bar' }, this.kind.element, this.text, h('span', { class: 'grow' }), this.size), this.box);
+    root.append(
+      h('div', { class: 'mode-bar' }, this.kind.element, this.text, h('span', { class: 'grow' }), this.size),
+      this.box,
+    );
     this.linked = new Linked(app.store, root);
-    this.rows = new Rows(this.box, (row, element) => this.fill(row, element), (row) => this.empty(row), () => this.load());
+    this.rows = new Rows(
+      this.box,
+      (row, element) => this.fill(row, element),
+      (row) => this.empty(row),
+      () => this.load(),
+    );
     this.sizes = new ResizeObserver(() => this.arrange());
     this.sizes.observe(this.box);
   }
@@ -84,8 +108,18 @@ class Grid {
     this.view = view;
     kind.set(state.grid);
     if (view.sample) linked.show(view.sample.frame, state.view);
-    setText(text, !view.sample ? t('stage.no_samples') : state.grid === 'levels' ? t('grid.count_maps', view.sample.maps.length, view.sample.id)
-      : t('grid.count_samples', app.sampleView.found.length.toLocaleString(), app.layerName(state.run, view.group, view.level)));
+    setText(
+      text,
+      !view.sample
+        ? t('stage.no_samples')
+        : state.grid === 'levels'
+          ? t('grid.count_maps', view.sample.maps.length, view.sample.id)
+          : t(
+              'grid.count_samples',
+              app.sampleView.found.length.toLocaleString(),
+              app.layerName(state.run, view.group, view.level),
+            ),
+    );
     text.title = text.textContent ?? '';
     this.arrange();
     for (const tile of this.tiles) this.renew(tile);
@@ -102,7 +136,11 @@ class Grid {
 
   /** What lies in a place: null past the end, and of level -1 where the run has nothing. @param {number} row @param {number} column @returns {Item|null} */
   itemAt(row, column) {
-    const { view: { index, group, level, state }, run, columns } = this;
+    const {
+      view: { index, group, level, state },
+      run,
+      columns,
+    } = this;
     const at = row * columns + column;
     if (state.grid === 'samples') {
       const found = /** @type {App} */ (this.app).sampleView.found;
@@ -111,7 +149,11 @@ class Grid {
     const wanted = this.isTable ? this.levels[column] : run.groups[at]?.levels[0]?.level;
     const number = this.isTable ? row : at;
     if (!run.groups[number]) return null;
-    return { index, group: number, level: run.groups[number].levels.some((each) => each.level === wanted) ? wanted : -1 };
+    return {
+      index,
+      group: number,
+      level: run.groups[number].levels.some((each) => each.level === wanted) ? wanted : -1,
+    };
   }
 
   /** Sizes, rows and columns; then the rows in sight. */
@@ -124,7 +166,13 @@ class Grid {
     this.levels = levelsOf(run.groups);
     const table = this.isTable;
     const { found } = app.sampleView;
-    const wanted = state.tile || (table ? Math.min(320, Math.max(120, Math.floor((width + GAP) / this.levels.length) - GAP)) : width < 500 ? 160 : 220);
+    const wanted =
+      state.tile ||
+      (table
+        ? Math.min(320, Math.max(120, Math.floor((width + GAP) / this.levels.length) - GAP))
+        : width < 500
+          ? 160
+          : 220);
     const fit = tilesAcross(width, wanted, GAP);
     this.columns = table ? this.levels.length : fit.columns;
     this.tile = table ? wanted : fit.tile;
@@ -137,14 +185,28 @@ class Grid {
     box.style.setProperty('--tile-height', `${height}px`);
     const items = state.grid === 'samples' ? found.length : run.groups.length;
     const count = table ? items : Math.ceil(items / this.columns);
-    const made = [state.grid, state.run, this.columns, items, ...(state.grid === 'levels' ? run.groups.map((group) => `${group.layer}/${group.field}/${group.levels.length}`) : [])].join();
+    const made = [
+      state.grid,
+      state.run,
+      this.columns,
+      items,
+      ...(state.grid === 'levels'
+        ? run.groups.map((group) => `${group.layer}/${group.field}/${group.levels.length}`)
+        : []),
+    ].join();
     const anew = made !== this.made || (state.grid === 'samples' && this.found !== found);
     this.made = made;
     this.found = found;
     if (anew) {
       head.hidden = !table;
-      head.replaceChildren(...(table ? this.levels.map((level) => h('span', { role: 'columnheader', text: t('grid.level', level) })) : []));
-      for (const [name, value] of Object.entries({ role: table ? 'table' : 'list', 'aria-label': t('mode.grid'), 'aria-rowcount': table ? count + 1 : null })) {
+      head.replaceChildren(
+        ...(table ? this.levels.map((level) => h('span', { role: 'columnheader', text: t('grid.level', level) })) : []),
+      );
+      for (const [name, value] of Object.entries({
+        role: table ? 'table' : 'list',
+        'aria-label': t('mode.grid'),
+        'aria-rowcount': table ? count + 1 : null,
+      })) {
         if (value === null) box.removeAttribute(name);
         else box.setAttribute(name, String(value));
       }
@@ -152,8 +214,9 @@ class Grid {
     rows.set(count, height + GAP + (table ? NAME : 0), anew);
     const current = [state.grid, view.index, ...(state.grid === 'levels' ? [view.group, view.level] : [])].join();
     if (anew || current !== this.current) {
-      const at = state.grid === 'samples' ? app.sampleView.active : view.group ?? 0;
-      if (at >= 0 || anew) rows.reveal(table ? at : Math.max(0, Math.floor(at / this.columns)), anew && state.grid === 'samples');
+      const at = state.grid === 'samples' ? app.sampleView.active : (view.group ?? 0);
+      if (at >= 0 || anew)
+        rows.reveal(table ? at : Math.max(0, Math.floor(at / this.columns)), anew && state.grid === 'samples');
     }
     this.current = current;
     if (this.linked?.view) for (const panel of this.linked.panels) this.linked.place(panel);
@@ -185,7 +248,22 @@ class Grid {
       const panel = new Panel(root, { painter: app.painter, words: app.words });
       panel.show({ wheel: false, numbers: false });
       /** @type {Tile} */
-      const tile = { row, column, item, root, panel, key: '', stop: null, sample: null, reply: null, image: null, own: false, loading: false, error: '', notes: NO_NOTES };
+      const tile = {
+        row,
+        column,
+        item,
+        root,
+        panel,
+        key: '',
+        stop: null,
+        sample: null,
+        reply: null,
+        image: null,
+        own: false,
+        loading: false,
+        error: '',
+        notes: NO_NOTES,
+      };
       panel.onBox = (number, kind) => this.open(tile, number === null || !kind ? null : { number, kind });
       root.addEventListener('keydown', (event) => {
         if (event.key !== 'Enter' || event.defaultPrevented) return;
@@ -223,7 +301,17 @@ class Grid {
     const { layer, field } = run.groups[group];
     const same = group === view.group && level === view.level;
     const ids = app.sampleView.list?.columns.ids ?? [];
-    app.store.set({ mode: 'stage', sample: ids[index], layer, field, level, box, explanation: null, ...(same ? {} : { slice: 0 }), ...(app.channelFits(group, level) ? {} : { reduce: 'auto' }) });
+    app.store.set({
+      mode: 'stage',
+      sample: ids[index],
+      layer,
+      field,
+      level,
+      box,
+      explanation: null,
+      ...(same ? {} : { slice: 0 }),
+      ...(app.channelFits(group, level) ? {} : { reduce: 'auto' }),
+    });
   }
 
   /** Have a tile show what belongs in its place now. @param {Tile} tile */
@@ -233,7 +321,10 @@ class Grid {
     tile.item = item;
     const { state, index, group, level } = this.view;
     const key = [state.run, item.index, item.group, item.level, state.reduce, state.slice, this.run.state].join();
-    tile.root.classList.toggle('is-current', item.index === index && (state.grid === 'samples' || (item.group === group && item.level === level)));
+    tile.root.classList.toggle(
+      'is-current',
+      item.index === index && (state.grid === 'samples' || (item.group === group && item.level === level)),
+    );
     if (key !== tile.key) {
       tile.key = key;
       tile.stop?.abort();
@@ -246,25 +337,29 @@ class Grid {
   /** Ask for the tiles that wait, some at a time. */
   load() {
     if (this.rows?.flying) return;
-    const waiting = [...this.tiles].filter((tile) => tile.loading && !tile.stop).sort((a, b) => a.row - b.row || a.column - b.column);
+    const waiting = [...this.tiles]
+      .filter((tile) => tile.loading && !tile.stop)
+      .sort((a, b) => a.row - b.row || a.column - b.column);
     for (const tile of waiting) {
       if (this.asking >= AT_ONCE) return;
       const stop = new AbortController();
       tile.stop = stop;
       this.asking++;
-      this.fetch(tile, stop.signal).catch((error) => {
-        if (isAbort(error) || stop.signal.aborted) return;
-        Object.assign(tile, { reply: null, error: String(error.message) });
-        if (error.name === 'Gone') this.app?.showError(error);
-      }).then(() => {
-        this.asking--;
-        if (!stop.signal.aborted) {
-          tile.loading = false;
-          this.dress(tile);
-          this.share();
-        }
-        this.load();
-      });
+      this.fetch(tile, stop.signal)
+        .catch((error) => {
+          if (isAbort(error) || stop.signal.aborted) return;
+          Object.assign(tile, { reply: null, error: String(error.message) });
+          if (error.name === 'Gone') this.app?.showError(error);
+        })
+        .then(() => {
+          this.asking--;
+          if (!stop.signal.aborted) {
+            tile.loading = false;
+            this.dress(tile);
+            this.share();
+          }
+          this.load();
+        });
     }
   }
 
@@ -274,12 +369,18 @@ class Grid {
     if (!app) return;
     const { index, group, level } = tile.item;
     const { state } = view;
-    const sample = state.grid === 'levels' && view.sample ? view.sample : await app.sample(state.run, index, { signal });
+    const sample =
+      state.grid === 'levels' && view.sample ? view.sample : await app.sample(state.run, index, { signal });
     const map = sample.maps.find((each) => each.group === group && each.level === level);
     const slice = map && map.slices > 1 && state.slice ? Math.min(state.slice, map.slices - 1) : null;
     const [reply, image] = await Promise.all([
       map ? app.ask('map', app.mapParams(view, { sample: index, group, level, slice }), { signal }) : null,
-      map && sample.image ? this.picture(sample, index, signal).catch((error) => { if (isAbort(error)) throw error; return null; }) : null,
+      map && sample.image
+        ? this.picture(sample, index, signal).catch((error) => {
+            if (isAbort(error)) throw error;
+            return null;
+          })
+        : null,
     ]);
     if (signal.aborted) {
       if (state.grid === 'samples') image?.close();
@@ -287,7 +388,14 @@ class Grid {
     }
     this.free(tile);
     const notes = reply ? [...sample.notes, ...(reply.header.notes ?? [])] : NO_NOTES;
-    Object.assign(tile, { sample, reply, image, own: state.grid === 'samples', notes, error: map ? '' : t(sample.maps.length ? 'grid.no_map' : 'grid.no_maps') });
+    Object.assign(tile, {
+      sample,
+      reply,
+      image,
+      own: state.grid === 'samples',
+      notes,
+      error: map ? '' : t(sample.maps.length ? 'grid.no_map' : 'grid.no_maps'),
+    });
   }
 
   /** The image of all tiles, or a smaller one of a tile's own, since many large ones would fill the memory. @param {Sample} sample @param {number} index @param {AbortSignal} signal @returns {Promise<ImageBitmap|null>} */
@@ -296,13 +404,25 @@ class Grid {
     const params = { run: this.view.state.run, sample: index };
     if (this.view.state.grid === 'levels') {
       const key = `${params.run} ${index}`;
-      if (this.photo?.key !== key) this.photo = { key, promise: app.bitmap(params, { role: 'image' }).catch((error) => { this.photo = null; throw error; }) };
+      if (this.photo?.key !== key)
+        this.photo = {
+          key,
+          promise: app.bitmap(params, { role: 'image' }).catch((error) => {
+            this.photo = null;
+            throw error;
+          }),
+        };
       return this.photo.promise;
     }
     const blob = await app.ask('image', params, { signal });
     const part = IMAGE_SIDE / Math.max(...sample.frame);
     const [tall, wide] = sample.frame;
-    return createImageBitmap(blob, part < 1 ? { resizeWidth: Math.round(wide * part), resizeHeight: Math.round(tall * part), resizeQuality: 'medium' } : {});
+    return createImageBitmap(
+      blob,
+      part < 1
+        ? { resizeWidth: Math.round(wide * part), resizeHeight: Math.round(tall * part), resizeQuality: 'medium' }
+        : {},
+    );
   }
 
   /** @param {Tile} tile */
@@ -312,13 +432,34 @@ class Grid {
     const { panel, reply, sample, item } = tile;
     const { state } = view;
     const ids = app.sampleView.list?.columns.ids ?? [];
-    const title = state.grid === 'samples' ? ids[item.index] ?? '' : this.isTable ? sample?.maps.find((map) => map.group === item.group && map.level === item.level)?.shape.join('×') ?? '' : app.layerName(state.run, item.group, item.level);
+    const title =
+      state.grid === 'samples'
+        ? (ids[item.index] ?? '')
+        : this.isTable
+          ? (sample?.maps.find((map) => map.group === item.group && map.level === item.level)?.shape.join('×') ?? '')
+          : app.layerName(state.run, item.group, item.level);
     panel.canvas.setAttribute('aria-description', app.layerName(state.run, item.group, item.level));
-    const base = { ...common(app, { ...view, sample }), selected: item.index === view.index ? state.box : null, title, loading: tile.loading, error: tile.error, image: tile.image, notes: tile.notes };
+    const base = {
+      ...common(app, { ...view, sample }),
+      selected: item.index === view.index ? state.box : null,
+      title,
+      loading: tile.loading,
+      error: tile.error,
+      image: tile.image,
+      notes: tile.notes,
+    };
     if (!reply) panel.show({ ...base, map: null, detections: null, truth: null });
     else {
       const look = app.lookFor(item.group, reply.header);
-      panel.show({ ...base, how: reply.header.words, map: featureMap(reply, item.level), palette: look.palette, zero: look.zero, alpha: look.alpha, fade: look.fade });
+      panel.show({
+        ...base,
+        how: reply.header.words,
+        map: featureMap(reply, item.level),
+        palette: look.palette,
+        zero: look.zero,
+        alpha: look.alpha,
+        fade: look.fade,
+      });
       if (this.linked?.view) this.linked.place(panel);
     }
     this.share();
@@ -330,18 +471,34 @@ class Grid {
       this.frame = 0;
       const { app, view } = this;
       if (!app) return;
-      const shown = [...this.tiles].filter((tile) => tile.reply).map((tile) => {
-        const reply = /** @type {import('./transport.js').Arrays} */ (tile.reply);
-        const { range, colormap, zero } = app.lookFor(tile.item.group, reply.header);
-        return { tile, header: reply.header, kind: [reply.header.reduce, range, colormap, zero].join(), bounds: boundsFor(reply, range) };
-      });
+      const shown = [...this.tiles]
+        .filter((tile) => tile.reply)
+        .map((tile) => {
+          const reply = /** @type {import('./transport.js').Arrays} */ (tile.reply);
+          const { range, colormap, zero } = app.lookFor(tile.item.group, reply.header);
+          return {
+            tile,
+            header: reply.header,
+            kind: [reply.header.reduce, range, colormap, zero].join(),
+            bounds: boundsFor(reply, range),
+          };
+        });
       const scales = isShared(view.state) ? scalesOf(shown) : new Map();
       for (const { tile, header, kind, bounds } of shown) {
         const [low, high] = scales.get(kind) ?? bounds;
         tile.panel.show({ low, high, shared: scales.has(kind) });
-        const { item: { index, group, level } } = tile;
+        const {
+          item: { index, group, level },
+        } = tile;
         const { now } = app;
-        if (index === view.index && group === view.group && level === view.level && !tile.loading && (now.header !== header || now.low !== low || now.high !== high)) app.shown({ header, low, high });
+        if (
+          index === view.index &&
+          group === view.group &&
+          level === view.level &&
+          !tile.loading &&
+          (now.header !== header || now.low !== low || now.high !== high)
+        )
+          app.shown({ header, low, high });
       }
     });
   }

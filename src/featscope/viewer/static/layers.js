@@ -20,9 +20,22 @@ export class LayerView {
     /** @type {Item|null} */
     this.active = null;
     this.chosen = '';
-    this.search = h('input', { type: 'search', class: 'search', placeholder: t('layers.search'), 'aria-label': t('layers.search'), spellcheck: 'false', oninput: () => this.draw() });
+    this.search = h('input', {
+      type: 'search',
+      class: 'search',
+      placeholder: t('layers.search'),
+      'aria-label': t('layers.search'),
+      spellcheck: 'false',
+      oninput: () => this.draw(),
+    });
     this.searchBar = h('div', { class: 'bar', hidden: true }, this.search);
-    this.tree = h('div', { class: 'tree', role: 'tree', tabindex: '0', 'aria-label': t('layers.title'), onkeydown: (/** @type {KeyboardEvent} */ event) => this.key(event) });
+    this.tree = h('div', {
+      class: 'tree',
+      role: 'tree',
+      tabindex: '0',
+      'aria-label': t('layers.title'),
+      onkeydown: (/** @type {KeyboardEvent} */ event) => this.key(event),
+    });
     this.left = h('details', { class: 'left-out', hidden: true });
     this.empty = h('p', { class: 'empty', text: t('layers.none'), hidden: true });
     this.box = h('div', { class: 'tree-box' }, this.tree, this.empty, this.left);
@@ -37,7 +50,16 @@ export class LayerView {
     run.groups.forEach((group, number) => {
       let layer = layers.get(group.layer);
       if (!layer) {
-        layer = { id: group.layer, depth: 0, text: group.layer, parent: null, group: -1, level: null, children: [], element: null };
+        layer = {
+          id: group.layer,
+          depth: 0,
+          text: group.layer,
+          parent: null,
+          group: -1,
+          level: null,
+          children: [],
+          element: null,
+        };
         layers.set(group.layer, layer);
         this.items.push(layer);
       }
@@ -45,12 +67,31 @@ export class LayerView {
       /** @type {Item} */
       let field = layer;
       if (!alone) {
-        field = { id: `${group.layer}\n${group.field}`, depth: 1, text: group.field || t('layers.output'), parent: layer, group: -1, level: null, children: [], element: null };
+        field = {
+          id: `${group.layer}\n${group.field}`,
+          depth: 1,
+          text: group.field || t('layers.output'),
+          parent: layer,
+          group: -1,
+          level: null,
+          children: [],
+          element: null,
+        };
         layer.children.push(field);
       } else if (group.field) layer.text = `${group.layer} · ${group.field}`;
       for (const level of group.levels) {
         if (group.levels.length === 1) Object.assign(field, { group: number, level });
-        else field.children.push({ id: `${group.layer}\n${group.field}\n${level.level}`, depth: field.depth + 1, text: t('layers.level', level.level), parent: field, group: number, level, children: [], element: null });
+        else
+          field.children.push({
+            id: `${group.layer}\n${group.field}\n${level.level}`,
+            depth: field.depth + 1,
+            text: t('layers.level', level.level),
+            parent: field,
+            group: number,
+            level,
+            children: [],
+            element: null,
+          });
       }
     });
     if (this.items.length <= 4) for (const item of this.items) this.open.add(item.id);
@@ -58,8 +99,16 @@ export class LayerView {
     this.empty.hidden = this.items.length > 0;
     this.tree.hidden = !this.items.length;
     this.left.hidden = !run.left.length;
-    this.left.replaceChildren(h('summary', { text: t('layers.left', run.left.length) }),
-      h('ul', {}, ...run.left.map(({ layer, why }) => h('li', {}, h('span', { class: 'name', text: layer, title: layer }), h('span', { class: 'why', text: why })))));
+    this.left.replaceChildren(
+      h('summary', { text: t('layers.left', run.left.length) }),
+      h(
+        'ul',
+        {},
+        ...run.left.map(({ layer, why }) =>
+          h('li', {}, h('span', { class: 'name', text: layer, title: layer }), h('span', { class: 'why', text: why })),
+        ),
+      ),
+    );
     this.chosen = '';
     this.draw();
   }
@@ -94,7 +143,8 @@ export class LayerView {
       /** @type {HTMLElement[]} */
       const elements = [];
       const shown = all ? items : items.filter((item) => parts.every((part) => item.text.toLowerCase().includes(part)));
-      for (const [at, item] of shown.entries()) elements.push(this.row(item, at + 1, shown.length, (children) => build(children, true)));
+      for (const [at, item] of shown.entries())
+        elements.push(this.row(item, at + 1, shown.length, (children) => build(children, true)));
       return elements;
     };
     this.tree.replaceChildren(...build(this.items, false));
@@ -107,17 +157,39 @@ export class LayerView {
     this.seen.push(item);
     const open = item.children.length > 0 && this.open.has(item.id);
     const chosen = item.level !== null && `${item.group} ${item.level.level}` === this.chosen;
-    const holds = item.children.length > 0 && !open && this.find((each) => each.level !== null && `${each.group} ${each.level.level}` === this.chosen, item.children) !== undefined;
+    const holds =
+      item.children.length > 0 &&
+      !open &&
+      this.find((each) => each.level !== null && `${each.group} ${each.level.level}` === this.chosen, item.children) !==
+        undefined;
     const name = h('span', { class: 'name long' });
     setName(name, item.text);
-    const line = h('div', { class: 'tree-line', onclick: () => this.press(item) },
-      h('span', { class: 'tree-name' }, item.children.length ? icon(open ? 'down' : 'right') : h('span', { class: 'icon' }), name),
-      item.level && h('span', { class: 'level-facts' }, ...facts(item.level)));
+    const line = h(
+      'div',
+      { class: 'tree-line', onclick: () => this.press(item) },
+      h(
+        'span',
+        { class: 'tree-name' },
+        item.children.length ? icon(open ? 'down' : 'right') : h('span', { class: 'icon' }),
+        name,
+      ),
+      item.level && h('span', { class: 'level-facts' }, ...facts(item.level)),
+    );
     line.style.setProperty('--depth', String(item.depth));
-    const element = h('div', {
-      role: 'treeitem', id: `layer-${this.seen.length}`, class: `${chosen ? 'chosen' : ''}${holds ? ' holds' : ''}`, 'aria-level': item.depth + 1, 'aria-posinset': at, 'aria-setsize': count,
-      'aria-selected': String(chosen), 'aria-expanded': item.children.length ? String(open) : null,
-    }, line);
+    const element = h(
+      'div',
+      {
+        role: 'treeitem',
+        id: `layer-${this.seen.length}`,
+        class: `${chosen ? 'chosen' : ''}${holds ? ' holds' : ''}`,
+        'aria-level': item.depth + 1,
+        'aria-posinset': at,
+        'aria-setsize': count,
+        'aria-selected': String(chosen),
+        'aria-expanded': item.children.length ? String(open) : null,
+      },
+      line,
+    );
     item.element = element;
     if (open) element.append(h('div', { role: 'group' }, ...build(item.children)));
     return element;
@@ -164,10 +236,18 @@ export class LayerView {
     };
     const open = this.open.has(item.id);
     switch (event.key) {
-      case 'ArrowDown': move(this.seen[at + 1]); break;
-      case 'ArrowUp': move(this.seen[at - 1]); break;
-      case 'Home': move(this.seen[0]); break;
-      case 'End': move(this.seen[this.seen.length - 1]); break;
+      case 'ArrowDown':
+        move(this.seen[at + 1]);
+        break;
+      case 'ArrowUp':
+        move(this.seen[at - 1]);
+        break;
+      case 'Home':
+        move(this.seen[0]);
+        break;
+      case 'End':
+        move(this.seen[this.seen.length - 1]);
+        break;
       case 'ArrowRight':
         if (item.children.length && !open) this.turn(item, true);
         else move(item.children[0]);
@@ -176,8 +256,12 @@ export class LayerView {
         if (item.children.length && open) this.turn(item, false);
         else move(item.parent);
         break;
-      case 'Enter': case ' ': this.press(item); break;
-      default: return;
+      case 'Enter':
+      case ' ':
+        this.press(item);
+        break;
+      default:
+        return;
     }
     event.preventDefault();
     event.stopPropagation();
@@ -188,8 +272,26 @@ export class LayerView {
 function facts(level) {
   const sure = level.place !== 'assumed' && level.place !== '';
   return [
-    sure ? null : h('span', { class: 'mark', role: 'img', 'aria-label': t('place.assumed'), title: t('place.assumed'), text: '?' }),
-    h('span', { class: 'shape', text: level.shape.replaceAll(' x ', '×'), title: t('layers.shape', level.shape.replaceAll(' x ', ' × ')) }),
-    level.stride ? h('span', { class: 'stride', text: `/${level.stride.replace(' x ', '×')}`, title: t('layers.stride', level.stride.replace(' x ', ' × ')) }) : h('span', { class: 'stride' }),
+    sure
+      ? null
+      : h('span', {
+          class: 'mark',
+          role: 'img',
+          'aria-label': t('place.assumed'),
+          title: t('place.assumed'),
+          text: '?',
+        }),
+    h('span', {
+      class: 'shape',
+      text: level.shape.replaceAll(' x ', '×'),
+      title: t('layers.shape', level.shape.replaceAll(' x ', ' × ')),
+    }),
+    level.stride
+      ? h('span', {
+          class: 'stride',
+          text: `/${level.stride.replace(' x ', '×')}`,
+          title: t('layers.stride', level.stride.replace(' x ', ' × ')),
+        })
+      : h('span', { class: 'stride' }),
   ].filter((part) => part !== null);
 }

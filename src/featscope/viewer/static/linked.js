@@ -23,7 +23,10 @@ export class Linked {
     panel.onView = (view) => this.moved(panel, view);
     panel.onHover = (hover) => {
       for (const other of this.panels) {
-        if (other !== panel) other.setCursor(hover && { x: (hover.x * other.frame[1]) / panel.frame[1], y: (hover.y * other.frame[0]) / panel.frame[0] });
+        if (other !== panel)
+          other.setCursor(
+            hover && { x: (hover.x * other.frame[1]) / panel.frame[1], y: (hover.y * other.frame[0]) / panel.frame[0] },
+          );
       }
       onHover(hover);
     };
@@ -50,7 +53,8 @@ export class Linked {
   place(panel) {
     const { clientWidth, clientHeight } = panel.stage;
     if (!this.view) panel.setView(null);
-    else if (clientWidth && clientHeight) panel.setView(sameView(this.view, this.frame, this.size, panel.frame, [clientWidth, clientHeight]));
+    else if (clientWidth && clientHeight)
+      panel.setView(sameView(this.view, this.frame, this.size, panel.frame, [clientWidth, clientHeight]));
   }
 
   /** @param {Panel} from @param {import('./state.js').State['view']} view */
@@ -128,7 +132,8 @@ export class Rows {
     const { clientHeight, scrollTop } = this.box;
     const { top } = this;
     if (!clientHeight) return;
-    const first = Math.max(0, Math.floor(top / this.height) - SPARE), last = Math.min(this.count, Math.ceil((top + clientHeight) / this.height) + SPARE);
+    const first = Math.max(0, Math.floor(top / this.height) - SPARE),
+      last = Math.min(this.count, Math.ceil((top + clientHeight) / this.height) + SPARE);
     for (const row of [...this.elements.keys()]) if (row < first || row >= last) this.remove(row);
     for (let row = last - 1; row >= first; row--) {
       let element = this.elements.get(row);
@@ -151,7 +156,8 @@ export class Rows {
 
   /** Scroll no further than needed to have a row in sight; `first`: put it at the top. @param {number} row @param {boolean} [first] */
   reveal(row, first = false) {
-    const at = row * this.height, most = at + this.height - this.box.clientHeight + this.space.offsetTop;
+    const at = row * this.height,
+      most = at + this.height - this.box.clientHeight + this.space.offsetTop;
     if (first || this.top > at) this.top = at;
     else if (this.top < most) this.top = most;
     this.render();

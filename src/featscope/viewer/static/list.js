@@ -104,7 +104,11 @@ function within(value, from, to) {
 
 /** Whether anything is left out of the list. @param {Filters} filters */
 export function isFiltered(filters) {
-  return filters.class !== null || filters.score !== null || [...filters.objects, ...filters.smallest].some((value) => value !== null);
+  return (
+    filters.class !== null ||
+    filters.score !== null ||
+    [...filters.objects, ...filters.smallest].some((value) => value !== null)
+  );
 }
 
 /**
@@ -129,7 +133,9 @@ export function nearestMap(groups, maps, wanted) {
   }
   group ??= likest(groups, numbers, wanted.layer);
   const levels = maps.filter((map) => map.group === group).map((map) => map.level);
-  const level = levels.reduce((best, next) => (Math.abs(next - wanted.level) < Math.abs(best - wanted.level) ? next : best));
+  const level = levels.reduce((best, next) =>
+    Math.abs(next - wanted.level) < Math.abs(best - wanted.level) ? next : best,
+  );
   if (level !== wanted.level && !instead) instead = 'level';
   return { group, level, instead };
 }

@@ -68,7 +68,19 @@ class Page {
     /** @type {Map<string, Uint8Array>} */
     this.palettes = new Map();
     /** @type {View} */
-    this.now = { state, index: -1, sample: null, group: null, level: 0, channels: 0, slices: 0, image: false, header: null, low: null, high: null };
+    this.now = {
+      state,
+      index: -1,
+      sample: null,
+      group: null,
+      level: 0,
+      channels: 0,
+      slices: 0,
+      image: false,
+      header: null,
+      low: null,
+      high: null,
+    };
     this.turn = 0;
     this.early = true; // the list of samples is not read yet
     /** The run whose layers are listed. @type {Run|null} */
@@ -130,7 +142,15 @@ class Page {
 
   /** The question for a map: that of the view, or with another group, level or sample. @param {View} view @param {Record<string, any>} [other] */
   mapParams({ state, index, group, level, slices }, other = {}) {
-    return { run: state.run, sample: index, group, level, reduce: state.reduce, slice: slices > 1 && state.slice ? Math.min(state.slice, slices - 1) : null, ...other };
+    return {
+      run: state.run,
+      sample: index,
+      group,
+      level,
+      reduce: state.reduce,
+      slice: slices > 1 && state.slice ? Math.min(state.slice, slices - 1) : null,
+      ...other,
+    };
   }
 
   /** 256 colours. @param {string} name @returns {Uint8Array} */
@@ -160,14 +180,25 @@ class Page {
     const middle = state.range === 'auto' || range.startsWith('symmetric');
     const chosen = state.colormap !== 'auto' && state.colormap in this.about.colormaps;
     const colormap = chosen ? state.colormap : header.zero && !middle ? SEQUENTIAL : header.colormap;
-    return { range, colormap, palette: this.paletteOf(colormap), zero: header.zero && middle && !chosen, alpha: state.opacity, fade: state.fade, smooth: state.smooth, photo: state.photo };
+    return {
+      range,
+      colormap,
+      palette: this.paletteOf(colormap),
+      zero: header.zero && middle && !chosen,
+      alpha: state.opacity,
+      fade: state.fade,
+      smooth: state.smooth,
+      photo: state.photo,
+    };
   }
 
   /** @param {number} run @param {number|null} group @param {number} level */
   layerName(run, group, level) {
     const found = group === null ? null : this.about.runs[run].groups[group];
     if (!found) return '';
-    return [found.layer, found.field, found.levels.length > 1 ? t('layers.level', level) : ''].filter(Boolean).join(' · ');
+    return [found.layer, found.field, found.levels.length > 1 ? t('layers.level', level) : '']
+      .filter(Boolean)
+      .join(' · ');
   }
 
   /** The map that a mode shows, for the inspector. @param {{header: any, low: number|null, high: number|null}} map */
@@ -187,8 +218,13 @@ class Page {
     }
     const stride = header?.stride;
     const words = [t('hover.pixel', hover.x.toFixed(1), hover.y.toFixed(1))];
-    if (hover.row !== null) words.unshift(values || `${t('hover.value')} ${format(/** @type {number} */ (hover.value), 5)}`, t('hover.cell', hover.row, hover.column));
-    if (stride) words.push(t('hover.stride', [...new Set(stride.map((/** @type {number} */ side) => format(side)))].join(' × ')));
+    if (hover.row !== null)
+      words.unshift(
+        values || `${t('hover.value')} ${format(/** @type {number} */ (hover.value), 5)}`,
+        t('hover.cell', hover.row, hover.column),
+      );
+    if (stride)
+      words.push(t('hover.stride', [...new Set(stride.map((/** @type {number} */ side) => format(side)))].join(' × ')));
     setText(parts.hover, words.join('  ·  '));
   }
 
@@ -217,8 +253,22 @@ class Page {
     this.notices.delete(key);
     if (!text) return;
     const bad = key === 'gone' || key === 'error';
-    const element = h('div', { class: bad ? 'notice bad' : 'notice', role: bad ? 'alert' : 'status', 'data-text': text }, h('span', { text }),
-      h('button', { type: 'button', class: 'tool', 'aria-label': t('dismiss'), title: t('dismiss'), onclick: () => element.remove() }, icon('close')));
+    const element = h(
+      'div',
+      { class: bad ? 'notice bad' : 'notice', role: bad ? 'alert' : 'status', 'data-text': text },
+      h('span', { text }),
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'tool',
+          'aria-label': t('dismiss'),
+          title: t('dismiss'),
+          onclick: () => element.remove(),
+        },
+        icon('close'),
+      ),
+    );
     this.notices.set(key, element);
     this.parts.notices.append(element);
   }
@@ -228,14 +278,23 @@ class Page {
   /** @param {number} group @param {number} level */
   chooseMap(group, level) {
     const { layer, field } = this.about.runs[this.now.state.run].groups[group];
-    this.store.set({ layer, field, level, explanation: null, slice: 0, ...(this.channelFits(group, level) ? {} : { reduce: 'auto' }) });
+    this.store.set({
+      layer,
+      field,
+      level,
+      explanation: null,
+      slice: 0,
+      ...(this.channelFits(group, level) ? {} : { reduce: 'auto' }),
+    });
   }
 
   /** A chosen channel stays only where there is one of its number. @param {number} group @param {number} level */
   channelFits(group, level) {
     const { state } = this.now;
     const channel = state.reduce.startsWith('channel:') ? Number(state.reduce.slice(8)) : 0;
-    return channel < (this.about.runs[state.run].groups[group].levels.find((each) => each.level === level)?.channels ?? 1);
+    return (
+      channel < (this.about.runs[state.run].groups[group].levels.find((each) => each.level === level)?.channels ?? 1)
+    );
   }
 
   /** @param {number} by */
@@ -246,7 +305,10 @@ class Page {
   /** @param {number} by */
   stepLevel(by) {
     const { sample, group, level } = this.now;
-    const levels = (sample?.maps ?? []).filter((map) => map.group === group).map((map) => map.level).sort((a, b) => a - b);
+    const levels = (sample?.maps ?? [])
+      .filter((map) => map.group === group)
+      .map((map) => map.level)
+      .sort((a, b) => a - b);
     const next = levels[levels.indexOf(level) + by];
     if (group !== null && next !== undefined) this.chooseMap(group, next);
   }
@@ -286,7 +348,8 @@ class Page {
   /** Which part a narrow page shows. @param {string} name */
   pane(name) {
     document.body.dataset.pane = name;
-    for (const button of this.parts.panes.children) button.setAttribute('aria-pressed', String(button.getAttribute('data-pane') === name));
+    for (const button of this.parts.panes.children)
+      button.setAttribute('aria-pressed', String(button.getAttribute('data-pane') === name));
     this.sampleView?.draw();
   }
 
@@ -337,22 +400,46 @@ class Page {
     if (moved && list) this.sampleView.choose(index);
     const sample = index < 0 ? null : await this.sample(state.run, index, { role: 'sample' });
     if (turn !== this.turn) return;
-    if (moved && state.view && before.sample && sample && String(before.sample.frame) !== String(sample.frame)) state = { ...state, view: null };
+    if (moved && state.view && before.sample && sample && String(before.sample.frame) !== String(sample.frame))
+      state = { ...state, view: null };
     const map = sample && nearestMap(run.groups, sample.maps, state);
-    this.notice('instead', !map ? '' : map.instead === 'level' ? t('note.level', state.level, map.level)
-      : map.instead ? t('note.layer', [state.layer, state.field].filter(Boolean).join(' · '), this.layerName(state.run, map.group, map.level)) : '');
+    this.notice(
+      'instead',
+      !map
+        ? ''
+        : map.instead === 'level'
+          ? t('note.level', state.level, map.level)
+          : map.instead
+            ? t(
+                'note.layer',
+                [state.layer, state.field].filter(Boolean).join(' · '),
+                this.layerName(state.run, map.group, map.level),
+              )
+            : '',
+    );
     const known = state.explanation === null || sample?.explanations.some(({ name }) => name === state.explanation);
     this.notice('explanation', known ? '' : t('note.explanation', state.explanation));
     if (!known) state = { ...state, explanation: null };
     const found = sample?.maps.find((each) => each.group === map?.group && each.level === map.level);
     const same = !moved && before.group === (map?.group ?? null) && before.level === map?.level;
     this.now = {
-      state, index, sample, group: map?.group ?? null, level: map?.level ?? 0, channels: found?.shape[0] ?? 0, slices: found?.slices ?? 0, image: sample?.image ?? false,
-      header: map ? before.header : null, low: same ? before.low : null, high: same ? before.high : null,
+      state,
+      index,
+      sample,
+      group: map?.group ?? null,
+      level: map?.level ?? 0,
+      channels: found?.shape[0] ?? 0,
+      slices: found?.slices ?? 0,
+      image: sample?.image ?? false,
+      header: map ? before.header : null,
+      low: same ? before.low : null,
+      high: same ? before.high : null,
     };
     if (map) this.layerView.choose(map.group, map.level);
     this.controls.update(this.now);
-    document.title = [sample?.id, this.layerName(state.run, this.now.group, this.now.level), 'featscope'].filter(Boolean).join(' · ');
+    document.title = [sample?.id, this.layerName(state.run, this.now.group, this.now.level), 'featscope']
+      .filter(Boolean)
+      .join(' · ');
     const mode = MODES[state.mode] ? state.mode : 'stage';
     if (this.mode !== mode) {
       if (this.mode) MODES[/** @type {State['mode']} */ (this.mode)]?.unmount();
@@ -366,7 +453,8 @@ class Page {
 
   /** Ask for what comes next: the samples beside this one. */
   ahead() {
-    const { now } = this, { state, group, level } = now;
+    const { now } = this,
+      { state, group, level } = now;
     for (const by of [1, -1]) {
       const index = this.sampleView.neighbour(by);
       if (index < 0) continue;
@@ -418,12 +506,47 @@ class Page {
   build() {
     const { runs } = this.about;
     /** @param {Parameters<typeof icon>[0]} sign @param {string} words @param {() => unknown} act */
-    const button = (sign, words, act) => h('button', { type: 'button', class: 'action', title: words, onclick: () => Promise.resolve(act()).catch((error) => this.showError(error)) }, icon(sign), h('span', { text: words }));
-    const tabs = h('div', { class: 'tabs', role: 'group', 'aria-label': t('mode.title') }, ...ORDER.filter((mode) => MODES[mode]).map((mode) =>
-      h('button', { type: 'button', 'data-mode': mode, text: t(`mode.${mode}`), onclick: () => this.store.set({ mode }) })));
-    const name = runs.length > 1
-      ? h('select', { class: 'run', 'aria-label': t('run.title'), onchange: (/** @type {Event} */ event) => this.store.set({ run: Number(/** @type {HTMLSelectElement} */ (event.target).value), box: null, explanation: null }) }, ...runNames(runs).map((text, value) => h('option', { value, text })))
-      : h('span', { class: 'run' });
+    const button = (sign, words, act) =>
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'action',
+          title: words,
+          onclick: () => Promise.resolve(act()).catch((error) => this.showError(error)),
+        },
+        icon(sign),
+        h('span', { text: words }),
+      );
+    const tabs = h(
+      'div',
+      { class: 'tabs', role: 'group', 'aria-label': t('mode.title') },
+      ...ORDER.filter((mode) => MODES[mode]).map((mode) =>
+        h('button', {
+          type: 'button',
+          'data-mode': mode,
+          text: t(`mode.${mode}`),
+          onclick: () => this.store.set({ mode }),
+        }),
+      ),
+    );
+    const name =
+      runs.length > 1
+        ? h(
+            'select',
+            {
+              class: 'run',
+              'aria-label': t('run.title'),
+              onchange: (/** @type {Event} */ event) =>
+                this.store.set({
+                  run: Number(/** @type {HTMLSelectElement} */ (event.target).value),
+                  box: null,
+                  explanation: null,
+                }),
+            },
+            ...runNames(runs).map((text, value) => h('option', { value, text })),
+          )
+        : h('span', { class: 'run' });
     const live = h('span', { class: 'live', hidden: true, text: t('run.live'), title: t('run.live_words') });
     const samples = h('section', { class: 'samples', 'aria-label': t('samples.title') });
     const layers = h('section', { class: 'layers', 'aria-label': t('layers.title') });
@@ -432,19 +555,76 @@ class Page {
     const stageBox = h('div', { class: 'mode', id: 'map', tabindex: '-1' });
     const hover = h('span', { class: 'hover idle', text: t('hover.none') });
     const said = h('span', { class: 'said', role: 'status' });
-    const panes = h('nav', { class: 'panes', 'aria-label': t('pane.title') }, .../** @type {[string, Parameters<typeof icon>[0]][]} */ ([['samples', 'samples'], ['map', 'stage'], ['layers', 'layers'], ['settings', 'settings']])
-      .map(([pane, sign]) => h('button', { type: 'button', 'data-pane': pane, onclick: () => this.pane(pane) }, icon(sign), h('span', { text: t(`pane.${pane}`) }))));
+    const panes = h(
+      'nav',
+      { class: 'panes', 'aria-label': t('pane.title') },
+      .../** @type {[string, Parameters<typeof icon>[0]][]} */ ([
+        ['samples', 'samples'],
+        ['map', 'stage'],
+        ['layers', 'layers'],
+        ['settings', 'settings'],
+      ]).map(([pane, sign]) =>
+        h(
+          'button',
+          { type: 'button', 'data-pane': pane, onclick: () => this.pane(pane) },
+          icon(sign),
+          h('span', { text: t(`pane.${pane}`) }),
+        ),
+      ),
+    );
     const left = h('div', { class: 'left' }, samples, this.divider('height', 0.6, 0.15, 0.85), layers);
     const width = this.divider('width', 312, 216, 480);
     document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en';
     document.body.replaceChildren(
-      h('a', { class: 'skip', href: '#map', onclick: (/** @type {Event} */ event) => { event.preventDefault(); stageBox.querySelector('canvas')?.focus(); }, text: t('skip') }),
-      h('header', { class: 'top' }, h('h1', { text: 'featscope' }), name, live, tabs, h('span', { class: 'grow' }),
-        h('div', { class: 'actions', role: 'group', 'aria-label': t('share.title') }, button('link', t('share.link'), () => copyLink(this)), button('command', t('share.command'), () => copyCommand(this)), button('save', t('share.save'), () => savePicture(this))),
-        h('button', { type: 'button', class: 'action plain', lang: language === 'zh' ? 'en' : 'zh-CN', title: t('language.title'), text: t('language'), onclick: () => { this.flush(); switchLanguage(); location.reload(); } }),
-        button('help', t('help'), () => this.openKeys())),
-      h('main', { class: 'columns' }, left, width, h('section', { class: 'centre', 'aria-label': t('mode.title') }, notices, stageBox), inspector),
-      h('footer', { class: 'status' }, hover, said), panes);
+      h('a', {
+        class: 'skip',
+        href: '#map',
+        onclick: (/** @type {Event} */ event) => {
+          event.preventDefault();
+          stageBox.querySelector('canvas')?.focus();
+        },
+        text: t('skip'),
+      }),
+      h(
+        'header',
+        { class: 'top' },
+        h('h1', { text: 'featscope' }),
+        name,
+        live,
+        tabs,
+        h('span', { class: 'grow' }),
+        h(
+          'div',
+          { class: 'actions', role: 'group', 'aria-label': t('share.title') },
+          button('link', t('share.link'), () => copyLink(this)),
+          button('command', t('share.command'), () => copyCommand(this)),
+          button('save', t('share.save'), () => savePicture(this)),
+        ),
+        h('button', {
+          type: 'button',
+          class: 'action plain',
+          lang: language === 'zh' ? 'en' : 'zh-CN',
+          title: t('language.title'),
+          text: t('language'),
+          onclick: () => {
+            this.flush();
+            switchLanguage();
+            location.reload();
+          },
+        }),
+        button('help', t('help'), () => this.openKeys()),
+      ),
+      h(
+        'main',
+        { class: 'columns' },
+        left,
+        width,
+        h('section', { class: 'centre', 'aria-label': t('mode.title') }, notices, stageBox),
+        inspector,
+      ),
+      h('footer', { class: 'status' }, hover, said),
+      panes,
+    );
     return { samples, layers, inspector, notices, stage: stageBox, hover, said, panes, tabs, name, live };
   }
 
@@ -452,7 +632,11 @@ class Page {
   bar(state) {
     const { tabs, name, live } = this.parts;
     const run = this.about.runs[state.run];
-    for (const tab of tabs.children) tab.setAttribute('aria-pressed', String(tab.getAttribute('data-mode') === (MODES[state.mode] ? state.mode : 'stage')));
+    for (const tab of tabs.children)
+      tab.setAttribute(
+        'aria-pressed',
+        String(tab.getAttribute('data-mode') === (MODES[state.mode] ? state.mode : 'stage')),
+      );
     tabs.hidden = tabs.children.length < 2;
     if (name instanceof HTMLSelectElement) name.value = String(state.run);
     else setText(name, run.name);
@@ -465,7 +649,15 @@ class Page {
     const upright = side === 'width';
     const kept = Number(recall(side));
     const step = upright ? 16 : 0.05;
-    const element = h('div', { class: `divider ${side}`, role: 'separator', tabindex: '0', 'aria-orientation': upright ? 'vertical' : 'horizontal', 'aria-label': t(`resize.${side}`), 'aria-valuemin': upright ? least : 100 * least, 'aria-valuemax': upright ? most : 100 * most });
+    const element = h('div', {
+      class: `divider ${side}`,
+      role: 'separator',
+      tabindex: '0',
+      'aria-orientation': upright ? 'vertical' : 'horizontal',
+      'aria-label': t(`resize.${side}`),
+      'aria-valuemin': upright ? least : 100 * least,
+      'aria-valuemax': upright ? most : 100 * most,
+    });
     /** @param {number} wanted */
     const set = (wanted) => {
       value = Math.min(most, Math.max(least, wanted));
@@ -500,8 +692,21 @@ async function start() {
   try {
     return new Page(await transport.ask('about'), transport);
   } catch (error) {
-    document.body.replaceChildren(h('main', { class: 'failed' }, h('h1', { text: 'featscope' }), h('p', { role: 'alert', text: /** @type {Error} */ (error).message }),
-      h('button', { type: 'button', class: 'action', text: '↻', 'aria-label': 'Reload', onclick: () => location.reload() })));
+    document.body.replaceChildren(
+      h(
+        'main',
+        { class: 'failed' },
+        h('h1', { text: 'featscope' }),
+        h('p', { role: 'alert', text: /** @type {Error} */ (error).message }),
+        h('button', {
+          type: 'button',
+          class: 'action',
+          text: '↻',
+          'aria-label': 'Reload',
+          onclick: () => location.reload(),
+        }),
+      ),
+    );
     if (!(/** @type {Error} */ (error).name.match(/^(Gone|Over|Broken|Missing|Error)$/))) console.error(error);
     return null;
   }

@@ -15,17 +15,28 @@ export function runNames(runs) {
     if (!others.length) return name;
     const { length } = parts[number];
     let depth = 2;
-    while (depth < length && others.some((other) => parts[other].slice(-depth).join('/') === parts[number].slice(-depth).join('/'))) depth++;
+    while (
+      depth < length &&
+      others.some((other) => parts[other].slice(-depth).join('/') === parts[number].slice(-depth).join('/'))
+    )
+      depth++;
     const text = parts[number].slice(-depth).join('/') || name;
-    return others.some((other) => parts[other].join('/') === parts[number].join('/')) ? `${text} (${number + 1})` : text;
+    return others.some((other) => parts[other].join('/') === parts[number].join('/'))
+      ? `${text} (${number + 1})`
+      : text;
   });
 }
 
 /** Samples by their names: `both` and `a` are indices of the first list, `b` of the second. @param {string[]} a @param {string[]} b */
 export function matchSamples(a, b) {
-  const inA = new Set(a), inB = new Set(b);
+  const inA = new Set(a),
+    inB = new Set(b);
   const every = [...a.keys()];
-  return { both: every.filter((i) => inB.has(a[i])), a: every.filter((i) => !inB.has(a[i])), b: [...b.keys()].filter((i) => !inA.has(b[i])) };
+  return {
+    both: every.filter((i) => inB.has(a[i])),
+    a: every.filter((i) => !inB.has(a[i])),
+    b: [...b.keys()].filter((i) => !inA.has(b[i])),
+  };
 }
 
 /**
@@ -46,7 +57,11 @@ export function counterpart(wanted, level, groups, maps) {
     const field = group.field === wanted.field;
     /** @type {''|'layer'|'field'|'level'} */
     const instead = alike < Infinity ? 'layer' : !field ? 'field' : map.level !== level ? 'level' : '';
-    const score = 1e6 * Math.min(alike, 1000) + (field ? 1e5 : 0) - 10 * Math.min(Math.abs(map.level - level), 999) + (shapeOf(group, map.level) === shape ? 5 : 0);
+    const score =
+      1e6 * Math.min(alike, 1000) +
+      (field ? 1e5 : 0) -
+      10 * Math.min(Math.abs(map.level - level), 999) +
+      (shapeOf(group, map.level) === shape ? 5 : 0);
     if (found && score <= most) continue;
     most = score;
     found = { group: map.group, level: map.level, instead };
@@ -60,8 +75,10 @@ const shapeOf = (group, level) => group.levels.find((each) => each.level === lev
 /** How many parts two names of layers have in common, at the start or at the end. @param {string} a @param {string} b */
 function likeness(a, b) {
   if (a === b) return Infinity;
-  const parts = a.split('.'), others = b.split('.');
-  let first = 0, last = 0;
+  const parts = a.split('.'),
+    others = b.split('.');
+  let first = 0,
+    last = 0;
   while (first < parts.length && parts[first] === others[first]) first++;
   while (last < parts.length && parts[parts.length - 1 - last] === others[others.length - 1 - last]) last++;
   return Math.max(first, last);
@@ -74,7 +91,8 @@ export function whyNoDifference(a, b) {
   /** @param {Header} header */
   const numbers = ({ placement: { frame, cells, crop } }) => [...frame, ...cells, ...(crop ?? [0, 0, ...frame])];
   const others = numbers(b);
-  const same = a.placement.flip === b.placement.flip && numbers(a).every((value, i) => Math.abs(value - others[i]) <= 1e-3);
+  const same =
+    a.placement.flip === b.placement.flip && numbers(a).every((value, i) => Math.abs(value - others[i]) <= 1e-3);
   return same ? null : ['compare.not_place'];
 }
 
@@ -91,7 +109,8 @@ export function scalesOf(panels) {
 }
 
 /** The levels that any layer has, ascending. @param {Group[]} groups */
-export const levelsOf = (groups) => [...new Set(groups.flatMap((group) => group.levels.map(({ level }) => level)))].sort((a, b) => a - b);
+export const levelsOf = (groups) =>
+  [...new Set(groups.flatMap((group) => group.levels.map(({ level }) => level)))].sort((a, b) => a - b);
 
 /** As many tiles beside each other as fit, and the width that fills the row. @param {number} width @param {number} wanted @param {number} gap */
 export function tilesAcross(width, wanted, gap) {
@@ -112,5 +131,9 @@ export function stacked(width, height, [tall, wide], chrome) {
  */
 export function sameView(view, frame, size, toFrame, toSize) {
   const zoom = view.scale / fitView(frame, size[0], size[1]).scale;
-  return { x: (view.x * toFrame[1]) / frame[1], y: (view.y * toFrame[0]) / frame[0], scale: zoom * fitView(toFrame, toSize[0], toSize[1]).scale };
+  return {
+    x: (view.x * toFrame[1]) / frame[1],
+    y: (view.y * toFrame[0]) / frame[0],
+    scale: zoom * fitView(toFrame, toSize[0], toSize[1]).scale,
+  };
 }

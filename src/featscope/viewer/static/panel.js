@@ -48,9 +48,33 @@ import { countMarks, format, niceTicks, outsideCount, sharesBeyond } from './dra
 
 /** @returns {Shown} */
 const nothing = () => ({
-  title: '', how: '', badge: '', shared: false, frame: null, image: null, map: null, low: 0, high: 0, palette: null,
-  alpha: 0.7, fade: true, smooth: true, zero: false, photo: 'grey', classes: [], detections: null, truth: null,
-  boxes: 'both', score: 0, hidden: [], selected: null, notes: [], loading: false, error: '', numbers: true, wheel: true,
+  title: '',
+  how: '',
+  badge: '',
+  shared: false,
+  frame: null,
+  image: null,
+  map: null,
+  low: 0,
+  high: 0,
+  palette: null,
+  alpha: 0.7,
+  fade: true,
+  smooth: true,
+  zero: false,
+  photo: 'grey',
+  classes: [],
+  detections: null,
+  truth: null,
+  boxes: 'both',
+  score: 0,
+  hidden: [],
+  selected: null,
+  notes: [],
+  loading: false,
+  error: '',
+  numbers: true,
+  wheel: true,
 });
 
 /** What is drawn again when a part changes. @type {Record<string, (keyof Shown)[]>} */
@@ -110,7 +134,15 @@ export class Panel {
     this.lines = [h('i', { class: 'panel-across' }), h('i', { class: 'panel-down' }), h('i', { class: 'panel-cell' })];
     this.state = h('p', { role: 'status' });
     this.said = h('p', { class: 'panel-said', 'aria-live': 'polite' });
-    this.stage = h('div', { class: 'panel-stage' }, this.canvas, this.over, ...this.lines, h('div', { class: 'panel-state' }, this.state), this.said);
+    this.stage = h(
+      'div',
+      { class: 'panel-stage' },
+      this.canvas,
+      this.over,
+      ...this.lines,
+      h('div', { class: 'panel-state' }, this.state),
+      this.said,
+    );
     this.note = h('p', { class: 'panel-note', tabindex: 0 });
     this.notes = h('div', { class: 'panel-notes' }, this.note);
     this.bar = h('canvas', { class: 'panel-bar', width: 256, height: 1, 'aria-hidden': 'true' });
@@ -118,7 +150,12 @@ export class Panel {
     this.marks = h('ul', { class: 'panel-marks' });
     this.scale = h('div', { class: 'panel-scale' }, this.bar, this.ticks, this.marks);
     this.root.classList.add('panel');
-    this.root.replaceChildren(h('div', { class: 'panel-head' }, this.badge, this.title, this.how, this.link), this.stage, this.scale, this.notes);
+    this.root.replaceChildren(
+      h('div', { class: 'panel-head' }, this.badge, this.title, this.how, this.link),
+      this.stage,
+      this.scale,
+      this.notes,
+    );
     this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext('2d'));
     this.overContext = /** @type {CanvasRenderingContext2D} */ (this.over.getContext('2d'));
     const { canvas } = this;
@@ -128,10 +165,13 @@ export class Panel {
     } catch {
       this.sizes.observe(this.stage); // Safari
     }
-    this.sight = new IntersectionObserver(([entry]) => {
-      this.visible = entry.isIntersecting;
-      if (this.visible) this.ask();
-    }, { rootMargin: '200px' });
+    this.sight = new IntersectionObserver(
+      ([entry]) => {
+        this.visible = entry.isIntersecting;
+        if (this.visible) this.ask();
+      },
+      { rootMargin: '200px' },
+    );
     this.sight.observe(this.root);
     this.endRepaint = this.painter.onRepaint(() => this.ask('picture'));
     canvas.addEventListener('pointerdown', (event) => this.press(event));
@@ -166,7 +206,11 @@ export class Panel {
   /** Show this part of the frame; null: all of it. Does not call `onView`. @param {View|null} view */
   setView(view) {
     const before = this.view;
-    if (before === view || (before && view && before.x === view.x && before.y === view.y && before.scale === view.scale)) return;
+    if (
+      before === view ||
+      (before && view && before.x === view.x && before.y === view.y && before.scale === view.scale)
+    )
+      return;
     this.view = view && { ...view };
     this.ask('picture', 'over', 'cursor');
   }
@@ -199,7 +243,9 @@ export class Panel {
 
   /** @param {ResizeObserverEntry} entry */
   resize(entry) {
-    const before = this.width, { width, height } = entry.contentRect, exact = entry.devicePixelContentBoxSize?.[0];
+    const before = this.width,
+      { width, height } = entry.contentRect,
+      exact = entry.devicePixelContentBoxSize?.[0];
     [this.width, this.height] = [width, height];
     const size = [width, height].map((side) => Math.round(side * devicePixelRatio));
     // The browser knows best how many pixels it is, except where a page is only shown as if on another screen.
@@ -248,7 +294,10 @@ export class Panel {
     this.link.title = this.words('panel.shared');
     this.link.setAttribute('aria-label', this.link.title);
     const label = this.words('panel.picture', [badge, title].filter(Boolean).join(' '), how);
-    this.canvas.setAttribute('aria-label', map ? `${label}; ${this.words('panel.range', format(low), format(high))}` : label);
+    this.canvas.setAttribute(
+      'aria-label',
+      map ? `${label}; ${this.words('panel.range', format(low), format(high))}` : label,
+    );
     this.notes.hidden = !notes.length;
     const first = notes[0] ?? '';
     tell(this.note, notes.length > 1 ? this.words('panel.more', first, notes.length - 1) : first);
@@ -260,7 +309,8 @@ export class Panel {
       this.root.classList.toggle('is-loading', on);
       tell(this.state, error || (on ? this.words('panel.loading') : ''));
     };
-    if (loading && !error) this.late ||= setTimeout(wait, 250, true); // what comes sooner must not flicker
+    if (loading && !error)
+      this.late ||= setTimeout(wait, 250, true); // what comes sooner must not flicker
     else {
       clearTimeout(this.late);
       this.late = 0;
@@ -269,12 +319,24 @@ export class Panel {
   }
 
   drawPicture() {
-    const { map, image, palette, low, high, alpha, fade, smooth, zero, photo } = this.shown, { x, y, scale } = this.seen;
+    const { map, image, palette, low, high, alpha, fade, smooth, zero, photo } = this.shown,
+      { x, y, scale } = this.seen;
     this.painter.paint(this.context, {
-      width: this.canvas.width, height: this.canvas.height, view: { x, y, scale: scale * (this.canvas.width / this.width) },
+      width: this.canvas.width,
+      height: this.canvas.height,
+      view: { x, y, scale: scale * (this.canvas.width / this.width) },
       placement: map?.placement ?? { frame: this.frame, cells: [0, 0, 1, 1], crop: null, flip: '' },
-      shape: map?.shape ?? [1, 1], values: palette ? map?.values ?? null : null,
-      palette: palette ?? new Uint8Array(768), low, high, zero, alpha, fade, smooth, image, photo,
+      shape: map?.shape ?? [1, 1],
+      values: palette ? (map?.values ?? null) : null,
+      palette: palette ?? new Uint8Array(768),
+      low,
+      high,
+      zero,
+      alpha,
+      fade,
+      smooth,
+      image,
+      photo,
     });
     // At rest, one finger scrolls the page; in an enlarged picture it moves the picture.
     this.canvas.style.touchAction = this.view ? 'none' : 'pan-x pan-y';
@@ -286,13 +348,15 @@ export class Panel {
     /** @type {Item[]} */
     const items = [];
     /** @param {Box[]|null} list @param {'detection'|'truth'} kind @param {boolean} on */
-    const add = (list, kind, on) => list?.forEach((box, number) => {
-      const chosen = selected?.kind === kind && selected.number === number;
-      if (!chosen && (!on || hidden.includes(box.label) || (kind === 'detection' && (box.score ?? 1) < score))) return;
-      const name = classes[box.label] ?? this.words('panel.class', box.label);
-      const text = kind === 'truth' || box.score === null ? name : `${name} ${box.score.toFixed(2)}`;
-      items.push({ box, number, kind, text, quiet: kind === 'truth' && boxes === 'both' }); // its detection has the same name
-    });
+    const add = (list, kind, on) =>
+      list?.forEach((box, number) => {
+        const chosen = selected?.kind === kind && selected.number === number;
+        if (!chosen && (!on || hidden.includes(box.label) || (kind === 'detection' && (box.score ?? 1) < score)))
+          return;
+        const name = classes[box.label] ?? this.words('panel.class', box.label);
+        const text = kind === 'truth' || box.score === null ? name : `${name} ${box.score.toFixed(2)}`;
+        items.push({ box, number, kind, text, quiet: kind === 'truth' && boxes === 'both' }); // its detection has the same name
+      });
     add(detections, 'detection', boxes === 'detections' || boxes === 'both');
     items.sort((a, b) => (b.box.score ?? 0) - (a.box.score ?? 0));
     add(truth, 'truth', boxes === 'truth' || boxes === 'both');
@@ -318,25 +382,40 @@ export class Panel {
 
   /** The rectangle of a cell on the screen. @param {FeatureMap} map @param {number} row @param {number} column */
   cellOnScreen(map, row, column) {
-    const cell = cellQuad(map.placement, row, column), { seen } = this;
+    const cell = cellQuad(map.placement, row, column),
+      { seen } = this;
     const { x, y } = frameToScreen(seen, this.width, this.height, cell.x, cell.y);
     return { x, y, width: cell.width * seen.scale, height: cell.height * seen.scale };
   }
 
   /** The cells from which the chosen box comes. @param {Item} marked */
   drawSources(marked) {
-    const { overContext: context, shown: { map } } = this;
+    const {
+      overContext: context,
+      shown: { map },
+    } = this;
     for (const cell of (map && marked.box.cells) || []) {
       if (!map || cell.shape?.[0] !== map.shape[0] || cell.shape[1] !== map.shape[1]) continue;
       const { x, y, width, height } = this.cellOnScreen(map, cell.row, cell.column);
-      const cx = x + width / 2, cy = y + height / 2, a = Math.max(width, 7) / 2, b = Math.max(height, 7) / 2;
+      const cx = x + width / 2,
+        cy = y + height / 2,
+        a = Math.max(width, 7) / 2,
+        b = Math.max(height, 7) / 2;
       context.beginPath();
       context.rect(cx - a, cy - b, 2 * a, 2 * b);
-      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      for (const [dx, dy] of [
+        [1, 0],
+        [-1, 0],
+        [0, 1],
+        [0, -1],
+      ]) {
         context.moveTo(cx + dx * (a + 3), cy + dy * (b + 3));
         context.lineTo(cx + dx * (a + 10), cy + dy * (b + 10));
       }
-      for (const [line, colour] of /** @type {[number, string][]} */ ([[5, 'rgba(0,0,0,.8)'], [2.5, '#fff']])) {
+      for (const [line, colour] of /** @type {[number, string][]} */ ([
+        [5, 'rgba(0,0,0,.8)'],
+        [2.5, '#fff'],
+      ])) {
         context.lineWidth = line;
         context.strokeStyle = colour;
         context.stroke();
@@ -346,16 +425,32 @@ export class Panel {
 
   /** The value of every cell on the screen, once cells are large enough for it. */
   drawNumbers() {
-    const { overContext: context, width, height, seen, shown: { map, numbers } } = this;
+    const {
+      overContext: context,
+      width,
+      height,
+      seen,
+      shown: { map, numbers },
+    } = this;
     if (!map || !numbers || !this.view) return; // a map of few cells, seen whole, is a picture and not a table
     const size = this.cellOnScreen(map, 0, 0);
     if (size.width < CELL || size.height < CELL / 2) return;
-    const [rows, columns] = map.shape, p = map.placement;
+    const [rows, columns] = map.shape,
+      p = map.placement;
     const [top, left, tall, wide] = p.crop ?? [0, 0, ...p.frame];
-    const from = screenToFrame(seen, width, height, 0, 0), to = screenToFrame(seen, width, height, width, height);
+    const from = screenToFrame(seen, width, height, 0, 0),
+      to = screenToFrame(seen, width, height, width, height);
     /** @param {number} x @param {number} y */
-    const at = (x, y) => cellAt(p, rows, columns, Math.min(Math.max(x, left), left + wide - 1e-6), Math.min(Math.max(y, top), top + tall - 1e-6));
-    const a = at(from.x, from.y), b = at(to.x, to.y);
+    const at = (x, y) =>
+      cellAt(
+        p,
+        rows,
+        columns,
+        Math.min(Math.max(x, left), left + wide - 1e-6),
+        Math.min(Math.max(y, top), top + tall - 1e-6),
+      );
+    const a = at(from.x, from.y),
+      b = at(to.x, to.y);
     if (!a || !b) return;
     context.font = `${Math.min(13, Math.max(10, size.width / 5))}px system-ui, sans-serif`;
     context.textAlign = 'center';
@@ -364,9 +459,11 @@ export class Panel {
     context.lineJoin = 'round';
     for (let row = Math.min(a.row, b.row); row <= Math.max(a.row, b.row); row++) {
       for (let column = Math.min(a.column, b.column); column <= Math.max(a.column, b.column); column++) {
-        const cell = this.cellOnScreen(map, row, column), value = map.values[row * columns + column];
+        const cell = this.cellOnScreen(map, row, column),
+          value = map.values[row * columns + column];
         let text = format(value);
-        for (let digits = 3; digits > 0 && context.measureText(text).width > cell.width - 4; digits--) text = format(value, digits);
+        for (let digits = 3; digits > 0 && context.measureText(text).width > cell.width - 4; digits--)
+          text = format(value, digits);
         context.strokeStyle = 'rgba(0,0,0,.25)';
         context.lineWidth = 1;
         context.strokeRect(cell.x, cell.y, cell.width, cell.height);
@@ -380,7 +477,13 @@ export class Panel {
   }
 
   drawCursor() {
-    const { cursor, width, height, seen, shown: { map } } = this;
+    const {
+      cursor,
+      width,
+      height,
+      seen,
+      shown: { map },
+    } = this;
     const [across, down, box] = this.lines;
     const at = cursor && frameToScreen(seen, width, height, cursor.x, cursor.y);
     const hidden = !at || at.x < 0 || at.y < 0 || at.x > width || at.y > height;
@@ -403,22 +506,29 @@ export class Panel {
     scale.hidden = !map || !palette;
     if (!map || !palette) return;
     const { nan, inf } = this.kept.keep('marks', [map], () => countMarks(map.values));
-    const beyond = this.kept.keep('beyond', [map, low, high], () => sharesBeyond(map.values, map.shape, map.inside, low, high));
-    const marked = nan + inf > 0, constant = !(high > low);
+    const beyond = this.kept.keep('beyond', [map, low, high], () =>
+      sharesBeyond(map.values, map.shape, map.inside, low, high),
+    );
+    const marked = nan + inf > 0,
+      constant = !(high > low);
     const seen = seenOf(lookupOf(palette, { marked, opaque: photo === 'none' || !image, alpha, fade, zero }), marked);
-    const count = seen.length / 4, middle = 4 * Math.floor(count / 2);
+    const count = seen.length / 4,
+      middle = 4 * Math.floor(count / 2);
     if (constant) for (let i = 0; i < seen.length; i++) seen[i] = seen[middle + (i % 4)];
     bar.width = count;
     bar.getContext('2d')?.putImageData(new ImageData(seen, count, 1), 0, 0);
     ticks.replaceChildren();
     if (constant) ticks.append(h('span', { class: 'panel-tick is-low' }, this.words('panel.constant', format(low))));
     else {
-      const ends = [format(low), format(high)], wide = scale.clientWidth || this.width || 240;
+      const ends = [format(low), format(high)],
+        wide = scale.clientWidth || this.width || 240;
       let free = 7 * ends[0].length + 10; // an estimate of the letters' width is enough to keep them apart
       const inner = niceTicks(low, high, Math.max(3, Math.min(10, wide / 80)));
       ticks.append(h('span', { class: 'panel-tick is-low' }, ends[0]));
       for (const value of inner) {
-        const text = format(value), half = 3.5 * text.length, at = ((value - low) / (high - low)) * wide;
+        const text = format(value),
+          half = 3.5 * text.length,
+          at = ((value - low) / (high - low)) * wide;
         if (at - half < free || at + half > wide - 7 * ends[1].length - 10) continue;
         free = at + half + 10;
         const tick = h('span', { class: 'panel-tick' }, text);
@@ -461,7 +571,8 @@ export class Panel {
 
   /** @param {PointerEvent} event */
   move(event) {
-    const at = this.place(event), before = this.pointers.get(event.pointerId);
+    const at = this.place(event),
+      before = this.pointers.get(event.pointerId);
     if (!before) {
       if (event.pointerType !== 'touch') this.point(screenToFrame(this.seen, this.width, this.height, at.x, at.y));
       return;
@@ -470,10 +581,20 @@ export class Panel {
     this.moved += Math.hypot(at.x - before.x, at.y - before.y);
     if (this.moved < 4 && !others.length) return; // a click may tremble
     this.pointers.set(event.pointerId, at);
-    const { width, height } = this, view = this.seen;
-    const from = others[0] ? middle(before, others[0]) : before, to = others[0] ? middle(at, others[0]) : at;
+    const { width, height } = this,
+      view = this.seen;
+    const from = others[0] ? middle(before, others[0]) : before,
+      to = others[0] ? middle(at, others[0]) : at;
     let next = { ...view, x: view.x - (to.x - from.x) / view.scale, y: view.y - (to.y - from.y) / view.scale };
-    if (others[0]) next = zoomAbout(next, width, height, to.x, to.y, distance(at, others[0]) / Math.max(1, distance(before, others[0])));
+    if (others[0])
+      next = zoomAbout(
+        next,
+        width,
+        height,
+        to.x,
+        to.y,
+        distance(at, others[0]) / Math.max(1, distance(before, others[0])),
+      );
     this.root.classList.add('is-dragged');
     this.change(next);
   }
@@ -483,7 +604,8 @@ export class Panel {
     if (!this.pointers.delete(event.pointerId)) return;
     if (!this.pointers.size) this.root.classList.remove('is-dragged');
     if (event.type === 'pointercancel' || this.moved >= 4) return;
-    const at = this.place(event), point = screenToFrame(this.seen, this.width, this.height, at.x, at.y);
+    const at = this.place(event),
+      point = screenToFrame(this.seen, this.width, this.height, at.x, at.y);
     if (event.pointerType === 'touch') this.point(point);
     this.choose(point);
   }
@@ -494,7 +616,8 @@ export class Panel {
     if (!this.view && event.deltaY > 0 && !event.ctrlKey) return; // it cannot become smaller, so the page scrolls
     event.preventDefault();
     const lines = event.deltaMode === 1 ? 16 : event.deltaMode === 2 ? 400 : 1;
-    const at = this.place(event), factor = Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.0016));
+    const at = this.place(event),
+      factor = Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.0016));
     this.change(zoomAbout(this.seen, this.width, this.height, at.x, at.y, factor));
     this.point(screenToFrame(this.seen, this.width, this.height, at.x, at.y));
   }
@@ -502,11 +625,18 @@ export class Panel {
   /** @param {KeyboardEvent} event */
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const step = /** @type {Record<string, number[]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] })[event.key];
+    const step = /** @type {Record<string, number[]>} */ ({
+      ArrowLeft: [-1, 0],
+      ArrowRight: [1, 0],
+      ArrowUp: [0, -1],
+      ArrowDown: [0, 1],
+    })[event.key];
     const { width, height, seen } = this;
     if (step) this.step(step[0], step[1]);
     else if (event.key === '+' || event.key === '=' || event.key === '-') {
-      const at = this.cursor ? frameToScreen(seen, width, height, this.cursor.x, this.cursor.y) : { x: width / 2, y: height / 2 };
+      const at = this.cursor
+        ? frameToScreen(seen, width, height, this.cursor.x, this.cursor.y)
+        : { x: width / 2, y: height / 2 };
       this.change(zoomAbout(seen, width, height, at.x, at.y, event.key === '-' ? 1 / 1.4 : 1.4));
     } else if (event.key === '0') this.change(null);
     else if (event.key === 'Enter' && this.cursor) this.choose(this.cursor);
@@ -517,24 +647,41 @@ export class Panel {
 
   /** Move the cross-hair by a cell. @param {number} right @param {number} down */
   step(right, down) {
-    const { shown: { map }, frame, seen } = this;
+    const {
+      shown: { map },
+      frame,
+      seen,
+    } = this;
     const cell = map ? cellQuad(map.placement, 0, 0) : { width: 16, height: 16 };
     const from = this.cursor ?? { x: seen.x - right * cell.width, y: seen.y - down * cell.height };
-    let x = Math.min(Math.max(from.x + right * cell.width, 0), frame[1] - 0.5), y = Math.min(Math.max(from.y + down * cell.height, 0), frame[0] - 0.5);
+    let x = Math.min(Math.max(from.x + right * cell.width, 0), frame[1] - 0.5),
+      y = Math.min(Math.max(from.y + down * cell.height, 0), frame[0] - 0.5);
     const found = map && cellAt(map.placement, map.shape[0], map.shape[1], x, y);
     if (map && found) {
-      const quad = cellQuad(map.placement, found.row, found.column), cx = quad.x + quad.width / 2, cy = quad.y + quad.height / 2;
+      const quad = cellQuad(map.placement, found.row, found.column),
+        cx = quad.x + quad.width / 2,
+        cy = quad.y + quad.height / 2;
       if (cellAt(map.placement, map.shape[0], map.shape[1], cx, cy)) [x, y] = [cx, cy]; // the middle, unless it lies off the image
     }
     const at = frameToScreen(seen, this.width, this.height, x, y);
     if (this.view && (at.x < 0 || at.y < 0 || at.x > this.width || at.y > this.height)) this.change({ ...seen, x, y });
     const hover = this.point({ x, y });
-    if (hover) tell(this.said, hover.value === null ? this.words('panel.nocell') : this.words('panel.cell', hover.row, hover.column, format(hover.value)));
+    if (hover)
+      tell(
+        this.said,
+        hover.value === null
+          ? this.words('panel.nocell')
+          : this.words('panel.cell', hover.row, hover.column, format(hover.value)),
+      );
   }
 
   /** The pointer is at this pixel of the frame. @param {{x: number, y: number}|null} point */
   point(point) {
-    const { frame, shown: { map }, seen } = this;
+    const {
+      frame,
+      shown: { map },
+      seen,
+    } = this;
     const inside = point && point.x >= 0 && point.y >= 0 && point.x < frame[1] && point.y < frame[0] ? point : null;
     const had = this.cursor !== null || this.hovered !== null;
     const item = inside && boxAt(this.items, inside.x, inside.y, REACH / seen.scale);
@@ -551,9 +698,14 @@ export class Panel {
     const cell = map && cellAt(map.placement, map.shape[0], map.shape[1], inside.x, inside.y);
     /** @type {Hover} */
     const hover = {
-      x: inside.x, y: inside.y, row: cell ? cell.row : null, column: cell ? cell.column : null,
+      x: inside.x,
+      y: inside.y,
+      row: cell ? cell.row : null,
+      column: cell ? cell.column : null,
       value: map && cell ? map.values[cell.row * map.shape[1] + cell.column] : null,
-      level: map?.level ?? null, place: map?.place ?? '', box: item && { number: item.number, kind: item.kind },
+      level: map?.level ?? null,
+      place: map?.place ?? '',
+      box: item && { number: item.number, kind: item.kind },
     };
     this.canvas.style.cursor = item && !this.root.classList.contains('is-dragged') ? 'pointer' : '';
     this.onHover(hover);

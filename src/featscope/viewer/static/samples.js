@@ -33,7 +33,12 @@ export class SampleView {
 
     const { store } = app;
     this.search = h('input', {
-      type: 'search', class: 'search', placeholder: t('samples.search'), 'aria-label': t('samples.search'), value: store.get().search, spellcheck: 'false',
+      type: 'search',
+      class: 'search',
+      placeholder: t('samples.search'),
+      'aria-label': t('samples.search'),
+      value: store.get().search,
+      spellcheck: 'false',
       oninput: () => store.set({ search: this.search.value.slice(0, 60) }),
       onkeydown: (/** @type {KeyboardEvent} */ event) => {
         if (event.key === 'ArrowDown' || event.key === 'Enter') {
@@ -43,18 +48,44 @@ export class SampleView {
         }
       },
     });
-    this.sort = h('select', { 'aria-label': t('samples.sort'), onchange: () => this.resort() },
-      h('option', { value: '', text: t('sort.run') }), ...SORTS.map((name) => h('option', { value: name, text: t(`sort.${name}`) })));
+    this.sort = h(
+      'select',
+      { 'aria-label': t('samples.sort'), onchange: () => this.resort() },
+      h('option', { value: '', text: t('sort.run') }),
+      ...SORTS.map((name) => h('option', { value: name, text: t(`sort.${name}`) })),
+    );
     this.turn = h('button', { type: 'button', class: 'tool', onclick: () => this.resort(true) });
-    this.filter = h('button', { type: 'button', class: 'tool', 'aria-expanded': 'false', 'aria-controls': 'filters', title: t('filter.title'), 'aria-label': t('filter.title'), onclick: () => this.openFilters() }, icon('filter'));
+    this.filter = h(
+      'button',
+      {
+        type: 'button',
+        class: 'tool',
+        'aria-expanded': 'false',
+        'aria-controls': 'filters',
+        title: t('filter.title'),
+        'aria-label': t('filter.title'),
+        onclick: () => this.openFilters(),
+      },
+      icon('filter'),
+    );
     this.count = h('span', { class: 'count', 'aria-live': 'polite' });
-    this.clear = h('button', { type: 'button', class: 'quiet', text: t('filter.clear'), onclick: () => this.clearAll() });
+    this.clear = h('button', {
+      type: 'button',
+      class: 'quiet',
+      text: t('filter.clear'),
+      onclick: () => this.clearAll(),
+    });
     /** @type {(() => void)[]} */
     this.fields = [];
     this.form = this.filterForm();
     this.box = h('div', {
-      class: 'list', id: 'samples', role: 'listbox', tabindex: '0', 'aria-label': t('samples.title'),
-      onscroll: () => this.draw(), onkeydown: (/** @type {KeyboardEvent} */ event) => this.key(event),
+      class: 'list',
+      id: 'samples',
+      role: 'listbox',
+      tabindex: '0',
+      'aria-label': t('samples.title'),
+      onscroll: () => this.draw(),
+      onkeydown: (/** @type {KeyboardEvent} */ event) => this.key(event),
     });
     this.space = h('div', { class: 'list-space', role: 'presentation' });
     this.box.append(this.space);
@@ -63,7 +94,8 @@ export class SampleView {
       h('div', { class: 'bar' }, this.search, this.filter),
       this.form,
       h('div', { class: 'bar low' }, this.sort, this.turn, h('span', { class: 'grow' }), this.clear, this.count),
-      this.box, this.empty,
+      this.box,
+      this.empty,
     );
     new ResizeObserver(() => this.draw()).observe(this.box);
     store.subscribe((state, changed) => {
@@ -77,27 +109,72 @@ export class SampleView {
     /** @param {string} key @param {(value: number|null) => any} change @param {() => number|null} now @param {string} step */
     const field = (key, change, now, step = '1') => {
       const input = h('input', {
-        type: 'number', min: '0', step, 'aria-label': t(key), inputmode: 'decimal',
+        type: 'number',
+        min: '0',
+        step,
+        'aria-label': t(key),
+        inputmode: 'decimal',
         oninput: () => store.set({ filters: { ...store.get().filters, ...change(toNumber(input.value) ?? null) } }),
       });
-      this.fields.push(() => { if (document.activeElement !== input) input.value = String(now() ?? ''); });
+      this.fields.push(() => {
+        if (document.activeElement !== input) input.value = String(now() ?? '');
+      });
       return input;
     };
     const filters = () => store.get().filters;
     this.label = h('select', {
       'aria-label': t('filter.class'),
-      onchange: () => store.set({ filters: { ...filters(), class: this.label.value === '' ? null : Number(this.label.value) } }),
+      onchange: () =>
+        store.set({ filters: { ...filters(), class: this.label.value === '' ? null : Number(this.label.value) } }),
     });
-    this.fields.push(() => { this.label.value = String(filters().class ?? ''); });
+    this.fields.push(() => {
+      this.label.value = String(filters().class ?? '');
+    });
     /** @param {string} key @param {...HTMLElement|string} inputs */
-    const line = (key, ...inputs) => h('div', { class: 'line' }, h('span', { text: t(key) }), h('span', { class: 'inputs' }, ...inputs));
-    return h('div', { class: 'filters', id: 'filters', hidden: true, role: 'group', 'aria-label': t('filter.title') },
+    const line = (key, ...inputs) =>
+      h('div', { class: 'line' }, h('span', { text: t(key) }), h('span', { class: 'inputs' }, ...inputs));
+    return h(
+      'div',
+      { class: 'filters', id: 'filters', hidden: true, role: 'group', 'aria-label': t('filter.title') },
       line('filter.class', this.label),
-      line('filter.score', field('filter.score', (score) => ({ score: score === null ? null : Math.min(score, 1) }), () => filters().score, '0.05')),
-      line('filter.objects', field('filter.objects_from', (from) => ({ objects: [from, filters().objects[1]] }), () => filters().objects[0]), '–',
-        field('filter.objects_to', (to) => ({ objects: [filters().objects[0], to] }), () => filters().objects[1])),
-      line('filter.smallest', field('filter.smallest_from', (from) => ({ smallest: [from, filters().smallest[1]] }), () => filters().smallest[0]), '–',
-        field('filter.smallest_to', (to) => ({ smallest: [filters().smallest[0], to] }), () => filters().smallest[1])));
+      line(
+        'filter.score',
+        field(
+          'filter.score',
+          (score) => ({ score: score === null ? null : Math.min(score, 1) }),
+          () => filters().score,
+          '0.05',
+        ),
+      ),
+      line(
+        'filter.objects',
+        field(
+          'filter.objects_from',
+          (from) => ({ objects: [from, filters().objects[1]] }),
+          () => filters().objects[0],
+        ),
+        '–',
+        field(
+          'filter.objects_to',
+          (to) => ({ objects: [filters().objects[0], to] }),
+          () => filters().objects[1],
+        ),
+      ),
+      line(
+        'filter.smallest',
+        field(
+          'filter.smallest_from',
+          (from) => ({ smallest: [from, filters().smallest[1]] }),
+          () => filters().smallest[0],
+        ),
+        '–',
+        field(
+          'filter.smallest_to',
+          (to) => ({ smallest: [filters().smallest[0], to] }),
+          () => filters().smallest[1],
+        ),
+      ),
+    );
   }
 
   openFilters() {
@@ -128,7 +205,10 @@ export class SampleView {
     const grown = this.list && this.list.columns.ids[0] === list.columns.ids[0];
     this.list = list;
     const chosen = this.app.store.get().filters.class;
-    this.label.replaceChildren(h('option', { value: '', text: t('filter.any') }), ...classes.map((name, index) => h('option', { value: index, text: name })));
+    this.label.replaceChildren(
+      h('option', { value: '', text: t('filter.any') }),
+      ...classes.map((name, index) => h('option', { value: index, text: name })),
+    );
     this.label.value = String(chosen ?? '');
     this.box.style.setProperty('--rows', String(Math.max(2, Math.min(list.size, 1000))));
     this.drop();
@@ -152,7 +232,10 @@ export class SampleView {
     const filtered = isFiltered(state.filters);
     this.filter.classList.toggle('on', filtered);
     this.clear.hidden = !filtered && !state.search;
-    setText(this.count, t('samples.count', this.found.length.toLocaleString('en'), this.list.size.toLocaleString('en')));
+    setText(
+      this.count,
+      t('samples.count', this.found.length.toLocaleString('en'), this.list.size.toLocaleString('en')),
+    );
     this.empty.hidden = this.found.length > 0;
     setText(this.empty, t(this.list.size ? 'samples.none_found' : 'samples.none'));
     this.box.hidden = !this.found.length;
@@ -179,7 +262,7 @@ export class SampleView {
 
   /** The sample that lies `by` rows on, -1 if none. @param {number} by */
   neighbour(by) {
-    return this.active < 0 ? -1 : this.found[this.active + by] ?? -1;
+    return this.active < 0 ? -1 : (this.found[this.active + by] ?? -1);
   }
 
   /** @param {number} at */
@@ -203,7 +286,14 @@ export class SampleView {
   /** @param {KeyboardEvent} event */
   key(event) {
     const page = Math.max(1, Math.floor(this.box.clientHeight / ROW) - 1);
-    const by = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -this.found.length, End: this.found.length }[event.key];
+    const by = {
+      ArrowDown: 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -this.found.length,
+      End: this.found.length,
+    }[event.key];
     if (by === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     event.stopPropagation();
@@ -229,7 +319,8 @@ export class SampleView {
     for (let at = first; at < last; at++) if (!this.rows.has(at)) this.take(at);
     for (const [at, row] of this.rows) {
       const on = at === this.active;
-      if ((row.element.getAttribute('aria-selected') === 'true') !== on) row.element.setAttribute('aria-selected', String(on));
+      if ((row.element.getAttribute('aria-selected') === 'true') !== on)
+        row.element.setAttribute('aria-selected', String(on));
     }
     if (this.rows.has(this.active)) this.box.setAttribute('aria-activedescendant', `sample-${this.active}`);
     else this.box.removeAttribute('aria-activedescendant');
@@ -260,7 +351,12 @@ export class SampleView {
     const name = h('span', { class: 'name long' });
     const details = h('span', { class: 'facts', title: t('samples.facts') });
     const image = h('img', { alt: '', class: 'thumb', decoding: 'async' });
-    const element = h('div', { role: 'option', class: 'row', 'aria-selected': 'false' }, h('span', { class: 'thumb-box' }, image), h('span', { class: 'texts' }, name, details));
+    const element = h(
+      'div',
+      { role: 'option', class: 'row', 'aria-selected': 'false' },
+      h('span', { class: 'thumb-box' }, image),
+      h('span', { class: 'texts' }, name, details),
+    );
     /** @type {Row} */
     const row = { element, name, facts: details, image, at: -1, stop: null, url: '' };
     image.hidden = true;
@@ -299,18 +395,22 @@ export class SampleView {
       const stop = new AbortController();
       row.stop = stop;
       this.loading++;
-      this.app.ask('thumb', { run, sample: this.found[at] }, { signal: stop.signal, calm: true }).then((blob) => {
-        if (row.stop !== stop) return;
-        row.url = URL.createObjectURL(blob);
-        row.image.src = row.url;
-        row.image.hidden = false;
-      }).catch((error) => {
-        if (!isAbort(error) && row.stop === stop && error.name === 'Gone') row.stop = null;
-        return error.name === 'Gone';
-      }).then((gone) => {
-        this.loading--;
-        if (!gone) this.load();
-      });
+      this.app
+        .ask('thumb', { run, sample: this.found[at] }, { signal: stop.signal, calm: true })
+        .then((blob) => {
+          if (row.stop !== stop) return;
+          row.url = URL.createObjectURL(blob);
+          row.image.src = row.url;
+          row.image.hidden = false;
+        })
+        .catch((error) => {
+          if (!isAbort(error) && row.stop === stop && error.name === 'Gone') row.stop = null;
+          return error.name === 'Gone';
+        })
+        .then((gone) => {
+          this.loading--;
+          if (!gone) this.load();
+        });
     }
   }
 }

@@ -8,7 +8,9 @@ async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return;
-  } catch { /* not allowed here, or not a secure page: the old way */ }
+  } catch {
+    /* not allowed here, or not a secure page: the old way */
+  }
   const area = document.createElement('textarea');
   area.value = text;
   area.className = 'unseen';
@@ -26,9 +28,19 @@ function picture(app) {
   const { state, index, group, level } = app.view();
   if (group === null) throw new Error(t('error.nothing'));
   return {
-    run: state.run, sample: index, group, level, slice: state.slice || null, reduce: state.reduce, range: state.range, colormap: state.colormap, alpha: state.opacity,
-    boxes: Number(state.boxes === 'detections' || state.boxes === 'both'), truth: Number(state.boxes === 'truth' || state.boxes === 'both'),
-    min_score: state.score, smooth: Number(state.smooth),
+    run: state.run,
+    sample: index,
+    group,
+    level,
+    slice: state.slice || null,
+    reduce: state.reduce,
+    range: state.range,
+    colormap: state.colormap,
+    alpha: state.opacity,
+    boxes: Number(state.boxes === 'detections' || state.boxes === 'both'),
+    truth: Number(state.boxes === 'truth' || state.boxes === 'both'),
+    min_score: state.score,
+    smooth: Number(state.smooth),
   };
 }
 
@@ -51,7 +63,10 @@ export async function savePicture(app) {
   const { sample, state, group, level } = app.view();
   const blob = await app.ask('picture', picture(app), { role: 'picture' });
   const { layer, field } = app.about.runs[state.run].groups[/** @type {number} */ (group)];
-  const name = `${[sample?.id, layer, field].filter(Boolean).join('_')}_level${level}.png`.replace(/[^\p{L}\p{N}._-]+/gu, '_');
+  const name = `${[sample?.id, layer, field].filter(Boolean).join('_')}_level${level}.png`.replace(
+    /[^\p{L}\p{N}._-]+/gu,
+    '_',
+  );
   const anchor = document.createElement('a');
   anchor.href = URL.createObjectURL(blob);
   anchor.download = name;

@@ -17,7 +17,15 @@ export function featureMap(reply, level = null) {
   let map = known.get(reply);
   if (!map) {
     const { header, data } = reply;
-    map = { shape: header.shape, values: /** @type {Float32Array} */ (data), placement: header.placement, inside: header.inside ?? null, level, place: header.place ?? '', bounds: new Map() };
+    map = {
+      shape: header.shape,
+      values: /** @type {Float32Array} */ (data),
+      placement: header.placement,
+      inside: header.inside ?? null,
+      level,
+      place: header.place ?? '',
+      bounds: new Map(),
+    };
     known.set(reply, map);
   }
   return map;
@@ -37,9 +45,16 @@ export function boundsFor(reply, range) {
 /** The parts of what a panel shows that are the same for all panels of a sample. @param {App} app @param {View} view */
 export function common(app, { state, sample }) {
   return {
-    classes: app.about.runs[state.run].classes, detections: sample?.detections ?? null, truth: sample?.truth ?? null,
-    boxes: state.boxes, score: state.score, hidden: state.classes, selected: state.box,
-    smooth: state.smooth, photo: state.photo, frame: sample?.frame ?? null,
+    classes: app.about.runs[state.run].classes,
+    detections: sample?.detections ?? null,
+    truth: sample?.truth ?? null,
+    boxes: state.boxes,
+    score: state.score,
+    hidden: state.classes,
+    selected: state.box,
+    smooth: state.smooth,
+    photo: state.photo,
+    frame: sample?.frame ?? null,
   };
 }
 
@@ -54,12 +69,19 @@ class Stage {
   mount(root, app) {
     this.app = app;
     this.box = h('div', { class: 'stage' });
-    this.back = h('button', { type: 'button', class: 'quiet back', hidden: true, text: t('back_to_map'), onclick: () => app.store.set({ explanation: null }) });
+    this.back = h('button', {
+      type: 'button',
+      class: 'quiet back',
+      hidden: true,
+      text: t('back_to_map'),
+      onclick: () => app.store.set({ explanation: null }),
+    });
     root.append(this.back, this.box);
     this.panel = new Panel(this.box, { painter: app.painter, words: app.words });
     this.panel.onHover = (hover) => app.showHover(hover);
     this.panel.onView = (view) => app.store.set({ view });
-    this.panel.onBox = (number, kind) => app.store.set({ box: number === null || !kind ? null : { number, kind }, explanation: null });
+    this.panel.onBox = (number, kind) =>
+      app.store.set({ box: number === null || !kind ? null : { number, kind }, explanation: null });
   }
 
   /** @param {import('./state.js').State} state @param {View} view */
@@ -71,15 +93,34 @@ class Stage {
     this.back.hidden = state.explanation === null;
     panel.setView(state.view);
     if (!sample) {
-      panel.show({ map: null, image: null, title: '', how: '', detections: null, truth: null, notes: [], error: t('stage.no_samples'), loading: false });
+      panel.show({
+        map: null,
+        image: null,
+        title: '',
+        how: '',
+        detections: null,
+        truth: null,
+        notes: [],
+        error: t('stage.no_samples'),
+        loading: false,
+      });
       return;
     }
     panel.show({ loading: true });
     /** @param {Promise<any>} promise */
-    const tried = (promise) => promise.then((value) => ({ value, error: null }), (error) => ({ value: null, error }));
+    const tried = (promise) =>
+      promise.then(
+        (value) => ({ value, error: null }),
+        (error) => ({ value: null, error }),
+      );
     const [map, image] = await Promise.all([
-      tried(state.explanation !== null ? app.ask('explanation', { run: state.run, sample: index, key: state.explanation }, { role: 'map' })
-        : group === null ? Promise.resolve(null) : app.ask('map', app.mapParams(view), { role: 'map' })),
+      tried(
+        state.explanation !== null
+          ? app.ask('explanation', { run: state.run, sample: index, key: state.explanation }, { role: 'map' })
+          : group === null
+            ? Promise.resolve(null)
+            : app.ask('map', app.mapParams(view), { role: 'map' }),
+      ),
       tried(sample.image ? app.bitmap({ run: state.run, sample: index }, { role: 'image' }) : Promise.resolve(null)),
     ]);
     if (turn !== this.turn || isAbort(map.error) || isAbort(image.error)) return;
@@ -91,14 +132,27 @@ class Stage {
     const name = app.layerName(state.run, group, level);
     /** @type {Partial<import('./panel.js').Shown>} */
     const parts = {
-      ...common(app, view), image: image.value, loading: false, title: state.explanation === null ? name : reply?.header.title ?? '',
-      how: reply ? reply.header.words : map.error ? '' : t('stage.no_maps'), error: reply ? '' : map.error ? map.error.message : t('stage.no_maps'),
+      ...common(app, view),
+      image: image.value,
+      loading: false,
+      title: state.explanation === null ? name : (reply?.header.title ?? ''),
+      how: reply ? reply.header.words : map.error ? '' : t('stage.no_maps'),
+      error: reply ? '' : map.error ? map.error.message : t('stage.no_maps'),
     };
     if (JSON.stringify(notes) !== JSON.stringify(panel.shown.notes)) parts.notes = notes;
     if (reply) {
       const look = app.lookFor(group, reply.header);
       const [low, high] = boundsFor(reply, look.range);
-      panel.show({ ...parts, map: featureMap(reply, level), low, high, palette: look.palette, zero: look.zero, alpha: look.alpha, fade: look.fade });
+      panel.show({
+        ...parts,
+        map: featureMap(reply, level),
+        low,
+        high,
+        palette: look.palette,
+        zero: look.zero,
+        alpha: look.alpha,
+        fade: look.fade,
+      });
       app.shown({ header: reply.header, low, high });
     } else {
       panel.show({ ...parts, map: null, error: image.value ? '' : parts.error });

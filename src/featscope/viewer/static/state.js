@@ -42,12 +42,44 @@ import { parseRange } from './draw/ranges.js';
 
 /** @type {State} */
 export const DEFAULTS = Object.freeze({
-  mode: 'stage', run: 0, against: 1, sample: '', layer: '', field: '', level: 0, slice: 0,
-  reduce: 'auto', colormap: 'auto', range: 'auto', shared: false, apart: false,
-  opacity: 0.7, photo: 'grey', fade: true, smooth: true, boxes: 'both', score: 0.3, classes: [],
-  box: null, explanation: null, view: null, by: 'peak', order: 'number', size: 64,
-  grid: 'levels', tile: 0, compare: 'side', swipe: 0.5, search: '', sort: '',
-  filters: Object.freeze({ class: null, score: null, objects: /** @type {Pair} */ ([null, null]), smallest: /** @type {Pair} */ ([null, null]) }),
+  mode: 'stage',
+  run: 0,
+  against: 1,
+  sample: '',
+  layer: '',
+  field: '',
+  level: 0,
+  slice: 0,
+  reduce: 'auto',
+  colormap: 'auto',
+  range: 'auto',
+  shared: false,
+  apart: false,
+  opacity: 0.7,
+  photo: 'grey',
+  fade: true,
+  smooth: true,
+  boxes: 'both',
+  score: 0.3,
+  classes: [],
+  box: null,
+  explanation: null,
+  view: null,
+  by: 'peak',
+  order: 'number',
+  size: 64,
+  grid: 'levels',
+  tile: 0,
+  compare: 'side',
+  swipe: 0.5,
+  search: '',
+  sort: '',
+  filters: Object.freeze({
+    class: null,
+    score: null,
+    objects: /** @type {Pair} */ ([null, null]),
+    smallest: /** @type {Pair} */ ([null, null]),
+  }),
 });
 
 /** Whether all maps on the page have one scale. @param {State} state */
@@ -79,7 +111,10 @@ const oneOf = (...values) => ({ read: (text) => values.find((value) => value ===
 
 /** @param {number} low @param {number} high @returns {Codec<number>} */
 const real = (low, high) => ({
-  read: (text) => { const value = toNumber(text); return value !== undefined && value >= low && value <= high ? value + 0 : undefined; },
+  read: (text) => {
+    const value = toNumber(text);
+    return value !== undefined && value >= low && value <= high ? value + 0 : undefined;
+  },
   write: String,
 });
 
@@ -90,7 +125,10 @@ const whole = (low = 0, high = 999999999) => ({
 });
 
 /** @type {Codec<boolean>} */
-const yes = { read: (text) => (text === '1' ? true : text === '0' ? false : undefined), write: (value) => (value ? '1' : '0') };
+const yes = {
+  read: (text) => (text === '1' ? true : text === '0' ? false : undefined),
+  write: (value) => (value ? '1' : '0'),
+};
 
 /** A text of at most `most` characters in the address. @param {number} most @param {(text: string) => boolean} [fits] @returns {Codec<string>} */
 const words = (most, fits = () => true) => ({
@@ -139,7 +177,10 @@ const numbers = {
 
 /** @type {Codec<State['box']>} */
 const box = {
-  read: (text) => (/^[dt]\d{1,6}$/.test(text) ? { kind: text[0] === 'd' ? 'detection' : 'truth', number: Number(text.slice(1)) } : undefined),
+  read: (text) =>
+    /^[dt]\d{1,6}$/.test(text)
+      ? { kind: text[0] === 'd' ? 'detection' : 'truth', number: Number(text.slice(1)) }
+      : undefined,
   write: (value) => (value ? value.kind[0] + value.number : ''),
 };
 
@@ -147,26 +188,55 @@ const box = {
 const view = {
   read: (text) => {
     const [x, y, scale, ...more] = text.split(',').map(toNumber);
-    return x === undefined || y === undefined || scale === undefined || scale <= 0 || more.length ? undefined : { x, y, scale };
+    return x === undefined || y === undefined || scale === undefined || scale <= 0 || more.length
+      ? undefined
+      : { x, y, scale };
   },
   write: (value) => (value ? `${value.x},${value.y},${value.scale}` : ''),
 };
 
 /** @type {Record<string, Codec<any>>} */
 const CODECS = {
-  mode: oneOf('stage', 'grid', 'channels', 'compare'), run: whole(0, 99), against: whole(0, 99),
-  sample: words(500), layer: words(250), field: words(80), level: whole(0, 9999), slice: whole(),
+  mode: oneOf('stage', 'grid', 'channels', 'compare'),
+  run: whole(0, 99),
+  against: whole(0, 99),
+  sample: words(500),
+  layer: words(250),
+  field: words(80),
+  level: whole(0, 9999),
+  slice: whole(),
   reduce: words(40, (text) => /^(channel:\d{1,9}|[a-z][a-z0-9_]*)$/.test(text)),
-  colormap: words(60, (text) => /^[\w:.-]+$/.test(text)), range: words(60, isRange), shared: yes, apart: yes,
-  opacity: real(0, 1), photo: oneOf('grey', 'colour', 'none'), fade: yes, smooth: yes,
-  boxes: oneOf('none', 'detections', 'truth', 'both'), score: real(0, 1), classes: numbers,
-  box, explanation: maybe(words(200, (text) => text !== '')), view, by: oneOf('peak', 'mean'),
-  order: words(30, (text) => /^(number|energy|sparsity|contrast|similarity:\d{1,9})$/.test(text)), size: whole(8, 1024),
-  grid: oneOf('levels', 'samples'), tile: whole(0, 480), compare: oneOf('side', 'swipe', 'blink', 'difference'), swipe: real(0, 1),
-  search: words(180), sort: oneOf('', ...SORTS, ...SORTS.map((name) => `-${name}`)),
+  colormap: words(60, (text) => /^[\w:.-]+$/.test(text)),
+  range: words(60, isRange),
+  shared: yes,
+  apart: yes,
+  opacity: real(0, 1),
+  photo: oneOf('grey', 'colour', 'none'),
+  fade: yes,
+  smooth: yes,
+  boxes: oneOf('none', 'detections', 'truth', 'both'),
+  score: real(0, 1),
+  classes: numbers,
+  box,
+  explanation: maybe(words(200, (text) => text !== '')),
+  view,
+  by: oneOf('peak', 'mean'),
+  order: words(30, (text) => /^(number|energy|sparsity|contrast|similarity:\d{1,9})$/.test(text)),
+  size: whole(8, 1024),
+  grid: oneOf('levels', 'samples'),
+  tile: whole(0, 480),
+  compare: oneOf('side', 'swipe', 'blink', 'difference'),
+  swipe: real(0, 1),
+  search: words(180),
+  sort: oneOf('', ...SORTS, ...SORTS.map((name) => `-${name}`)),
 };
 /** @type {Record<string, [keyof Filters, Codec<any>]>} */
-const FILTERS = { class: ['class', maybe(whole())], best: ['score', maybe(real(0, 1))], objects: ['objects', pair], smallest: ['smallest', pair] };
+const FILTERS = {
+  class: ['class', maybe(whole())],
+  best: ['score', maybe(real(0, 1))],
+  objects: ['objects', pair],
+  smallest: ['smallest', pair],
+};
 
 /** A text for the address: readable, and half of a character (from a file name that is not UTF-8) survives. @param {string} text */
 function escaped(text) {
@@ -187,7 +257,8 @@ export function link(state) {
   const parts = [`v=${VERSION}`];
   for (const [key, codec] of Object.entries(CODECS)) {
     const text = codec.write(/** @type {any} */ (state)[key]);
-    if (text !== codec.write(/** @type {any} */ (DEFAULTS)[key]) && text !== '') parts.push(`${key}=${isText(key) ? escaped(text) : text}`);
+    if (text !== codec.write(/** @type {any} */ (DEFAULTS)[key]) && text !== '')
+      parts.push(`${key}=${isText(key) ? escaped(text) : text}`);
   }
   for (const [key, [name, codec]] of Object.entries(FILTERS)) {
     const text = codec.write(state.filters[name]);
@@ -229,7 +300,9 @@ export function read(hash) {
           if (value !== undefined) state.filters[name] = value;
         }
       }
-    } catch { /* a broken escape: said below */ }
+    } catch {
+      /* a broken escape: said below */
+    }
     if (value === undefined) ignored.push(part.slice(0, 60));
   }
   return { state, ignored };
@@ -239,7 +312,8 @@ export function read(hash) {
 export const parse = (hash) => read(hash).state;
 
 /** @param {any} a @param {any} b */
-const same = (a, b) => Object.is(a, b) || (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
+const same = (a, b) =>
+  Object.is(a, b) || (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
 
 /**
  * @typedef {(state: State, changed: Set<string>, how: {replace: boolean, silent: boolean}) => void} Listener
@@ -258,7 +332,9 @@ export function createStore(initial) {
      * @param {Partial<State>} partial @param {{replace?: boolean, silent?: boolean}} [how]
      */
     set(partial, { replace, silent = false } = {}) {
-      const changed = new Set(Object.keys(partial).filter((key) => !same(/** @type {any} */ (partial)[key], /** @type {any} */ (state)[key])));
+      const changed = new Set(
+        Object.keys(partial).filter((key) => !same(/** @type {any} */ (partial)[key], /** @type {any} */ (state)[key])),
+      );
       if (!changed.size) return;
       state = Object.freeze({ ...state, ...partial });
       const step = [...changed].some((key) => STEPS.has(key));
@@ -267,7 +343,9 @@ export function createStore(initial) {
     /** @param {Listener} listener @returns {() => void} what ends it */
     subscribe(listener) {
       listeners.add(listener);
-      return () => { listeners.delete(listener); };
+      return () => {
+        listeners.delete(listener);
+      };
     },
   };
 }
@@ -288,7 +366,9 @@ export function keepAddress(store, onIgnored) {
     timer = undefined;
     try {
       history[push ? 'pushState' : 'replaceState'](state, '', link(state));
-    } catch { /* a frame without an address of its own, as in a notebook */ }
+    } catch {
+      /* a frame without an address of its own, as in a notebook */
+    }
   };
   store.subscribe((state, _changed, { replace, silent }) => {
     const before = written;

@@ -109,7 +109,9 @@ async function opened(name, held) {
   const bytes = typeof held === 'string' ? await gunzip(held) : held;
   const buffer = /** @type {ArrayBuffer} */ (bytes.buffer);
   if (PICTURES.includes(name)) {
-    return new Blob([buffer], { type: bytes[0] === 0x89 ? 'image/png' : bytes[0] === 0xff ? 'image/jpeg' : 'image/webp' });
+    return new Blob([buffer], {
+      type: bytes[0] === 0x89 ? 'image/png' : bytes[0] === 0xff ? 'image/jpeg' : 'image/webp',
+    });
   }
   return ARRAYS.includes(name) ? unpack(buffer) : parse(new TextDecoder().decode(bytes));
 }
@@ -143,7 +145,8 @@ async function fetched(key, name, signal, calm) {
 }
 
 /** @param {any} value */
-const sizeOf = (value) => (value instanceof Blob ? value.size : value.data ? value.data.byteLength : lengths.get(value) ?? 0);
+const sizeOf = (value) =>
+  value instanceof Blob ? value.size : value.data ? value.data.byteLength : (lengths.get(value) ?? 0);
 
 export class Transport {
   constructor() {
@@ -200,13 +203,15 @@ export class Transport {
     let flight = this.flights.get(key);
     if (!flight) {
       const controller = new AbortController();
-      const promise = fetched(key, name, controller.signal, calm).then((value) => {
-        this.heard();
-        cache?.put(key, value, sizeOf(value));
-        return value;
-      }).finally(() => {
-        if (this.flights.get(key) === flight) this.flights.delete(key);
-      });
+      const promise = fetched(key, name, controller.signal, calm)
+        .then((value) => {
+          this.heard();
+          cache?.put(key, value, sizeOf(value));
+          return value;
+        })
+        .finally(() => {
+          if (this.flights.get(key) === flight) this.flights.delete(key);
+        });
       flight = { promise, waiting: 0, controller };
       this.flights.set(key, flight);
     }
@@ -276,7 +281,9 @@ export class Transport {
   /** Ask for what may be wanted next, one after another, behind everything else. @param {string} name @param {Params} params @param {(value: any) => void} [then] */
   prefetch(name, params, then = () => {}) {
     if (/** @type {any} */ (globalThis).featscopeAnswers) return;
-    this.queue.push(() => (name === 'image' ? this.bitmap(params, { calm: true }) : this.ask(name, params, { calm: true })).then(then));
+    this.queue.push(() =>
+      (name === 'image' ? this.bitmap(params, { calm: true }) : this.ask(name, params, { calm: true })).then(then),
+    );
     if (this.queue.length > 8) this.queue.shift();
     if (!this.busy) this.work();
   }
@@ -286,7 +293,9 @@ export class Transport {
     for (let next = this.queue.shift(); next; next = this.queue.shift()) {
       try {
         await next();
-      } catch { /* asked again, and then said, when it is wanted */ }
+      } catch {
+        /* asked again, and then said, when it is wanted */
+      }
     }
     this.busy = false;
   }

@@ -10,12 +10,14 @@ import { CLASS_COLOURS } from './palette.js';
 /** @typedef {{left: number, top: number, right: number, bottom: number}} Area */
 
 /** @param {Item} item */
-export const colourOf = ({ kind, box }) => (kind === 'truth' ? '#fff' : CLASS_COLOURS[Math.abs(box.label) % CLASS_COLOURS.length]);
+export const colourOf = ({ kind, box }) =>
+  kind === 'truth' ? '#fff' : CLASS_COLOURS[Math.abs(box.label) % CLASS_COLOURS.length];
 
 /** @param {number[]} polygon */
 export function areaOf(polygon) {
   let sum = 0;
-  for (let i = 0, n = polygon.length; i < n; i += 2) sum += polygon[i] * polygon[(i + 3) % n] - polygon[(i + 2) % n] * polygon[i + 1];
+  for (let i = 0, n = polygon.length; i < n; i += 2)
+    sum += polygon[i] * polygon[(i + 3) % n] - polygon[(i + 2) % n] * polygon[i + 1];
   return Math.abs(sum) / 2;
 }
 
@@ -26,14 +28,22 @@ export function areaOf(polygon) {
 export function boxAt(items, x, y, reach) {
   /** @type {Item|null} */
   let best = null;
-  let smallest = Infinity, nearest = reach;
+  let smallest = Infinity,
+    nearest = reach;
   for (const item of items) {
-    const p = item.box.polygon, n = p.length;
-    let inside = false, distance = Infinity;
+    const p = item.box.polygon,
+      n = p.length;
+    let inside = false,
+      distance = Infinity;
     for (let i = 0; i < n; i += 2) {
-      const ax = p[i], ay = p[i + 1], bx = p[(i + 2) % n], by = p[(i + 3) % n];
+      const ax = p[i],
+        ay = p[i + 1],
+        bx = p[(i + 2) % n],
+        by = p[(i + 3) % n];
       if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
-      const dx = bx - ax, dy = by - ay, length = dx * dx + dy * dy;
+      const dx = bx - ax,
+        dy = by - ay,
+        length = dx * dx + dy * dy;
       const part = length ? Math.min(1, Math.max(0, ((x - ax) * dx + (y - ay) * dy) / length)) : 0;
       distance = Math.min(distance, Math.hypot(x - ax - part * dx, y - ay - part * dy));
     }
@@ -54,7 +64,10 @@ export function placeLabels(labels, height, wide, tall) {
   /** @type {Area[]} */
   const taken = [];
   return labels.map(({ points, width, forced }) => {
-    let top = 0, bottom = 0, left = Infinity, right = -Infinity;
+    let top = 0,
+      bottom = 0,
+      left = Infinity,
+      right = -Infinity;
     for (let i = 0; i < points.length; i += 2) {
       if (points[i + 1] < points[top + 1]) top = i;
       if (points[i + 1] > points[bottom + 1]) bottom = i;
@@ -63,10 +76,17 @@ export function placeLabels(labels, height, wide, tall) {
     }
     if (right < 0 || left > wide || points[bottom + 1] < 0 || points[top + 1] > tall) return null;
     if (!forced && areaOf(points) < width * height) return null;
-    for (const [x, y] of [[points[top], points[top + 1] - height - 2], [points[bottom], points[bottom + 1] + 2]]) {
-      const at = Math.max(0, Math.min(x - width / 2, wide - width)), from = forced ? Math.max(0, Math.min(y, tall - height)) : y;
+    for (const [x, y] of [
+      [points[top], points[top + 1] - height - 2],
+      [points[bottom], points[bottom + 1] + 2],
+    ]) {
+      const at = Math.max(0, Math.min(x - width / 2, wide - width)),
+        from = forced ? Math.max(0, Math.min(y, tall - height)) : y;
       const area = { left: at, top: from, right: at + width, bottom: from + height };
-      const free = from >= 0 && area.bottom <= tall && !taken.some((t) => at < t.right && t.left < area.right && from < t.bottom && t.top < area.bottom);
+      const free =
+        from >= 0 &&
+        area.bottom <= tall &&
+        !taken.some((t) => at < t.right && t.left < area.right && from < t.bottom && t.top < area.bottom);
       if (free) {
         taken.push(area);
         return area;
@@ -76,7 +96,8 @@ export function placeLabels(labels, height, wide, tall) {
   });
 }
 
-const FONT = '500 11px system-ui, sans-serif', HEIGHT = 16;
+const FONT = '500 11px system-ui, sans-serif',
+  HEIGHT = 16;
 /** @type {Map<string, number>} */
 const widths = new Map();
 
@@ -95,7 +116,9 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
   });
   context.lineJoin = 'round';
   for (let i = items.length - 1; i >= 0; i--) {
-    const item = items[i], strong = item === marked || item === hovered, points = shapes[i];
+    const item = items[i],
+      strong = item === marked || item === hovered,
+      points = shapes[i];
     context.globalAlpha = marked && !strong ? 0.5 : 1;
     context.beginPath();
     for (let c = 0; c < points.length; c += 2) context.lineTo(points[c], points[c + 1]);

@@ -59,9 +59,10 @@ export class Painter {
     this.kept = new WeakMap();
     /** @type {Set<() => void>} called when all panels have to be painted again */
     this.listeners = new Set();
-    if (webgl) webgl.changed = () => {
-      for (const listener of this.listeners) listener();
-    };
+    if (webgl)
+      webgl.changed = () => {
+        for (const listener of this.listeners) listener();
+      };
   }
 
   /** What draws now: 'webgl' or 'canvas'. */
@@ -89,16 +90,25 @@ export class Painter {
     const image = scene.photo === 'none' ? null : scene.image;
     if (image) {
       const { x, y, scale } = scene.view;
-      const ground = kept.keep('ground', [image, scene.photo, x, y, scale, width, height, ...scene.placement.frame], () => drawGround(scene, image));
+      const ground = kept.keep(
+        'ground',
+        [image, scene.photo, x, y, scale, width, height, ...scene.placement.frame],
+        () => drawGround(scene, image),
+      );
       context.drawImage(ground, 0, 0);
     } else kept.steps.delete('ground');
     const { values } = scene;
     if (!values) return;
-    const { low, high, palette, alpha, fade, zero } = scene, opaque = !image;
+    const { low, high, palette, alpha, fade, zero } = scene,
+      opaque = !image;
     const quantised = kept.keep('quantised', [values, low, high], () => quantise(values, low, high));
     const { marked } = quantised;
-    const lookup = kept.keep('lookup', [palette, marked, opaque, alpha, fade, zero], () => lookupOf(palette, { marked, opaque, alpha, fade, zero }));
-    const drawn = (this.webgl?.holds(scene) && this.webgl.draw(scene, quantised, lookup)) || drawCanvas(scene, quantised, lookup, kept);
+    const lookup = kept.keep('lookup', [palette, marked, opaque, alpha, fade, zero], () =>
+      lookupOf(palette, { marked, opaque, alpha, fade, zero }),
+    );
+    const drawn =
+      (this.webgl?.holds(scene) && this.webgl.draw(scene, quantised, lookup)) ||
+      drawCanvas(scene, quantised, lookup, kept);
     if (!drawn) return;
     const { source, top, x, y } = drawn;
     context.imageSmoothingEnabled = false;
@@ -107,7 +117,10 @@ export class Painter {
 
   /** The indices that the canvas backend would draw, without drawing them; for tests. @param {Scene} scene */
   indicesOf(scene) {
-    return placedIndices(scene, quantise(scene.values ?? new Float32Array(scene.shape[0] * scene.shape[1]), scene.low, scene.high));
+    return placedIndices(
+      scene,
+      quantise(scene.values ?? new Float32Array(scene.shape[0] * scene.shape[1]), scene.low, scene.high),
+    );
   }
 
   /** A panel is gone. @param {CanvasRenderingContext2D} context */
@@ -133,14 +146,28 @@ function drawGround({ width, height, view, placement, photo }, image) {
   const context = ground.getContext('2d');
   if (!context) return ground;
   // The part of the image that is on the screen: far away edges would lose their places to rounding.
-  const [tall, wide] = placement.frame, across = image.width / wide, down = image.height / tall;
-  const left = Math.max(0, Math.floor(view.x - width / 2 / view.scale)), top = Math.max(0, Math.floor(view.y - height / 2 / view.scale));
-  const right = Math.min(wide, Math.ceil(view.x + width / 2 / view.scale)), bottom = Math.min(tall, Math.ceil(view.y + height / 2 / view.scale));
+  const [tall, wide] = placement.frame,
+    across = image.width / wide,
+    down = image.height / tall;
+  const left = Math.max(0, Math.floor(view.x - width / 2 / view.scale)),
+    top = Math.max(0, Math.floor(view.y - height / 2 / view.scale));
+  const right = Math.min(wide, Math.ceil(view.x + width / 2 / view.scale)),
+    bottom = Math.min(tall, Math.ceil(view.y + height / 2 / view.scale));
   if (right <= left || bottom <= top) return ground;
   const at = frameToScreen(view, width, height, left, top);
   context.imageSmoothingEnabled = view.scale < 4 * across; // enlarged further, the pixels themselves are to be seen
   context.imageSmoothingQuality = 'high';
-  context.drawImage(image, left * across, top * down, (right - left) * across, (bottom - top) * down, at.x, at.y, (right - left) * view.scale, (bottom - top) * view.scale);
+  context.drawImage(
+    image,
+    left * across,
+    top * down,
+    (right - left) * across,
+    (bottom - top) * down,
+    at.x,
+    at.y,
+    (right - left) * view.scale,
+    (bottom - top) * view.scale,
+  );
   if (photo === 'grey') {
     // Its luma has the weights 0.3, 0.59 and 0.11, which are those of Pillow's "L".
     context.globalCompositeOperation = 'saturation';

@@ -26,12 +26,19 @@ export function direction(p, direction) {
  * @param {Placement} p @param {number} rows @param {number} cols @param {number} x @param {number} y
  */
 export function cellAt(p, rows, cols, x, y) {
-  const across = direction(p, 'x'), down = direction(p, 'y');
-  const u = (x - across.start) / across.length, v = (y - down.start) / down.length;
+  const across = direction(p, 'x'),
+    down = direction(p, 'y');
+  const u = (x - across.start) / across.length,
+    v = (y - down.start) / down.length;
   if (!(u >= 0 && u < 1 && v >= 0 && v < 1)) return null;
   const cellX = across.first + u * (across.last - across.first);
   const cellY = down.first + v * (down.last - down.first);
-  return { x: cellX, y: cellY, row: clamp(Math.floor(cellY), 0, rows - 1), column: clamp(Math.floor(cellX), 0, cols - 1) };
+  return {
+    x: cellX,
+    y: cellY,
+    row: clamp(Math.floor(cellY), 0, rows - 1),
+    column: clamp(Math.floor(cellX), 0, cols - 1),
+  };
 }
 
 /**
@@ -92,6 +99,7 @@ export function clampView(view, frame, width, height, most = 48) {
  * @param {number} factor @returns {View}
  */
 export function zoomAbout(view, width, height, x, y, factor) {
-  const at = screenToFrame(view, width, height, x, y), scale = view.scale * factor;
+  const at = screenToFrame(view, width, height, x, y),
+    scale = view.scale * factor;
   return { x: at.x - (x - width / 2) / scale, y: at.y - (y - height / 2) / scale, scale };
 }

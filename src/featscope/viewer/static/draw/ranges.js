@@ -58,7 +58,8 @@ function finiteIn(values, shape, inside) {
 /** @param {Float32Array} cells */
 function extremes(cells) {
   if (!cells.length) return [0, 0];
-  let low = cells[0], high = cells[0];
+  let low = cells[0],
+    high = cells[0];
   for (let i = 1; i < cells.length; i++) {
     const value = cells[i];
     if (value < low) low = value;
@@ -73,7 +74,8 @@ function extremes(cells) {
  */
 export function percentile(cells, q) {
   if (!cells.length) return 0;
-  const at = ((cells.length - 1) * q) / 100, below = Math.floor(at);
+  const at = ((cells.length - 1) * q) / 100,
+    below = Math.floor(at);
   const low = select(cells, below);
   if (below === at) return low;
   let next = Infinity; // after the selection, all that come behind are at least as large
@@ -83,11 +85,15 @@ export function percentile(cells, q) {
 
 /** The k-th smallest value (Hoare's selection). @param {Float32Array} a @param {number} k */
 function select(a, k) {
-  let left = 0, right = a.length - 1;
+  let left = 0,
+    right = a.length - 1;
   while (left < right) {
-    const x = a[left], y = a[(left + right) >> 1], z = a[right];
+    const x = a[left],
+      y = a[(left + right) >> 1],
+      z = a[right];
     const pivot = Math.max(Math.min(x, y), Math.min(Math.max(x, y), z));
-    let i = left, j = right;
+    let i = left,
+      j = right;
     while (i <= j) {
       while (a[i] < pivot) i++;
       while (a[j] > pivot) j--;
@@ -111,9 +117,11 @@ function select(a, k) {
  */
 export function sharesBeyond(values, shape, inside, low, high) {
   const cells = finiteIn(values, shape, inside);
-  let below = 0, above = 0;
+  let below = 0,
+    above = 0;
   // The bounds are compared in single precision, like the values, or an end would be beyond itself.
-  const first = Math.fround(low), last = Math.fround(high);
+  const first = Math.fround(low),
+    last = Math.fround(high);
   for (let i = 0; i < cells.length; i++) {
     if (cells[i] < first) below++;
     else if (cells[i] > last) above++;
@@ -124,7 +132,8 @@ export function sharesBeyond(values, shape, inside, low, high) {
 
 /** @param {Float32Array} values */
 export function countMarks(values) {
-  let nan = 0, inf = 0;
+  let nan = 0,
+    inf = 0;
   for (let i = 0; i < values.length; i++) {
     const value = values[i];
     if (value - value === 0) continue;
@@ -152,10 +161,12 @@ export function sharedBounds(ranges) {
 export function niceTicks(low, high, count = 5) {
   const span = high - low;
   if (!(span > 0) || !Number.isFinite(span)) return [];
-  const rough = span / count, power = Math.floor(Math.log10(rough));
+  const rough = span / count,
+    power = Math.floor(Math.log10(rough));
   const digit = rough / 10 ** power;
   const factor = digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10;
-  const step = factor * 10 ** power, ticks = [];
+  const step = factor * 10 ** power,
+    ticks = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) {
     ticks.push(Number((i * step).toPrecision(12)) + 0); // + 0, because -0 would be written with its sign
   }
@@ -169,7 +180,8 @@ export function niceTicks(low, high, count = 5) {
 export function format(value, digits = 4) {
   if (Number.isNaN(value)) return 'NaN';
   if (!Number.isFinite(value)) return value > 0 ? '∞' : '−∞';
-  const rounded = Number(value.toPrecision(digits)), size = Math.abs(rounded);
+  const rounded = Number(value.toPrecision(digits)),
+    size = Math.abs(rounded);
   const plain = rounded === 0 || (size >= 1e-4 && size < 1e6);
   const text = plain ? String(rounded) : rounded.toExponential().replace('e+', 'e');
   return text.replace(/-/g, '−');

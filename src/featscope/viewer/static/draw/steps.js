@@ -15,10 +15,12 @@ import { clamp, direction } from './placement.js';
  * @param {Float32Array} values @param {number} low @param {number} high @returns {Quantised}
  */
 export function quantise(values, low, high) {
-  const count = values.length, indices = new Uint8Array(count);
+  const count = values.length,
+    indices = new Uint8Array(count);
   let marked = false;
   for (let i = 0; i < count && !marked; i++) marked = values[i] - values[i] !== 0;
-  const top = marked ? 253 : 255, constant = !(high > low);
+  const top = marked ? 253 : 255,
+    constant = !(high > low);
   const factor = constant ? 0 : top / (high - low);
   const start = constant ? (top + 1) / 2 : 0.5 - Math.fround(low) * factor; // the values are in single precision, too
   for (let i = 0; i < count; i++) {
@@ -58,17 +60,25 @@ export function line(placement, which, view, size) {
  * @returns {Axis}
  */
 export function axisOf({ from, to, first, step, ends }, count, smooth) {
-  const size = to - from, covers = Math.abs(step), single = !smooth && covers <= 1;
-  const begin = Math.min(0, ends[0]), end = Math.max(count, ends[1]);
+  const size = to - from,
+    covers = Math.abs(step),
+    single = !smooth && covers <= 1;
+  const begin = Math.min(0, ends[0]),
+    end = Math.max(count, ends[1]);
   const reach = smooth ? Math.max(1, covers) : covers / 2;
   const taps = single ? 1 : reach === 1 ? 2 : Math.ceil(2 * reach) + 1;
-  const near = new Int32Array(size), cells = new Int32Array(size * taps), weights = new Float32Array(size * taps);
+  const near = new Int32Array(size),
+    cells = new Int32Array(size * taps),
+    weights = new Float32Array(size * taps);
   for (let i = 0; i < size; i++) {
-    const at = first + (from + i) * step, left = Math.floor(single ? at + 1e-9 : smooth ? at - reach + 0.5 : at - reach);
+    const at = first + (from + i) * step,
+      left = Math.floor(single ? at + 1e-9 : smooth ? at - reach + 0.5 : at - reach);
     near[i] = clamp(Math.floor(at + 1e-9), 0, count - 1);
     let total = 0;
     for (let t = 0; t < taps; t++) {
-      const cell = left + t, low = Math.max(at - reach, cell), high = Math.min(at + reach, cell + 1);
+      const cell = left + t,
+        low = Math.max(at - reach, cell),
+        high = Math.min(at + reach, cell + 1);
       const share = single ? 1 : smooth ? 1 - Math.abs(cell + 0.5 - at) / reach : high - low;
       cells[i * taps + t] = clamp(cell, 0, count - 1);
       total += weights[i * taps + t] = cell >= begin && cell < end ? Math.max(0, share) : 0;
@@ -83,7 +93,8 @@ export function axisOf({ from, to, first, step, ends }, count, smooth) {
  * @param {Quantised} quantised @param {number} cols of the map @param {Axis} across @param {Axis} down
  */
 export function placeIndices({ indices, marked }, cols, across, down) {
-  const width = across.to - across.from, height = down.to - down.from;
+  const width = across.to - across.from,
+    height = down.to - down.from;
   const placed = new Uint8Array(width * height);
   if (!placed.length) return placed;
   const clean = marked ? indices.map((index) => (index >= INF_INDEX ? 0 : index)) : indices;
@@ -107,8 +118,10 @@ export function placeIndices({ indices, marked }, cols, across, down) {
  * @returns {[number, Float32Array]}
  */
 function blendRows(cells, cols, across, down) {
-  const width = across.to - across.from, { taps, cells: at, weights } = across;
-  let low = Infinity, high = 0;
+  const width = across.to - across.from,
+    { taps, cells: at, weights } = across;
+  let low = Infinity,
+    high = 0;
   for (const row of down.cells) {
     if (row < low) low = row;
     if (row > high) high = row;
@@ -133,18 +146,22 @@ function blendRows(cells, cols, across, down) {
 
 /** @param {Float32Array} rows @param {number} top @param {number} width @param {Axis} down @param {Uint8Array} placed */
 function blendColumns(rows, top, width, down, placed) {
-  const { taps, cells: at, weights } = down, height = down.to - down.from;
+  const { taps, cells: at, weights } = down,
+    height = down.to - down.from;
   const sums = taps > 2 ? new Float32Array(width) : null;
   for (let y = 0, o = 0; y < height; y++) {
     if (!sums) {
-      const a = (at[taps * y] - top) * width, wa = weights[taps * y];
-      const b = (at[taps * y + taps - 1] - top) * width, wb = taps === 2 ? weights[2 * y + 1] : 0;
+      const a = (at[taps * y] - top) * width,
+        wa = weights[taps * y];
+      const b = (at[taps * y + taps - 1] - top) * width,
+        wb = taps === 2 ? weights[2 * y + 1] : 0;
       for (let x = 0; x < width; x++) placed[o++] = rows[a + x] * wa + rows[b + x] * wb + 0.5;
       continue;
     }
     sums.fill(0.5);
     for (let t = taps * y; t < taps * y + taps; t++) {
-      const from = (at[t] - top) * width, weight = weights[t];
+      const from = (at[t] - top) * width,
+        weight = weights[t];
       if (weight) for (let x = 0; x < width; x++) sums[x] += rows[from + x] * weight;
     }
     for (let x = 0; x < width; x++) placed[o++] = sums[x];

@@ -107,8 +107,12 @@ export class WebGLDrawing {
   }
 
   prepare() {
-    const { gl } = this, program = gl.createProgram();
-    for (const [kind, text] of /** @type {[number, string][]} */ ([[gl.VERTEX_SHADER, VERTICES], [gl.FRAGMENT_SHADER, FRAGMENTS]])) {
+    const { gl } = this,
+      program = gl.createProgram();
+    for (const [kind, text] of /** @type {[number, string][]} */ ([
+      [gl.VERTEX_SHADER, VERTICES],
+      [gl.FRAGMENT_SHADER, FRAGMENTS],
+    ])) {
       const shader = gl.createShader(kind);
       if (!shader || !program) throw new Error('WebGL has no memory');
       gl.shaderSource(shader, text);
@@ -121,7 +125,12 @@ export class WebGLDrawing {
     gl.useProgram(program);
     /** @param {string} name */
     const find = (name) => gl.getUniformLocation(program, name);
-    this.uniforms = Object.fromEntries(['cells', 'colours', 'shape', 'ends', 'first', 'step_', 'height', 'smooth_', 'marked'].map((name) => [name, find(name)]));
+    this.uniforms = Object.fromEntries(
+      ['cells', 'colours', 'shape', 'ends', 'first', 'step_', 'height', 'smooth_', 'marked'].map((name) => [
+        name,
+        find(name),
+      ]),
+    );
     gl.uniform1i(this.uniforms.cells, 0);
     gl.uniform1i(this.uniforms.colours, 1);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
@@ -142,7 +151,12 @@ export class WebGLDrawing {
   bind(texture) {
     const { gl } = this;
     gl.bindTexture(gl.TEXTURE_2D, texture);
-    for (const [name, value] of [[gl.TEXTURE_MIN_FILTER, gl.NEAREST], [gl.TEXTURE_MAG_FILTER, gl.NEAREST], [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE], [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE]]) {
+    for (const [name, value] of [
+      [gl.TEXTURE_MIN_FILTER, gl.NEAREST],
+      [gl.TEXTURE_MAG_FILTER, gl.NEAREST],
+      [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE],
+      [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE],
+    ]) {
       gl.texParameteri(gl.TEXTURE_2D, name, value);
     }
   }
@@ -158,8 +172,10 @@ export class WebGLDrawing {
     } else {
       const texture = gl.createTexture();
       if (!texture) return null;
-      const count = quantised.indices.length, most = this.largest ?? 2048;
-      const width = shape[1] <= most && shape[0] <= most ? shape[1] : most, rows = Math.ceil(count / width);
+      const count = quantised.indices.length,
+        most = this.largest ?? 2048;
+      const width = shape[1] <= most && shape[0] <= most ? shape[1] : most,
+        rows = Math.ceil(count / width);
       let bytes = quantised.indices;
       if (rows * width !== count) {
         bytes = new Uint8Array(rows * width);
@@ -171,7 +187,9 @@ export class WebGLDrawing {
     }
     this.maps.set(quantised, found);
     if (this.maps.size > KEPT) {
-      const [oldest, { texture }] = /** @type {[Quantised, {texture: WebGLTexture}]} */ (this.maps.entries().next().value);
+      const [oldest, { texture }] = /** @type {[Quantised, {texture: WebGLTexture}]} */ (
+        this.maps.entries().next().value
+      );
       gl.deleteTexture(texture);
       this.maps.delete(oldest);
     }
@@ -184,9 +202,13 @@ export class WebGLDrawing {
    * @param {Uint32Array} lookup
    */
   draw(scene, quantised, lookup) {
-    const { gl, canvas } = this, { shape } = scene, u = this.uniforms;
-    const across = line(scene.placement, 'x', scene.view, scene.width), down = line(scene.placement, 'y', scene.view, scene.height);
-    const width = across.to - across.from, height = down.to - down.from;
+    const { gl, canvas } = this,
+      { shape } = scene,
+      u = this.uniforms;
+    const across = line(scene.placement, 'x', scene.view, scene.width),
+      down = line(scene.placement, 'y', scene.view, scene.height);
+    const width = across.to - across.from,
+      height = down.to - down.from;
     if (!u || width < 1 || height < 1) return null;
     if (canvas.width < width) canvas.width = width; // it only grows, because each change costs time
     if (canvas.height < height) canvas.height = height;
