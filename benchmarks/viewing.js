@@ -1,6 +1,7 @@
 // Watches the page for viewing.py; it runs before the page's own scripts.
 (() => {
-  const probe = (window.probe = { key: 0, frames: [] });
+  const probe = { key: 0, frames: [] };
+  window.probe = probe;
   const { drawImage, putImageData } = CanvasRenderingContext2D.prototype;
   // Expect a picture: of which sample, on which canvas.
   probe.expect = (sample = '', canvas = '.panel-map') => {

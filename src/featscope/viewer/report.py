@@ -76,7 +76,7 @@ class Frozen:
 
     def estimate(self) -> int:
         """Return about how many bytes the report takes, without reading any map."""
-        total = 300_000.0
+        total = float(len(page_with({})))
         for run, book in enumerate(self._viewer.books):
             cells = 0.0
             for group in book.catalogue.groups:
