@@ -89,6 +89,17 @@ def test_channels_are_ordered_and_opened(read):
     assert "a report holds channels in 254 steps" in screen.find(".panel-note").get_attribute("data-all")
 
 
+def test_a_channel_of_a_report_has_its_values(read, runs, two):
+    array = np.load(runs.a / "neck.fpn" / "batch_0_layer_1.npy")[0].astype(float)
+    header, _ = two.ask("map", group=two.group("neck"), level=1)
+    screen = read(hash="#v=1&layer=neck&level=1&reduce=channel:5")
+    step = np.ptp(array[5]) / 253
+    for row, column in ((4, 6), (12, 20), (20, 3)):
+        words = screen.point(*cell_centre(header["placement"], row, column))
+        assert f"row {row}, column {column}" in words
+        assert value_in(words) == pytest.approx(array[5, row, column], abs=step)
+
+
 def test_what_a_report_lacks_is_said(read):
     screen = read()
     screen.page.get_by_role("button", name="Save picture").click()
