@@ -52,11 +52,12 @@ class Basis(NamedTuple):
         if len(flat) != len(self.mean):
             raise BadArrayError(f"the map has {len(flat)} channels, but the basis is for {len(self.mean)}")
         parts = np.empty((count, flat.shape[1]), np.float32)
-        # Products of a few cells stay on one thread of BLAS, so they never wait for a busy core.
-        step = max(1, _ONE_THREAD // (count * len(flat)))
+        # Products of a few cells stay on one thread of BLAS, so they never wait for a busy core. A single vector would
+        # be multiplied by another function, which older versions run on two threads even for few cells.
+        step = max(1, _ONE_THREAD // (len(self.vectors) * len(flat)))
         for start in range(0, flat.shape[1], step):
             cells = slice(start, start + step)
-            parts[:, cells] = self.vectors[:count] @ (_finite(flat[:, cells]) - self.mean[:, None])
+            parts[:, cells] = (self.vectors @ (_finite(flat[:, cells]) - self.mean[:, None]))[:count]
         return parts.reshape(count, *feature_map.shape[1:])
 
 
