@@ -93,7 +93,8 @@ def test_the_command_draws_the_picture_that_is_saved(look, one, tmp_path, state)
     said = " ".join(words)
     for name, option in (("reduce", "-r"), ("range", "--range"), ("colormap", "--colormap")):
         assert (f"{option} {state[name]}" in said) if name in state else option not in words
-    assert f"--alpha {state.get('opacity', 0.7)}" in said
+    assert ("--alpha" in said) == ("opacity" in state)
+    assert f"--alpha {state.get('opacity')}" in said or "opacity" not in state
     assert ("--no-smooth" in words) == (state.get("smooth") == 0)
     assert ("--boxes" in words) == ("--truth" in words) == (state.get("boxes") != "none")
     featscope(*words[1:], "-o", tmp_path / "heat")

@@ -105,7 +105,8 @@ def main_ok(arguments):
 def test_the_command_draws_the_same_picture(two_samples, ask, tmp_path, sample):
     viewer = Viewer([two_samples])
     look = {"sample": sample, "group": 0, "level": 1, "reduce": "max", "colormap": "viridis", "range": "0:2"}
-    words = shlex.split(ask(viewer, "command", **look)["command"])
+    words = shlex.split(ask(viewer, "command", **look, alpha=0.7)["command"])
+    assert "--alpha" not in words  # it is what the style has
     assert words[0] == "featscope"
     main_ok([*words[1:], "-o", str(tmp_path / "out")])
     files = sorted((tmp_path / "out").rglob("*.png"))

@@ -21,7 +21,7 @@ from featscope.viewer.catalogue import Catalogue
 from featscope.viewer.explained import Explained, explained_of
 from featscope.viewer.objects import objects_on
 from featscope.viewer.scene import doubts_of_map
-from featscope.viewer.shelf import ARRAY, JSON, PNG, Made, Shelf, digest, json_of, packed
+from featscope.viewer.shelf import ARRAY, JSON, PNG, STYLE, Made, Shelf, digest, json_of, packed
 
 _SECONDS = 2.0  # after which `best` answers with what it has seen so far
 
@@ -184,9 +184,9 @@ def command(shelf: Shelf, asked: questions.Draw) -> Made:
     else:
         found = book.catalogue.find(asked.sample, asked.group, asked.level)
         words += ["--only", glob_escape(f"{group.folder}/{found[0].path.name}" if found else group.folder)]
-    default = questions.Draw()
+    default = questions.Draw(alpha=STYLE.alpha)
     for option, name in (("-r", "reduce"), ("--range", "range"), ("--colormap", "colormap"), ("--alpha", "alpha")):
-        if getattr(asked, name) != getattr(default, name):
+        if getattr(asked, name) not in (None, getattr(default, name)):
             words += [option, str(getattr(asked, name))]
     words += [] if asked.smooth else ["--no-smooth"]
     words += ["--boxes"] if asked.boxes and recorded else []

@@ -23,7 +23,8 @@ from featscope.viewer.scene import Scene
 
 JSON, ARRAY, PNG = "application/json", "application/octet-stream", "image/png"
 
-_STYLE = STYLES["featscope"]
+STYLE = STYLES["featscope"]
+"""How maps look unless a question says otherwise."""
 
 
 class Explain(Protocol):
@@ -81,7 +82,7 @@ class Shelf:
     def plan(self, asked: questions.OfMap, draw: questions.Draw) -> HeatPlan:
         """Return the plan that `featscope heat` would draw this map by."""
         book = self.book(asked)
-        style = replace(_STYLE, reduce=draw.reduce, range=draw.range, colormap=draw.colormap, smooth=draw.smooth)
+        style = replace(STYLE, reduce=draw.reduce, range=draw.range, colormap=draw.colormap, smooth=draw.smooth)
         if draw.alpha is not None:
             style = replace(style, alpha=draw.alpha)
         options = HeatOptions(

@@ -55,7 +55,7 @@ class Mosaic {
     this.turn = 0;
     this.asked = 0;
     this.touched = false;
-    this.room = matchMedia('(hover: none)').matches ? 120 : 64; // a smaller tile has its buttons below it
+    this.room = matchMedia('(hover: none)').matches ? 120 : 96; // a smaller tile has its buttons below it
     /** @type {Shown|null} */
     this.tiles = null;
     /** The map as the inspector knows it: its facts and its colours. @type {any} */
