@@ -79,7 +79,7 @@ const EN = {
   'place.assumed': 'The place of this map on the image is assumed, not proved.',
 
   'map.title': 'Map',
-  'reduce.title': 'Channels to one',
+  'reduce.title': 'Reduction',
   'reduce.auto': 'Auto',
   'reduce.contrast': 'Contrast',
   'reduce.mean': 'Mean',
