@@ -175,7 +175,7 @@ def test_everything_is_reached_by_tab_and_the_focus_is_seen(look, one):
         "Filters",
         "Samples",
         "Layers",
-        "Channels to one",
+        "Reduction",
         "Colour map",
         "Opacity",
         "Classes",

@@ -58,7 +58,7 @@ def test_the_map_is_that_of_the_viewer(read, look, two, file):
     header, values = two.ask("map", sample=1, group=two.group("neck"), level=1)
     words = screen.point(*cell_centre(header["placement"], 10, 12))
     assert value_in(words) == pytest.approx(values[10, 12], rel=1e-3)
-    screen.choose("Channels to one", "l2")
+    screen.choose("Reduction", "l2")
     assert (screen.pixels() != served.pixels()).any()
     assert {url.split(":")[0] for url in screen.requests} <= {"file", "data", "blob"}
 

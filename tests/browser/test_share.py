@@ -35,14 +35,14 @@ def screen(look, one):
 def test_the_address_follows_the_page(screen):
     assert screen.page.evaluate("location.hash") in ("", "#")
     screen.press("j", "]").has(sample="scene_15", level=1)
-    screen.choose("Channels to one", "max").has(reduce="max")
+    screen.choose("Reduction", "max").has(reduce="max")
     address = screen.page.url
     screen.open()
     screen.page.goto(address)
     screen.page.reload()
     screen.rest()
     assert screen.page.title().startswith("scene_15 · backbone · level 1")
-    assert screen.page.get_by_label("Channels to one").input_value() == "max"
+    assert screen.page.get_by_label("Reduction").input_value() == "max"
 
 
 def test_back_and_forward(screen):

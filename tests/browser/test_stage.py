@@ -43,7 +43,7 @@ def changes(screen, act):
     ],
 )
 def test_reductions(screen, one, runs, reduce, numpy):
-    assert changes(screen, lambda: screen.choose("Channels to one", reduce))
+    assert changes(screen, lambda: screen.choose("Reduction", reduce))
     screen.has(reduce=reduce)
     header, _ = one.ask("map", group=one.group("neck"), reduce=reduce)
     assert screen.text(".panel-how") == header["words"]
@@ -55,7 +55,7 @@ def test_reductions(screen, one, runs, reduce, numpy):
 
 
 def test_a_channel_by_number(screen, one, runs):
-    screen.choose("Channels to one", "channel").has(reduce="channel:0")
+    screen.choose("Reduction", "channel").has(reduce="channel:0")
     field = screen.page.get_by_label("Channel", exact=True)
     field.focus()
     screen.press("ArrowUp", "ArrowUp").has(reduce="channel:2")
