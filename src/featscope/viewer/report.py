@@ -235,4 +235,4 @@ def _module(name: str, data: bytes) -> str:
 
 
 def _pack(body: bytes) -> str:
-    return base64.b64encode(igzip.compress(body, 3)).decode()
+    return base64.b64encode(igzip.compress(body, 3, mtime=0)).decode()
