@@ -102,7 +102,7 @@ def test_centres_of_a_mirrored_map():
 
 def test_the_strongest_value_of_a_channel():
     maps = np.array([[[1.0, np.nan, 3.0]], [[np.inf, -4.0, -5.0]], [[np.nan] * 3]])
-    assert strongest(maps).tolist() == [3.0, -4.0, -np.inf]
+    assert strongest(maps).tolist() == [3.0, -5.0, 0.0]
     assert strongest(maps, (slice(None), slice(0, 1)))[0] == 1.0
 
 

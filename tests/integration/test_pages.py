@@ -34,6 +34,7 @@ with torch.no_grad():
 """
 BEFORE = {  # what a page takes for granted: other pages made it
     "docs/guides/explain.md": ["featscope capture s2anet.py s2anet.pth -o runs/s2anet"],
+    "docs/guides/viewer.md": ["featscope capture s2anet.py s2anet.pth -o runs/s2anet"],
 }
 
 

@@ -57,7 +57,7 @@ def test_a_sample_has_its_boxes_with_the_cells_that_gave_them(two_samples, ask):
     assert (box["name"], box["state"], box["cells"]) == (
         "ship",
         "one source",
-        [{"level": 0, "row": 2, "column": 3, "shape": None}],
+        [{"level": 0, "row": 2, "column": 3, "shape": None, "group": None}],
     )
     assert sample["detections"][1]["state"] == "not found"
     assert sample["truth"][0]["polygon"] == [12, 14, 28, 14, 28, 26, 12, 26]
@@ -149,12 +149,16 @@ def test_channels_and_their_order(two_samples, ask):
     np.testing.assert_allclose(ranks["values"], np.sort(energy)[::-1], rtol=1e-6)
     assert sorted(ask(viewer, "ranks", sample=0, group=0, order="contrast")["channels"]) == [0, 1, 2]
     assert status(viewer, "ranks", sample=1, group=0, order="contrast")[0] == 400
+    of_ships = ask(viewer, "ranks", sample=0, group=0, order="contrast", labels="0")
+    assert of_ships == ask(viewer, "ranks", sample=0, group=0, order="contrast")  # the ground truth has ships only
+    assert status(viewer, "ranks", sample=0, group=0, order="contrast", labels="1")[0] == 400
+    assert status(viewer, "ranks", sample=0, group=0, order="contrast", labels="ship")[0] == 400
 
 
 def test_the_best_images_of_a_channel(two_samples, ask):
     viewer = Viewer([two_samples])
     maps = open_run(two_samples).select(level=1)
-    peaks = [maps[0].load()[0, 1, :3].max(), maps[1].load()[0, 1].max()]  # the photo fills the first rows
+    peaks = [np.abs(maps[0].load()[0, 1, :3]).max(), np.abs(maps[1].load()[0, 1]).max()]  # the photo fills 3 rows
     best = ask(viewer, "best", group=0, level=1, channel=1)
     assert best["samples"] == np.argsort(-np.array(peaks)).tolist()
     assert (best["looked"], best["total"]) == (2, 2)

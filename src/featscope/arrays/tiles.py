@@ -238,10 +238,11 @@ def centres(count: int, low: float, high: float, *, start: float, length: float,
 
 
 def strongest(array: NDArray[np.generic], inside: Cells = EVERYWHERE) -> NDArray[np.float64]:
-    """Return the largest finite value of each channel, (C,); minus infinity if it has none."""
+    """Return the finite value of each channel that is farthest from zero, (C,); zero if it has none."""
     x = as_floats(array)[(slice(None), *inside)]
     with np.errstate(invalid="ignore"):
-        found: NDArray[np.float64] = x.max((1, 2)).astype(np.float64)
-    if not np.isfinite(found).all():
-        found = np.where(np.isfinite(x), x, -np.inf).max((1, 2)).astype(np.float64)
-    return found
+        low, high = x.min((1, 2)), x.max((1, 2))
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        finite = np.where(np.isfinite(x), x, 0)
+        low, high = finite.min((1, 2)), finite.max((1, 2))
+    return np.where(-low > high, low, high).astype(np.float64)

@@ -185,17 +185,23 @@ class Catalogue:
 
         They are those of the maps in which the scores of the run's own detections stand. Empty if there are none.
         """
-        if self._scores is None:
-            self._scores = self._score_group()
-        if self._scores < 0:
+        group = self.score_group
+        if group is None:
             return {}
         found = {}
-        for level in self.groups[self._scores].levels:
-            there = self.find(sample, self._scores, level.level)
+        for level in self.groups[group].levels:
+            there = self.find(sample, group, level.level)
             if there is not None:
                 *_, rows, columns = shape_of(there[0])
                 found[level.level] = (rows, columns)
         return found
+
+    @property
+    def score_group(self) -> Optional[int]:
+        """The group that is proved to hold the scores of the run's detections; None if there is none."""
+        if self._scores is None:
+            self._scores = self._score_group()
+        return self._scores if self._scores >= 0 else None
 
     def _score_group(self) -> int:
         """Return the group that is proved to hold the scores of the detections; -1 if there is none."""
@@ -213,7 +219,7 @@ class Catalogue:
         return -1
 
     def peaks(self, group: int, level: int, seconds: float) -> Dict[int, NDArray[np.float64]]:
-        """Return the largest value of each channel for every sample that has this map: {sample: (C,)}.
+        """Return the value farthest from zero of each channel for every sample that has this map: {sample: (C,)}.
 
         It looks at more samples with each call, for so many seconds, until all are known.
         """

@@ -98,13 +98,16 @@ def channels(shelf: Shelf, asked: questions.Tiles) -> Made:
 def ranks(shelf: Shelf, asked: questions.Ranks) -> Made:
     """Return the channels of a map in an order."""
     feature_map = shelf.map_of(asked)
+    if not all(part.isdecimal() for part in asked.labels.split(",") if part):
+        raise BadOptionError(f"{asked.labels!r} is not a list of class indices, such as 0,3")
+    labels = [int(part) for part in asked.labels.split(",") if part]
 
     def make() -> bytes:
         array, scene, place = feature_map.array, shelf.scene(asked), feature_map.file.place()
         shape = (array.shape[1], array.shape[2])
         top, bottom, left, right = scene.cells_inside(shape, place)
         inside = (slice(top, bottom), slice(left, right))
-        objects = objects_on(scene, shape, place, inside) if asked.order == "contrast" else None
+        objects = objects_on(scene, shape, place, inside, labels) if asked.order == "contrast" else None
         ranked = rank_channels(array, asked.order, inside, objects)
         values = None if ranked.values is None else ranked.values[ranked.channels].tolist()
         return msgspec.json.encode(replies.RanksOut(ranked.channels.tolist(), values))
@@ -118,7 +121,7 @@ def best(shelf: Shelf, asked: questions.Best) -> Made:
     peaks = catalogue.peaks(asked.group, asked.level, _SECONDS)
     found = sorted(
         ((float(values[asked.channel]), sample) for sample, values in peaks.items() if asked.channel < len(values)),
-        key=lambda pair: (-pair[0], pair[1]),
+        key=lambda pair: (-abs(pair[0]), pair[1]),
     )[: asked.count]
     total = len(catalogue.samples)
     return json_of(replies.BestOut([s for _, s in found], [v for v, _ in found], looked=len(peaks), total=total))

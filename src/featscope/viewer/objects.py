@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
 
@@ -15,15 +15,19 @@ from featscope.viewer.scene import Scene
 _SCORE = 0.3  # detections below it are not objects
 
 
-def objects_on(scene: Scene, shape: Size, place: Optional[Place], inside: Cells) -> Optional[Objects]:
+def objects_on(
+    scene: Scene, shape: Size, place: Optional[Place], inside: Cells, labels: Sequence[int] = ()
+) -> Optional[Objects]:
     """Return the cells on the ground truth, or else on the detections; None if the sample has no boxes.
 
-    inside: the rows and columns that lie on the image; only these are returned.
+    inside: the rows and columns that lie on the image; only these are returned. labels: classes of objects; all without
+    any.
     """
     boxes, sample = None, scene.sample
     for some in (sample.truth, sample.predictions):
         if some is not None and some.boxes and some.frame == scene.space:
-            kept = [not some.scores or score >= _SCORE for score in some.scores or [1.0] * len(some.boxes)]
+            scores = some.scores or [1.0] * len(some.boxes)
+            kept = [score >= _SCORE and (not labels or label in labels) for score, label in zip(scores, some.labels)]
             boxes = corners_of(some.form, some.boxes)[np.array(kept)]
             break
     if boxes is None or not len(boxes):

@@ -92,6 +92,9 @@ class Ranks(OfMap):
     order: str = "number"
     """number, energy, sparsity, contrast, or similarity:N."""
 
+    labels: str = ""
+    """Class indices of the objects that `contrast` looks at, by comma; all of them without any."""
+
 
 class Best(OfRun):
     """Which images excite a channel most."""

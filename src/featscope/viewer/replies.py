@@ -94,6 +94,9 @@ class CellOut(msgspec.Struct):
     """Rows and columns of that level; None if no stored map is proved to be the head's scores. The cell lies in the
     maps of this shape, whichever number their level has in another layer."""
 
+    group: Optional[int] = None
+    """Number of the group that holds the head's scores; None if there is no such group."""
+
 
 class BoxOut(msgspec.Struct):
     """A box, in pixels of the frame."""

@@ -70,7 +70,11 @@ def sample(shelf: Shelf, asked: questions.OfSample) -> Made:
             image=scene.frame is not None and bool(sample.path or sample.input),
             notes=list(scene.notes),
             detections=scene.boxes(
-                sample.predictions, classes, traced=True, shapes=catalogue.score_shapes(asked.sample)
+                sample.predictions,
+                classes,
+                traced=True,
+                shapes=catalogue.score_shapes(asked.sample),
+                group=catalogue.score_group,
             ),
             truth=scene.boxes(sample.truth, classes),
             maps=maps,

@@ -161,10 +161,12 @@ class Scene:
         classes: Sequence[str],
         traced: bool = False,
         shapes: Optional[Mapping[int, Size]] = None,
+        group: Optional[int] = None,
     ) -> List[BoxOut]:
         """Return boxes as polygons.
 
-        traced: with their sources, which are those of the sample's detections. shapes: of the head's levels.
+        traced: with their sources, which are those of the sample's detections. shapes: of the head's levels. group: the
+        number of the group that holds its scores.
         """
         if boxes is None or not boxes.boxes or boxes.frame != self.space:
             return []
@@ -186,7 +188,7 @@ class Scene:
                 )
                 box.source = sources_words(sources) if sources else box.state
                 box.cells = [
-                    CellOut(s.level, s.row, s.column, (shapes or {}).get(s.level))
+                    CellOut(s.level, s.row, s.column, (shapes or {}).get(s.level), group)
                     for s in sources or ()
                     if s.kind == "cell"
                 ]

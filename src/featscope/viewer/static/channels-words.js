@@ -89,7 +89,7 @@ export const CHANNELS_WORDS = {
     'channels.peaks': '这份报告只含峰值，因此显示峰值。',
     'channels.similar': '按与此通道的相似度排序',
     'channels.best': '此通道响应最强的图像',
-    'channels.keys': 'Enter 放大 · s 按相似度排序 · b 最强图像 · + − 大小',
+    'channels.keys': 'Enter 打开 · s 按相似度排序 · b 最强图像 · + − 大小',
     'channels.best_title': '通道 {0} 响应最强的图像',
     'channels.looked': '已查看 {1} 张中的 {0} 张',
     'channels.more': '继续查看',

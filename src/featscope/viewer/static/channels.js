@@ -45,6 +45,14 @@ const clampSize = (size) => Math.min(MOST, Math.max(LEAST, Math.round(size)));
 /** @param {string} text */
 const similarTo = (text) => (text.startsWith('similarity:') ? Number(text.slice(11)) : null);
 
+/** The classes whose objects count, by comma; null for all. @param {number} count @param {number[]} hidden */
+const shownClasses = (count, hidden) =>
+  hidden.length
+    ? Array.from({ length: count }, (_, label) => label)
+        .filter((label) => !hidden.includes(label))
+        .join(',')
+    : null;
+
 class Mosaic {
   /** @param {HTMLElement} root @param {App} app */
   constructor(root, app) {
@@ -241,7 +249,9 @@ class Mosaic {
     }
     const { reduce: _, ...params } = app.mapParams(view);
     const mapKey = keyOf('map', params),
-      orderKey = `${mapKey}&${state.order}`;
+      labels =
+        state.order === 'contrast' ? shownClasses(app.about.runs[state.run].classes.length, state.classes) : null,
+      orderKey = `${mapKey}&${state.order}&${labels}`;
     if (this.tiles?.key !== mapKey) grid.setAttribute('aria-busy', 'true');
     else this.draw();
     const began = performance.now();
@@ -259,7 +269,7 @@ class Mosaic {
         ? { value: byNumber, error: null }
         : this.order.key === orderKey
           ? { value: { channels: this.order.numbers, values: this.order.values }, error: null }
-          : tried(app.ask('ranks', { ...params, order: state.order }, { role: 'ranks' })),
+          : tried(app.ask('ranks', { ...params, order: state.order, labels }, { role: 'ranks' })),
     ]);
     // A saved report holds peaks only.
     const reply =

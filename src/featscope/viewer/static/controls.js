@@ -110,15 +110,20 @@ const field = (text, ...parts) =>
 const section = (title, ...parts) => h('section', {}, h('h2', { text: title }), ...parts);
 
 /**
- * The map in which the source cell of a detection lies, if that is not the one that is shown: of the same layer if that has the level.
- * @param {NonNullable<View['sample']>} sample @param {{shape?: number[]|null}} cell @param {number|null} group @param {number} level
+ * The map in which the source cell of a detection lies, if that is not the one that is shown: a map of the head's level.
+ * @param {NonNullable<View['sample']>} sample @param {{level: number, shape?: number[]|null, group?: number|null}} cell @param {number|null} group @param {number} level
  */
 export function sourceMap(sample, cell, group, level) {
   const { shape } = cell;
   if (!shape) return null;
   const fits = sample.maps.filter((map) => map.shape[1] === shape[0] && map.shape[2] === shape[1]);
   if (fits.some((map) => map.group === group && map.level === level)) return null;
-  return fits.find((map) => map.group === group) ?? fits[fits.length - 1] ?? null;
+  // The shown layer, such as a neck, if its levels are numbered as the head's are; or else the head.
+  return (
+    fits.find((map) => map.group === group && map.level === cell.level) ??
+    fits.find((map) => map.group === cell.group && map.level === cell.level) ??
+    null
+  );
 }
 
 export class Controls {
@@ -315,7 +320,8 @@ export class Controls {
 
     const found = sample?.detections ?? [];
     const truth = sample?.truth ?? [];
-    this.boxPart.hidden = tiles || (!found.length && !truth.length);
+    // The classes that are shown are those whose contrast the channels are ordered by.
+    this.boxPart.hidden = (tiles && state.order !== 'contrast') || (!found.length && !truth.length);
     this.boxes.set(state.boxes);
     this.score.set(state.score);
     this.score.element.hidden = !found.length || !['detections', 'both'].includes(state.boxes);
@@ -345,6 +351,8 @@ export class Controls {
       state.box,
       state.boxes,
       state.explanation,
+      view.group,
+      view.level,
     ]);
     if (key === this.drawnFor) return;
     this.drawnFor = key;
@@ -403,8 +411,8 @@ export class Controls {
           ),
     );
     this.rows.replaceChildren(...boxes.slice(0, MOST_ROWS).map(({ box, number }) => this.row(wanted, box, number)));
-    if (state.box?.kind === wanted) reveal(this.rows.querySelector('[aria-pressed=true]'), this.root);
     this.showExplanations(view, sample);
+    if (state.box?.kind === wanted) reveal(this.rows.querySelector('[aria-pressed=true]'), this.root);
     // What had the focus is made anew.
     const again = [...this.boxPart.querySelectorAll('[data-key]')].find(
       (element) => focused && element.getAttribute('data-key') === focused,
@@ -421,7 +429,8 @@ export class Controls {
     const methods = number === null || group === null ? [] : app.about.explains;
     const cell = number === null ? null : sample.detections[number]?.cells[0];
     const there = cell && sourceMap(sample, cell, group, view.level);
-    this.explanations.hidden = !stored.length && !methods.length && !there;
+    const hint = number !== null && !stored.length && !methods.length;
+    this.explanations.hidden = !stored.length && !methods.length && !there && !hint;
     /** @param {string} key @param {string} text @param {boolean} on @param {() => unknown} onclick */
     const choice = (key, text, on, onclick) =>
       h('button', { type: 'button', class: 'choice', 'data-key': key, 'aria-pressed': String(on), text, onclick });
@@ -433,6 +442,7 @@ export class Controls {
             ),
           ]
         : []),
+      ...(hint ? [h('p', { class: 'hint', text: t('explanations.none') })] : []),
       ...(stored.length ? [h('h3', { text: t('explanations.title') })] : []),
       ...stored.map(({ name, words }) =>
         choice(`stored ${name}`, words, state.explanation === name, () =>

@@ -283,7 +283,7 @@ function facts(level) {
         }),
     h('span', {
       class: 'shape',
-      text: level.shape.replaceAll(' x ', '×'),
+      text: level.shape.replaceAll(' x ', '×').replace(/,.*/, ' …'),
       title: t('layers.shape', level.shape.replaceAll(' x ', ' × ')),
     }),
     level.stride

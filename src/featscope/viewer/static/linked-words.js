@@ -19,7 +19,7 @@ export const LINKED_WORDS = {
     'compare.difference': 'Difference',
     'compare.run_a': 'Run A',
     'compare.run_b': 'Run B',
-    'compare.swap': 'Exchange A and B',
+    'compare.swap': 'Swap A and B',
     'compare.divider': 'Divider between A and B',
     'compare.divider_at': '{0} % A',
     'compare.next': 'Show the other one (x)',
@@ -41,7 +41,7 @@ export const LINKED_WORDS = {
     'compare.note_channels':
       'A has {0} channels, B has {1}: the difference is of the maps as reduced, not of channels.',
     'compare.note_own':
-      '{0} is measured within each map, so its difference shows other places, not more or less of one quantity.',
+      '{0} is measured within each map: the difference shows where the two maps differ, not by how much.',
     'compare.note_channel': 'Channel {0} of two trainings need not mean the same.',
     'compare.no_difference': 'No difference can be drawn: {0} The maps are shown side by side.',
     'compare.not_missing': 'one of the two maps is missing.',

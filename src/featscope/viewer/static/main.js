@@ -23,7 +23,7 @@ import { language, switchLanguage, t } from './words.js';
 /** @typedef {{layer: string, field: string, folder: string, levels: Level[], look: any}} Group */
 /** @typedef {{name: string, folder: string, model: string, config: string, classes: string[], live: boolean, samples: number, maps: number, state: string, notes: string[], groups: Group[], left: {layer: string, why: string}[]}} Run */
 /** @typedef {{version: string, runs: Run[], colormaps: Record<string, string>, reductions: string[], explains: string[]}} About */
-/** @typedef {{polygon: number[], label: number, name: string, score: number|null, state: string, source: string, cells: {level: number, row: number, column: number, shape: number[]|null}[], size: number}} Box */
+/** @typedef {{polygon: number[], label: number, name: string, score: number|null, state: string, source: string, cells: {level: number, row: number, column: number, shape: number[]|null, group: number|null}[], size: number}} Box */
 /** @typedef {{id: string, path: string, frame: number[], image: boolean, notes: string[], detections: Box[], truth: Box[], maps: {group: number, level: number, shape: number[], slices: number}[], explanations: {name: string, box: number, method: string, layer: string, level: number, words: string}[]}} Sample */
 /**
  * What the state means for the data at hand.

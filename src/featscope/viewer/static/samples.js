@@ -1,5 +1,6 @@
 // The list of samples. Only the rows in sight exist, so 100,000 samples scroll as smoothly as ten.
 import { h, icon, setName, setText } from './dom.js';
+import { format } from './draw/ranges.js';
 import { SampleList, isFiltered } from './list.js';
 import { DEFAULTS, SORTS, toNumber } from './state.js';
 import { isAbort } from './transport.js';
@@ -423,6 +424,6 @@ function facts(columns, index) {
   if (detections[index] !== null) parts.push(t('samples.detections', detections[index]));
   if (truths[index] !== null) parts.push(t('samples.truths', truths[index]));
   if (score[index] !== null) parts.push(/** @type {number} */ (score[index]).toFixed(2));
-  if (smallest[index] !== null) parts.push(t('samples.smallest', Math.round(/** @type {number} */ (smallest[index]))));
+  if (smallest[index] !== null) parts.push(t('samples.smallest', format(/** @type {number} */ (smallest[index]), 3)));
   return parts.join(' · ');
 }

@@ -23,10 +23,23 @@ async function copy(text) {
   if (!done) throw new Error(t('error.copy'));
 }
 
+/** What `featscope heat` cannot draw of what is on the page, in words. @param {App} app */
+function lacking(app) {
+  const { state } = app.view();
+  const parts = [
+    state.mode !== 'stage' && t('share.only_map'),
+    state.classes.length && state.boxes !== 'none' && t('share.classes'),
+    !state.fade && t('fade.title'),
+    state.photo !== 'grey' && t('photo.title'),
+  ].filter(Boolean);
+  return parts.length ? ` ${t('share.without', parts.join(', '))}` : '';
+}
+
 /** What the server needs to draw what is on the page. @param {App} app */
 function picture(app) {
   const { state, index, group, level } = app.view();
   if (group === null) throw new Error(t('error.nothing'));
+  if (state.explanation !== null) throw new Error(t('share.explanation'));
   return {
     run: state.run,
     sample: index,
@@ -55,7 +68,7 @@ export async function copyLink(app) {
 export async function copyCommand(app) {
   const { command } = await app.ask('command', picture(app), { role: 'command' });
   await copy(command);
-  app.say(t('share.command_copied', command));
+  app.say(t('share.command_copied', command) + lacking(app));
 }
 
 /** @param {App} app */
@@ -74,5 +87,5 @@ export async function savePicture(app) {
   anchor.click();
   anchor.remove();
   setTimeout(() => URL.revokeObjectURL(anchor.href), 60000);
-  app.say(t('share.saved', name));
+  app.say(t('share.saved', name) + lacking(app));
 }

@@ -136,7 +136,7 @@ class Stage {
       image: image.value,
       loading: false,
       title: state.explanation === null ? name : (reply?.header.title ?? ''),
-      how: reply ? reply.header.words : map.error ? '' : t('stage.no_maps'),
+      how: state.explanation !== null ? '' : reply ? reply.header.words : map.error ? '' : t('stage.no_maps'),
       error: reply ? '' : map.error ? map.error.message : t('stage.no_maps'),
     };
     if (JSON.stringify(notes) !== JSON.stringify(panel.shown.notes)) parts.notes = notes;

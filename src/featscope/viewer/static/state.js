@@ -67,7 +67,7 @@ export const DEFAULTS = Object.freeze({
   view: null,
   by: 'peak',
   order: 'number',
-  size: 64,
+  size: 96,
   grid: 'levels',
   tile: 0,
   compare: 'side',

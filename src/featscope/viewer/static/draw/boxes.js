@@ -115,6 +115,7 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
     return points;
   });
   context.lineJoin = 'round';
+  const thin = Math.min(width, height) < 220 ? 0.5 : 1; // in a tile, lines would bury the map
   for (let i = items.length - 1; i >= 0; i--) {
     const item = items[i],
       strong = item === marked || item === hovered,
@@ -123,11 +124,11 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
     context.beginPath();
     for (let c = 0; c < points.length; c += 2) context.lineTo(points[c], points[c + 1]);
     context.closePath();
-    context.lineWidth = strong ? 5 : 2.75;
+    context.lineWidth = (strong ? 5 : 2.75) * thin;
     context.strokeStyle = 'rgba(0,0,0,.6)';
     context.setLineDash([]);
     context.stroke();
-    context.lineWidth = strong ? 3 : 1.5;
+    context.lineWidth = (strong ? 3 : 1.5) * thin;
     context.strokeStyle = colourOf(item);
     context.setLineDash(item.kind === 'truth' ? [6, 3] : []); // it differs from detections not only by colour
     context.stroke();
