@@ -152,7 +152,7 @@ def test_a_layer_that_only_one_run_has(look, two):
 
 
 def test_the_runs_are_exchanged(screen):
-    screen.page.get_by_role("button", name="Exchange A and B").click()
+    screen.page.get_by_role("button", name="Swap A and B").click()
     screen.has(run=1, against=0)
     assert screen.page.get_by_label("Run A").input_value() == "1"
     screen.page.get_by_label("Run A").select_option("0")

@@ -24,7 +24,7 @@ def screen(look, one):
 def test_all_samples_are_listed_with_their_facts(screen, one):
     assert listed(screen) == one.ask("samples")["ids"] == ["scene_3", "scene_15", "scene_22", "scene_7"]
     assert screen.text(".count") == "4 of 4"
-    assert screen.text(f"{ROWS} .facts") == "17 det. · 18 GT · 0.86 · ≥ 21 px"
+    assert screen.text(f"{ROWS} .facts") == "17 det. · 18 GT · 0.86 · min 21 px"
     screen.page.wait_for_function("() => document.querySelectorAll('#samples img:not([hidden])').length === 4")
 
 

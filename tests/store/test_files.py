@@ -1,6 +1,10 @@
+import gc
+import io
 import os
 import socket
 import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from featscope.store.files import (
     check_folder_name,
     inside,
     read_npy,
+    read_npy_header,
     read_npy_shape,
     refuse_shared,
     safe_name,
@@ -192,3 +197,35 @@ def test_names_that_differ_by_case_only_are_one_on_some_disks():
         refuse_shared({"a": "Neck", "b": "neck"}, "layers", "`names`")
     with pytest.raises(BadOptionError, match="two layers cannot share the folder 'neck'"):
         refuse_shared({"a": "neck", "b": "neck"}, "layers", "`names`")
+
+
+class _Garbage:
+    """What only the garbage collector frees, which runs Python code then and so lets another thread go on."""
+
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        pass
+
+
+def test_headers_are_read_by_many_threads_at_once():
+    """Python 3.11 fails now and then when two threads parse text at once, as NumPy does with a header."""
+    file = io.BytesIO()
+    np.save(file, np.zeros((1, 2, 3, 4), np.float32))
+    data = file.getvalue()
+
+    def read(_):
+        _Garbage()
+        return read_npy_header(io.BytesIO(data), len(data))[0]
+
+    turns, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(1)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            shapes = list(pool.map(read, range(4000)))
+    finally:
+        sys.setswitchinterval(turns)
+        gc.set_threshold(*thresholds)
+    assert set(shapes) == {(1, 2, 3, 4)}

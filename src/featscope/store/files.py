@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 import warnings
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ TEMPORARY = ".part"
 BINARY = getattr(os, "O_BINARY", 0)
 """Needed on Windows, which would convert line endings otherwise."""
 
+_PARSING = threading.Lock()
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # fail on a FIFO with this name instead of waiting for it
 _UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%\ud800-\udfff]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])(\..*)?", re.IGNORECASE)
@@ -217,8 +219,10 @@ def read_npy_header(file: BinaryIO, size: int) -> Tuple[Tuple[int, ...], bool, n
             raise ValueError(f"its header claims {length} bytes, but the file has only {size}")
         header = io.BytesIO(field + file.read(length))
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        with warnings.catch_warnings():  # NumPy warns about files written by Python 2, but reads them
-            warnings.simplefilter("ignore")
+        # One thread at a time: Python 3.11 parses two headers at once wrongly now and then ("AST constructor recursion
+        # depth mismatch"), and the filters of warnings belong to all threads.
+        with _PARSING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy warns about files written by Python 2, but reads them
             shape, fortran, dtype = read_header(header)
     except Exception as error:  # noqa: BLE001 (NumPy raises a dozen kinds of errors for damaged headers)
         raise BadArrayError(f"is not a .npy file: {(str(error).splitlines() or [''])[0][:200]}") from None
