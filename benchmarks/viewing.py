@@ -30,21 +30,10 @@ from featscope.records import Boxes, CapturedMap, Geometry, RunInfo, Sample, ass
 from featscope.store.index import INDEX
 from featscope.store.reader import open_run
 from featscope.store.writer import RunWriter
+from tools.chromium import FLAGS
 
 SAMPLES = 100_000
 AXES = ("sample", "channel", "row", "column")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-unsafe-swiftshader",
-]
-
 _PROBE = Path(__file__).with_suffix(".js")
 
 

@@ -15,4 +15,4 @@ for scale in 128 192; do # two runs to compare: the same photos at two sizes of 
         --cfg-options "test_dataloader.dataset.pipeline.1.scale=($scale,$scale)"
 done
 $FEATSCOPE report "$WORK/input-128" -o "$WORK/report.html" --sample 'large-aircraft'
-"$PYTHON" tools/screenshots.py "$WORK/input-128" "$WORK/input-192" "$WORK/report.html" docs/images
+"$PYTHON" -m tools.screenshots "$WORK/input-128" "$WORK/input-192" "$WORK/report.html" docs/images

@@ -1,6 +1,6 @@
 """Take the screenshots of the viewer that the README and the site show: bash tools/draw_screenshots.sh calls this.
 
-python tools/screenshots.py RUN_A RUN_B REPORT FOLDER, with playwright and Chromium installed.
+python -m tools.screenshots RUN_A RUN_B REPORT FOLDER, with playwright and Chromium installed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,8 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from featscope.viewer.answers import Viewer
-from featscope.viewer.server import Place, make_app
-
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--enable-unsafe-swiftshader"),
-]
+from featscope.viewer.server import Address, make_app
+from tools.chromium import FLAGS
 
 
 class Shot(NamedTuple):
@@ -47,10 +43,10 @@ SHOTS = (
 
 def main(first: str, second: str, report: str, folder: str) -> None:
     """Take all of them."""
-    place, out = Place(), Path(folder)
-    config = uvicorn.Config(make_app(Viewer([first, second]), place.token), log_level="error", lifespan="off")
+    address, out = Address(), Path(folder)
+    config = uvicorn.Config(make_app(Viewer([first, second]), address.token), log_level="error", lifespan="off")
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([place.socket],))
+    thread = threading.Thread(target=server.run, args=([address.socket],))
     thread.start()
     try:
         with sync_playwright() as playwright:
@@ -62,7 +58,7 @@ def main(first: str, second: str, report: str, folder: str) -> None:
                     locale=shot.language,
                 )
                 page = context.new_page()
-                page.goto(f"{place.url}#v=1&{shot.state}")
+                page.goto(f"{address.url}#v=1&{shot.state}")
                 _save(page, out / f"{shot.name}.jpg")
                 context.close()
             page = browser.new_page(viewport={"width": 1440, "height": 900})

@@ -10,21 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from featscope.records import Boxes, CapturedMap, Geometry, RunInfo, Sample, Source
-from featscope.records import Place as MapPlace
+from featscope.records import Boxes, CapturedMap, Geometry, Place, RunInfo, Sample, Source
 from featscope.store.writer import RunWriter
+from tools.chromium import FLAGS
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-unsafe-swiftshader",
-]
 AXES = ("sample", "channel", "row", "column")
 
 
@@ -98,7 +88,7 @@ def write_run(folder, maps, samples, **info):
                 if sample.geometry is not None:
                     height, width = sample.geometry.padded
                     stride = (height / array.shape[-2], width / array.shape[-1])
-                    place = MapPlace(stride, (stride[0] / 2, stride[1] / 2), "operators")
+                    place = Place(stride, (stride[0] / 2, stride[1] / 2), "operators")
                 captured = CapturedMap(
                     layer, "Layer", "", level, 0, batch, [sample.id], f"layer_{number}", list(AXES), place
                 )
@@ -214,8 +204,8 @@ def serve():
 
     started = []
 
-    def start(*folders, place=None):
-        started.append(Served(*folders, place=place))
+    def start(*folders, address=None, explain=None):
+        started.append(Served(*folders, address=address, explain=explain))
         return started[-1]
 
     yield start

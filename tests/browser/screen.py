@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from featscope.cli import main
 from featscope.viewer.answers import Viewer
-from featscope.viewer.server import Place, make_app
+from featscope.viewer.server import Address, make_app
+from featscope.viewer.shown_runs import Explain
 
 # Counts requests on their way, and has violations of the policy said as errors.
 WATCH = """
@@ -85,25 +86,25 @@ def featscope(*words: Any) -> None:
 class Served:
     """A viewer behind a real socket, in a thread."""
 
-    def __init__(self, *folders: Any, place: Place | None = None) -> None:
-        self.viewer = Viewer(folders)
-        self.place = place or Place()
-        self.url = self.place.url
+    def __init__(self, *folders: Any, address: Address | None = None, explain: Explain | None = None) -> None:
+        self.viewer = Viewer(folders, explain=explain)
+        self.address = address or Address()
+        self.url = self.address.url
         config = uvicorn.Config(
-            make_app(self.viewer, self.place.token),
+            make_app(self.viewer, self.address.token),
             log_level="error",
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self.place.socket],), daemon=True)
+        self._thread = threading.Thread(target=self._server.run, args=([self.address.socket],), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         self._server.should_exit = True
         self._thread.join()
-        self.place.socket.close()
+        self.address.socket.close()
 
     def ask(self, name: str, **query: Any) -> Any:
         """JSON, or a header with its array, or bytes: what the page gets."""
@@ -212,7 +213,7 @@ class Screen:
 
     def point(self, x: float, y: float, **options: Any) -> str:
         """Move the pointer to a pixel of the frame, and return the read-out."""
-        self.page.mouse.move(*self.place(x, y, **options))
+        self.page.mouse.move(*self.address(x, y, **options))
         return self.page.locator(".status .hover").inner_text()
 
 

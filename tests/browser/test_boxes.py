@@ -1,6 +1,7 @@
 """Boxes, their labels and their sources, and explanations."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -183,3 +184,25 @@ def test_a_stored_explanation(look, one):
     screen.page.get_by_role("button", name="layercam at neck level 1").focus()
     screen.press("Enter").has(explanation=STORED)
     screen.press("Escape").has(explanation=None)
+
+
+def test_an_explanation_on_demand(look, serve, runs, tmp_path):
+    """The command's own way: the run's model is opened again, in a process of its own."""
+    from featscope.cli.view import _explain
+
+    copy = tmp_path / "run"
+    shutil.copytree(runs.a, copy)
+    screen = look(serve(copy, explain=_explain), layer="neck", level=1, box="d1")
+    screen.page.get_by_role("button", name="odam", exact=True).click()
+    screen.page.get_by_role("button", name="odam: computing").wait_for()
+    screen.page.get_by_role("button", name="odam at neck level 1").wait_for(timeout=90_000)
+    screen.rest()
+    made = list((copy / "explain" / "scene_3").glob("box_1_*_odam_neck_level_*.npy"))
+    assert len(made) == 1
+    screen.has(explanation=made[0].stem)
+    assert screen.text(".panel-title").startswith("odam at neck level")
+
+
+def test_what_leads_to_an_explanation_is_said(look, one):
+    screen = look(one, layer="neck", level=1, box="d1")
+    assert screen.page.get_by_text("Start featscope view with --explain").is_visible()

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from featscope.viewer.server import Place
+from featscope.viewer.server import Address
 
 from .conftest import HOSTILE, photo_of, write_run
 from .screen import Served, value_in
@@ -64,7 +64,7 @@ def test_the_server_ends_and_starts_again(look, serve, small):
     assert "featscope view does not answer. Is it still running?" in screen.text(".notices")
     assert screen.find("#samples [role=option]:not([hidden])").count() == 3
     # Another one at the same address.
-    serve(small, place=Place(port=served.place.port, token=served.place.token))
+    serve(small, address=Address(port=served.address.port, token=served.address.token))
     screen.press("ArrowUp", "ArrowUp")
     screen.page.wait_for_function("() => !document.querySelector('.notices').textContent.includes('does not answer')")
     assert (screen.pixels()[..., 3] > 0).any()

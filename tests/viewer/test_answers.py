@@ -3,20 +3,24 @@
 import io
 import json
 import shlex
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from featscope import open_run
+from featscope.arrays import reduce
 from featscope.cli import main
 from featscope.errors import BadRunError
-from featscope.records import CapturedMap, RunInfo, Sample
+from featscope.explaining.methods import METHODS
+from featscope.records import CapturedMap, MeasuredPlace, RunInfo, Sample
 from featscope.render.png import encode_rgb
-from featscope.store.writer import RunWriter
+from featscope.store.places import write_places
+from featscope.store.writer import RunWriter, read_info
 from featscope.viewer.answers import QUESTIONS, Viewer
 from featscope.viewer.openapi import openapi
-from featscope.viewer.run_answers import COLORMAPS
+from featscope.viewer.run_answers import COLORMAPS, EXPLAINS, REDUCTIONS
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -162,6 +166,10 @@ def test_the_best_images_of_a_channel(two_samples, ask):
     best = ask(viewer, "best", group=0, level=1, channel=1)
     assert best["samples"] == np.argsort(-np.array(peaks)).tolist()
     assert (best["looked"], best["total"]) == (2, 2)
+    path = two_samples / "neck.fpn" / "batch_1_layer_0.npy"
+    path.write_bytes(path.read_bytes()[:100])
+    damaged = ask(viewer, "best", group=0, level=0, channel=1)
+    assert (damaged["samples"], damaged["looked"]) == ([0], 2)  # it was looked at, so the page stops asking
 
 
 def test_stored_explanations(two_samples, ask):
@@ -248,8 +256,8 @@ def test_a_folder_of_arrays(tmp_path, ask):
 
 
 def test_a_run_that_grows_is_seen_growing(tmp_path, ask, monkeypatch):
-    monkeypatch.setattr("featscope.viewer.book._LEAST_SECONDS", 0.0)
-    monkeypatch.setattr("featscope.viewer.book._SHARE", 0)
+    monkeypatch.setattr("featscope.viewer.shown_run._LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("featscope.viewer.shown_run._SHARE", 0)
     writer = RunWriter(tmp_path / "run", RunInfo(model="Toy"))
 
     def more(number):
@@ -266,6 +274,42 @@ def test_a_run_that_grows_is_seen_growing(tmp_path, ask, monkeypatch):
     last = ask(viewer, "about")["runs"][0]
     assert (last["samples"], last["live"]) == (2, False)
     assert last["state"] != first["state"]
+
+
+def test_what_the_page_knows_keeps_its_number_while_a_run_grows(tmp_path, ask, monkeypatch):
+    """The page asks by numbers. Layers are listed by name and samples by rank, so new ones may come before old ones."""
+    monkeypatch.setattr("featscope.viewer.shown_run._LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("featscope.viewer.shown_run._SHARE", 0)
+    writers = [RunWriter(tmp_path / "run", RunInfo(model="Toy", ranks=2), rank=rank) for rank in range(2)]
+
+    def more(rank, name, layer):
+        writers[rank].put_sample(Sample(name, batch=rank), None)
+        array = np.full((1, 2, 4, 4), len(name), np.float32)
+        writers[rank].put(CapturedMap(layer, "Toy", "", 0, 0, rank, [name], f"{layer}.toy"), array)
+        time.sleep(0.3)  # the writer's thread
+
+    for writer in writers:
+        writer.begin()
+    more(0, "a", "neck")
+    more(1, "bb", "neck")
+    viewer = Viewer([tmp_path / "run"])
+    assert ask(viewer, "samples")["ids"] == ["a", "bb"]
+    more(0, "ccc", "backbone")
+    assert ask(viewer, "samples")["ids"] == ["a", "bb", "ccc"]
+    assert [group["layer"] for group in ask(viewer, "about")["runs"][0]["groups"]] == ["neck", "backbone"]
+    assert ask(viewer, "map", sample=1, group=0, reduce="mean")[1].max() == 2
+    for writer in writers:
+        writer.close()
+
+
+def test_a_map_whose_place_was_measured_meanwhile_is_another_answer(two_samples):
+    query = {"sample": "0", "level": "0"}
+    before = {name: Viewer([two_samples]).answer(name, query).tag for name in ("map", "channels", "ranks", "picture")}
+    info = read_info(two_samples)
+    place = MeasuredPlace("neck", "", 0, (4.0, 4.0), (0.5, 0.4), (0.01, 0.02), 40, "detections")
+    write_places(two_samples, info.started, [place])
+    after = {name: Viewer([two_samples]).answer(name, query).tag for name in before}
+    assert all(after[name] != before[name] for name in before)
 
 
 def test_every_question_is_described():
@@ -292,3 +336,8 @@ def test_explanations_on_demand_are_computed_by_what_the_viewer_was_handed(two_s
     plain = Viewer([two_samples])
     assert ask(plain, "about")["explains"] == []
     assert status(plain, "explain")[1].endswith("featscope view RUN --explain")
+
+
+def test_the_page_offers_what_there_is():
+    assert set(EXPLAINS) <= {name for name, method in METHODS.items() if method.by != "hiding"}
+    assert set(REDUCTIONS) - {"auto", "channel"} <= set(reduce.REDUCTIONS)

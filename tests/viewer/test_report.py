@@ -3,7 +3,11 @@
 import base64
 import gzip
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 from html import unescape
 
 import numpy as np
@@ -11,8 +15,8 @@ import pytest
 
 from featscope import open_run
 from featscope.cli import main
-from featscope.errors import UnknownNameError
-from featscope.viewer import report
+from featscope.errors import FeatscopeWarning, UnknownNameError
+from featscope.viewer import notebook, report
 from featscope.viewer.answers import Viewer
 from featscope.viewer.page import static_files
 from featscope.viewer.report import Frozen, page_with, question, write_report
@@ -133,3 +137,35 @@ def test_a_notebook_shows_the_page(two_samples, tmp_path):
     assert view.save(tmp_path / "view.html").read_text(encoding="utf-8") == page
     with pytest.raises(UnknownNameError, match="layer 'nick'"):
         open_run(two_samples).view(layer="nick")
+
+
+def test_a_report_has_the_same_bytes_in_every_process(two_samples, tmp_path):
+    for seed in ("1", "2"):
+        command = [sys.executable, "-m", "featscope", "report", str(two_samples), "-o", str(tmp_path / f"{seed}.html")]
+        subprocess.run(command, env=dict(os.environ, PYTHONHASHSEED=seed), check=True, capture_output=True)
+        time.sleep(1.1 if seed == "1" else 0)  # the head of gzip holds seconds
+    assert (tmp_path / "1.html").read_bytes() == (tmp_path / "2.html").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["out", "there"])
+def test_a_folder_gets_a_page(two_samples, tmp_path, name):
+    (tmp_path / "there").mkdir()
+    written = write_report(Frozen(Viewer([two_samples])), tmp_path / name)
+    assert written.page == tmp_path / name / "index.html"
+
+
+def test_a_reduction_that_the_page_cannot_show(two_samples, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(two_samples), "-r", "pca", "-o", str(tmp_path / "r.html")])
+    assert ended.value.code
+    assert "reduction 'pca'" in capsys.readouterr().err
+
+
+def test_a_notebook_names_what_it_lacks_and_holds_no_huge_page(two_samples, monkeypatch):
+    path = two_samples / "neck.fpn" / "batch_1_layer_1.npy"
+    path.write_bytes(path.read_bytes()[:150])
+    assert "batch_1_layer_1.npy is truncated" in open_run(two_samples).view()._repr_html_()
+    with pytest.warns(FeatscopeWarning, match="batch_1_layer_1"):
+        open_run(two_samples).view().save(two_samples.parent / "view.html")
+    monkeypatch.setattr(notebook, "LARGEST_FILE", 1000)
+    assert "Choose fewer samples" in open_run(two_samples).view()._repr_html_()

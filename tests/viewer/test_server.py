@@ -16,28 +16,28 @@ import pytest
 from featscope.errors import BadOptionError
 from featscope.viewer.answers import QUESTIONS, Viewer
 from featscope.viewer.page import static_files
-from featscope.viewer.server import HEADERS, Place, make_app
+from featscope.viewer.server import HEADERS, Address, make_app
 
 uvicorn = pytest.importorskip("uvicorn")
 
 
 @pytest.fixture
-def place(two_samples):
+def address(two_samples):
     """A viewer that listens."""
-    place = Place()
+    address = Address()
     server = uvicorn.Server(
-        uvicorn.Config(make_app(Viewer([two_samples]), place.token), log_level="error", lifespan="off")
+        uvicorn.Config(make_app(Viewer([two_samples]), address.token), log_level="error", lifespan="off")
     )
-    thread = threading.Thread(target=server.run, args=([place.socket],))
+    thread = threading.Thread(target=server.run, args=([address.socket],))
     thread.start()
-    yield place
+    yield address
     server.should_exit = True
     thread.join()
 
 
-def get(place, path, method="GET", **headers):
+def get(address, path, method="GET", **headers):
     """A reply: status, headers, body. Each reply is checked for the headers that all must have."""
-    connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=20)
     connection.putrequest(method, path, skip_host="Host" in headers)
     for name, value in headers.items():
         connection.putheader(name.replace("_", "-"), value)
@@ -50,43 +50,43 @@ def get(place, path, method="GET", **headers):
     return reply.status, reply, body
 
 
-def test_answers_through_one_connection_do_not_wait_for_one_another(place):
-    connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=20)
+def test_answers_through_one_connection_do_not_wait_for_one_another(address):
+    connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=20)
     times = []
     for _ in range(15):
         start = time.perf_counter()
-        connection.request("GET", f"/{place.token}/main.js")
+        connection.request("GET", f"/{address.token}/main.js")
         assert connection.getresponse().read()
         times.append(time.perf_counter() - start)
     connection.close()
     assert sorted(times)[7] < 0.03, times  # 0.04 with Nagle's algorithm, 0.001 without
 
 
-def test_the_page_and_its_answers(place):
-    status, reply, body = get(place, f"/{place.token}/")
+def test_the_page_and_its_answers(address):
+    status, reply, body = get(address, f"/{address.token}/")
     assert status == 200
     assert reply.getheader("content-type").startswith("text/html")
     assert b"<script" in body
     for name in QUESTIONS:
         status, reply, body = get(
-            place, f"/{place.token}/ask/{name}?run=0" if name != "about" else f"/{place.token}/ask/about"
+            address, f"/{address.token}/ask/{name}?run=0" if name != "about" else f"/{address.token}/ask/about"
         )
         assert status == (400 if name == "explain" else 404 if name == "explanation" else 200), (name, body)
         assert reply.getheader("etag")
-    assert json.loads(get(place, f"/{place.token}/openapi.json")[2])["openapi"].startswith("3.")
+    assert json.loads(get(address, f"/{address.token}/openapi.json")[2])["openapi"].startswith("3.")
 
 
-def test_a_second_question_costs_nothing(place):
-    path = f"/{place.token}/ask/map"
-    _, reply, body = get(place, path)
-    again, _, nothing = get(place, path, If_None_Match=reply.getheader("etag"))
+def test_a_second_question_costs_nothing(address):
+    path = f"/{address.token}/ask/map"
+    _, reply, body = get(address, path)
+    again, _, nothing = get(address, path, If_None_Match=reply.getheader("etag"))
     assert (again, nothing) == (304, b"")
     assert body
 
 
 @pytest.mark.parametrize("path", ["/", "/ask/about", "/wrong/", "/wrong/ask/about", "/favicon.ico"])
-def test_nothing_is_told_without_the_token(place, path):
-    assert get(place, path)[0] == 404
+def test_nothing_is_told_without_the_token(address, path):
+    assert get(address, path)[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -100,15 +100,15 @@ def test_nothing_is_told_without_the_token(place, path):
         "static/",
     ],
 )
-def test_no_other_file_is_served(place, path):
-    status, _, body = get(place, f"/{place.token}/{path}")
+def test_no_other_file_is_served(address, path):
+    status, _, body = get(address, f"/{address.token}/{path}")
     assert status == 404
     assert body == b"there is no such file"
 
 
-def test_nothing_can_be_written(place):
+def test_nothing_can_be_written(address):
     for method in ("POST", "PUT", "DELETE", "PATCH"):
-        assert get(place, f"/{place.token}/ask/about", method)[0] == 405
+        assert get(address, f"/{address.token}/ask/about", method)[0] == 405
 
 
 @pytest.mark.parametrize(
@@ -123,31 +123,36 @@ def test_nothing_can_be_written(place):
         {"Sec_Fetch_Site": "same-site"},
     ],
 )
-def test_other_pages_and_other_names_are_refused(place, headers):
-    for path in (f"/{place.token}/ask/about", f"/{place.token}/ask/image", f"/{place.token}/main.js", "/"):
-        assert get(place, path, **headers)[0] == 403
+def test_other_pages_and_other_names_are_refused(address, headers):
+    for path in (f"/{address.token}/ask/about", f"/{address.token}/ask/image", f"/{address.token}/main.js", "/"):
+        assert get(address, path, **headers)[0] == 403
 
 
-def test_what_ssh_forwards_is_answered(place):
+def test_what_ssh_forwards_is_answered(address):
     for host in ("localhost:9999", "127.0.0.1:1", "[::1]:8080"):
-        assert get(place, f"/{place.token}/ask/about", Host=host, Origin=f"http://{host}")[0] == 200
+        assert get(address, f"/{address.token}/ask/about", Host=host, Origin=f"http://{host}")[0] == 200
 
 
-def test_a_link_to_the_page_may_be_followed_from_elsewhere(place):
+def test_a_link_to_the_page_may_be_followed_from_elsewhere(address):
     link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
-    assert get(place, f"/{place.token}/", **link)[0] == 200
-    assert get(place, f"/{place.token}/ask/about", **link)[0] == 403
+    assert get(address, f"/{address.token}/", **link)[0] == 200
+    assert get(address, f"/{address.token}/ask/about", **link)[0] == 403
 
 
 def test_a_port_in_use_is_an_error_that_says_what_to_type():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(BadOptionError, match=f"port {port}: .*in use; type another one, or --port 0"):
-            Place(port=port)
+        with pytest.raises(BadOptionError, match=f"port {port}: .*in use; type --port with another number"):
+            Address(port=port)
+
+
+def test_an_address_of_another_machine_is_an_error_that_says_what_to_type():
+    with pytest.raises(BadOptionError, match="give an address of this machine: --host 127.0.0.1"):
+        Address("192.0.2.1")
 
 
 def test_the_address_is_a_secret():
-    first, second = Place(), Place()
+    first, second = Address(), Address()
     assert first.host == "127.0.0.1"
     assert first.token != second.token
     assert len(first.token) >= 16
@@ -184,9 +189,9 @@ def test_a_folder_that_is_no_run(tmp_path, capsys):
     assert "does not exist; give the folder of a run" in capsys.readouterr().err
 
 
-def test_the_page_names_all_its_modules_and_each_is_there(place):
-    text = get(place, f"/{place.token}/")[2].decode()
+def test_the_page_names_all_its_modules_and_each_is_there(address):
+    text = get(address, f"/{address.token}/")[2].decode()
     named = re.findall(r'<link rel="modulepreload" href="([^"]+)">', text)
     alone = {"embedded.js"}  # of reports
     assert sorted(named) == sorted(name for name in static_files() if name.endswith(".js") and name not in alone)
-    assert all(get(place, f"/{place.token}/{name}")[0] == 200 for name in named)
+    assert all(get(address, f"/{address.token}/{name}")[0] == 200 for name in named)

@@ -107,6 +107,13 @@ def reduction(text: str) -> None:
     parse_reduction(text)
 
 
+def page_reduction(text: str) -> None:
+    """Check --reduce of a report: values that the viewer's page can show."""
+    from featscope.viewer.run_answers import REDUCTIONS
+
+    check_name("reduction", text, [name for name in REDUCTIONS if name != "channel"], "featscope report --help")
+
+
 def channels(text: str) -> None:
     """Check --channels of a drawing."""
     from featscope.arrays.channels import parse_channels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List, Optional
 
-from featscope.cli import options
+from featscope.cli import checks, options
 from featscope.cli.options import own
 from featscope.words import counted
 
@@ -15,7 +15,7 @@ def run(
         "RUN_OR_FOLDER...", "A run, or several to compare; or a folder of subfolders of .npy files."
     ),
     output: Path = options.output(
-        default=Path("report.html"), help="The file that is written; a folder of this name if it is large."
+        default=Path("report.html"), help="The file NAME.html that is written, or the folder NAME if it is large."
     ),
     layers: Optional[List[str]] = options.layer(),
     sample: Optional[str] = options.sample(),
@@ -25,6 +25,7 @@ def run(
         panel=options.DRAWING,
         help="Hold these reductions too: mean, absmean, max, l2, std. Repeat it for more.",
         shown="auto only",
+        check=checks.page_reduction,
     ),
     channels: bool = own(
         "--tiles/--no-tiles", panel=options.HOW_MUCH, help="Hold all channels of each map, small.", default=True
@@ -50,7 +51,7 @@ def run(
     remark(f"about {size_text(frozen.estimate())}: {counted(len(samples), 'sample')}")
     with progress("samples", len(samples)) as done:
         report = write_report(frozen, output, done)
-    total = sum(book.catalogue.total for book in viewer.books)
+    total = sum(shown.catalogue.total for shown in viewer.runs)
     remarks = [f"{len(samples)} of {total} samples; choose them with --sample, or type --max-samples 0 for all"]
     text = f"{counted(report.maps, 'map')} of {counted(report.samples, 'sample')}, {size_text(report.bytes)}, in {report.page}"
     finish(text, list(dict.fromkeys(frozen.errors)), remarks if total > len(samples) else [])

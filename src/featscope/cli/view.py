@@ -52,28 +52,28 @@ def run(
       featscope view runs/s2anet --explain --port 8080
     """
     try:
-        from featscope.viewer.server import LOOPBACK, Place
+        from featscope.viewer.server import LOOPBACK, Address
     except ImportError as error:
         raise MissingPackageError(f"the viewer needs {error.name}: pip install 'featscope[view]'") from None
     from featscope.cli.console import remark, say
     from featscope.viewer.answers import Viewer
 
     viewer = Viewer(folders, layers or (), sample, explain=_explain if explain else None)
-    place = Place(host, port)
-    say(f"featscope view: {place.url}")
+    address = Address(host, port)
+    say(f"featscope view: {address.url}")
     if os.environ.get("SSH_CONNECTION"):
         server = os.environ["SSH_CONNECTION"].split()[2]
         say("on your own machine, type this and open the same address there:")
-        say(f"  ssh -N -L {place.port}:127.0.0.1:{place.port} {_user()}{server}")
+        say(f"  ssh -N -L {address.port}:127.0.0.1:{address.port} {_user()}{server}")
     if host not in LOOPBACK:
-        remark(f"everybody who can reach {host} and knows this address can see the run and its images")
+        remark(f"anyone who can reach {host} and knows this address can see the run and its images")
     say("Ctrl-C ends it")
     sys.stdout.flush()
     if browser and _desktop():
         import webbrowser
 
-        webbrowser.open(place.url)
-    place.serve(viewer)
+        webbrowser.open(address.url)
+    address.serve(viewer)
 
 
 def _user() -> str:

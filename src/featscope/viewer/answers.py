@@ -6,13 +6,13 @@ function in `run_answers.py` or `map_answers.py`, and add a row to `QUESTIONS`.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Mapping, NamedTuple, Tuple, Type
+from typing import Callable, Dict, Mapping, NamedTuple, Tuple, Type
 
 import msgspec
 
 from featscope.errors import BadOptionError, BadRunError, FeatscopeError, UnknownNameError, unknown_name
 from featscope.viewer import map_answers, questions, replies, run_answers
-from featscope.viewer.shelf import JSON, Made, Shelf, digest
+from featscope.viewer.shown_runs import JSON, Made, ShownRuns, digest
 
 QUESTIONS: Dict[str, Tuple[Type[msgspec.Struct], Callable[..., Made]]] = {
     "about": (questions.Nothing, run_answers.about),
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     """200, 304 for what the page has already, or the status of an error."""
 
 
-class Viewer(Shelf):
+class Viewer(ShownRuns):
     """One or several runs, and what can be asked about them.
 
     >>> viewer = Viewer(["runs/fpn"])
@@ -82,12 +82,8 @@ class Viewer(Shelf):
         """Answer what every page asks first, so that it is at hand when the browser has started."""
         self.answer("about", {})
         for name in ("sample", "samples"):
-            for run in range(len(self.books)):
+            for run in range(len(self.runs)):
                 self.answer(name, {"run": str(run)})
-
-    def names(self) -> List[str]:
-        """Return the names of the runs."""
-        return [book.folder.name for book in self.books]
 
 
 def _status(error: Exception) -> int:

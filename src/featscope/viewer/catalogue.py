@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import threading
 import time
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Dict, List, Optional, Sequence, Set, Tuple, TypeVar
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -28,45 +28,15 @@ from featscope.store.index import Form
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 from featscope.store.sample_rows import SampleRow
-from featscope.viewer.replies import Columns
+from featscope.viewer.replies import Columns, GroupOut, LevelOut
 
 Item = TypeVar("Item")
 
 _LIKELY = re.compile(r"cls|class|score|logit", re.IGNORECASE)
-_STYLE = STYLES["featscope"]
+STYLE = STYLES["featscope"]
+"""How maps look unless a question says otherwise."""
+
 _BY_HAND = re.compile(r"(.*?)_?layer_(\d+)")
-
-
-@dataclass
-class Level:
-    """The maps of one level of a group."""
-
-    level: int
-
-    shape: str
-    """Shape of one sample's map, such as '256 x 128 x 124'; a few of them if they differ."""
-
-    channels: int
-    """Number of channels; 0 if it differs."""
-
-    stride: str
-    """Stride of the cells; '' if it is unknown."""
-
-    place: str
-    """How the place of the cells is known, as in `featscope.records.Place`."""
-
-    maps: int
-    """Number of map files."""
-
-
-@dataclass
-class Group:
-    """The maps of one folder: those of one field of a layer."""
-
-    layer: str
-    field: str
-    folder: str
-    levels: List[Level] = dataclasses.field(default_factory=list)
 
 
 class Catalogue:
@@ -76,18 +46,26 @@ class Catalogue:
     name of the file.
 
     layers: globs of layers to show; all without any. sample: an id or a glob of samples to show. most:
-    number of samples to show; 0 for all. Raises `UnknownNameError` if the run has none of that name.
+    number of samples to show; 0 for all. before: the catalogue of the same run when it was smaller; what it has keeps
+    its numbers, as the page still asks by these. Raises `UnknownNameError` if the run has none of that name.
     """
 
-    def __init__(self, run: Run, layers: Sequence[str] = (), sample: Optional[str] = None, most: int = 0) -> None:
+    def __init__(
+        self,
+        run: Run,
+        layers: Sequence[str] = (),
+        sample: Optional[str] = None,
+        *,
+        most: int = 0,
+        before: Optional[Catalogue] = None,
+    ) -> None:
         self.run = run
         # Several requests are answered at once, but an index is used by one thread at a time.
         self._lock = threading.RLock()
         self._looks: Dict[Tuple[str, HeatStyle], Look] = {}
         self._scores: Optional[int] = None
         self._columns = b""
-        self._peaks: Dict[Tuple[int, int], Dict[int, NDArray[np.float64]]] = {}
-        self._looked: Dict[Tuple[int, int], Set[int]] = {}
+        self._peaks: Dict[Tuple[int, int], Dict[int, Optional[NDArray[np.float64]]]] = {}
         self.problems: List[str] = [str(problem) for problem in run.problems]
         """What is wrong with the run's files."""
         if run.index is not None:
@@ -100,6 +78,9 @@ class Catalogue:
             self._keep_layers(layers)
         if sample is not None:
             self._keep_samples(sample)
+        if before is not None:
+            self.groups = _in_order(self.groups, [group.folder for group in before.groups], lambda group: group.folder)
+            self.samples = _in_order(self.samples, [row.name for row in before.samples], lambda row: row.name)
         self.total = len(self.samples)
         """Number of samples that could be shown; more than are if `most` limits them."""
         if most:
@@ -127,7 +108,7 @@ class Catalogue:
                 self._columns = msgspec.json.encode(Columns(*map(list, columns)))
             return self._columns
 
-    def group(self, number: int) -> Group:
+    def group(self, number: int) -> GroupOut:
         """Return a group by its number."""
         return _at(self.groups, number, "layer")
 
@@ -213,31 +194,32 @@ class Catalogue:
         ]
         # The proof reads maps, so likely names come first.
         for number in sorted(candidates, key=lambda n: not _LIKELY.search(self.groups[n].folder)):
-            scores = self.look(self.groups[number].folder, _STYLE).scores
+            scores = self.look(self.groups[number].folder, STYLE).scores
             if scores is not None and scores.known == "detections":
                 return number
         return -1
 
-    def peaks(self, group: int, level: int, seconds: float) -> Dict[int, NDArray[np.float64]]:
-        """Return the value farthest from zero of each channel for every sample that has this map: {sample: (C,)}.
+    def peaks(self, group: int, level: int, seconds: float) -> Tuple[Dict[int, NDArray[np.float64]], int]:
+        """Return the value farthest from zero of each channel, {sample: (C,)}, and how many samples were looked at.
 
-        It looks at more samples with each call, for so many seconds, until all are known.
+        It looks at more samples with each call, for so many seconds, until all were. Samples without such a map, or
+        with a damaged one, have no values.
         """
-        known = self._peaks.setdefault((group, level), {})
-        looked = self._looked.setdefault((group, level), set())
         until = time.monotonic() + seconds
-        for sample in range(len(self.samples)):
-            if sample in looked:
-                continue
+        with self._lock:
+            known = self._peaks.setdefault((group, level), {})
+            waiting = [sample for sample in range(len(self.samples)) if sample not in known]
+        for sample in waiting:
             if time.monotonic() > until:
                 break
-            try:
+            found: Optional[NDArray[np.float64]] = None
+            with suppress(FeatscopeError):
                 feature_map = self.map_of(sample, group, level)
-                known[sample] = strongest(feature_map.array, inside_of(feature_map))
-            except FeatscopeError:  # it has no such map, or a damaged one
-                pass
-            looked.add(sample)
-        return known
+                found = strongest(feature_map.array, inside_of(feature_map))
+            with self._lock:
+                known[sample] = found
+        with self._lock:
+            return {sample: values for sample, values in known.items() if values is not None}, len(known)
 
     def holds(self, sample: int) -> List[Tuple[int, int, MapFile]]:
         """Return which maps a sample has: the number of the group, the level, and the file."""
@@ -248,6 +230,14 @@ class Catalogue:
                 if there is not None:
                     found.append((number, level.level, there[0]))
         return found
+
+
+def _in_order(rows: Sequence[Item], first: Sequence[str], name: Callable[[Item], str]) -> List[Item]:
+    """Return rows with those of these names first, in their order; as they are if one of them is gone."""
+    numbers = {one: number for number, one in enumerate(first)}
+    if not numbers.keys() <= {name(row) for row in rows}:
+        return list(rows)
+    return sorted(rows, key=lambda row: numbers.get(name(row), len(numbers)))
 
 
 def shape_of(map_file: MapFile) -> Tuple[int, ...]:
@@ -268,11 +258,11 @@ def _at(rows: Sequence[Item], number: int, kind: str) -> Item:
     return rows[number]
 
 
-def _groups_of_forms(run: Run, every: Sequence[Form]) -> List[Group]:
-    groups: Dict[str, Group] = {}
+def _groups_of_forms(run: Run, every: Sequence[Form]) -> List[GroupOut]:
+    groups: Dict[str, GroupOut] = {}
     forms: Dict[Tuple[str, int], List[Form]] = {}
     for form in every:
-        groups.setdefault(form.folder, Group(form.layer, form.field, form.folder))
+        groups.setdefault(form.folder, GroupOut(form.layer, form.field, form.folder))
         forms.setdefault((form.folder, form.level), []).append(form)
     for (folder, number), same in forms.items():
         channels = {form.shape.partition(" x ")[0] for form in same}
@@ -280,7 +270,7 @@ def _groups_of_forms(run: Run, every: Sequence[Form]) -> List[Group]:
         measured = run.places.get((group.layer, group.field, number))
         place = "measured" if measured is not None and not measured.refused else same[0].place
         group.levels.append(
-            Level(
+            LevelOut(
                 number,
                 some_of([form.shape for form in same]),
                 channels=int(channels.pop() or 0) if len(channels) == 1 else 0,
@@ -294,9 +284,9 @@ def _groups_of_forms(run: Run, every: Sequence[Form]) -> List[Group]:
 
 def _by_names(
     run: Run, problems: List[str]
-) -> Tuple[List[Group], List[SampleRow], Dict[Tuple[str, str, int], Tuple[MapFile, int]]]:
+) -> Tuple[List[GroupOut], List[SampleRow], Dict[Tuple[str, str, int], Tuple[MapFile, int]]]:
     """Find samples, groups and maps in a folder that has no manifest. problems: takes what cannot be read."""
-    groups: Dict[str, Group] = {}
+    groups: Dict[str, GroupOut] = {}
     names: Dict[str, None] = {}
     files: Dict[Tuple[str, str, int], Tuple[MapFile, int]] = {}
     shapes: Dict[Tuple[str, int], List[Tuple[int, ...]]] = {}
@@ -308,7 +298,7 @@ def _by_names(
             continue
         match = _BY_HAND.fullmatch(map_file.path.stem)
         stem, level = (match[1] or "image", int(match[2])) if match else (map_file.path.stem, 0)
-        groups.setdefault(map_file.folder, Group(map_file.folder, "", map_file.folder))
+        groups.setdefault(map_file.folder, GroupOut(map_file.folder, "", map_file.folder))
         shapes.setdefault((map_file.folder, level), []).append(shape)
         for index in range(count):
             name = f"{stem} image {index}" if count > 1 else stem
@@ -318,7 +308,7 @@ def _by_names(
         channels = {shape[0] for shape in found}
         texts = [" x ".join(map(str, shape)) for shape in found]
         one = channels.pop() if len(channels) == 1 else 0
-        groups[folder].levels.append(Level(level, some_of(texts), one, stride="", place="", maps=len(found)))
+        groups[folder].levels.append(LevelOut(level, some_of(texts), one, stride="", place="", maps=len(found)))
     rows = [
         SampleRow(name, None, None, score=None, smallest=None, classes=[], image=False)
         for name in sorted(names, key=natural_key)

@@ -17,25 +17,25 @@ from featscope.records import Place
 from featscope.render.jobs import Outcome
 from featscope.store.feature_maps import FeatureMap
 from featscope.viewer import questions, replies
-from featscope.viewer.catalogue import Catalogue
+from featscope.viewer.catalogue import STYLE, Catalogue
 from featscope.viewer.explained import Explained, explained_of
 from featscope.viewer.objects import objects_on
 from featscope.viewer.scene import doubts_of_map
-from featscope.viewer.shelf import ARRAY, JSON, PNG, STYLE, Made, Shelf, digest, json_of, packed
+from featscope.viewer.shown_runs import ARRAY, JSON, PNG, Made, ShownRuns, digest, json_of, packed
 
 _SECONDS = 2.0  # after which `best` answers with what it has seen so far
 
 
-def map_values(shelf: Shelf, asked: questions.Reduce) -> Made:
+def map_values(runs: ShownRuns, asked: questions.Reduce) -> Made:
     """Return the values of a map that are drawn."""
-    plan, feature_map = shelf.plan(asked, questions.Draw(reduce=asked.reduce)), shelf.map_of(asked)
+    plan, feature_map = runs.plan(asked, questions.Draw(reduce=asked.reduce)), runs.map_of(asked)
 
     def make() -> bytes:
         reduced = plan.reduced(feature_map)
         values = np.ascontiguousarray(reduced.values, np.float32)
         if values.ndim != 2:
             raise BadOptionError(f"{asked.reduce} gives three colours, not values; choose another reduction")
-        facts, placement = _facts(shelf, asked, feature_map)
+        facts, placement = _facts(runs, asked, feature_map)
         style = reduced.style
         header = replies.MapHeader(
             **asdict(facts),
@@ -48,15 +48,15 @@ def map_values(shelf: Shelf, asked: questions.Reduce) -> Made:
         )
         return packed(header, values)
 
-    return Made(ARRAY, feature_map.fingerprint(("map", asked)), make)
+    return Made(ARRAY, digest(asked, plan.fingerprint(feature_map)), make)
 
 
 def _facts(
-    shelf: Shelf, asked: questions.OfMap, feature_map: FeatureMap
+    runs: ShownRuns, asked: questions.OfMap, feature_map: FeatureMap
 ) -> Tuple[replies.MapFacts, replies.PlacementOut]:
     """Return what is known of a map, and where it lies in the frame."""
     channels, rows, columns = feature_map.array.shape
-    scene, place = shelf.scene(asked), feature_map.file.place()
+    scene, place = runs.scene(asked), feature_map.file.place()
     facts = replies.MapFacts(
         (rows, columns),
         channels,
@@ -70,16 +70,16 @@ def _facts(
     return facts, scene.placement_of((rows, columns), place)
 
 
-def channels(shelf: Shelf, asked: questions.Tiles) -> Made:
+def channels(runs: ShownRuns, asked: questions.Tiles) -> Made:
     """Return the channels of a map as small tiles, in the order of their numbers."""
-    feature_map = shelf.map_of(asked)
+    feature_map = runs.map_of(asked)
 
     def make() -> bytes:
         array = feature_map.array
         chosen = array[asked.first : asked.first + asked.count if asked.count else None]
         tiles = encode_tiles(shrink(as_floats(chosen).astype(np.float32, copy=False), asked.size, asked.by))
         count, rows, columns = tiles.codes.shape
-        facts, placement = _facts(shelf, asked, feature_map)
+        facts, placement = _facts(runs, asked, feature_map)
         header = replies.TilesHeader(
             (count, rows, columns),
             first=asked.first,
@@ -92,18 +92,18 @@ def channels(shelf: Shelf, asked: questions.Tiles) -> Made:
         )
         return packed(header, tiles.codes)
 
-    return Made(ARRAY, feature_map.fingerprint(("channels", asked)), make)
+    return Made(ARRAY, feature_map.fingerprint((asked, feature_map.file.place())), make)
 
 
-def ranks(shelf: Shelf, asked: questions.Ranks) -> Made:
+def ranks(runs: ShownRuns, asked: questions.Ranks) -> Made:
     """Return the channels of a map in an order."""
-    feature_map = shelf.map_of(asked)
+    feature_map = runs.map_of(asked)
     if not all(part.isdecimal() for part in asked.labels.split(",") if part):
         raise BadOptionError(f"{asked.labels!r} is not a list of class indices, such as 0,3")
     labels = [int(part) for part in asked.labels.split(",") if part]
 
     def make() -> bytes:
-        array, scene, place = feature_map.array, shelf.scene(asked), feature_map.file.place()
+        array, scene, place = feature_map.array, runs.scene(asked), feature_map.file.place()
         shape = (array.shape[1], array.shape[2])
         top, bottom, left, right = scene.cells_inside(shape, place)
         inside = (slice(top, bottom), slice(left, right))
@@ -112,29 +112,29 @@ def ranks(shelf: Shelf, asked: questions.Ranks) -> Made:
         values = None if ranked.values is None else ranked.values[ranked.channels].tolist()
         return msgspec.json.encode(replies.RanksOut(ranked.channels.tolist(), values))
 
-    return Made(JSON, feature_map.fingerprint(("ranks", asked)), make)
+    return Made(JSON, feature_map.fingerprint((asked, feature_map.file.place())), make)
 
 
-def best(shelf: Shelf, asked: questions.Best) -> Made:
+def best(runs: ShownRuns, asked: questions.Best) -> Made:
     """Return the images that excite a channel most."""
-    catalogue = shelf.book(asked).catalogue
-    peaks = catalogue.peaks(asked.group, asked.level, _SECONDS)
+    catalogue = runs.shown(asked).catalogue
+    peaks, looked = catalogue.peaks(asked.group, asked.level, _SECONDS)
     found = sorted(
         ((float(values[asked.channel]), sample) for sample, values in peaks.items() if asked.channel < len(values)),
         key=lambda pair: (-abs(pair[0]), pair[1]),
     )[: asked.count]
     total = len(catalogue.samples)
-    return json_of(replies.BestOut([s for _, s in found], [v for v, _ in found], looked=len(peaks), total=total))
+    return json_of(replies.BestOut([s for _, s in found], [v for v, _ in found], looked=looked, total=total))
 
 
-def explanation(shelf: Shelf, asked: questions.OfExplanation) -> Made:
+def explanation(runs: ShownRuns, asked: questions.OfExplanation) -> Made:
     """Return a stored explanation."""
-    book, scene = shelf.book(asked), shelf.scene(asked)
-    one = next((one for one in explained_of(book.folder, scene.sample.id) if one.name == asked.key), None)
+    shown, scene = runs.shown(asked), runs.scene(asked)
+    one = next((one for one in explained_of(shown.folder, scene.sample.id) if one.name == asked.key), None)
     if one is None:
         raise UnknownNameError(f"{scene.sample.id} has no stored explanation {asked.key!r}")
     values = one.load()
-    shape, place = (values.shape[0], values.shape[1]), _place_of(book.catalogue, asked.sample, one)
+    shape, place = (values.shape[0], values.shape[1]), _place_of(shown.catalogue, asked.sample, one)
     header = replies.MapHeader(
         shape,
         channels=1,
@@ -155,9 +155,9 @@ def explanation(shelf: Shelf, asked: questions.OfExplanation) -> Made:
     return Made(ARRAY, digest(body), lambda: body)
 
 
-def picture(shelf: Shelf, asked: questions.Draw) -> Made:
+def picture(runs: ShownRuns, asked: questions.Draw) -> Made:
     """Return the picture that `featscope heat` draws."""
-    plan, feature_map = shelf.plan(asked, asked), shelf.map_of(asked)
+    plan, feature_map = runs.plan(asked, asked), runs.map_of(asked)
 
     def make() -> bytes:
         outcome = Outcome()
@@ -166,15 +166,15 @@ def picture(shelf: Shelf, asked: questions.Draw) -> Made:
             raise BadRunError("; ".join(outcome.errors))
         return png
 
-    return Made(PNG, feature_map.fingerprint(("picture", asked)), make)
+    return Made(PNG, digest(asked, plan.fingerprint(feature_map)), make)
 
 
-def command(shelf: Shelf, asked: questions.Draw) -> Made:
+def command(runs: ShownRuns, asked: questions.Draw) -> Made:
     """Return the command that draws the same picture."""
-    book = shelf.book(asked)
-    group, row = book.catalogue.group(asked.group), book.catalogue.row(asked.sample)
-    words = ["featscope", "heat", str(book.folder)]
-    recorded = book.catalogue.run.index is not None
+    shown = runs.shown(asked)
+    group, row = shown.catalogue.group(asked.group), shown.catalogue.row(asked.sample)
+    words = ["featscope", "heat", str(shown.folder)]
+    recorded = shown.catalogue.run.index is not None
     if recorded:
         words += [
             "--only",
@@ -185,7 +185,7 @@ def command(shelf: Shelf, asked: questions.Draw) -> Made:
             glob_escape(row.name),
         ]
     else:
-        found = book.catalogue.find(asked.sample, asked.group, asked.level)
+        found = shown.catalogue.find(asked.sample, asked.group, asked.level)
         words += ["--only", glob_escape(f"{group.folder}/{found[0].path.name}" if found else group.folder)]
     default = questions.Draw(alpha=STYLE.alpha)
     for option, name in (("-r", "reduce"), ("--range", "range"), ("--colormap", "colormap"), ("--alpha", "alpha")):

@@ -9,7 +9,7 @@ import msgspec
 from featscope import __version__
 from featscope.viewer import replies
 from featscope.viewer.answers import QUESTIONS
-from featscope.viewer.shelf import ARRAY, JSON, PNG
+from featscope.viewer.shown_runs import ARRAY, JSON, PNG
 
 _REPLIES: Dict[str, Any] = {
     "about": replies.About,

@@ -67,7 +67,6 @@ class Draw(Reduce):
     boxes: bool = False
     truth: bool = False
     min_score: float = 0.3
-    labels: str = "score"
 
 
 class Tiles(OfMap):
@@ -112,8 +111,11 @@ class OfExplanation(OfSample):
     """Its name in the sample's `explanations`."""
 
 
-class Explain(OfMap):
+class Explain(OfSample):
     """Which detection is to be explained, at which layer; only if the viewer was started with `--explain`."""
+
+    group: int = 0
+    """Number of the group whose layer is meant."""
 
     box: int = 0
     """Number of the detection."""

@@ -11,24 +11,33 @@ import msgspec
 
 
 class LevelOut(msgspec.Struct):
-    """One level of a group."""
+    """The maps of one level of a group."""
 
     level: int
+
     shape: str
+    """Shape of one sample's map, such as '256 x 128 x 124'; a few of them if they differ."""
+
     channels: int
+    """Number of channels; 0 if it differs."""
+
     stride: str
+    """Stride of the cells; '' if it is unknown."""
+
     place: str
+    """How the place of the cells is known, as in `featscope.records.Place`."""
+
     maps: int
+    """Number of map files."""
 
 
 class GroupOut(msgspec.Struct):
-    """The maps of one field of a layer."""
+    """The maps of one folder: those of one field of a layer."""
 
     layer: str
     field: str
     folder: str
-    levels: List[LevelOut]
-    look: Optional[Dict[str, str]] = None
+    levels: List[LevelOut] = []
 
 
 class LeftOut(msgspec.Struct):
@@ -61,7 +70,6 @@ class About(msgspec.Struct):
     """What the viewer shows."""
 
     version: str
-    language: str
     runs: List[RunOut]
     colormaps: Dict[str, str]
     """Name -> base64 of 256 colours, RGB."""

@@ -72,14 +72,14 @@ class Frozen:
     @property
     def samples(self) -> List[Tuple[int, int]]:
         """The run and the number of every sample."""
-        return [(run, i) for run, book in enumerate(self._viewer.books) for i in range(len(book.catalogue.samples))]
+        return [(run, i) for run, shown in enumerate(self._viewer.runs) for i in range(len(shown.catalogue.samples))]
 
     def estimate(self) -> int:
         """Return about how many bytes the report takes, without reading any map."""
         total = float(len(page_with({})))
-        for run, book in enumerate(self._viewer.books):
+        for run, shown in enumerate(self._viewer.runs):
             cells = 0.0
-            for group in book.catalogue.groups:
+            for group in shown.catalogue.groups:
                 for level in group.levels:
                     sides = [int(side) for side in level.shape.split(",")[0].split(" x ") if side.isdecimal()]
                     if len(sides) < 2:
@@ -96,14 +96,14 @@ class Frozen:
 
     def _image_bytes(self, run: int, sample: int) -> int:
         try:
-            return Path(self._viewer.books[run].catalogue.sample(sample).path or "?").stat().st_size
+            return Path(self._viewer.runs[run].catalogue.sample(sample).path or "?").stat().st_size
         except (OSError, ValueError):
             return 0
 
     @property
     def maps(self) -> int:
         """Number of maps."""
-        catalogues = [self._viewer.books[run].catalogue.holds(sample) for run, sample in self.samples]
+        catalogues = [self._viewer.runs[run].catalogue.holds(sample) for run, sample in self.samples]
         return sum(map_file.is_map for held in catalogues for _, _, map_file in held)
 
     def every(self, on_sample: Optional[Callable[[], None]] = None) -> Answers:
@@ -121,7 +121,7 @@ class Frozen:
         about["reductions"] = [*self._reductions, *(["channel"] if self._channels else [])]
         about["explains"] = []
         found = {question("about")[0]: _pack(json.dumps(about).encode())}
-        for run in range(len(self._viewer.books)):
+        for run in range(len(self._viewer.runs)):
             key, query = question("samples", run=run)
             found[key] = _pack(self._body("samples", query))
         # The list of samples shows many at once, so a page that loads samples one by one has all of these.
@@ -171,9 +171,15 @@ class Frozen:
 
 
 def write_report(frozen: Frozen, path: Path, on_sample: Optional[Callable[[], None]] = None) -> Report:
-    """Write a report to a file, or to a folder if it is large. on_sample: called after each sample."""
+    """Write a report. on_sample: called after each sample.
+
+    path: a file, NAME.html, in whose place the folder NAME is written if the report is large; or a folder, in which the
+    page is index.html.
+    """
+    is_file = path.suffix.lower() in (".html", ".htm") and not path.is_dir()
     if frozen.estimate() > LARGEST_FILE:
-        return _write_folder(frozen, path.with_suffix("") if path.suffix == ".html" else path, on_sample)
+        return _write_folder(frozen, path.with_suffix("") if is_file else path, on_sample)
+    path = path if is_file else path / "index.html"
     answers = frozen.every(on_sample)
     text = page_with(answers).encode()
     make_folder(path.parent)

@@ -9,10 +9,10 @@ from featscope import __version__
 from featscope.errors import BadOptionError
 from featscope.render.colour import palette
 from featscope.viewer import questions, replies
-from featscope.viewer.book import Book
 from featscope.viewer.catalogue import shape_of
 from featscope.viewer.explained import explained_of
-from featscope.viewer.shelf import JSON, Made, Shelf, digest, json_of
+from featscope.viewer.shown_run import ShownRun
+from featscope.viewer.shown_runs import JSON, Made, ShownRuns, digest, json_of
 
 COLORMAPS = (
     *("turbo", "viridis", "magma", "inferno", "cividis", "gray", "jet"),
@@ -27,32 +27,31 @@ REDUCTIONS = ("auto", "contrast", "mean", "absmean", "max", "l2", "std", "channe
 """Reductions that the page offers."""
 
 
-def about(shelf: Shelf, asked: questions.Nothing) -> Made:
+def about(runs: ShownRuns, asked: questions.Nothing) -> Made:
     """Return what the viewer shows."""
-    runs = [book.about() for book in shelf.books]
+    every = [shown.about() for shown in runs.runs]
     tables = {name: base64.b64encode(palette(name).tobytes()).decode() for name in COLORMAPS}
     about = replies.About(
         __version__,
-        "en",
-        runs,
+        every,
         colormaps=tables,
         reductions=list(REDUCTIONS),
-        explains=list(EXPLAINS) if shelf.explain is not None else [],
+        explains=list(EXPLAINS) if runs.explain is not None else [],
     )
     return json_of(about)
 
 
-def samples(shelf: Shelf, asked: questions.OfRun) -> Made:
+def samples(runs: ShownRuns, asked: questions.OfRun) -> Made:
     """Return all samples of a run, by column."""
-    body = shelf.book(asked).catalogue.columns()
+    body = runs.shown(asked).catalogue.columns()
     return Made(JSON, digest(body), lambda: body)
 
 
-def sample(shelf: Shelf, asked: questions.OfSample) -> Made:
+def sample(runs: ShownRuns, asked: questions.OfSample) -> Made:
     """Return one sample: its frame, its boxes, and which maps it has."""
-    book = shelf.book(asked)
-    catalogue, scene = book.catalogue, shelf.scene(asked)
-    sample, classes = scene.sample, book.classes
+    shown = runs.shown(asked)
+    catalogue, scene = shown.catalogue, runs.scene(asked)
+    sample, classes = scene.sample, shown.classes
     maps = []
     for group, level, map_file in catalogue.holds(asked.sample):
         if map_file.is_map:
@@ -78,39 +77,39 @@ def sample(shelf: Shelf, asked: questions.OfSample) -> Made:
             ),
             truth=scene.boxes(sample.truth, classes),
             maps=maps,
-            explanations=_explanations(book, sample.id),
+            explanations=_explanations(shown, sample.id),
         )
     )
 
 
-def image(shelf: Shelf, asked: questions.OfSample) -> Made:
+def image(runs: ShownRuns, asked: questions.OfSample) -> Made:
     """Return the image of a sample."""
-    picture = shelf.scene(asked).picture()
+    picture = runs.scene(asked).picture()
     return Made(picture.media, digest(picture.data), lambda: picture.data)
 
 
-def thumb(shelf: Shelf, asked: questions.OfSample) -> Made:
+def thumb(runs: ShownRuns, asked: questions.OfSample) -> Made:
     """Return a small image of a sample."""
-    book = shelf.book(asked)
-    data = book.thumbnails.get(asked.sample)
+    shown = runs.shown(asked)
+    data = shown.thumbnails.get(asked.sample)
     if data is None:
-        data = book.keep_thumbnail(asked.sample, shelf.scene(asked).thumbnail().data)
+        data = shown.keep_thumbnail(asked.sample, runs.scene(asked).thumbnail().data)
     body = data
     return Made("image/jpeg", digest(body), lambda: body)
 
 
-def explain(shelf: Shelf, asked: questions.Explain) -> Made:
+def explain(runs: ShownRuns, asked: questions.Explain) -> Made:
     """Compute an explanation, and return all of the sample."""
-    if shelf.explain is None:
+    if runs.explain is None:
         raise BadOptionError("this viewer does not compute explanations; start it again: featscope view RUN --explain")
-    book = shelf.book(asked)
-    group, row = book.catalogue.group(asked.group), book.catalogue.row(asked.sample)
-    shelf.explain(book.folder, row.name, asked.box, layer=group.layer, method=asked.method)
-    return json_of(replies.ExplanationsOut(_explanations(book, row.name)))
+    shown = runs.shown(asked)
+    group, row = shown.catalogue.group(asked.group), shown.catalogue.row(asked.sample)
+    runs.explain(shown.folder, row.name, asked.box, layer=group.layer, method=asked.method)
+    return json_of(replies.ExplanationsOut(_explanations(shown, row.name)))
 
 
-def _explanations(book: Book, sample: str) -> List[replies.ExplanationOut]:
+def _explanations(shown: ShownRun, sample: str) -> List[replies.ExplanationOut]:
     return [
         replies.ExplanationOut(one.name, one.box, one.method, layer=one.layer, level=one.level, words=one.words)
-        for one in explained_of(book.folder, sample)
+        for one in explained_of(shown.folder, sample)
     ]

@@ -134,11 +134,6 @@ class Scene:
             return None
         return Picture(data, media)
 
-    def placement(self, feature_map: FeatureMap, place: Optional[Place]) -> PlacementOut:
-        """Return where the cells of a map lie in the frame."""
-        rows, columns = feature_map.array.shape[1:]
-        return self.placement_of((rows, columns), place)
-
     def placement_of(self, shape: Size, place: Optional[Place]) -> PlacementOut:
         """Return where the cells of a map of this shape lie in the frame."""
         rows, columns = shape

@@ -6,6 +6,7 @@ name of the host (not the port, as SSH forwards another), and that it does not c
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import secrets
@@ -133,7 +134,7 @@ def _name(address: str) -> str:
         return ""
 
 
-class Place:
+class Address:
     """A socket to listen on, and the address of the page.
 
     port: 0 for any that is free. Raises `BadOptionError` if the port is in use or the host is not this machine's.
@@ -152,10 +153,12 @@ class Place:
             self.socket.listen()  # a browser that is faster than the server waits, and is not refused
         except OSError as error:
             self.socket.close()
-            raise BadOptionError(
-                f"the viewer cannot listen on {host} port {port}: {error.strerror}; type another one, or --port 0 for "
-                "any that is free"
-            ) from None
+            mend = (
+                "type --port with another number, or leave it out for any that is free"
+                if error.errno == errno.EADDRINUSE
+                else "give an address of this machine: --host 127.0.0.1"
+            )
+            raise BadOptionError(f"the viewer cannot listen on {host} port {port}: {error.strerror}; {mend}") from None
         self.host, self.port = host, int(self.socket.getsockname()[1])
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from featscope.errors import BadRunError, FeatscopeError
 from featscope.store.reader import open_run
 from featscope.viewer.catalogue import Catalogue
-from featscope.viewer.replies import GroupOut, LeftOut, LevelOut, RunOut
+from featscope.viewer.replies import LeftOut, RunOut
 
 _NOTES = 20  # problems that the page lists
 _KEPT = 4096  # thumbnails; about 3 KB each
@@ -20,7 +21,7 @@ _SHARE = 5  # opening a growing run takes at most this share of the time: one fi
 State = Tuple[Tuple[str, int, int], ...]
 
 
-class Book:
+class ShownRun:
     """A run, opened, with what was computed of it.
 
     layers, sample, most: what is shown, as in `Catalogue`. Raises `BadRunError` if the folder is not a run and holds no
@@ -37,7 +38,10 @@ class Book:
     def _open(self) -> None:
         began = time.monotonic()
         self._state = self._look()
-        self.catalogue = Catalogue(open_run(self.folder), self._layers, self._sample, self._most)
+        before: Optional[Catalogue] = getattr(self, "catalogue", None)
+        self.catalogue = Catalogue(open_run(self.folder), self._layers, self._sample, most=self._most, before=before)
+        if before is not None and self.catalogue.samples[: len(before.samples)] != before.samples:
+            self.thumbnails.clear()
         info = self.catalogue.run.info
         self.live = info is not None and not info.finished
         self.classes: List[str] = list(info.classes) if info is not None else []
@@ -51,8 +55,8 @@ class Book:
         except OSError as error:
             raise BadRunError(f"{self.folder} cannot be read: {error.strerror}") from None
 
-    def refreshed(self) -> Book:
-        """Return the book, opened again if its run has grown. Raises `BadRunError` if the run is gone."""
+    def refreshed(self) -> ShownRun:
+        """Return the run, opened again if its run has grown. Raises `BadRunError` if the run is gone."""
         if not self.folder.is_dir():
             raise BadRunError(f"{self.folder} is gone; it was there when the viewer started")
         if self.live and time.monotonic() >= self._next and self._lock.acquire(blocking=False):
@@ -88,10 +92,6 @@ class Book:
         left = (
             [] if info is None else [LeftOut(layer, why) for layer, why in {**info.readings, **info.left_out}.items()]
         )
-        groups = [
-            GroupOut(group.layer, group.field, group.folder, [LevelOut(**vars(level)) for level in group.levels])
-            for group in self.catalogue.groups
-        ]
         return RunOut(
             name=self.folder.resolve().name,
             folder=str(self.folder),
@@ -103,8 +103,8 @@ class Book:
             finished=info.finished if info is not None else "",
             samples=len(self.catalogue.samples),
             maps=len(run.maps),
-            state=f"{hash(self._state) & 0xFFFFFFFFFFFF:012x}",
+            state=hashlib.blake2b(repr(self._state).encode(), digest_size=6).hexdigest(),
             notes=notes,
-            groups=groups,
+            groups=self.catalogue.groups,
             left=left,
         )

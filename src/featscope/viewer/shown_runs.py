@@ -11,20 +11,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.arrays.normalise import parse_range
 from featscope.errors import BadOptionError, UnknownNameError
-from featscope.render.heat import AUTO, STYLES
 from featscope.render.heat_plan import HeatOptions, HeatPlan, check_heat
 from featscope.render.jobs import Origin
 from featscope.store.feature_maps import FeatureMap
 from featscope.viewer import questions
-from featscope.viewer.book import Book
+from featscope.viewer.catalogue import STYLE
 from featscope.viewer.scene import Scene
+from featscope.viewer.shown_run import ShownRun
 
 JSON, ARRAY, PNG = "application/json", "application/octet-stream", "image/png"
-
-STYLE = STYLES["featscope"]
-"""How maps look unless a question says otherwise."""
 
 
 class Explain(Protocol):
@@ -46,7 +42,7 @@ class Made(NamedTuple):
     make: Callable[[], bytes]
 
 
-class Shelf:
+class ShownRuns:
     """The runs that the viewer shows.
 
     layers, sample, most: only these layers and samples are shown, as in `featscope.viewer.catalogue.Catalogue`.
@@ -61,40 +57,39 @@ class Shelf:
         most: int = 0,
         explain: Optional[Explain] = None,
     ) -> None:
-        self.books = [Book(Path(folder), layers, sample, most) for folder in folders]
+        self.runs = [ShownRun(Path(folder), layers, sample, most) for folder in folders]
         self.explain = explain
 
-    def book(self, asked: questions.OfRun) -> Book:
+    def shown(self, asked: questions.OfRun) -> ShownRun:
         """Return the run that a question is about."""
-        if not 0 <= asked.run < len(self.books):
-            raise UnknownNameError(f"there is no run number {asked.run}; the viewer shows {len(self.books)}")
-        return self.books[asked.run].refreshed()
+        if not 0 <= asked.run < len(self.runs):
+            raise UnknownNameError(f"there is no run number {asked.run}; the viewer shows {len(self.runs)}")
+        return self.runs[asked.run].refreshed()
 
     def scene(self, asked: questions.OfSample) -> Scene:
         """Return the frame of the sample that a question is about."""
-        book = self.book(asked)
-        return Scene.of(book.folder, book.catalogue.sample(asked.sample))
+        shown = self.shown(asked)
+        return Scene.of(shown.folder, shown.catalogue.sample(asked.sample))
 
     def map_of(self, asked: questions.OfMap) -> FeatureMap:
         """Return the map that a question is about."""
-        return self.book(asked).catalogue.map_of(asked.sample, asked.group, asked.level, asked.slice)
+        return self.shown(asked).catalogue.map_of(asked.sample, asked.group, asked.level, asked.slice)
 
     def plan(self, asked: questions.OfMap, draw: questions.Draw) -> HeatPlan:
         """Return the plan that `featscope heat` would draw this map by."""
-        book = self.book(asked)
+        shown = self.shown(asked)
         style = replace(STYLE, reduce=draw.reduce, range=draw.range, colormap=draw.colormap, smooth=draw.smooth)
         if draw.alpha is not None:
             style = replace(style, alpha=draw.alpha)
-        options = HeatOptions(
-            style, predictions=draw.boxes, truth=draw.truth, min_score=draw.min_score, labels=draw.labels, basis="map"
-        )
+        options = HeatOptions(style, predictions=draw.boxes, truth=draw.truth, min_score=draw.min_score, basis="map")
         check_heat(options)
-        if parse_range(draw.range)[0] in ("layer", "run") if draw.range != AUTO else False:
+        if draw.range in ("layer", "run"):
             raise BadOptionError(
-                f"the viewer shares a range among what is on screen; {draw.range!r} is for the command"
+                f"the range {draw.range!r} needs all maps, and is only for featscope heat; on the page, switch on "
+                "'One scale for all maps'"
             )
-        folder = book.catalogue.group(asked.group).folder
-        return HeatPlan(Origin.of(book.catalogue.run), options, {folder: book.catalogue.look(folder, style)})
+        folder = shown.catalogue.group(asked.group).folder
+        return HeatPlan(Origin.of(shown.catalogue.run), options, {folder: shown.catalogue.look(folder, style)})
 
 
 def json_of(answer: msgspec.Struct) -> Made:
