@@ -89,6 +89,7 @@ _NPY = "A run, or a folder with subfolders of .npy files."
 
 run = argument("RUN", _NPY)
 run_or_folder = argument("RUN_OR_FOLDER", _NPY)
+runs_or_folder = argument("RUN_OR_FOLDER", "A run, or several to compare; or a folder with subfolders of .npy files.")
 other_run = argument("OTHER", "A second run to compare with the first.", None)
 
 # What

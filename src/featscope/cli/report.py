@@ -11,29 +11,32 @@ from featscope.words import counted
 
 
 def run(
-    folders: List[Path] = options.argument(
-        "RUN_OR_FOLDER...", "A run, or several to compare; or a folder of subfolders of .npy files."
-    ),
+    folders: List[Path] = options.runs_or_folder,
     output: Path = options.output(
         default=Path("report.html"), help="The file NAME.html that is written, or the folder NAME if it is large."
     ),
     layers: Optional[List[str]] = options.layer(),
     sample: Optional[str] = options.sample(),
-    max_samples: int = options.max_samples(default=8, help="Hold at most so many samples of each run; 0 for all."),
+    max_samples: int = options.max_samples(
+        default=8, shown="", help="Include at most this many samples of each run; 0 for all."
+    ),
     reduce: Optional[List[str]] = options.reduce(
         default=None,
         panel=options.DRAWING,
-        help="Hold these reductions too: mean, absmean, max, l2, std. Repeat it for more.",
+        help="Also include these reductions: contrast, mean, absmean, max, l2, std. Repeat it for more.",
         shown="auto only",
         check=checks.page_reduction,
     ),
     channels: bool = own(
-        "--tiles/--no-tiles", panel=options.HOW_MUCH, help="Hold all channels of each map, small.", default=True
+        "--tiles/--no-tiles",
+        panel=options.HOW_MUCH,
+        help="Include all channels of each map, as small tiles.",
+        default=True,
     ),
 ) -> None:
     """Write the page of `featscope view` to one file: it opens by double click, without a server or a network.
 
-    It holds some samples and layers of the run, with their images. Above 50 MB it becomes a folder.
+    It includes some samples and layers of the run, with their images. Above 50 MB it becomes a folder.
 
     Examples:
       featscope report runs/s2anet

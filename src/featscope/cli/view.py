@@ -15,9 +15,7 @@ from featscope.errors import BadRunError, MissingPackageError
 
 
 def run(
-    folders: List[Path] = options.argument(
-        "RUN_OR_FOLDER...", "A run, or several to compare; or a folder of subfolders of .npy files."
-    ),
+    folders: List[Path] = options.runs_or_folder,
     layers: Optional[List[str]] = options.layer(),
     sample: Optional[str] = options.sample(),
     browser: bool = own(

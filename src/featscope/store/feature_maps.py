@@ -131,7 +131,7 @@ def feature_map_of(map_file: MapFile, index: int, plane: int = 0) -> FeatureMap:
 
 
 def spread(files: Sequence[Item], most: int) -> Iterator[Item]:
-    """At most so many of the files, from first to last.
+    """Return at most `most` of the files, evenly from the first to the last.
 
     >>> list(spread("abcdefg", 3))
     ['a', 'd', 'g']

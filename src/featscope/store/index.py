@@ -161,7 +161,7 @@ class RunIndex:
                     yield map_file
 
     def spread(self, folder: str, most: int) -> List[MapFile]:
-        """Return at most so many maps of a folder, from the first to the last."""
+        """Return at most `most` maps of a folder, evenly from the first to the last."""
         found = self._db.execute(
             "SELECT file, start, length FROM maps JOIN groups ON grp = groups.id WHERE folder = ? "
             "ORDER BY batch, level, maps.id",

@@ -147,7 +147,7 @@ class Run:
         return dict(Counter(m.folder for m in self.maps))
 
     def spread(self, folder: str, most: int) -> List[MapFile]:
-        """Return at most so many maps of a folder, evenly from the first to the last."""
+        """Return at most `most` maps of a folder, evenly from the first to the last."""
         if self.index is not None:
             return self.index.spread(folder, most)
         return list(spread([m for m in self.maps if m.folder == folder], most))

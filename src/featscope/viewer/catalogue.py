@@ -202,7 +202,7 @@ class Catalogue:
     def peaks(self, group: int, level: int, seconds: float) -> Tuple[Dict[int, NDArray[np.float64]], int]:
         """Return the value farthest from zero of each channel, {sample: (C,)}, and how many samples were looked at.
 
-        It looks at more samples with each call, for so many seconds, until all were. Samples without such a map, or
+        Each call looks at more samples, for this many seconds, until all were looked at. Samples without such a map, or
         with a damaged one, have no values.
         """
         until = time.monotonic() + seconds

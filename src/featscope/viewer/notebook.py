@@ -1,4 +1,4 @@
-"""The viewer in a notebook: the page with its answers inside, which needs no port and so works everywhere."""
+"""The viewer in a notebook: the page with its answers inside, which needs no port."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ export class BestRow {
     const map = featureMap(reply, view.level),
       [tall, wide] = map.placement.frame,
       ratio = devicePixelRatio || 1;
-    const look = app.lookFor(view.group, reply.header),
+    const look = app.lookFor(reply.header),
       scale = TALL / tall;
     const width = Math.min(2 * TALL, Math.max(TALL / 2, wide * scale)),
       fit = Math.min(scale, width / wide);

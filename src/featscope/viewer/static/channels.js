@@ -573,7 +573,7 @@ class Mosaic {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     canvas.style.width = `${grid.clientWidth}px`;
     canvas.style.height = `${grid.clientHeight}px`;
-    const look = app.lookFor(view.group, this.header),
+    const look = app.lookFor(this.header),
       { zero } = look;
     const colours = this.keep('colours', [look.palette], () =>
       lookupOf(look.palette, { marked: true, opaque: true, alpha: 1, fade: false, zero }),

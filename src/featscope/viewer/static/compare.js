@@ -276,7 +276,7 @@ class Compare {
     const replies = sides.map((side) => side?.reply ?? null);
     const shown = sides.map((side) => {
       if (!side?.reply) return null;
-      const look = app.lookFor(side.group, side.reply.header);
+      const look = app.lookFor(side.reply.header);
       return { look, kind: [side.reply.header.reduce, look.zero].join(), bounds: boundsFor(side.reply, look.range) };
     });
     const scales = isShared(state) ? scalesOf(shown.filter((each) => each !== null)) : new Map();

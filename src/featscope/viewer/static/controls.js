@@ -292,7 +292,7 @@ export class Controls {
     setText(this.sliceOf, t('of', view.slices));
 
     if (header) {
-      const look = this.app.lookFor(view.group, header);
+      const look = this.app.lookFor(header);
       this.colormap.value = state.colormap;
       setText(
         /** @type {HTMLElement} */ (this.colormap.firstElementChild),

@@ -450,7 +450,7 @@ class Grid {
     };
     if (!reply) panel.show({ ...base, map: null, detections: null, truth: null });
     else {
-      const look = app.lookFor(item.group, reply.header);
+      const look = app.lookFor(reply.header);
       panel.show({
         ...base,
         how: reply.header.words,
@@ -475,7 +475,7 @@ class Grid {
         .filter((tile) => tile.reply)
         .map((tile) => {
           const reply = /** @type {import('./transport.js').Arrays} */ (tile.reply);
-          const { range, colormap, zero } = app.lookFor(tile.item.group, reply.header);
+          const { range, colormap, zero } = app.lookFor(reply.header);
           return {
             tile,
             header: reply.header,

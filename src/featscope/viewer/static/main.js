@@ -20,7 +20,7 @@ import { language, switchLanguage, t } from './words.js';
 
 /** @typedef {import('./state.js').State} State */
 /** @typedef {{level: number, shape: string, channels: number, stride: string, place: string, maps: number}} Level */
-/** @typedef {{layer: string, field: string, folder: string, levels: Level[], look: any}} Group */
+/** @typedef {{layer: string, field: string, folder: string, levels: Level[]}} Group */
 /** @typedef {{name: string, folder: string, model: string, config: string, classes: string[], live: boolean, samples: number, maps: number, state: string, notes: string[], groups: Group[], left: {layer: string, why: string}[]}} Run */
 /** @typedef {{version: string, runs: Run[], colormaps: Record<string, string>, reductions: string[], explains: string[]}} About */
 /** @typedef {{polygon: number[], label: number, name: string, score: number|null, state: string, source: string, cells: {level: number, row: number, column: number, shape: number[]|null, group: number|null}[], size: number}} Box */
@@ -171,9 +171,9 @@ class Page {
 
   /**
    * How a map is drawn: what the user has chosen, else what the map's header says.
-   * @param {number|null} _group @param {{range: string, colormap: string, zero: boolean}} header
+   * @param {{range: string, colormap: string, zero: boolean}} header
    */
-  lookFor(_group, header) {
+  lookFor(header) {
     const state = this.store.get();
     const range = state.range === 'auto' ? header.range : state.range;
     // As `featscope heat`: zero has a colour of its own only where it is in the middle and no colour map was chosen.

@@ -141,7 +141,7 @@ class Stage {
     };
     if (JSON.stringify(notes) !== JSON.stringify(panel.shown.notes)) parts.notes = notes;
     if (reply) {
-      const look = app.lookFor(group, reply.header);
+      const look = app.lookFor(reply.header);
       const [low, high] = boundsFor(reply, look.range);
       panel.show({
         ...parts,
