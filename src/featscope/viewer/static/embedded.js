@@ -1,4 +1,5 @@
 // The answers that a saved report holds itself: in the page, or in one script a sample beside it.
+import { twoSigns } from './draw/tiles.js';
 import { gunzip, unpack } from './transport.js';
 
 /** Parameters that a report leaves out of its keys: they have their default, or a report holds one form only. */
@@ -29,7 +30,7 @@ export function channelOf(tiles, number) {
   const low = header.lows[at],
     high = header.highs[at],
     cells = rows * columns;
-  const signed = low < -0.01 * Math.max(high, -low) && high > 0;
+  const signed = twoSigns(header.lows, header.highs); // of the whole map, as the server decides it
   const { shape, inside } = header.map;
   // Tiles hold whole blocks of cells, so the part of them that lies on the image is smaller by the same factor.
   const step = Math.max(1, Math.ceil(Math.max(shape[0] / rows, shape[1] / columns) - 1e-9));
