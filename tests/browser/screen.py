@@ -213,7 +213,7 @@ class Screen:
 
     def point(self, x: float, y: float, **options: Any) -> str:
         """Move the pointer to a pixel of the frame, and return the read-out."""
-        self.page.mouse.move(*self.address(x, y, **options))
+        self.page.mouse.move(*self.place(x, y, **options))
         return self.page.locator(".status .hover").inner_text()
 
 
