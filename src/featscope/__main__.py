@@ -5,6 +5,7 @@ The signal handler is installed before anything heavy is imported.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -25,6 +26,9 @@ class _Interrupts:
     def __init__(self) -> None:
         self.heard = False
         signal.signal(signal.SIGINT, self._hear)
+        # Python's last steps reset the handler, and a signal would then kill a process whose work is done. Registered
+        # first, this runs last: after all threads ended, when nothing is left to stop.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         self._lost, sys.unraisablehook = sys.unraisablehook, self._unraisable
 
     def _hear(self, number: int, frame: Optional[FrameType]) -> None:
