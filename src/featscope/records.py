@@ -125,8 +125,16 @@ class Boxes(msgspec.Struct, frozen=True, omit_defaults=True):
     position of the image in the input is unknown. A third value, 'mirrored', is used only while capturing and never
     written: pixels of the original image, flipped as the input is."""
 
+    ignored: List[str] = []
+    """For ground truth: 'difficult' or 'crowd' for an object that the data set's evaluation leaves out, otherwise ''.
+    The list is empty if no object is left out."""
+
     def __post_init__(self) -> None:
         """Raise `ValueError` if the lists do not match; the JSON decoder reports it as a decoding error."""
+        if self.ignored and len(self.ignored) != len(self.boxes):
+            raise ValueError("either every box must say whether it is ignored, or none")
+        if set(self.ignored) - {"", "difficult", "crowd"}:
+            raise ValueError("a box can be ignored as 'difficult' or 'crowd'")
         if self.frame not in ("original", "input", "mirrored"):
             raise ValueError(f"boxes have the unknown frame {self.frame!r}; known are 'original' and 'input'")
         numbers = {"xyxy": 4, "cxcywha": 5, "quad": 8}.get(self.form)
@@ -179,6 +187,64 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
         _check_counts(self.index, self.level, self.row, self.column, self.anchor)
 
 
+class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a detector selects its detections from all its candidates, in the order of the fields.
+
+    >>> Selection(threshold=0.05, per_level=2000, suppression="rotated", overlap=0.1, maximum=2000).labels
+    'all'
+
+    A pair is a candidate with one of its classes.
+    """
+
+    labels: str = "all"
+    """'all' if each class of a candidate is a pair, or 'best' if only the class with the highest score is one."""
+
+    threshold: float = 0.0
+    """Pairs with a score above this are kept."""
+
+    inclusive: bool = False
+    """Whether pairs with exactly this score are kept too."""
+
+    per_level: int = 0
+    """At most this many pairs of a level are kept, the best ones (`nms_pre`, `topk_candidates`); 0 for all."""
+
+    ranked_by: str = "pair"
+    """What is counted in a level: 'pair', or 'candidate' if a candidate is kept or dropped with all its classes."""
+
+    smallest: float = 0.0
+    """Boxes with a side of less than this many pixels of the input are dropped."""
+
+    total: int = 0
+    """At most this many pairs of all levels are kept before suppression (`max_nms`); 0 for all."""
+
+    suppression: str = ""
+    """Overlap by which a better box suppresses another: 'upright', 'rotated' (exact polygons), 'probiou' (Ultralytics'
+    rotated boxes), or '' if nothing is suppressed."""
+
+    overlap: float = 1.0
+    """A box is suppressed if it overlaps a better one by more than this."""
+
+    overlap_inclusive: bool = False
+    """Whether a box is also suppressed if it overlaps a better one by exactly this."""
+
+    by_class: bool = True
+    """Whether a box suppresses only boxes of its own class."""
+
+    maximum: int = 0
+    """At most this many detections of an image are kept; 0 for all."""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for unknown words; the JSON decoder reports it as a decoding error."""
+        for word, known in (
+            (self.labels, ("all", "best")),
+            (self.ranked_by, ("pair", "candidate")),
+            (self.suppression, ("", "upright", "rotated", "probiou")),
+        ):
+            if word not in known:
+                raise ValueError(f"a selection has the unknown word {word!r}; known are {', '.join(map(repr, known))}")
+        _check_counts(self.per_level, self.total, self.maximum)
+
+
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     """One item of the data set: its image, how it was fed to the network, the predictions and the ground truth."""
 
@@ -207,6 +273,9 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     sources: List[List[Source]] = []
     """For each prediction, the raw outputs that gave it: one, several if they cannot be told apart (a tie), or none if
     no source was found. The whole list is empty if sources were not looked for."""
+
+    candidates: str = ""
+    """Path, relative to the run, of the file with all raw outputs for this image; '' if they were not stored."""
 
     image: str = ""
     """For a view made by test-time augmentation: the id of the image's first view."""
