@@ -219,6 +219,11 @@ def test_wrong_questions_are_answered_in_words(two_samples):
     assert status(viewer, "map", reduce="channel:99")[0] == 400
     assert status(viewer, "map", reduce="pca")[0] == 400
     assert status(viewer, "picture", range="run")[0] == 400
+    assert status(viewer, "picture", alpha=-1.4e261) == (
+        400,
+        "alpha=-1.4e+261 is out of range; give a number from 0 to 1",
+    )
+    assert status(viewer, "picture", min_score="nan")[0] == 400
     assert status(viewer, "map", run=1) == (404, "there is no run number 1; the viewer shows 1")
 
 

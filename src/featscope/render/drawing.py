@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
@@ -119,8 +118,7 @@ def draw_run(
         labels=labels,
         form=Form(format, max_size),
     )
-    _within("min_score", min_score, 0, 1)
-    _within("max_size", max_size, 0)
+    _at_least("max_size", max_size, 0)
     run_on, opened, folder = _where(executor, run, to)
     maps = opened.choose(_names(only), _names(layers), level, sample)
     plan = plan_heat(opened, maps, options, run_on)
@@ -164,7 +162,7 @@ def draw_mosaics(
     """
     check_name("style", style, MOSAIC_STYLES, "featscope render --help")
     for name, value, least in (("columns", columns, 1), ("scale", scale, 1), ("gap", gap, 0)):
-        _within(name, least if value is None else value, least)
+        _at_least(name, least if value is None else value, least)
     own = style == "featscope"
     options = MosaicOptions(
         channels=channels,
@@ -189,16 +187,13 @@ def draw_mosaics(
 def _styled(style: Union[str, HeatStyle], changes: Mapping[str, object]) -> HeatStyle:
     """Return a style, given as such or by name, with changes applied; None changes nothing."""
     given = {name: value for name, value in changes.items() if value is not None}
-    styled = style_named(style, **given) if isinstance(style, str) else replace(style, **given)  # type: ignore[arg-type]
-    _within("alpha", styled.alpha, 0, 1)
-    return styled
+    return style_named(style, **given) if isinstance(style, str) else replace(style, **given)  # type: ignore[arg-type]
 
 
-def _within(name: str, value: float, least: float, most: float = math.inf) -> None:
-    """Raise `BadOptionError` if an option's number is outside its range."""
-    if not least <= value <= most:
-        span = f"from {least} to {most}" if most < math.inf else f"of at least {least}"
-        raise BadOptionError(f"{name}={value!r} is out of range; give a number {span}")
+def _at_least(name: str, value: float, least: float) -> None:
+    """Raise `BadOptionError` if an option's number is too small."""
+    if not value >= least:
+        raise BadOptionError(f"{name}={value!r} is out of range; give a number of at least {least}")
 
 
 def _names(given: Names) -> Sequence[str]:

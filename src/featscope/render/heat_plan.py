@@ -280,6 +280,9 @@ def check_heat(options: HeatOptions) -> None:
         raise unknown_name("place", options.place, PLACES_KNOWN, "featscope heat --help")
     if options.labels not in LABELS:
         raise unknown_name("kind of label", options.labels, LABELS, "featscope heat --help")
+    for name, share in (("alpha", style.alpha), ("min_score", options.min_score)):
+        if not 0 <= share <= 1:
+            raise BadOptionError(f"{name}={share!r} is out of range; give a number from 0 to 1")
     check_basis(options.basis)
     check_format(options.form.format)
     if style.reduce != AUTO:
