@@ -23,6 +23,8 @@ def _machine() -> str:
         "activationscope",
         "distributed",
         "playwright",
+        "shapely",
+        "onedl-mmcv",
     ]
     found = [f"Python {platform.python_version()}"]
     for name in names:
@@ -43,7 +45,7 @@ def main() -> None:
         "--only",
         choices=[
             *("drawing", "writing", "hooking", "scaling", "capturing"),
-            *("explaining", "following", "verifying", "viewing"),
+            *("explaining", "following", "verifying", "viewing", "overlapping", "counting"),
         ],
     )
     parser.add_argument("--images", type=int, default=200, help="images of the row about memory")
@@ -70,18 +72,15 @@ def main() -> None:
         if options.only in (None, name):
             show(import_module(f"benchmarks.{name}").rows(*values))
     if options.only not in alone:
-        from benchmarks import capturing, hooking, scaling, verifying
+        from benchmarks import capturing
 
         folder = capturing.temporary_folder(options.folder)
         try:
             if options.only in (None, "writing"):
                 show(capturing.writing(folder, to_disk) for to_disk in (False, True))
-            if options.only in (None, "hooking"):
-                show(hooking.rows(folder))
-            if options.only in (None, "verifying"):
-                show(verifying.rows(folder))
-            if options.only in (None, "scaling"):
-                show(scaling.rows(folder))
+            for name in ("hooking", "verifying", "overlapping", "counting", "scaling"):
+                if options.only in (None, name):
+                    show(import_module(f"benchmarks.{name}").rows(folder))
             if options.only in (None, "capturing"):
                 show(capturing.rows(folder, options.images))
         finally:

@@ -76,3 +76,22 @@ def test_a_map_of_other_channels_or_without_numbers_is_refused(scenes):
     scenes[0][3, 1, 1] = np.nan
     with pytest.raises(BadArrayError, match="NaN"):
         Moments.of(scenes[0])
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
+def test_moments_in_single_precision_are_nearly_those_in_double(scale):
+    cells = (np.random.default_rng(0).normal(size=(6, 3000)) * scale + 3 * scale).astype(np.float32)
+    mine, exact = Moments.quickly_of(cells), Moments.of(cells)
+    spread = np.sqrt(np.diagonal(exact.products))
+    assert (np.abs(mine.products - exact.products) <= 1e-5 * np.outer(spread, spread)).all()
+    np.testing.assert_allclose(mine.mean, exact.mean, rtol=1e-6)
+    assert mine.strength == pytest.approx(exact.strength, rel=1e-6)
+    np.testing.assert_allclose(mine.towards, exact.towards, atol=1e-4 * np.abs(exact.towards).max())
+
+
+def test_moments_that_stand_for_more_cells_weigh_more():
+    first, second = np.random.default_rng(0).normal(size=(2, 4, 50))
+    weighted = Moments.of(first).standing_for(150).and_of(Moments.of(second))
+    repeated = Moments.of(np.concatenate([first, first, first, second], axis=1))
+    for mine, exact in zip(weighted, repeated):
+        np.testing.assert_allclose(mine, exact, rtol=1e-10, atol=1e-12)

@@ -27,6 +27,14 @@ class LevelCandidates:
     grid: Optional[Tuple[int, int, int]] = None
     """(rows, columns, anchors) of a level's cells. Candidates are ordered by row, then column, then anchor."""
 
+    ranks: Optional[NDArray[np.float32]] = None
+    """Scores by which pairs pass the threshold and are chosen within their level, (n, classes), if the detector
+    multiplies them by another number only later, such as MMDetection's centerness; None for `scores`."""
+
+    compared: Optional[NDArray[np.floating]] = None
+    """Boxes as the detector compares them to suppress some, of the same shape as `boxes`: in pixels of its own input,
+    or before they are clipped to the image; None for `boxes`."""
+
 
 @dataclass(frozen=True)
 class ImageCandidates:

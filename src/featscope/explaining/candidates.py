@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featscope.arrays.candidates import ImageCandidates, LevelCandidates
 from featscope.errors import CaptureError
-from featscope.records import Source
+from featscope.records import Selection, Source
 
 
 @dataclass
@@ -36,6 +37,12 @@ class CandidateLevel:
     grid: Optional[Tuple[int, int, int]] = None
     """(rows, columns, anchors) of a level's cells. Candidates are ordered by row, then column, then anchor."""
 
+    ranks: Optional[torch.Tensor] = None
+    """As in `featscope.arrays.candidates.LevelCandidates`."""
+
+    compared: Optional[torch.Tensor] = None
+    """As in `featscope.arrays.candidates.LevelCandidates`."""
+
     def __post_init__(self) -> None:
         """Check that all parts match, because a mistake in an adapter would explain the wrong boxes."""
         count = len(self.logits)
@@ -58,6 +65,17 @@ class CandidateLevel:
     def box(self, index: int, label: int) -> torch.Tensor:
         """Return the box of a candidate, (4 or 5,)."""
         return self.boxes[index] if self.boxes.dim() == 2 else self.boxes[index, label]
+
+    def arrays(self) -> LevelCandidates:
+        """Return the level without logits and gradients."""
+        return LevelCandidates(
+            _plain(self.scores.float()),
+            _plain(self.boxes),
+            self.kind,
+            self.grid,
+            ranks=None if self.ranks is None else _plain(self.ranks.float()),
+            compared=None if self.compared is None else _plain(self.compared),
+        )
 
 
 class Target(NamedTuple):
@@ -89,10 +107,27 @@ class Target(NamedTuple):
 
 @dataclass
 class Candidates:
-    """The candidates of one image, by level. form: form of the boxes, as in `featscope.records.Boxes`."""
+    """The candidates of one image, by level, and how the detector selects its detections from them."""
 
     levels: List[CandidateLevel]
+
     form: str
+    """Form of the boxes, as in `featscope.records.Boxes`."""
+
+    selection: Optional[Selection] = None
+    """How detections are selected; None if this is not known."""
+
+    unknown: str = ""
+    """Why the selection is not known."""
+
+    def arrays(self) -> ImageCandidates:
+        """Return the candidates as arrays, without logits and gradients.
+
+        >>> detector.detect([item], candidates=True)[0].candidates.arrays()        # doctest: +SKIP
+        ImageCandidates(levels=(...), form='cxcywha', selection=Selection(...), unknown='')
+        """
+        levels = tuple(level.arrays() for level in self.levels)
+        return ImageCandidates(levels, self.form, self.selection, self.unknown)
 
     def logit(self, source: Source, label: int) -> torch.Tensor:
         """Return the logit of a class at a source, a number with its gradient."""
@@ -126,3 +161,9 @@ class Candidates:
 def as_array(tensor: torch.Tensor) -> NDArray[np.float64]:
     """Return a tensor's values without its gradient."""
     return tensor.detach().cpu().double().numpy()
+
+
+def _plain(tensor: torch.Tensor) -> NDArray[np.floating]:
+    """Return a tensor as an array of float32, or of float64 if it has that precision."""
+    tensor = tensor.detach().cpu()
+    return np.asarray((tensor if tensor.dtype == torch.float64 else tensor.float()).numpy())

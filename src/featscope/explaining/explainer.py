@@ -19,7 +19,7 @@ from featscope.explaining.masking import Trial
 from featscope.explaining.methods import DEFAULT, METHODS, methods_named, refuse_side
 from featscope.explaining.probe import Probe
 from featscope.explaining.targets import Choice, Explainable, OnError, reported
-from featscope.records import MeasuredPlace, Picture, Sample
+from featscope.records import MeasuredPlace, Picture, Sample, class_name
 from featscope.store.sample_images import original_image
 
 
@@ -234,5 +234,5 @@ def _finished(
         side=side,
         heat=heat.cpu().numpy().astype("float32"),
         place=place,
-        label=classes[target.label] if target.label < len(classes) else str(target.label),
+        label=class_name(classes, target.label),
     )

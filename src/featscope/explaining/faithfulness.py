@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812 (the name every PyTorch user knows)
 
-from featscope.arrays.boxes import convex_overlap, corners_of
+from featscope.arrays.boxes import corners_of
+from featscope.arrays.coverage import cover
 from featscope.arrays.frames import to_input
 from featscope.explaining.explanation import Explanation
 from featscope.explaining.items import Item
@@ -57,23 +58,14 @@ def inside_box(explanation: Explanation) -> NDArray[np.float64]:
     """Return the share of each cell that lies in the box, (h, w), by the exact overlap of polygons."""
     geometry = explanation.geometry
     corners = corners_of(explanation.target.form, [explanation.target.box])
-    corners = to_input(corners.reshape(1, 8), geometry).reshape(4, 2)
-    if geometry.flip in ("horizontal", "vertical"):
-        corners = corners[::-1]  # `convex_overlap` needs polygons of the same orientation
+    corners = to_input(corners.reshape(1, 8), geometry).reshape(1, 4, 2)
     rows, columns = explanation.heat.shape
     high, wide = explanation.stride or (geometry.padded[0] / rows, geometry.padded[1] / columns)
     top, left = _corner(explanation, high, wide)
-    corners = corners - [left, top]  # relative to the first cell's corner
-    share = np.zeros((rows, columns))
-    first = np.floor(corners.min(0) / [wide, high]).astype(int).clip(0, [columns, rows])
-    last = np.ceil(corners.max(0) / [wide, high]).astype(int).clip(0, [columns, rows])
-    y, x = np.mgrid[first[1] : last[1], first[0] : last[0]]
-    if y.size:
-        low = np.stack([x.ravel() * wide, y.ravel() * high], 1)
-        cells = low[:, None] + np.array([[0, 0], [wide, 0], [wide, high], [0, high]])
-        covered = convex_overlap(np.broadcast_to(corners, cells.shape), cells) / (wide * high)
-        share[first[1] : last[1], first[0] : last[0]] = covered.reshape(y.shape)
-    return share
+    covered = cover((corners - [left, top]) / [wide, high], (rows, columns))
+    share = np.zeros(rows * columns)
+    share[covered.cells] = covered.shares
+    return share.reshape(rows, columns)
 
 
 def measure(

@@ -15,7 +15,7 @@ from featscope.errors import BadOptionError, CaptureError, unknown_name
 from featscope.explaining.candidates import Candidates, Target
 from featscope.explaining.items import Detected, Item
 from featscope.explaining.provenance import find_sources
-from featscope.records import Boxes, Picture, RunInfo, Sample
+from featscope.records import Boxes, Picture, RunInfo, Sample, class_name
 
 SIDES = {"xyxy": ("left", "top", "right", "bottom"), "cxcywha": ("x", "y", "width", "height", "angle")}
 """Form of boxes -> the numbers of a box that can be explained in addition to its score."""
@@ -125,7 +125,7 @@ class Choice(NamedTuple):
             best = int((overlap - np.abs(scores - score)).argmax())
             if overlap[best] >= _SAME_OVERLAP and abs(scores[best] - score) <= _SAME_SCORE:
                 return here[best]
-        name = classes[label] if label < len(classes) else str(label)
+        name = class_name(classes, label)
         found = "no box of that class"
         if here:
             found = f"{len(here)} boxes of that class ({scores.min():.3f} to {scores.max():.3f}), not this one"

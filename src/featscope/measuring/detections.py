@@ -16,6 +16,7 @@ from featscope.arrays.frames import axes_of
 from featscope.errors import FeatscopeError
 from featscope.measuring.estimate import estimate
 from featscope.records import Geometry, MapRecord, MeasuredPlace, Sample, Source
+from featscope.store.globs import literal_glob
 from featscope.store.maps import MapFile
 from featscope.store.places import write_places
 from featscope.store.reader import Run, open_run
@@ -161,7 +162,7 @@ def _heads(run: Run, found: Sequence[Found]) -> List[_Proof]:
 def _levels(run: Run, sample: str) -> Dict[Tuple[str, int], List[MapFile]]:
     """The maps of a sample whose stride is known, by layer and level."""
     layers: DefaultDict[Tuple[str, int], List[MapFile]] = defaultdict(list)
-    for map_file in run.select(sample=_literal(sample)):
+    for map_file in run.select(sample=literal_glob(sample)):
         record = map_file.record
         if record is not None and map_file.is_map and len(record.shape) == 4 and record.stride is not None:
             layers[record.layer, record.level].append(map_file)
@@ -217,8 +218,3 @@ def _scores(values: Array, cells: Dict[str, Array], anchor: int) -> Iterator[Arr
 
 def _sigmoid(values: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-np.clip(values, -60, 60))))
-
-
-def _literal(name: str) -> str:
-    """Return a glob that matches only this name."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in name)

@@ -72,3 +72,12 @@ def _matching(known: Sequence[str], pattern: str) -> Set[str]:
 
 def _below(known: Sequence[str], pattern: str) -> Set[str]:
     return {name for name in known if lies_below(name, pattern)}
+
+
+def literal_glob(name: str) -> str:
+    """Return a glob that matches only this name.
+
+    >>> literal_glob("photo[1]")
+    'photo[[]1]'
+    """
+    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
