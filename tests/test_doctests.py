@@ -22,13 +22,15 @@ MODULES = [
 
 
 def write_run(folder, cls):
-    """A run of one sample, harbour, by a neck of a class: two levels of 8 channels, two detections."""
+    """A run of one sample, harbour, by a neck of a class: two levels of 8 channels, two detections, two true boxes."""
     writer = RunWriter(folder, RunInfo(model="Toy", classes=["ship", "plane"]))
     sources = [[Source("cell", 0, row=2, column=1)], [Source("cell", 5, 1, row=1, column=1)]]
     boxes = Boxes("xyxy", [[10, 20, 110, 80], [300, 200, 400, 320]], [0, 1], [0.93, 0.81])
+    truth = Boxes("xyxy", [[12, 20, 110, 80], [500, 50, 560, 110]], [0, 1])
     geometry = Geometry((464, 640), (48, 66), (64, 80))
     photo = str(folder.parent.parent / "harbour.png")
-    writer.put_sample(Sample("harbour", photo, geometry=geometry, predictions=boxes, sources=sources), None)
+    sample = Sample("harbour", photo, geometry=geometry, predictions=boxes, truth=truth, sources=sources)
+    writer.put_sample(sample, None)
     for level, stride in enumerate((8, 16)):
         place = Place((stride, stride), (0.5, 0.5), "operators")
         axes = ("sample", "channel", "row", "column")

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from featscope.adapters.capture import capture
     from featscope.adapters.explain import explain
     from featscope.adapters.opening import open_detector
+    from featscope.analysis.comparing import Comparison, compare
+    from featscope.analysis.misses import Misses, misses
+    from featscope.analysis.object_tables import objects, write_objects
+    from featscope.analysis.statistics import Statistics, statistics
     from featscope.arrays.reduce import reduce
     from featscope.capturing.listener import tap
     from featscope.capturing.memory import MemorySink
@@ -40,6 +44,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Boxes": "records",
     "Capture": "capturing.session",
+    "Comparison": "analysis.comparing",
     "Detection": "store.detections",
     "Explanation": "explaining.explanation",
     "FeatscopeError": "errors",
@@ -50,6 +55,7 @@ _HOMES = {
     "MapFile": "store.maps",
     "Match": "store.matching",
     "MemorySink": "capturing.memory",
+    "Misses": "analysis.misses",
     "Mosaic": "render.mosaic",
     "Pictures": "render.pictures",
     "Place": "records",
@@ -57,9 +63,11 @@ _HOMES = {
     "Rows": "store.tables",
     "Run": "store.reader",
     "Sample": "records",
+    "Statistics": "analysis.statistics",
     "capture": "adapters.capture",
     "capture_images": "adapters.by_name",
     "check_run": "store.check",
+    "compare": "analysis.comparing",
     "draw_heat": "render.heat",
     "draw_mosaic": "render.mosaic",
     "draw_mosaics": "render.drawing",
@@ -69,15 +77,20 @@ _HOMES = {
     "list_detections": "store.detections",
     "list_layers": "adapters.by_name",
     "match_runs": "store.matching",
+    "misses": "analysis.misses",
+    "objects": "analysis.object_tables",
     "open_detector": "adapters.opening",
     "open_run": "store.reader",
     "reduce": "arrays.reduce",
+    "statistics": "analysis.statistics",
     "tap": "capturing.listener",
+    "write_objects": "analysis.object_tables",
 }
 
 __all__ = [
     "Boxes",
     "Capture",
+    "Comparison",
     "Detection",
     "Explanation",
     "FeatscopeError",
@@ -88,6 +101,7 @@ __all__ = [
     "MapFile",
     "Match",
     "MemorySink",
+    "Misses",
     "Mosaic",
     "Pictures",
     "Place",
@@ -95,9 +109,11 @@ __all__ = [
     "Rows",
     "Run",
     "Sample",
+    "Statistics",
     "capture",
     "capture_images",
     "check_run",
+    "compare",
     "draw_heat",
     "draw_mosaic",
     "draw_mosaics",
@@ -107,10 +123,14 @@ __all__ = [
     "list_detections",
     "list_layers",
     "match_runs",
+    "misses",
+    "objects",
     "open_detector",
     "open_run",
     "reduce",
+    "statistics",
     "tap",
+    "write_objects",
 ]
 
 

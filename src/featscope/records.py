@@ -208,14 +208,20 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     per_level: int = 0
     """At most this many pairs of a level are kept, the best ones (`nms_pre`, `topk_candidates`); 0 for all."""
 
-    ranked_by: str = "pair"
-    """What is counted in a level: 'pair', or 'candidate' if a candidate is kept or dropped with all its classes."""
+    per_class: int = 0
+    """At most this many pairs of a class are kept, the best ones (`topk_candidates` of torchvision's SSD); 0 for
+    all."""
 
     smallest: float = 0.0
-    """Boxes with a side of less than this many pixels of the input are dropped."""
+    """Boxes with a side of less than this many pixels are dropped; 0 for none. Pixels are those in which the detector
+    compares boxes."""
 
     total: int = 0
     """At most this many pairs of all levels are kept before suppression (`max_nms`); 0 for all."""
+
+    ranked_by: str = "pair"
+    """What `per_level` and `total` count: 'pair', or 'candidate' if a candidate is kept or dropped with all its
+    classes."""
 
     suppression: str = ""
     """Overlap by which a better box suppresses another: 'upright', 'rotated' (exact polygons), 'probiou' (Ultralytics'
@@ -230,6 +236,17 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     by_class: bool = True
     """Whether a box suppresses only boxes of its own class."""
 
+    by_kept: bool = True
+    """Whether only a box that is not suppressed itself suppresses others. It is false for Ultralytics' rotated
+    boxes."""
+
+    class_offset: float = 0.0
+    """Pixels, times the label, that the detector adds to boxes before it compares them, to keep classes apart; -1 for
+    one more than the largest coordinate. They only matter because they round the boxes to fewer digits."""
+
+    offset_up_to: int = 0
+    """`class_offset` is added only if no more than this many boxes are compared; 0 for any number."""
+
     maximum: int = 0
     """At most this many detections of an image are kept; 0 for all."""
 
@@ -242,7 +259,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
         ):
             if word not in known:
                 raise ValueError(f"a selection has the unknown word {word!r}; known are {', '.join(map(repr, known))}")
-        _check_counts(self.per_level, self.total, self.maximum)
+        _check_counts(self.per_level, self.per_class, self.total, self.offset_up_to, self.maximum)
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -349,6 +366,10 @@ def assumed_place(padded: Size, cells: Size) -> Place:
     return Place(stride, (stride[0] / 2, stride[1] / 2))
 
 
+OBJECT = "object"
+"""The axis of an array that holds, in place of a map, what the map holds in the boxes of its images."""
+
+
 def is_map(axes: Sequence[str]) -> bool:
     """Whether an array with these axes holds maps of the image: (sample, channel, ..., row, column).
 
@@ -449,7 +470,7 @@ class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """CRC-32 of the array's bytes."""
 
     axes: List[str] = []
-    """Meaning of each axis: sample, channel, row, column, time, token, window, head or unknown. Runs that were made
+    """Meaning of each axis: sample, channel, row, column, time, token, window, head, object or unknown. Runs that were made
     before featscope followed axes have an empty list."""
 
     stride: Optional[Tuple[float, float]] = None
@@ -483,7 +504,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     """How much of the captured data is stored. The default stores everything unchanged.
 
     >>> Policy(dtype="float16", reduce="absmean", every=10)
-    Policy(dtype='float16', reduce='absmean', channels='', every=10, max_samples=0, images=[])
+    Policy(dtype='float16', reduce='absmean', channels='', every=10, max_samples=0, images=[], objects=False)
 
     """
 
@@ -505,6 +526,9 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
     images: List[str] = []
     """Store only samples whose id, file name or path matches one of these globs."""
+
+    objects: bool = False
+    """Store, in place of the maps, only what they hold in the boxes of each image (`featscope objects`)."""
 
 
 class Opened(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -578,6 +602,15 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
     opened: Optional[Opened] = None
     """How the detector was opened; None if the user's own script opened it."""
+
+
+def class_name(classes: Sequence[str], label: int) -> str:
+    """Return the name of a class; its number if the name is not known.
+
+    >>> class_name(["ship"], 0), class_name(["ship"], 7)
+    ('ship', '7')
+    """
+    return classes[label] if label < len(classes) else str(label)
 
 
 def _at_once() -> None:

@@ -9,6 +9,7 @@ from featscope.testing import AdapterContract
 
 
 class TestDemo(AdapterContract):
+    suppressed = 20
     layers = ("backbone", "neck", "bbox_head_refine")
 
     @staticmethod

@@ -28,6 +28,8 @@ def spread(model, seed=0, scale=0.5):
 
 
 class TestRetinaNet(AdapterContract):
+    suppressed = 1000
+
     @staticmethod
     def open():
         pytest.importorskip("torchvision")
@@ -43,6 +45,7 @@ class TestRetinaNet(AdapterContract):
 
 class TestFasterRCNN(AdapterContract):
     softmax = True
+    suppressed = 20
 
     @staticmethod
     def open():
@@ -79,6 +82,7 @@ class TestFCOS(AdapterContract):
 
 class TestSSD(AdapterContract):
     softmax = True
+    suppressed = 10_000
     drops_borders = True
 
     @staticmethod
@@ -118,6 +122,53 @@ class TestYOLOSegment(Ultralytics):
 
 class TestYOLORotated(Ultralytics):
     target = "yolo11n-obb.yaml"
+
+
+class Overlapping(Ultralytics):
+    """Large boxes of few classes, most of which are suppressed."""
+
+    suppressed = 1000
+
+    @classmethod
+    def open(cls):
+        pytest.importorskip("ultralytics")
+        detector = open_detector(f"ultralytics:{cls.target}", "random", score_threshold=0.02, input_size=(320, 320))
+        head = detector.model.model[-1]
+        kept = {name: value.clone() for name, value in head.state_dict().items() if name.startswith("dfl")}
+        spread(detector.model)
+        head.load_state_dict(kept, strict=False)  # the weights that make distances of probabilities
+        for sides, classes in zip(head.cv2, head.cv3):
+            torch.nn.init.normal_(classes[-1].bias, -3.0, 1.5)
+            sides[-1].weight.data *= 0.1
+            sides[-1].bias.data *= 0.1
+        return detector
+
+
+class TestYOLOOverlapping(Overlapping):
+    target = "yolo11n.yaml"
+
+
+class TestYOLORotatedOverlapping(Overlapping):
+    target = "yolo11n-obb.yaml"
+
+
+class TestYOLOEndToEnd(Ultralytics):
+    """Its best cells are chosen by the network itself, and nothing is suppressed."""
+
+    target = "yolo26n.yaml"
+
+    @classmethod
+    def open(cls):
+        pytest.importorskip("ultralytics")
+        detector = open_detector(f"ultralytics:{cls.target}", "random", score_threshold=0.1, input_size=(320, 320))
+        spread(detector.model)
+        detector.model.end2end = True
+        for branch in detector.model.model[-1].one2one_cv3:
+            torch.nn.init.normal_(branch[-1].bias, -3.0, 0.5)
+        return detector
+
+    def logit_place(self, detector, source, label, image):
+        return detector.model.model[-1].one2one_cv3[source.level], 0, (image, label, source.row, source.column)
 
 
 class TestYOLOWorld(Ultralytics):

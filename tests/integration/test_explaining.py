@@ -10,11 +10,14 @@ import torch
 from featscope.adapters.feeding import capture_images, detect_and_trace
 from featscope.adapters.opening import open_detector
 from featscope.adapters.reopening import reopen
+from featscope.arrays.found_again import differences
+from featscope.arrays.selecting import SUPPRESSED, select
+from featscope.errors import BadRunError
 from featscope.explaining.explainer import explain_item
 from featscope.explaining.faithfulness import inside_box, measure, table
 from featscope.explaining.targets import Choice
 from featscope.store.reader import open_run
-from featscope.testing import AdapterContract
+from featscope.testing import AdapterContract, write_images
 
 from .conftest import PROJECT, SHARED
 
@@ -48,6 +51,7 @@ def faster_rcnn():
 
 
 class TestS2ANet(AdapterContract):
+    suppressed = 2000
     layers = ("backbone", "neck", "bbox_head_init", "bbox_head_refine")
 
     @staticmethod
@@ -60,6 +64,7 @@ class TestS2ANet(AdapterContract):
 
 class TestYOLOX(AdapterContract):
     clipped = False
+    suppressed = 50
     layers = ("backbone", "neck", "bbox_head")
 
     @staticmethod
@@ -69,6 +74,45 @@ class TestYOLOX(AdapterContract):
     def logit_place(self, detector, source, label, image):
         head = detector.model.bbox_head.multi_level_conv_cls[source.level]
         return head, 0, (image, label, source.row, source.column)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "suppressed"),
+    [
+        ("atss/atss_r50_fpn_1x_coco.py", {}, 1000),  # with a centerness
+        ("faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", {}, 10_000),
+        ("deformable_detr/deformable-detr_r50_16xb2-50e_coco.py", {}, 0),
+        ("detr/detr_r50_8xb2-150e_coco.py", {}, 0),
+    ],
+)
+def test_a_selection_gives_the_detections_of_mmdetection(name, options, suppressed, tmp_path):
+    options = {"model.backbone.init_cfg": None, **options}
+    detector = open_detector(config_of(name), "random", config_options=options, score_threshold=0.0)
+    torch.manual_seed(0)
+    for weight_name, weight in detector.model.named_parameters():
+        if "head" in weight_name and "bias" in weight_name:
+            weight.data += 0.5 * torch.randn_like(weight)
+        elif "head" in weight_name and "cls" in weight_name:
+            torch.nn.init.xavier_normal_(weight.data, 1.4) if weight.dim() > 1 else None
+    item = detector.prepare(write_images(tmp_path)[0], "wide")
+    with torch.no_grad():
+        found = detector.detect([item], candidates=True)[0]
+    outcome = select(found.candidates.arrays())
+    assert differences(outcome, found.sample.predictions) == ""
+    assert (outcome.stage == SUPPRESSED).sum() >= suppressed
+    assert len(found.sample.predictions.boxes) == 100
+
+
+def test_a_suppression_that_cannot_be_repeated_is_said(tmp_path):
+    """Soft-NMS changes scores."""
+    options = {"model.backbone.init_cfg": None, "model.test_cfg.nms": {"type": "soft_nms", "iou_threshold": 0.5}}
+    detector = open_detector(config_of("retinanet/retinanet_r50_fpn_1x_coco.py"), "random", config_options=options)
+    with torch.no_grad():
+        found = detector.detect([detector.prepare(write_images(tmp_path)[0], "wide")], candidates=True)[0]
+    assert found.candidates.selection is None
+    assert "'soft_nms'" in found.candidates.unknown
+    with pytest.raises(BadRunError, match="soft_nms"):
+        select(found.candidates.arrays())
 
 
 def images_of(*folders):

@@ -49,7 +49,7 @@ def capture_images(
     checkpoint: str = "",
     batch_size: int = 1,
     provenance: bool = True,
-    truth: Optional[Mapping[Path, Boxes]] = None,
+    truth: Union[Mapping[Path, Boxes], str, Path, None] = None,
     names: Optional[Mapping[str, str]] = None,
     policy: Union[Policy, Mapping[str, object], None] = None,
     resume: bool = False,
@@ -66,7 +66,9 @@ def capture_images(
     model: a `Detector`, or the name of one with its checkpoint ('random' for none) and the other fields of
     `featscope.adapters.detector.Opening`. images: files and folders. to: the folder of the run. layers, names, policy,
     resume, on_error, axes: as of `featscope.capture`. provenance: find the raw output behind each detection. truth:
-    the true boxes of images, by their paths. An image that cannot be read is a warning, and the others are captured.
+    the true boxes of images by their paths, or the path of their label files: a COCO .json, a folder of DOTA's labelTxt
+    or of YOLO's .txt (`featscope.store.truth.read_truth`). An image that cannot be read is a warning, and the others
+    are captured.
     """
     done = run_images(
         _opened(model, checkpoint, opening),

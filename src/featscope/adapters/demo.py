@@ -21,10 +21,10 @@ from featscope.adapters.detector import (
 )
 from featscope.adapters.weights import load_checkpoint
 from featscope.arrays.frames import to_original
-from featscope.demo.detector import S2ANetMini, prepare, suppress
+from featscope.demo.detector import MOST_PAIRS, OVERLAP, S2ANetMini, prepare, suppress
 from featscope.demo.scenes import CLASSES
 from featscope.explaining.candidates import CandidateLevel, Candidates
-from featscope.records import Geometry, Picture, RunInfo
+from featscope.records import Geometry, Picture, RunInfo, Selection
 
 _SCORE = 0.3
 
@@ -39,6 +39,10 @@ class DemoDetector(Detector):
     def __init__(self, model: S2ANetMini, info: RunInfo, score: Optional[float]) -> None:
         super().__init__(model.eval(), info)
         self._score = _SCORE if score is None else score
+
+    @property
+    def _selection(self) -> Selection:
+        return Selection(threshold=self._score, total=MOST_PAIRS, suppression="rotated", overlap=OVERLAP)
 
     def prepare(self, image: Union[Path, Picture], sample_id: str) -> Item:
         """Fit an image into 512 pixels, padded at the bottom and the right."""
@@ -64,14 +68,15 @@ class DemoDetector(Detector):
             levels = [
                 CandidateLevel(
                     logit[index].flatten(1).T,
-                    logit[index].flatten(1).T.sigmoid(),
+                    logit.sigmoid()[index].flatten(1).T,
                     to_original(box[index].flatten(1).T, geometry),
                     "cell",
                     (logit.shape[-2], logit.shape[-1], 1),
+                    compared=box[index].flatten(1).T,
                 )
                 for logit, box in zip(logits, boxes)
             ]
-            found.append(Detected(sample, Candidates(levels, "cxcywha") if candidates else None))
+            found.append(Detected(sample, Candidates(levels, "cxcywha", self._selection) if candidates else None))
         return found
 
 

@@ -10,7 +10,6 @@ from typing import (
     Any,
     Callable,
     ContextManager,
-    Dict,
     Iterator,
     List,
     Mapping,
@@ -19,6 +18,7 @@ from typing import (
     Sequence,
     Set,
     Tuple,
+    Union,
 )
 
 import msgspec
@@ -31,6 +31,7 @@ from featscope.errors import BadImageError, BadOptionError
 from featscope.measuring.detections import keep_places_of_heads
 from featscope.records import Boxes, Policy, Sample, Written
 from featscope.store.files import size_text
+from featscope.store.truth import TruthReader, detects_rotated
 from featscope.words import counted
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -101,17 +102,17 @@ def capture_images(
     batch_size: int = 1,
     provenance: bool = True,
     done: Callable[[], None] = lambda: None,
-    truth: Optional[Mapping[Path, Boxes]] = None,
+    truth: Union[Mapping[Path, Boxes], str, Path, None] = None,
     **options: Any,
 ) -> Captured:
     """Run a detector on images and capture its layers.
 
     provenance: find the source of each detection, if the detector's raw outputs are known. truth: ground truth of
-    images, if available. done: called after each image. options: names, policy, resume and on_error of
-    `featscope.capture`.
+    images, or the path of their labels as of `featscope.store.truth.read_truth`. done: called after each image.
+    options: names, policy, resume and on_error of `featscope.capture`.
     """
     failed: List[str] = []
-    known = _by_path(truth or {})
+    known = _labels(truth, detector.info.classes, images) if isinstance(truth, (str, Path)) else _Given(truth or {})
     untraced: Set[str] = set()
     info = msgspec.structs.replace(detector.info, command=list(sys.argv))
     with detector.capture(layers, output, info=info, dataset_size=len(images), **options) as session:
@@ -130,19 +131,34 @@ def capture_images(
             raise BadImageError(f"no image could be read; {failed[0]}")
     keep_places_of_heads(output)
     remarks = [f"sources were not found: {why}" for why in sorted(untraced)]
-    return Captured(session.written, failed, [*detector.remarks, *session.remarks, *remarks])
+    return Captured(session.written, failed, [*detector.remarks, *session.remarks, *remarks, *known.notes()])
 
 
-def _by_path(truth: Mapping[Path, Boxes]) -> Dict[str, Boxes]:
-    return {str(path.absolute()): boxes for path, boxes in truth.items()}
+class _Given:
+    """The ground truth of images, by their paths."""
+
+    def __init__(self, truth: Mapping[Path, Boxes]) -> None:
+        self._boxes = {str(path.absolute()): boxes for path, boxes in truth.items()}
+
+    def boxes_of(self, sample: Sample, rotated: bool = False) -> Optional[Boxes]:
+        """Return the true boxes of a sample; None if they are not given."""
+        return self._boxes.get(sample.path)
+
+    def notes(self) -> List[str]:
+        """Return nothing, as nothing had to be matched."""
+        return []
+
+
+def _labels(path: Union[str, Path], classes: Sequence[str], images: Sequence[Path]) -> TruthReader:
+    return TruthReader(path, classes, [Sample(image.stem, str(image.absolute())) for image in images])
 
 
 def _describe(
-    session: CaptureSession, items: Sequence[Item], found: Sequence[Detected], truth: Mapping[str, Boxes]
+    session: CaptureSession, items: Sequence[Item], found: Sequence[Detected], truth: Union[_Given, TruthReader]
 ) -> None:
-    """Describe the samples of a batch. truth: by path of the image."""
+    """Describe the samples of a batch."""
     pictures = [one.picture if one.picture is not None else item.picture for one, item in zip(found, items)]
-    true = [truth.get(item.sample.path) for item in items]
+    true = [truth.boxes_of(one.sample, detects_rotated(one.sample)) for one in found]
     session.describe([msgspec.structs.replace(one.sample, truth=boxes) for one, boxes in zip(found, true)], pictures)
 
 

@@ -19,6 +19,7 @@ from featscope.capturing.ledger import Ledger
 from featscope.errors import OutputError
 from featscope.records import CapturedMap, Picture, Sample, Sink
 from featscope.store.files import size_text
+from featscope.store.object_writer import ObjectWriter
 from featscope.store.writer import RunWriter
 
 _NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -86,7 +87,8 @@ class Room:
 
     def __init__(self, sink: Sink, ledger: Ledger) -> None:
         self._sink, self._ledger, self._footprint = sink, ledger, Footprint()
-        self._writer = sink if isinstance(sink, RunWriter) and ledger.kept() is not None else None
+        whole = isinstance(sink, RunWriter) and not isinstance(sink, ObjectWriter)  # which stores no maps
+        self._writer = sink if isinstance(sink, RunWriter) and whole and ledger.kept() is not None else None
         self._full: Optional[OutputError] = None
 
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:

@@ -24,6 +24,7 @@ from featscope.capturing.remarks import Remarks, check_on_error
 from featscope.capturing.session import Capture
 from featscope.capturing.speakers import Speakers
 from featscope.records import Policy, RunInfo, Sink
+from featscope.store.object_writer import writer_of
 from featscope.store.writer import RunWriter
 
 
@@ -112,7 +113,7 @@ def capture(
             policy=policy,
             ranks=world_size,
         )
-        sink = RunWriter(to, info, rank, resume=resume)
+        sink = writer_of(to, info, rank, resume=resume)
     else:
         sink = to
     if isinstance(sink, RunWriter):

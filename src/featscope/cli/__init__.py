@@ -10,7 +10,24 @@ from typing import List, Optional
 import typer
 
 from featscope import __version__
-from featscope.cli import capture, check, demo, explain, heat, layers, list, place, render, report, run, view
+from featscope.cli import (
+    capture,
+    check,
+    compare,
+    demo,
+    explain,
+    heat,
+    layers,
+    list,
+    misses,
+    objects,
+    place,
+    render,
+    report,
+    run,
+    stats,
+    view,
+)
 from featscope.cli.console import complain, literal
 from featscope.cli.options import Command
 from featscope.errors import FeatscopeError
@@ -41,7 +58,24 @@ def _options(
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-for verb in (demo, layers, capture, run, list, view, report, render, heat, explain, place, check):
+for verb in (
+    demo,
+    layers,
+    capture,
+    run,
+    list,
+    view,
+    report,
+    render,
+    heat,
+    misses,
+    compare,
+    objects,
+    stats,
+    explain,
+    place,
+    check,
+):
     name = verb.__name__.rpartition(".")[2]
     app.command(name, cls=Command, help=literal(inspect.getdoc(verb.run) or ""))(verb.run)
 

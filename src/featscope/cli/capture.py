@@ -23,6 +23,10 @@ def run(
     sample: Optional[List[str]] = options.sample(
         help="Store only this sample: its id or file, or a glob ('P07*'). Repeat it for more.", complete=None
     ),
+    annotations: Optional[Path] = options.truth(
+        help="The ground truth of the images given by -i: COCO's .json, a folder of DOTA's labelTxt, or of YOLO's .txt.",
+        shown="none; a test set has its own",
+    ),
     input_size: str = options.input_size(),
     preprocess: str = options.preprocess(),
     inputs: Optional[List[str]] = options.inputs(),
@@ -34,6 +38,7 @@ def run(
     channels: str = options.channels(),
     every: int = options.every(),
     max_samples: int = options.max_samples(),
+    objects: bool = options.objects(),
     batch_size: int = options.batch_size(),
     estimate: bool = own(
         "--estimate",
@@ -70,6 +75,8 @@ def run(
     Examples:
       featscope capture s2anet.py s2anet.pth -o runs/s2anet
       featscope capture s2anet.py s2anet.pth -i photos/ -o runs/photos
+      featscope capture s2anet.py s2anet.pth -i photos/ --annotations labelTxt/ \\
+        -o runs/labelled
       featscope capture s2anet.py s2anet.pth -l neck -l 'bbox_head_*' -o runs/some
       featscope capture s2anet.py random --cfg-options model.neck.num_outs=4 \\
         -o runs/random
@@ -106,12 +113,15 @@ def run(
             "every": every,
             "max_samples": max_samples,
             "images": sample or [],
+            "objects": objects,
         }
     )
     found = models.images_of(images)
     adapter, target = split_name(model)
     if not found and adapter != "mmdet":
         raise BadOptionError(f"{model} has no test set; give images: -i photo.jpg or -i folder")
+    if not found and annotations is not None:
+        raise BadOptionError(f"the test set of {model} has its own ground truth; --annotations needs images: -i folder")
     renamed = checks.pairs(names, "--name")
     asked: Dict[str, Any] = {"names": renamed, "policy": policy, "resume": resume, "on_error": on_error}
     asked["axes"] = models.given_axes(axes, grids)
@@ -122,7 +132,7 @@ def run(
         made = capture_test_loop(
             config, checkpoint, output, layers or None, trust_checkpoint, provenance=provenance, **asked
         )
-        finish(f"{made.written}; draw them: featscope heat {output}", made.failed + unfinished(output), made.remarks)
+        finish(f"{made.written}; {models.next_step(output, objects)}", made.failed + unfinished(output), made.remarks)
         return
     detector = models.open_named(
         model,
@@ -149,9 +159,10 @@ def run(
             batch_size=batch_size,
             provenance=provenance,
             done=done,
+            truth=annotations,
             **asked,
         )
-    finish(f"{made.written}; draw them: featscope heat {output}", made.failed + unfinished(output), made.remarks)
+    finish(f"{made.written}; {models.next_step(output, objects)}", made.failed + unfinished(output), made.remarks)
 
 
 def _tell(found: Estimate, output: Path) -> None:

@@ -183,6 +183,13 @@ def place(text: str) -> None:
     check_name("place", text, PLACES_KNOWN, "featscope heat --help")
 
 
+def matching_rule(text: str) -> None:
+    """Check --rule."""
+    from featscope.analysis.evaluation import RULES
+
+    check_name("rule", text, RULES, "featscope misses --help")
+
+
 def reading(text: str) -> None:
     """Check --reading."""
     from featscope.store.images import READINGS
@@ -209,3 +216,10 @@ def side(text: str) -> None:
     from featscope.explaining.targets import SIDES
 
     check_name("side", text, [name for names in SIDES.values() for name in names], "featscope explain --help")
+
+
+def row_file(path: object) -> None:
+    """Check the name of a file of rows: its suffix is its format."""
+    from featscope.store.row_files import check_suffix
+
+    check_suffix(str(path))

@@ -104,6 +104,13 @@ def picture_formats(context: typer.Context, incomplete: str) -> List[str]:
     return _begin_with(incomplete, FORMATS)
 
 
+def matching_rules(context: typer.Context, incomplete: str) -> List[str]:
+    """Complete the rules that match detections to objects."""
+    from featscope.analysis.evaluation import RULES
+
+    return _begin_with(incomplete, RULES)
+
+
 def places(context: typer.Context, incomplete: str) -> List[str]:
     """Complete the ways to place cells."""
     from featscope.store.places import PLACES_KNOWN

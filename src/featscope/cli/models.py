@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
 from featscope.cli import completion
 from featscope.cli.checks import pairs, size
 from featscope.cli.options import argument
 from featscope.errors import BadOptionError
+
+if TYPE_CHECKING:
+    from featscope.records import Boxes
+    from featscope.store.reader import Run
+
+if TYPE_CHECKING:
+    from featscope.records import Boxes
+    from featscope.store.reader import Run
 
 model = argument(
     "MODEL",
@@ -78,3 +86,24 @@ def images_of(paths: Optional[List[Path]]) -> List[Path]:
     from featscope.adapters.feeding import list_images
 
     return list_images(paths) if paths else []
+
+
+def truth_of(run: Run, annotations: Optional[Path]) -> Optional[Mapping[str, Boxes]]:
+    """Return the ground truth that a user gives for a run, by sample, and print what does not fit; None without one.
+
+    Polygons with four corners are boxes if the run's detections are rotated.
+    """
+    if annotations is None:
+        return None
+    from featscope.cli.console import remark
+    from featscope.store.truth import detects_rotated, read_truth
+
+    found = read_truth(annotations, run, rotated=any(detects_rotated(sample) for sample in run.samples.values()))
+    for note in found.notes:
+        remark(note)
+    return found.boxes
+
+
+def next_step(output: Path, objects: bool) -> str:
+    """Say what to type after a capture. objects: whether it stored objects in place of maps."""
+    return f"list them: featscope objects {output}" if objects else f"draw them: featscope heat {output}"

@@ -120,6 +120,34 @@ only = Option(
     metavar="GLOB",
     shown="all",
 )
+truth = Option(
+    ("--annotations",),
+    WHAT,
+    "The ground truth: COCO's annotations.json, a folder of DOTA's labelTxt, or a folder of YOLO's labels.",
+    metavar="PATH",
+    shown="the run's own",
+)
+iou = Option(
+    ("--iou",), WHAT, "A detection hits an object from this overlap (IoU) on.", 0.5, metavar="IOU", min=0.01, max=1
+)
+score = Option(
+    ("--score",),
+    WHAT,
+    "Count detections with at least this score.",
+    metavar="SCORE",
+    shown="that with the best F1",
+    min=0,
+    max=1,
+)
+rule = Option(
+    ("--rule",),
+    WHAT,
+    "How detections are matched to objects: voc (also DOTA's) or coco.",
+    "voc",
+    metavar="RULE",
+    check=checks.matching_rule,
+    complete=completion.matching_rules,
+)
 image = Option(
     ("--image", "-i"), WHAT, "An image, or a folder of images. Repeat it for more.", metavar="IMAGE", shown="none"
 )
@@ -214,6 +242,13 @@ reduce = Option(
     shown="all channels",
     check=checks.kept_reduction,
     complete=completion.reductions,
+)
+
+objects = Option(
+    ("--objects",),
+    HOW_MUCH,
+    "Store, in place of the maps, only what they hold in the box of each object (featscope objects).",
+    False,
 )
 
 # Drawing

@@ -28,6 +28,7 @@ def run(
     channels: str = options.channels(),
     every: int = options.every(),
     max_samples: int = options.max_samples(),
+    objects: bool = options.objects(),
     axes: Optional[List[str]] = options.axes(),
     grids: Optional[List[str]] = options.grids(),
     provenance: bool = options.provenance(
@@ -53,6 +54,7 @@ def run(
 
     arguments, start = parse_command(command)
     policy = {"dtype": dtype, "reduce": reduce, "channels": channels, "every": every, "max_samples": max_samples}
+    policy["objects"] = objects
     # The script's own results matter more than the maps, so a full disk ends the capture but not the script.
     asked: Dict[str, Any] = {"policy": make_policy(policy), "resume": resume, "on_error": "warn"}
     asked["axes"] = models.given_axes(axes, grids)
@@ -60,7 +62,7 @@ def run(
     code = _run_script(capture, arguments, start)
     if capture.written is not None:
         ending = f"; the script ended with {code}, so the run is unfinished" if code else ""
-        typer.echo(f"featscope: {capture.written}{ending}; draw them: featscope heat {output}", err=True)
+        typer.echo(f"featscope: {capture.written}{ending}; {models.next_step(output, objects)}", err=True)
         for text in capture.remarks:
             remark(text)
         failures = [*capture.failures, *([] if code else unfinished(output, capture.rank))]

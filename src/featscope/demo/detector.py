@@ -27,6 +27,7 @@ from featscope.demo.scenes import CLASSES
 STRIDES = (8, 16, 32, 64, 128)
 ANCHOR_SCALE = 4  # side of a cell's square anchor, in strides
 INPUT_SIZE = 512
+MOST_PAIRS, OVERLAP = 600, 0.2  # of suppression
 WEIGHTS = Path(__file__).with_name("s2anet_mini.safetensors")
 
 
@@ -274,14 +275,14 @@ def suppress(logits: Sequence[Tensor], boxes: Sequence[Tensor], threshold: float
 def _suppress(scores: NDArray[np.float32], boxes: NDArray[np.float32], threshold: float) -> Detections:
     """Rotated non-maximum suppression, class by class: scores (cells, classes), boxes (cells, 5)."""
     cells, labels = np.nonzero(scores > threshold)
-    best = np.argsort(-scores[cells, labels], kind="stable")[:600]
+    best = np.argsort(-scores[cells, labels], kind="stable")[:MOST_PAIRS]
     cells, labels = cells[best], labels[best]
     found, confidence = boxes[cells], scores[cells, labels]
     overlap = rotated_iou(found, found) * (labels[:, None] == labels[None])
     keep = np.ones(len(found), bool)
     for i in range(len(found)):
         if keep[i]:
-            keep[i + 1 :] &= overlap[i, i + 1 :] <= 0.2
+            keep[i + 1 :] &= overlap[i, i + 1 :] <= OVERLAP
     return Detections(found[keep], confidence[keep], labels[keep].astype(np.int64))
 
 

@@ -141,11 +141,18 @@ def role_of(files: Sequence[MapFile], classes: int) -> Role:
     proved = _proved(files, classes) if classes else None
     if proved is not None:
         return proved
-    name = ".".join(filter(None, (record.layer, record.field)))
-    for kind, pattern in _ROLES:
-        if pattern.fullmatch(name):
-            return _by_name(kind, files, classes)
-    return Role(FEATURES)
+    kind = kind_by_name(record.layer, record.field)
+    return Role(FEATURES) if kind == FEATURES else _by_name(kind, files, classes)
+
+
+def kind_by_name(layer: str, field: str) -> str:
+    """Return what maps of this name are: `SCORES`, `ONE_SCORE` or `REGRESSION` by names that heads use, or `FEATURES`.
+
+    >>> kind_by_name("bbox_head", "cls_scores"), kind_by_name("neck", "")
+    ('class scores', 'features')
+    """
+    name = ".".join(filter(None, (layer, field)))
+    return next((kind for kind, pattern in _ROLES if pattern.fullmatch(name)), FEATURES)
 
 
 def _by_name(kind: str, files: Sequence[MapFile], classes: int) -> Role:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from featscope.errors import BadRunError, unknown_name
-from featscope.records import Sample, Source
+from featscope.records import Sample, Source, class_name
 from featscope.store.reader import Run, open_run
 from featscope.store.tables import Rows
 
@@ -63,9 +63,11 @@ def list_detections(run: Union[Run, str, Path], sample: Optional[str] = None) ->
 def samples_named(run: Run, glob: Optional[str]) -> List[Sample]:
     """The samples of a run with this id, or whose ids match a glob; all without one.
 
-    Raises `UnknownNameError` where there is none.
+    Raises `UnknownNameError` where there is none, and `BadRunError` where the run has no samples.
     """
     found = [one for one in run.samples.values() if not glob or one.id == glob or fnmatchcase(one.id, glob)]
+    if not found and not run.samples:
+        raise BadRunError(f"{run.folder} has no samples; featscope check {run.folder} says what is damaged")
     if not found:
         raise unknown_name("sample", glob or "", run.samples, f"featscope list {run.folder}")
     return found
@@ -81,7 +83,7 @@ def _of_sample(sample: Sample, classes: Sequence[str]) -> List[Detection]:
             Detection(
                 sample=sample.id,
                 number=number,
-                label=classes[label] if label < len(classes) else str(label),
+                label=class_name(classes, label),
                 score=there.scores[number] if there is not None and there.scores else None,
                 form=there.form if there is not None else "",
                 box=tuple(box),

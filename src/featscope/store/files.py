@@ -121,8 +121,11 @@ def inside(root: Path, relative: str) -> Path:
 
 
 @contextmanager
-def _whole_file(path: Path, shared: bool = False) -> Iterator[int]:
-    """Open a temporary file that is renamed to `path` at the end of the block, or removed after an error."""
+def whole_file(path: Path, shared: bool = False) -> Iterator[int]:
+    """Open a temporary file that is renamed to `path` at the end of the block, or removed after an error.
+
+    Yields its descriptor. shared: as in `write_atomic`.
+    """
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}" if shared else path.name + TEMPORARY)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY | _AT_ONCE, 0o666)
@@ -131,9 +134,11 @@ def _whole_file(path: Path, shared: bool = False) -> Iterator[int]:
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(
             error.errno, f"cannot write {path}: {error.strerror}; free the disk or choose another folder"
         ) from error
@@ -161,7 +166,7 @@ def write_atomic(path: Path, data: bytes, shared: bool = False) -> None:
 
     shared: other processes may write the same file at the same time; the last one to finish wins.
     """
-    with _whole_file(path, shared) as descriptor:
+    with whole_file(path, shared) as descriptor:
         write_all(descriptor, data)
 
 
@@ -174,7 +179,7 @@ def write_npy(path: Path, array: NDArray[np.generic], pool: Executor) -> int:
     data = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
     large = len(data) >= _WORTH_A_THREAD
     checksum = pool.submit(isal_zlib.crc32, data) if large else None
-    with _whole_file(path) as descriptor:
+    with whole_file(path) as descriptor:
         write_all(descriptor, npy_header(array))
         write_all(descriptor, data)
     return checksum.result() if checksum is not None else isal_zlib.crc32(data)

@@ -115,7 +115,7 @@ def words(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:.1f}"
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and type(value).__str__ is object.__str__:
         return ", ".join(map(words, value))
     return str(value)
 

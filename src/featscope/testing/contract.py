@@ -16,6 +16,9 @@ from torch import nn
 
 from featscope.adapters.detector import Detected, Detector, Item
 from featscope.adapters.feeding import capture_images, detect_and_trace
+from featscope.arrays.boxes import corners_of
+from featscope.arrays.found_again import differences
+from featscope.arrays.selecting import KEPT, SUPPRESSED, Outcome, select
 from featscope.capturing.memory import MemorySink
 from featscope.demo.scenes import draw_scene
 from featscope.explaining.explainer import explain_item
@@ -62,6 +65,8 @@ class AdapterContract:
     softmax = False
     #: Whether the last convolutions are not padded, so that their cells do not cover the whole input.
     drops_borders = False
+    #: How many pairs are suppressed in each image at least, so that the selection is tested by them.
+    suppressed = 0
     batch = 2
 
     @staticmethod
@@ -181,6 +186,23 @@ class AdapterContract:
         assert found.candidates.score(best.source, best.label) == pytest.approx(best.score)
         assert find_sources(found.candidates, _predictions(found.sample))
 
+    @_of_sources
+    def test_its_selection_gives_its_own_detections(self, detector: Detector, items: List[Item]) -> None:
+        """The candidates and the selection alone, without the framework, lead to the detector's own detections."""
+        with torch.no_grad():
+            found = detector.detect(items, candidates=True)
+        for one in found:
+            assert one.candidates is not None
+            candidates, predictions = one.candidates.arrays(), _predictions(one.sample)
+            assert candidates.selection is not None, candidates.unknown
+            assert all(level.scores.dtype == np.float32 for level in candidates.levels)
+            outcome = select(candidates)
+            _same_detections(outcome, predictions)
+            assert not differences(outcome, predictions)
+            stages = np.bincount(outcome.stage, minlength=KEPT + 1)
+            assert stages[KEPT] == len(predictions.boxes)
+            assert stages[SUPPRESSED] >= self.suppressed
+
     def test_a_run_of_images(self, detector: Detector, items: List[Item], tmp_path: Path) -> None:
         """A capture is complete and does not change the model."""
         before = _hooks(detector)
@@ -276,6 +298,22 @@ def _geometry(sample: Sample) -> Geometry:
 def _predictions(sample: Sample) -> Boxes:
     assert sample.predictions is not None, f"{sample.id} has no predictions, although the detector is traceable"
     return sample.predictions
+
+
+def _same_detections(outcome: Outcome, predictions: Boxes) -> None:
+    """Compare detections, best first within each class, by 4e-6 of a score and 0.01 pixels."""
+    kept = outcome.stage == KEPT
+    labels, scores = np.array(predictions.labels, int), np.array(predictions.scores)
+    assert kept.sum() == len(labels)
+    mine, theirs = np.lexsort((-outcome.score[kept], outcome.label[kept])), np.lexsort((-scores, labels))
+    assert outcome.label[kept][mine].tolist() == labels[theirs].tolist()
+    np.testing.assert_allclose(outcome.score[kept][mine], scores[theirs], rtol=0, atol=4e-6)
+    boxes = np.array(predictions.boxes).reshape(len(labels), -1)
+    for label, score, box in zip(labels, scores, boxes):
+        same = kept & (outcome.label == label) & (np.abs(outcome.score - score) <= 4e-6)
+        corners = corners_of(predictions.form, outcome.box[same].tolist())
+        own = corners_of(predictions.form, box[None].tolist())
+        assert np.abs(corners - own).max((1, 2)).min() <= 0.01
 
 
 def _texts(boxes: Boxes) -> Set[str]:

@@ -15,7 +15,7 @@ from featscope.arrays.boxes import areas_of, corners_of
 from featscope.arrays.frames import in_whole_pixels
 from featscope.arrays.geometry import cells_inside, cells_of_image
 from featscope.errors import BadImageError, FeatscopeError
-from featscope.records import Boxes, Geometry, Place, Sample, Size
+from featscope.records import Boxes, Geometry, Place, Sample, Size, class_name
 from featscope.render.png import encode_rgb
 from featscope.store.detections import STATES, sources_words
 from featscope.store.feature_maps import FeatureMap
@@ -172,7 +172,7 @@ class Scene:
             box = BoxOut(
                 [round(float(value), 2) for value in polygon.ravel()],
                 label,
-                classes[label] if label < len(classes) else str(label),
+                class_name(classes, label),
                 boxes.scores[number] if boxes.scores else None,
                 round(float(sizes[number]), 1),
             )

@@ -6,7 +6,9 @@ import torch
 
 from featscope.adapters.mm.samples import (
     AnnotationFrame,
+    Annotations,
     annotation_frame,
+    annotations_of,
     before_normalisation,
     believed_geometry,
     boxes_of,
@@ -85,11 +87,23 @@ def test_what_the_framework_gives_stays_as_it_is_where_it_is_right():
 
 
 def test_truth_is_in_the_frame_that_the_pipeline_leaves_it_in():
-    boxes = instances([[10.0, 4.0, 30.0, 12.0]])
+    data = {"gt_instances": instances([[10.0, 4.0, 30.0, 12.0]])}
     for frame in (AnnotationFrame.ORIGINAL, AnnotationFrame.INPUT, AnnotationFrame.MIRRORED):
-        assert truth_of(boxes, frame) == Boxes("xyxy", [[10, 4, 30, 12]], [0], frame=frame.value)
-    assert truth_of(boxes, AnnotationFrame.UNKNOWN) is None
-    assert truth_of(boxes, None) is None
+        made = truth_of(data, Annotations(frame, "difficult"))
+        assert made == Boxes("xyxy", [[10, 4, 30, 12]], [0], frame=frame.value)
+    assert truth_of(data, Annotations(AnnotationFrame.UNKNOWN, "difficult")) is None
+    assert truth_of(data, None) is None
+
+
+@pytest.mark.parametrize("word", ["crowd", "difficult"])
+def test_ignored_objects_come_last_and_say_why(word):
+    box, other = [10.0, 4.0, 30.0, 12.0], [0.0, 0.0, 5.0, 5.0]
+    known = Annotations(AnnotationFrame.ORIGINAL, word)
+    both = truth_of({"gt_instances": instances([box]), "ignored_instances": instances([other])}, known)
+    assert both == Boxes("xyxy", [box, other], [0, 0], ignored=["", word])
+    alone = truth_of({"gt_instances": Instances(), "ignored_instances": instances([other])}, known)
+    assert alone == Boxes("xyxy", [other], [0], ignored=[word])
+    assert truth_of({"gt_instances": instances([box]), "ignored_instances": Instances()}, known).ignored == []
 
 
 class Step:
@@ -114,6 +128,15 @@ def test_annotations_follow_what_comes_behind_them():
     augmented.transforms.append(Step(subroutines=[pipeline("Resize", "RandomFlip")]))
     assert annotation_frame(Step(pipeline=augmented)) is AnnotationFrame.INPUT
     assert annotation_frame(None) is None
+
+
+def test_what_ignored_means_is_told_by_the_data_set():
+    names = {"CocoDataset": "crowd", "DOTADataset": "difficult", "VOCDataset": "difficult"}
+    for name, word in names.items():
+        base = type(name, (Step,), {})
+        dataset = type("Mine", (base,), {})(pipeline=pipeline("LoadAnnotations"))
+        assert annotations_of(dataset) == Annotations(AnnotationFrame.ORIGINAL, word)
+    assert annotations_of(None) is None
 
 
 def test_pictures_are_exact_before_and_after_normalisation():

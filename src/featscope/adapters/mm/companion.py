@@ -19,9 +19,9 @@ from featscope.adapters.mm.heads import HeadCall, HeadCalls, candidates_of, head
 from featscope.adapters.mm.reading import reading_of, reading_of_call
 from featscope.adapters.mm.runners import NOT_FEATURES, info_of, trains
 from featscope.adapters.mm.samples import (
-    AnnotationFrame,
+    Annotations,
     DataSample,
-    annotation_frame,
+    annotations_of,
     before_normalisation,
     believed_geometry,
     boxes_of,
@@ -51,8 +51,8 @@ def accompany(model: nn.Module, owners: Sequence[object], provenance: bool) -> O
     dataset = loop.dataloader.dataset if loop is not None else None
     # Training and its validations process images several times, so do not limit the run to the data set's size.
     size = len(dataset) if dataset is not None and loop is not None and not trains(loop.runner) else None
-    frame, reading = annotation_frame(dataset), None if dataset is None else reading_of(dataset)
-    companion = MMCompanion(network, dataset is not None, frame, provenance, augmenting, reading=reading)
+    truth, reading = annotations_of(dataset), None if dataset is None else reading_of(dataset)
+    companion = MMCompanion(network, dataset is not None, truth, provenance, augmenting, reading=reading)
     return ScriptModel(network, companion, info_of(network, getattr(loop, "runner", None), dataset), NOT_FEATURES, size)
 
 
@@ -102,17 +102,17 @@ class _Noted(NamedTuple):
 class MMCompanion:
     """Reads the data samples that go through a model of MMEngine, and finds the source of each detection.
 
-    of_data_set: whether the images come from a data set, whose ids are then used. truth: the frame of the annotations;
-    None if there are none. provenance: whether to find sources. augmenting: the wrapper for test-time augmentation,
-    which runs the network once for each view. pictures: whether to keep pictures of the inputs. reading: how the data
-    set reads its files; None without a data set, when each call may show it.
+    of_data_set: whether the images come from a data set, whose ids are then used. truth: how the data set annotates
+    its images; None if it does not. provenance: whether to find sources. augmenting: the wrapper for test-time
+    augmentation, which runs the network once for each view. pictures: whether to keep pictures of the inputs. reading:
+    how the data set reads its files; None without a data set, when each call may show it.
     """
 
     def __init__(
         self,
         model: nn.Module,
         of_data_set: bool = False,
-        truth: Optional[AnnotationFrame] = None,
+        truth: Optional[Annotations] = None,
         provenance: bool = False,
         augmenting: Optional[nn.Module] = None,
         pictures: bool = True,
@@ -200,7 +200,7 @@ class MMCompanion:
         self, sample: Sample, data: DataSample, geometry: Optional[Geometry], believed: Optional[Geometry]
     ) -> Sample:
         predictions = boxes_of(data.get("pred_instances"), believed, geometry)
-        truth = truth_of(data.get("gt_instances"), self._truth)
+        truth = truth_of(data, self._truth)
         return replace(sample, geometry=geometry, predictions=predictions, truth=truth)
 
     def _complete(self, made: _Noted) -> Known:

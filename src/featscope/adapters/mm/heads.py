@@ -32,6 +32,7 @@ from typing import (
 import torch
 from torch import nn
 
+from featscope.adapters.mm.selections import selection_of_cells, selection_of_queries, selection_of_regions
 from featscope.arrays.frames import reframed
 from featscope.capturing.layers import modules_of
 from featscope.errors import CaptureError
@@ -200,8 +201,8 @@ def candidates_of(
     read = {"roi": _regions, "query": _queries}.get(_kind(type(call.head).predict_by_feat), _cells)
     found = read(call)
     for of_image, before, after in zip(found, believed, geometries):
-        for level in of_image.levels if after is not None else ():
-            level.boxes = reframed(level.boxes, before, after)
+        for level in of_image.levels if after is not None and before != after else ():
+            level.compared, level.boxes = level.boxes, reframed(level.boxes, before, after)
     return found
 
 
@@ -222,7 +223,8 @@ def _regions(call: HeadCall) -> List[Candidates]:
         boxes = image.bboxes.reshape(len(logits), 1 if head.reg_class_agnostic else head.num_classes, -1)
         scores = image.scores[:, : head.num_classes]  # the last class is the background
         boxes = boxes[:, 0] if boxes.shape[1] == 1 else boxes
-        found.append(Candidates([CandidateLevel(logits, scores, boxes, "roi")], _form(boxes)))
+        level, form = CandidateLevel(logits, scores, boxes, "roi"), _form(boxes)
+        found.append(Candidates([level], form, *selection_of_regions(head, named["rcnn_test_cfg"], boxes)))
     return found
 
 
@@ -240,7 +242,8 @@ def _queries(call: HeadCall) -> List[Candidates]:
         corners = torch.cat([boxes[:, :2] - boxes[:, 2:4] / 2, boxes[:, :2] + boxes[:, 2:4] / 2], 1)
         corners = (corners.clamp(0, 1)) * corners.new_tensor([width, height, width, height])
         corners = corners / corners.new_tensor(meta["scale_factor"]).repeat(2)
-        found.append(Candidates([CandidateLevel(logits, scores, corners, "query")], "xyxy"))
+        level = CandidateLevel(logits, scores, corners, "query")
+        found.append(Candidates([level], "xyxy", *selection_of_queries(head, len(logits))))
     return found
 
 
@@ -251,7 +254,8 @@ def _cells(call: HeadCall) -> List[Candidates]:
     """Let a dense head decode all cells, not only the best ones above its threshold."""
     head, named = call.head, dict(call.arguments)
     metas = named["batch_img_metas"]
-    config = copy.deepcopy(named.get("cfg") or head.test_cfg)
+    own = named.get("cfg") or head.test_cfg
+    config = copy.deepcopy(own)
     config.update(min_bbox_size=-1, score_thr=-1.0, nms_pre=-1)
     named.update(cfg=config, with_nms=False, rescale=True)
     seen: List[torch.Tensor] = []
@@ -275,18 +279,33 @@ def _cells(call: HeadCall) -> List[Candidates]:
         activated = seen[index * count : (index + 1) * count] or [logit.sigmoid() for logit in logits]
         levels = []
         start = 0
-        for (height, width), logit, scores in zip(sizes, logits, activated):
+        for number, ((height, width), logit, scores) in enumerate(zip(sizes, logits, activated)):
             part = slice(start, start + len(logit))
             start += len(logit)
-            # The factor that the head multiplied all classes with: centerness, objectness or IoU.
-            factor = best[part] / scores.max(1).values.clamp(min=torch.finfo(scores.dtype).tiny)
-            whole = torch.where(
-                scores == scores.max(1, keepdim=True).values, best[part][:, None], scores * factor[:, None]
-            )
+            whole = _multiplied(scores, best[part], _factor(named, number, index))
             grid = (height, width, len(logit) // (height * width))
-            levels.append(CandidateLevel(logit, whole, boxes[part], "cell", grid))
-        found.append(Candidates(levels, _form(boxes)))
+            # These heads compare with the threshold before they multiply.
+            ranks = scores if seen and not torch.equal(scores, whole) else None
+            levels.append(CandidateLevel(logit, whole, boxes[part], "cell", grid, ranks=ranks))
+        found.append(Candidates(levels, _form(boxes), *selection_of_cells(head, own, boxes)))
     return found
+
+
+def _factor(named: Mapping[str, Any], level: int, image: int) -> Optional[torch.Tensor]:
+    """Return the centerness or the like of a level's candidates, (n,), if it is among the arguments of the head."""
+    factors = named.get("score_factors")
+    return None if factors is None else factors[level][image].permute(1, 2, 0).reshape(-1).sigmoid()
+
+
+def _multiplied(scores: torch.Tensor, best: torch.Tensor, factor: Optional[torch.Tensor]) -> torch.Tensor:
+    """Return the scores of all classes (n, classes), from those before a factor and the final score of the best one.
+
+    The factor is what the head multiplied all classes with: centerness, objectness or IoU.
+    """
+    highest = scores.max(1, keepdim=True).values
+    if factor is None or not torch.equal(highest[:, 0] * factor, best):
+        factor = best / highest[:, 0].clamp(min=torch.finfo(scores.dtype).tiny)
+    return torch.where(scores == highest, best[:, None], scores * factor[:, None])
 
 
 @contextmanager

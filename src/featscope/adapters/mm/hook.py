@@ -24,7 +24,7 @@ from featscope.adapters.detector import features_only
 from featscope.adapters.mm.companion import MMCompanion, network_of
 from featscope.adapters.mm.reading import reading_of
 from featscope.adapters.mm.runners import NOT_FEATURES, info_of, trains
-from featscope.adapters.mm.samples import annotation_frame
+from featscope.adapters.mm.samples import annotations_of
 from featscope.capturing.calls import ModelCall
 from featscope.capturing.policy import make_policy
 from featscope.capturing.session import Capture
@@ -152,7 +152,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         model, augmenting = network_of(runner.model)
         dataset: BaseDataset = dataloader.dataset
         companion = MMCompanion(
-            model, True, annotation_frame(dataset), self.provenance, augmenting, reading=reading_of(dataset)
+            model, True, annotations_of(dataset), self.provenance, augmenting, reading=reading_of(dataset)
         )
         try:
             folder = self._own(runner, folder)

@@ -8,7 +8,7 @@ import re
 from enum import Enum
 from pathlib import Path
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, Optional, Protocol, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence
 
 import numpy as np
 import torch
@@ -45,6 +45,16 @@ class AnnotationFrame(Enum):
     INPUT = "input"  # every step that moves the image also moves the annotations
     MIRRORED = "mirrored"  # loaded in original pixels after the resize, and flipped with the resized image
     UNKNOWN = "unknown"
+
+
+class Annotations(NamedTuple):
+    """How a data set annotates its images."""
+
+    frame: AnnotationFrame
+    """The pixels of the annotations."""
+
+    ignored: str
+    """What an object with `ignore_flag` is: 'crowd' or 'difficult', as in `Boxes.ignored`."""
 
 
 def sample_id(meta: Meta, of_data_set: bool = True) -> str:
@@ -179,9 +189,26 @@ def boxes_of(
     )
 
 
-def truth_of(instances: Optional[InstanceData], frame: Optional[AnnotationFrame]) -> Optional[Boxes]:
-    """Return the ground truth of an image, in the frame in which its pipeline leaves it; None if that is unknown."""
-    return None if frame is None or frame is AnnotationFrame.UNKNOWN else boxes_of(instances, frame=frame.value)
+def truth_of(data: DataSample, annotations: Optional[Annotations]) -> Optional[Boxes]:
+    """Return the ground truth of an image, in the frame in which its pipeline leaves it; None if that is unknown.
+
+    Objects that the data set marks as ignored come last.
+    """
+    if annotations is None or annotations.frame is AnnotationFrame.UNKNOWN:
+        return None
+    frame = annotations.frame.value
+    counted, ignored = (boxes_of(data.get(name), frame=frame) for name in ("gt_instances", "ignored_instances"))
+    if ignored is None or not ignored.boxes:
+        return counted
+    words = [annotations.ignored] * len(ignored.boxes)
+    if counted is None or not counted.boxes:
+        return replace(ignored, ignored=words)
+    return replace(
+        counted,
+        boxes=counted.boxes + ignored.boxes,
+        labels=counted.labels + ignored.labels,
+        ignored=[""] * len(counted.boxes) + words,
+    )
 
 
 _MOVING = re.compile(
@@ -204,6 +231,17 @@ def annotation_frame(dataset: object) -> Optional[AnnotationFrame]:
     if all("Resize" in kind for kind in before) and all("Flip" in kind for kind in behind):
         return AnnotationFrame.MIRRORED
     return AnnotationFrame.UNKNOWN
+
+
+def annotations_of(dataset: object) -> Optional[Annotations]:
+    """Return how a data set annotates its images; None if there is no data set.
+
+    `ignore_flag` is `iscrowd` in the data sets that read COCO's files. In DOTA's it is set where the difficulty is
+    above `diff_thr` (100 by default, so nowhere), and in PASCAL VOC's where an object is difficult.
+    """
+    frame = annotation_frame(dataset)
+    crowds = {cls.__name__ for cls in type(dataset).__mro__} & {"CocoDataset", "BaseVideoDataset"}
+    return None if frame is None else Annotations(frame, "crowd" if crowds else "difficult")
 
 
 def _moving(kinds: Sequence[str]) -> List[str]:

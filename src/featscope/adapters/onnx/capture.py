@@ -23,6 +23,7 @@ from featscope.capturing.verifying import Verifier
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError, unknown_name
 from featscope.records import CapturedMap, Picture, Policy, RunInfo, Sample, Sink, Size, Written, assumed_place, is_map
 from featscope.store.files import check_folder_name, is_ours, refuse_shared, safe_name
+from featscope.store.object_writer import writer_of
 from featscope.store.writer import RunWriter
 
 
@@ -79,7 +80,7 @@ class OnnxCapture:
         if to is None:
             self._sink = MemorySink()
         elif isinstance(to, (str, Path)):
-            self._sink = RunWriter(to, info, 0, resume=resume)
+            self._sink = writer_of(to, info, resume=resume)
         else:
             self._sink = to
         stored = self._sink.stored if isinstance(self._sink, RunWriter) else {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union, cast
 
 import msgspec
+import numpy as np
 import torch
 import torchvision
 from torch import nn
@@ -35,12 +36,14 @@ from featscope.adapters.weights import load_checkpoint, read_weights
 from featscope.arrays.frames import to_original
 from featscope.errors import unknown_name
 from featscope.explaining.candidates import CandidateLevel, Candidates
-from featscope.records import Geometry, Picture, RunInfo, Size
+from featscope.records import Geometry, Picture, RunInfo, Selection, Size
 
 if TYPE_CHECKING:
     from torchvision.transforms._presets import ImageClassification, SemanticSegmentation
 
 _TRACEABLE = (detection.faster_rcnn.FasterRCNN, detection.retinanet.RetinaNet, detection.fcos.FCOS, detection.ssd.SSD)
+
+_SMALLEST = float(np.float32(1e-2))  # pixels, in torchvision's `RoIHeads`
 
 Model = Union[detection.faster_rcnn.FasterRCNN, detection.retinanet.RetinaNet, detection.fcos.FCOS, detection.ssd.SSD]
 
@@ -94,8 +97,9 @@ class TorchvisionDetector(Detector):
         else:
             raise no_candidates(self)
         for level in levels:
-            level.boxes = to_original(box_ops.clip_boxes_to_image(level.boxes, geometry.resized), geometry)
-        return Candidates(levels, "xyxy")
+            level.compared = box_ops.clip_boxes_to_image(level.boxes, geometry.resized)
+            level.boxes = to_original(level.compared, geometry)
+        return Candidates(levels, "xyxy", _selection(self.model, levels[0].boxes.device.type))
 
     def _regions(self, given: _Regions, index: int) -> CandidateLevel:
         logits, deltas, proposals = given
@@ -127,6 +131,36 @@ class TorchvisionDetector(Detector):
         logits = torch.split(outputs["cls_logits"][index], counts)
         for logit, box, (height, width), count in zip(logits, torch.split(boxes, counts), sizes, per_cell):
             yield CandidateLevel(logit, _without_background(logit), box, "cell", (height, width, count))
+
+
+def _selection(model: Model, device: str) -> Selection:
+    """Return how a model selects its detections, as in its `postprocess_detections` and in `batched_nms`.
+
+    RetinaNet and FCOS take the best pairs of each level, SSD of each class. Faster R-CNN drops small boxes instead.
+    """
+    how = Selection(
+        suppression="upright",
+        class_offset=-1.0,
+        # With more boxes `batched_nms` goes through the classes: 4 numbers a box.
+        offset_up_to=1000 if device == "cpu" else 25_000,
+    )
+    if isinstance(model, detection.faster_rcnn.FasterRCNN):
+        head = model.roi_heads
+        return msgspec.structs.replace(
+            how,
+            threshold=float(head.score_thresh),
+            smallest=_SMALLEST,
+            overlap=float(head.nms_thresh),
+            maximum=int(head.detections_per_img),
+        )
+    best = "per_class" if isinstance(model, detection.ssd.SSD) else "per_level"
+    return msgspec.structs.replace(
+        how,
+        threshold=float(model.score_thresh),
+        overlap=float(model.nms_thresh),
+        maximum=int(model.detections_per_img),
+        **{best: int(model.topk_candidates)},
+    )
 
 
 def _without_background(logits: torch.Tensor) -> torch.Tensor:

@@ -23,12 +23,15 @@ from featscope.adapters.detector import (
 from featscope.adapters.transformers.companion import finds_boxes
 from featscope.adapters.transformers.folder import inputs_of, open_folder, tokenizer_of
 from featscope.adapters.transformers.processor import PIXELS, Placed, ProcessedImages
+from featscope.arrays.found_again import differences
+from featscope.arrays.selecting import select
 from featscope.capturing.calls import ModelCall
-from featscope.capturing.layers import parameters_of, select
+from featscope.capturing.layers import parameters_of
+from featscope.capturing.layers import select as select_layers
 from featscope.capturing.listener import LayerInput
 from featscope.errors import BadOptionError, CaptureError, FeatscopeError, first_line
 from featscope.explaining.candidates import CandidateLevel, Candidates
-from featscope.records import Picture, RunInfo, Size
+from featscope.records import Boxes, Picture, RunInfo, Selection, Size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -138,7 +141,7 @@ class TransformersModel(Detector):
         They tell where each query looks, (N, queries, heads, levels, points, 2), relative to the size of the input.
         """
         found = []
-        for layer in select(self.model, self.patterns(layers)) if layers else ():
+        for layer in select_layers(self.model, self.patterns(layers)) if layers else ():
             inner = getattr(layer.module, "attn", None)
             if "MultiscaleDeformableAttention" in type(layer.module).__name__ and isinstance(inner, nn.Module):
                 found.append(LayerInput(f"{layer.name}.sampling_points", inner, _sampling_points))
@@ -162,6 +165,7 @@ class TransformersDetector(TransformersModel):
         super().__init__(model, images, info, folder)
         self._decode, self._score = decode, _SCORE if score is None else score
         self._softmax: Optional[bool] = None
+        self._selection: Tuple[Optional[Selection], str] = None, ""
         # The first part of a model computes features from pixels, whatever its name is.
         first = next(name for name, _ in model.base_model.named_children())
         self.layer_to_explain = first if model.base_model is model else f"{model.base_model_prefix}.{first}"
@@ -176,12 +180,12 @@ class TransformersDetector(TransformersModel):
         untraced = self._untraced(output)
         if candidates and not untraced and self._softmax is None:
             self._softmax = self._is_softmax(output, sizes)
+            self._selection = self._find_selection(output, sizes)
         found = []
         for index, (item, rows, placed) in enumerate(zip(items, kept, self.places(items))):
             predictions = None
             if rows is not None:
-                boxes, scores, labels = (rows[name].detach().float().cpu() for name in ("boxes", "scores", "labels"))
-                predictions = boxes_on_original("xyxy", boxes.numpy(), scores.numpy(), labels.numpy())
+                predictions = _detections(rows)
             sample = msgspec.structs.replace(item.sample, geometry=placed and placed.geometry, predictions=predictions)
             raw = self._queries(output, index, sizes[index]) if candidates and not untraced else None
             picture = self._images.picture(features[PIXELS][index], placed)
@@ -223,11 +227,39 @@ class TransformersDetector(TransformersModel):
     def _queries(self, output: ModelOutput, index: int, original: Size) -> Candidates:
         given = cast(_Queries, output)
         logits, boxes = given.logits[index], given.pred_boxes[index]
-        scores = logits.softmax(-1)[..., :-1] if self._softmax else logits.sigmoid()
+        scores = logits.softmax(-1)[..., :-1] if self._softmax else given.logits.sigmoid()[index]
         height, width = original
         corners = torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
         corners = corners * corners.new_tensor([width, height, width, height])
-        return Candidates([CandidateLevel(logits, scores, corners, "query")], "xyxy")
+        return Candidates([CandidateLevel(logits, scores, corners, "query")], "xyxy", *self._selection)
+
+    def _find_selection(self, output: ModelOutput, sizes: Sequence[Size]) -> Tuple[Optional[Selection], str]:
+        """Find how the processor selects detections, by what it makes of an output that is made up.
+
+        DETR's takes the best class of each query, Deformable DETR's the best 100 pairs, RT-DETR's as many as queries.
+        """
+        given = cast(_Queries, output)
+        maker = torch.Generator().manual_seed(0)
+        logits, boxes = (torch.randn(some.shape, generator=maker).to(some) for some in (given.logits, given.pred_boxes))
+        drawn = type(output)(**{**output, "logits": 3 * logits, "pred_boxes": boxes.sigmoid()})
+        found = self._found(drawn, -1.0, sizes)[0]
+        detections = _detections(found)
+        candidates = self._queries(drawn, 0, sizes[0]).arrays()
+        # All scores of one value show whether a score equal to the threshold is kept.
+        even = type(output)(**{**output, "logits": torch.ones_like(logits)})
+        score = float(self._found(even, -1.0, sizes)[0]["scores"][0])
+        inclusive = bool(len(self._found(even, score, sizes)[0]["scores"]))
+        for labels, count in (("best", 0), ("all", 0), ("all", len(detections.labels))):
+            how = Selection(labels=labels, inclusive=True, maximum=count)
+            if not differences(select(candidates, how), detections):
+                return msgspec.structs.replace(how, threshold=self._score, inclusive=inclusive), ""
+        return None, "the image processor selects detections in a way that featscope does not know"
+
+
+def _detections(found: Features) -> Boxes:
+    """Return what the processor found in an image."""
+    boxes, scores, labels = (found[name].detach().float().cpu().numpy() for name in ("boxes", "scores", "labels"))
+    return boxes_on_original("xyxy", boxes, scores, labels)
 
 
 def _sampling_points(call: ModelCall) -> Optional[torch.Tensor]:

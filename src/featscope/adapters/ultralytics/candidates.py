@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union, cast
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union, cast
 
 import torch
 from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import head as heads
+from ultralytics.utils.nms import TorchNMS
 
 from featscope.arrays.frames import to_original
 from featscope.explaining.candidates import CandidateLevel, Candidates
-from featscope.records import Geometry, Size
+from featscope.records import Geometry, Selection, Size
 
 OnImage = Callable[[torch.Tensor], torch.Tensor]
 """Boxes in pixels of the input, (n, 4) corners or (n, 5) rotated, to boxes in pixels of the image."""
@@ -39,16 +40,92 @@ def decoded_and_raw(output: object) -> Tuple[torch.Tensor, object]:
     return (decoded[0] if isinstance(decoded, tuple) else decoded), raw
 
 
-def candidates_of(head: nn.Module, raw: object, index: int, size: Size, on_image: OnImage) -> Optional[Candidates]:
+class Limits(NamedTuple):
+    """The options of a predictor or a validator by which it selects detections. The defaults are Ultralytics' own."""
+
+    score: float
+    """`conf`."""
+
+    overlap: float = 0.7
+    """`iou`."""
+
+    maximum: int = 300
+    """`max_det`."""
+
+    by_class: bool = True
+    """Whether boxes of different classes do not suppress one another: not `agnostic_nms`."""
+
+    labels: str = "best"
+    """As in `Selection`: 'all' in a validator."""
+
+
+_MOST_BOXES, _CLASS_OFFSET = 30_000, 7680.0  # `max_nms` and `max_wh` of `non_max_suppression`
+
+
+def candidates_of(
+    head: nn.Module, raw: object, index: int, size: Size, on_image: OnImage, limits: Optional[Limits] = None
+) -> Optional[Candidates]:
     """Return all candidates of one image of a batch; None if the form of the raw output is not known.
 
-    index: of the image in the batch. size: (height, width) of the input.
+    index: of the image in the batch. size: (height, width) of the input. limits: None if they are not known.
     """
+    found = _candidates(head, raw, index, size, on_image)
+    if found is not None and limits is not None:
+        found.selection, found.unknown = _selection(head, len(found.levels[0].scores), limits)
+    elif found is not None:
+        found.unknown = "the options of the predictor are not known"
+    return found
+
+
+def _selection(head: nn.Module, queries: int, limits: Limits) -> Tuple[Optional[Selection], str]:
+    """Return how detections are selected: read in `non_max_suppression`, `Detect.postprocess`, and `RTDETRDecoder`.
+
+    An end-to-end head takes the best cells by their best class, then the best of their pairs, and suppresses nothing.
+    Boxes are compared in pixels of the input, before they are clipped to the image. Rotated ones are compared as
+    Gaussians, and a suppressed one suppresses others (`TorchNMS.fast_nms`).
+    """
+    end_to_end = bool(getattr(head, "end2end", False))
+    if isinstance(head, heads.RTDETRDecoder):
+        chosen = queries if hasattr(head, "postprocess") else 0  # older versions take the best class of each query
+        labels = "all" if chosen else "best"
+        return Selection(labels=labels, threshold=limits.score, maximum=_least(chosen, limits.maximum)), ""
+    if end_to_end and getattr(head, "agnostic_nms", False):
+        return Selection(labels="best", threshold=limits.score, maximum=_least(head.max_det, limits.maximum)), ""
+    if end_to_end:
+        return Selection(
+            threshold=limits.score,
+            total=int(head.max_det),
+            ranked_by="candidate",
+            maximum=_least(head.max_det, limits.maximum),
+        ), ""
+    rotated = isinstance(head, heads.OBB)
+    if rotated and not hasattr(TorchNMS, "fast_nms"):
+        return None, "this version of Ultralytics suppresses rotated boxes in another way"
+    return Selection(
+        labels=limits.labels,
+        threshold=limits.score,
+        total=_MOST_BOXES,
+        suppression="probiou" if rotated else "upright",
+        overlap=limits.overlap,
+        by_class=limits.by_class,
+        by_kept=not rotated,
+        class_offset=_CLASS_OFFSET,
+        maximum=limits.maximum,
+    ), ""
+
+
+def _least(*counts: int) -> int:
+    """Return the smallest of some maxima, of which 0 means none."""
+    return int(min((count for count in counts if count), default=0))
+
+
+def _candidates(head: nn.Module, raw: object, index: int, size: Size, on_image: OnImage) -> Optional[Candidates]:
     if isinstance(head, heads.RTDETRDecoder) and isinstance(raw, tuple):
         boxes, logits = raw[0][-1][index], raw[1][-1][index]  # from the last layer of the decoder
         height, width = size
         boxes = on_image(corners(boxes) * boxes.new_tensor([width, height, width, height]))
-        return Candidates([CandidateLevel(logits, logits.sigmoid(), boxes, "query")], "xyxy")
+        scores = raw[1][-1].sigmoid()[index]
+        return Candidates([CandidateLevel(logits, scores, boxes, "query")], "xyxy")
     if not isinstance(head, heads.Detect) or not isinstance(raw, dict):
         return None
     own = raw.get("one2one" if head.end2end else "one2many", raw)
@@ -62,13 +139,15 @@ def _cells(head: heads.Detect, raw: _Raw, index: int, on_image: OnImage) -> List
         boxes = torch.cat([boxes, raw["angle"][index].T], 1)
     elif not head.end2end and not head.xyxy:
         boxes = corners(boxes)
-    boxes = on_image(boxes)
-    logits = raw["scores"][index].T
+    on_images = on_image(boxes)
+    # As the head does: the sigmoid of another layout may differ in the last digit, and with it the order of scores.
+    logits, scores = raw["scores"][index].T, raw["scores"].sigmoid()[index].T
     sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in raw["feats"]]
     counts = [height * width for height, width in sizes]
+    parts = zip(*(torch.split(some, counts) for some in (logits, scores, on_images, boxes)), sizes)
     return [
-        CandidateLevel(logit, logit.sigmoid(), box, "cell", (*size, 1))
-        for logit, box, size in zip(torch.split(logits, counts), torch.split(boxes, counts), sizes)
+        CandidateLevel(logit, score, box, "cell", (*size, 1), compared=compared)
+        for logit, score, box, compared, size in parts
     ]
 
 

@@ -28,7 +28,14 @@ from featscope.adapters.detector import (
     refuse_unused,
     versions,
 )
-from featscope.adapters.ultralytics.candidates import candidates_of, corners, decoded_and_raw, head_of, on_original
+from featscope.adapters.ultralytics.candidates import (
+    Limits,
+    candidates_of,
+    corners,
+    decoded_and_raw,
+    head_of,
+    on_original,
+)
 from featscope.adapters.ultralytics.companion import classes_of
 from featscope.adapters.ultralytics.geometry import centre_crop_geometry, letterbox_geometry
 from featscope.adapters.ultralytics.reading import read_file, reading_of_file
@@ -40,6 +47,7 @@ from featscope.records import Boxes, Geometry, Picture, RunInfo, Size
 
 _SCORE = 0.25  # Ultralytics' own thresholds for prediction
 _OVERLAP = 0.7
+_MAXIMUM = 300
 _WITHOUT_BOXES = ("classify", "semantic", "depth")
 _OWN = "capture it in your own script: featscope run -o RUN -- python SCRIPT"
 _STRETCHED = ("rtdetr", "depth")  # instead of a letterbox
@@ -130,7 +138,12 @@ class UltralyticsDetector(Detector):
         return found
 
     def _candidates(self, raw: object, index: int, geometry: Geometry) -> Candidates:
-        found = candidates_of(self._head, raw, index, geometry.padded, lambda boxes: on_original(boxes, geometry))
+        limits = Limits(self._score, _OVERLAP, 0 if self._task == "rtdetr" else _MAXIMUM)
+
+        def on_image(boxes: torch.Tensor) -> torch.Tensor:
+            return on_original(boxes, geometry)
+
+        found = candidates_of(self._head, raw, index, geometry.padded, on_image, limits)
         if found is None:
             raise no_candidates(self)
         return found
@@ -162,6 +175,7 @@ class UltralyticsDetector(Detector):
             self._score,
             _OVERLAP,
             nc=cast(heads.Detect, head).nc,
+            max_det=_MAXIMUM,
             rotated=self._task == "obb",
             end2end=end_to_end,
         )

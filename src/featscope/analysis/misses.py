@@ -1,0 +1,325 @@
+"""Which objects a detector missed, which alarms are false, and where each went wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from math import nan
+from pathlib import Path
+from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from featscope.analysis.alarms import Alarm, alarm_rows
+from featscope.analysis.evaluated import Evaluation, evaluate
+from featscope.analysis.evidence import Findings, find_evidence
+from featscope.analysis.objects import feature_layers, walk_objects
+from featscope.analysis.points import Point, hits_at
+from featscope.analysis.sizes import SODA, soda_bins
+from featscope.analysis.stages import STAGES, Head, Loss
+from featscope.analysis.what_if import NO_BOXES, CandidatesOf, Changed, what_changes
+from featscope.arrays.candidates import ImageCandidates
+from featscope.arrays.image_boxes import boxes_of
+from featscope.arrays.selecting import select
+from featscope.errors import BadRunError
+from featscope.records import Boxes, Sample, class_name
+from featscope.scale.executor import Executor, serial
+from featscope.store.detections import samples_named
+from featscope.store.reader import Run, open_run
+from featscope.store.tables import Rows
+from featscope.words import counted
+
+
+class Miss(NamedTuple):
+    """An object that was missed, and where its head lost it."""
+
+    sample: str
+    number: int
+    """Its place in the ground truth of its image."""
+
+    label: str
+    x: float
+    """Centre of its box, in pixels of the original image."""
+    y: float
+    size: float
+    """Square root of its area, in pixels of the original image."""
+    size_input: float
+    """The same in pixels of the network's input."""
+    size_bin: str
+    """SODA-A's bin of its area in the original image."""
+
+    stage: str
+    """One of `featscope.analysis.stages.STAGES`; '' if the candidates of its image are unknown."""
+    score: Optional[float]
+    """The highest score for its class among the candidates that reach it, or that are about it where none reaches
+    it."""
+    iou: Optional[float]
+    """Overlap of the candidate that decided."""
+    level: Optional[int]
+    """Level of that candidate."""
+    candidate: Optional[int]
+    """Its index in the level."""
+    by: str
+    """What suppressed it."""
+    by_score: Optional[float]
+    by_iou: Optional[float]
+    """Overlap of the suppressor with the object."""
+    by_overlap: Optional[float]
+    """Overlap of the suppressor with the candidate."""
+    other: str
+    """For the stage 'other class': the class that is above the score."""
+    reaching: int
+    """Number of candidates that reach the object."""
+    passing: int
+    """Number of those with its class above the score of the operating point."""
+    steps: str
+    """How many of those came to which stage."""
+    verdict: str
+    """What the features hold of it (`featscope.analysis.evidence`); '' if the run stores no features."""
+    levels: str
+    """The best overlap and the best score of each level."""
+
+
+@dataclass(frozen=True, repr=False)
+class Misses:
+    """The result of `featscope.misses`: rows, and tables of them."""
+
+    point: Point
+    rows: Rows[Miss]
+    """A row for each object that was missed."""
+
+    alarms: Rows[Alarm]
+    """A row for each false alarm."""
+
+    objects: int
+    """Objects that count."""
+
+    ignored: int
+    """Objects that are difficult or crowds, and do not count."""
+
+    images: int
+
+    found: Tuple[Tuple[str, int], ...] = ()
+    """(sample, place in the ground truth) of each object that was found."""
+
+    findings: Optional[Findings] = None
+    """What the features hold of the missed objects; None if the run stores none."""
+
+    changed: Rows[Changed] = field(default_factory=lambda: Rows(Changed._fields, []))
+    notes: Tuple[str, ...] = ()
+    """What could not be answered, and why."""
+
+    def by_stage(self) -> Rows[Tuple[object, ...]]:
+        """Count the misses by class, size and stage: a row for each class and size, a column for each stage."""
+        return self._counted("stage", [*STAGES, ""], "no candidates")
+
+    def by_verdict(self) -> Rows[Tuple[object, ...]]:
+        """Count the misses by class, size and verdict."""
+        return self._counted("verdict", sorted({row.verdict for row in self.rows}), "no features")
+
+    def suppressors(self) -> List[Tuple[str, int]]:
+        """Count what suppressed the missed objects whose stage is 'suppressed', the most frequent first."""
+        return Counter(row.by for row in self.rows if row.by).most_common()
+
+    def kinds_of_alarms(self) -> List[Tuple[str, int]]:
+        """Count the kinds of false alarms, the most frequent first."""
+        return Counter(row.kind for row in self.alarms).most_common()
+
+    def _counted(self, name: str, order: Sequence[str], empty: str) -> Rows[Tuple[object, ...]]:
+        values = [(row.label, row.size_bin, str(getattr(row, name))) for row in self.rows]
+        columns = [one for one in order if any(value == one for _, _, value in values)]
+        counts = Counter(values)
+        groups = sorted({value[:2] for value in values}, key=lambda group: (group[0], SODA.index(group[1])))
+        table: List[Tuple[object, ...]] = []
+        for label, size in groups:
+            numbers = [counts[label, size, one] for one in columns]
+            table.append((label, size, sum(numbers), *numbers))
+        return Rows(("class", "size", "missed", *(one or empty for one in columns)), table)
+
+    def __repr__(self) -> str:
+        missed, alarms = len(self.rows), len(self.alarms)
+        return (
+            f"<Misses: {missed} of {counted(self.objects, 'object')} missed, {counted(alarms, 'false alarm')}, "
+            f"in {counted(self.images, 'image')}, at {self.point}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>{escape(repr(self)[1:-1])}</p>{self.by_stage()._repr_html_()}"
+
+
+def misses(
+    run: Union[Run, str, Path],
+    score: Optional[float] = None,
+    iou: float = 0.5,
+    sample: Optional[str] = None,
+    *,
+    rule: str = "voc",
+    truth: Optional[Mapping[str, Boxes]] = None,
+    candidates: Optional[CandidatesOf] = None,
+    layers: Sequence[str] = (),
+    executor: Union[str, Executor] = serial,
+    what_if: Sequence[Mapping[str, float]] = (),
+) -> Misses:
+    """Say of each object that a run missed, and of each false alarm, where it went wrong.
+
+    >>> found = featscope.misses("runs/fpn")
+    >>> found
+    <Misses: 1 of 2 objects missed, 0 false alarms, in 1 image, at score at least 0.93 (best F1), IoU at least 0.5,
+    matched by voc>
+    >>> found.rows[0].label, found.rows[0].verdict
+    ('plane', 'undecided')
+
+    An object is missed at an operating point: no detection with a score of at least `score` overlaps it by `iou`, as
+    the `rule` matches them ('voc' or 'coco', see `featscope.analysis.evaluation`). By default the score is the one
+    with the best F1 over all classes of the run. Difficult objects and crowds do not count. Where a miss was lost is
+    decided by all candidates of its image, by the rules in `featscope.analysis.stages`. False alarms are sorted as in
+    TIDE (Bolya et al., ECCV 2020).
+
+    sample: an id or a glob. truth: ground truth by sample, in place of the run's own. candidates: gives the candidates
+    of a sample; by default those that the run stores (`featscope capture --candidates`). layers: whose features are
+    asked (`featscope.analysis.evidence`); by default all but class scores and regressions. what_if: changes of
+    `featscope.records.Selection`, as `[{"overlap": 0.5}]`; `Misses.changed` has what each would change.
+
+    Raises `BadRunError` for a run without ground truth or without detections.
+    """
+    opened = run if isinstance(run, Run) else open_run(run)
+    if opened.info is None:
+        raise BadRunError(f"{opened.folder} has no manifest, so it has neither ground truth nor detections")
+    classes = opened.info.classes
+    samples = _complete(opened, sample, truth)
+    pairs = [(one.predictions or NO_BOXES, one.truth or NO_BOXES) for one in samples]
+    whole = evaluate(pairs, iou, rule)
+    point = _point(whole, score, iou, rule)
+    hits = hits_at(whole, point.score)
+    give = candidates or partial(_stored, opened)
+    missed: List[Miss] = []
+    alarms: List[Alarm] = []
+    without: List[str] = []
+    for place, one in enumerate(samples):
+        numbers = np.flatnonzero(hits.missed & (whole.true_image == place))
+        losses: Optional[List[Loss]] = None
+        if len(numbers):
+            known = give(one)
+            if known is None or known.selection is None:
+                without.append(one.id)
+            elif one.truth is not None:
+                head = Head(known, select(known), one.truth, one.geometry)
+                losses = head.losses([int(whole.true_box[n]) for n in numbers], point.score, iou)
+        missed += _miss_rows(one, [int(whole.true_box[n]) for n in numbers], losses, classes)
+        alarms += alarm_rows(one, np.flatnonzero(hits.alarm & (whole.image == place)), whole, classes)
+    notes = []
+    if without:
+        some = ", ".join(without[:3]) + (f" and {len(without) - 3} more" if len(without) > 3 else "")
+        notes.append(
+            f"{counted(len(without), 'image')} ({some}) without candidates: where their objects were lost is unknown; "
+            "capture the run with --candidates"
+        )
+    found = _keys(whole, hits.found, samples)
+    findings = None
+    names = list(layers) or feature_layers(opened)
+    if missed and names:
+        states = {**dict.fromkeys(found, True), **dict.fromkeys(_keys(whole, hits.missed, samples), False)}
+        images = walk_objects(opened, names, None, sample, min_iou=iou, truth=truth, executor=executor)
+        findings = find_evidence(images, states)
+        missed = [row._replace(verdict=findings.verdicts[row.sample, row.number]) for row in missed]
+    elif missed:
+        notes.append("the run stores no maps of features, so what they hold is unknown; capture its backbone and neck")
+    changed = [what_changes(change, samples, point, give) for change in what_if]
+    return Misses(
+        point,
+        Rows(Miss._fields, missed, hidden=("candidate", "x", "y", "by_overlap", "levels")),
+        Rows(Alarm._fields, alarms),
+        objects=int((~whole.true_ignored).sum()),
+        ignored=int(whole.true_ignored.sum()),
+        images=len(samples),
+        found=tuple(found),
+        findings=findings,
+        changed=Rows(Changed._fields, changed),
+        notes=tuple(notes),
+    )
+
+
+def _stored(run: Run, sample: Sample) -> Optional[ImageCandidates]:
+    from featscope.store.candidates import read_candidates
+
+    return read_candidates(run, sample)
+
+
+def _keys(whole: Evaluation, chosen: NDArray[np.bool_], samples: Sequence[Sample]) -> List[Tuple[str, int]]:
+    """Return (sample, place in the ground truth) of the chosen objects."""
+    return [(samples[image].id, int(box)) for image, box in zip(whole.true_image[chosen], whole.true_box[chosen])]
+
+
+def _complete(run: Run, sample: Optional[str], truth: Optional[Mapping[str, Boxes]]) -> List[Sample]:
+    """Return the samples, each with its ground truth and its detections in the same pixels."""
+    samples = samples_named(run, sample)
+    if truth is not None:
+        samples = [replace(one, truth=truth.get(one.id)) for one in samples]
+    with_truth = [one for one in samples if one.truth is not None]
+    if not with_truth:
+        raise BadRunError(
+            f"{run.folder} has no ground truth, so nothing is known to be missed; give it: --annotations "
+            "annotations.json, a folder of DOTA's labelTxt, or a folder of YOLO's labels"
+        )
+    if all(one.predictions is None for one in with_truth):
+        raise BadRunError(
+            f"{run.folder} has no detections; capture it with a detector whose boxes featscope knows: "
+            "featscope models lists them"
+        )
+    return with_truth
+
+
+def _point(whole: Evaluation, score: Optional[float], iou: float, rule: str) -> Point:
+    if score is not None:
+        return Point(score, iou, rule, "given")
+    best = whole.best_score()
+    if np.isnan(best):
+        return Point(0.0, iou, rule, "no detection hits, so all count")
+    return Point(best, iou, rule, "best F1")
+
+
+def _known(value: float) -> Optional[float]:
+    return None if np.isnan(value) else value
+
+
+def _miss_rows(
+    sample: Sample, numbers: Sequence[int], losses: Optional[Sequence[Loss]], classes: Sequence[str]
+) -> Iterator[Miss]:
+    if sample.truth is None or not len(numbers):
+        return
+    boxes = boxes_of(sample, background=False)
+    areas, in_input, centres = boxes.areas, boxes.input_areas(), boxes.corners.mean(1)
+    bins = soda_bins(areas)
+    for place, number in enumerate(numbers):
+        loss = losses[place] if losses is not None else Loss("", nan, nan)
+        by = loss.suppressor
+        yield Miss(
+            sample=sample.id,
+            number=number,
+            label=class_name(classes, sample.truth.labels[number]),
+            x=float(centres[number, 0]),
+            y=float(centres[number, 1]),
+            size=float(np.sqrt(areas[number])),
+            size_input=float(np.sqrt(in_input[number])),
+            size_bin=bins[number],
+            stage=loss.stage,
+            score=_known(loss.score),
+            iou=_known(loss.iou),
+            level=loss.source[0] if loss.source is not None else None,
+            candidate=loss.source[1] if loss.source is not None else None,
+            by=by.what if by is not None else "",
+            by_score=by.score if by is not None else None,
+            by_iou=by.iou if by is not None else None,
+            by_overlap=by.overlap if by is not None else None,
+            other=class_name(classes, loss.other) if loss.other is not None else "",
+            reaching=loss.reaching,
+            passing=loss.passing,
+            steps=", ".join(f"{count} {stage}" for stage, count in loss.stages),
+            verdict="",
+            levels="; ".join(f"{one.level}: IoU {one.iou:.2f}, score {one.score:.3f}" for one in loss.levels),
+        )

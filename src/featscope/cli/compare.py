@@ -1,0 +1,137 @@
+"""`featscope compare`: two runs of the same images, by their objects, their features and their layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, List, Optional
+
+from featscope.cli import checks, options
+from featscope.cli.options import own
+from featscope.words import counted
+
+if TYPE_CHECKING:
+    from featscope.analysis.comparing import Comparison
+
+
+def run(
+    folder: Path = options.argument("RUN", "The run of the baseline."),
+    other: Path = options.argument("OTHER", "The run to compare with it, of the same images."),
+    output: Optional[Path] = options.output(
+        help="Write a row for each object that a run missed to this file: .parquet, .csv, .jsonl or .json.",
+        metavar="FILE",
+        shown="only the tables",
+        check=checks.row_file,
+    ),
+    matrix: Optional[Path] = own(
+        "--matrix",
+        panel=options.WHAT,
+        help="Draw the likeness of all layers to this file: .png.",
+        metavar="FILE",
+        shown="none",
+    ),
+    layers: Optional[List[str]] = options.layer(
+        help="Compare the features of this layer: its name, or a glob. Repeat it for more.", shown="all features"
+    ),
+    sample: Optional[str] = options.sample(),
+    annotations: Optional[Path] = options.truth(),
+    score: Optional[float] = options.score(),
+    iou: float = options.iou(),
+    rule: str = options.rule(),
+    executor: str = options.executor(
+        help="Where to pool the maps: processes (all cores), processes:4, serial, or dask://HOST:PORT."
+    ),
+) -> None:
+    """Compare two runs of the same images: which objects the second gained and lost, and how alike their layers are.
+
+    Objects are counted by class and size, with an interval over images and
+    McNemar's test. The energy on objects is compared in maps that both have.
+    Likeness is the unbiased linear CKA of features pooled over the objects.
+
+    Examples:
+      featscope compare runs/baseline runs/ours
+      featscope compare runs/baseline runs/ours -o changes.csv --matrix cka.png
+      featscope compare runs/epoch_1 runs/epoch_12 -l neck --score 0.3
+      featscope view runs/baseline runs/ours
+    """
+    from featscope.analysis.comparing import compare
+    from featscope.analysis.likeness import matrix_of
+    from featscope.cli.console import finish, remark, say
+    from featscope.cli.models import truth_of
+    from featscope.render.matrix import draw_matrix
+    from featscope.store.files import write_atomic
+    from featscope.store.reader import open_run
+    from featscope.store.row_files import write_rows
+
+    one, two = open_run(folder), open_run(other)
+    found = compare(
+        one,
+        two,
+        score,
+        iou,
+        sample,
+        rule=rule,
+        truth=truth_of(one, annotations),
+        layers=layers or (),
+        executor=executor,
+    )
+    for name, side in (("A", found.a), ("B", found.b)):
+        say(f"{name}: {folder if name == 'A' else other}, at {side.point}")
+    say("")
+    _tell(found)
+    written = []
+    if output is not None:
+        write_rows(found.rows, output)
+        written.append(str(output))
+    if matrix is not None and len(found.likeness):
+        write_atomic(matrix, draw_matrix(matrix_of(found.likeness, folder.name, other.name)), shared=True)
+        written.append(str(matrix))
+    for note in found.notes:
+        remark(note)
+    whole = found.groups[-1]
+    files = f", in {' and '.join(written)}" if written else ""
+    finish(
+        f"B finds {whole.found_b} of {counted(whole.objects, 'object')}, A {whole.found_a}: {whole.gained} gained, "
+        f"{whole.lost} lost (p = {whole.p:.2g}){files}",
+        [str(problem) for opened in (one, two) for problem in opened.problems],
+    )
+
+
+def _tell(found: Comparison) -> None:
+    """Print the tables: objects by class and size, where they were lost, energy on objects, and alike layers."""
+    from featscope.cli.console import new_table, say, show
+
+    numbers = ["objects", "A finds", "B finds", "gained", "lost", "net, 95 %", "p"]
+    table = new_table("class", "size", *numbers, right=numbers)
+    for group in found.groups:
+        net = f"{group.gained - group.lost:+d} [{group.low:+.0f}, {group.high:+.0f}]"
+        counts = (group.objects, group.found_a, group.found_b, group.gained, group.lost)
+        table.add_row(group.label, group.size_bin, *counts, net, f"{group.p:.2g}")
+    show(table)
+    say("")
+    stages = found.by_stage()
+    if len(stages):
+        table = new_table("change", "lost by the other's head", "in the other's features", "objects", right=["objects"])
+        for row in stages:
+            table.add_row(*row)
+        show(table)
+        say("")
+    if len(found.energy):
+        numbers = ["objects", "A", "B", "B / A, 95 %"]
+        table = new_table("energy on objects", "size", *numbers, right=numbers)
+        for one in found.energy:
+            table.add_row(
+                one.map, one.size_bin, one.objects, f"{one.ratio_a:.2f}", f"{one.ratio_b:.2f}",
+                f"[{one.low:.2f}, {one.high:.2f}]",
+            )  # fmt: skip
+        show(table)
+        say("")
+    same = [row for row in found.likeness if row[:3] == row[3:6]]
+    if same:
+        numbers = ["likeness (CKA)", "95 %", "chance below", "objects"]
+        table = new_table("layer", "level", *numbers, right=["level", *numbers])
+        for row in same:
+            name = ".".join(filter(None, (row.layer, row.field)))
+            interval = f"[{row.low:.2f}, {row.high:.2f}]"
+            table.add_row(name, row.level, f"{row.value:.3f}", interval, f"{row.noise_high:.3f}", row.samples)
+        show(table)
+        say("")

@@ -1,0 +1,166 @@
+"""`featscope misses`: which objects were missed, which alarms are false, and where each went wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, Sequence, Tuple
+
+from featscope.cli import checks, options
+from featscope.cli.options import own
+from featscope.errors import BadOptionError
+from featscope.words import counted
+
+if TYPE_CHECKING:
+    from featscope.analysis.misses import Misses
+
+_SHORT = {"nms": "overlap", "nms_pre": "per_level", "max": "maximum", "score": "threshold"}
+"""What users call the fields of a selection."""
+
+
+def _changes(texts: Optional[Sequence[str]]) -> List[Dict[str, float]]:
+    """Read --what-if: `nms=0.5` or `nms=0.5,nms_pre=4000`."""
+    made = []
+    for text in texts or ():
+        change = {}
+        for part in text.split(","):
+            name, _, value = part.partition("=")
+            try:
+                change[_SHORT.get(name.strip(), name.strip())] = float(value)
+            except ValueError:
+                raise BadOptionError(
+                    f"--what-if {text!r} is not understood; type nms=0.5, nms_pre=4000, max=300 or score=0.01"
+                ) from None
+        made.append(change)
+    return made
+
+
+def run(
+    folder: Path = options.argument("RUN", "A run with ground truth."),
+    checkpoint: str = options.argument("CHECKPOINT", "The weights, if they have moved since the capture.", ""),
+    output: Optional[Path] = options.output(
+        help="Write a row for each missed object to this file: .parquet, .csv, .jsonl or .json.",
+        metavar="FILE",
+        shown="only the tables",
+        check=checks.row_file,
+    ),
+    alarms: Optional[Path] = own(
+        "--alarms",
+        panel=options.WHAT,
+        help="Write a row for each false alarm to this file.",
+        metavar="FILE",
+        shown="only the table",
+        check=checks.row_file,
+    ),
+    layers: Optional[List[str]] = options.layer(
+        help="Ask the features of this layer: its name, or a glob. Repeat it for more.", shown="all features"
+    ),
+    sample: Optional[str] = options.sample(),
+    annotations: Optional[Path] = options.truth(),
+    score: Optional[float] = options.score(),
+    iou: float = options.iou(),
+    rule: str = options.rule(),
+    what_if: Optional[List[str]] = own(
+        "--what-if",
+        panel=options.WHAT,
+        help="Tell what another selection would find: nms=0.5, nms_pre=4000, max=300, score=0.01; joined by commas "
+        "they change together. Repeat it for more.",
+        metavar="NAME=VALUE",
+        shown="none",
+        check=lambda text: _changes([text]),
+    ),
+    levels: bool = own(
+        "--levels",
+        panel=options.WHAT,
+        help="Print how far the features of each level can be believed.",
+        default=False,
+    ),
+    trust_checkpoint: bool = options.trust_checkpoint(),
+    executor: str = options.executor(
+        help="Where to pool the maps: processes (all cores), processes:4, serial, or dask://HOST:PORT."
+    ),
+) -> None:
+    """Say of each object that was missed, and of each false alarm, where it went wrong.
+
+    Of each missed object it tells the stage of the head that lost it, by all
+    candidates: no box, low score, other class, suppressed (by what), and so on;
+    and what the features of each layer hold of it. Candidates are those that the
+    run stores (featscope capture --candidates), or the model computes them again.
+
+    Examples:
+      featscope misses runs/s2anet
+      featscope misses runs/s2anet --score 0.3 -o misses.csv
+      featscope misses runs/s2anet --what-if nms=0.3 --what-if nms=0.5,max=4000
+      featscope misses runs/yolox --annotations instances.json --rule coco
+    """
+    from featscope.analysis.misses import misses
+    from featscope.cli.console import finish, remark, say
+    from featscope.cli.models import truth_of
+    from featscope.store.reader import open_run
+    from featscope.store.row_files import write_rows
+
+    opened = open_run(folder)
+    found = misses(
+        opened,
+        score,
+        iou,
+        sample,
+        rule=rule,
+        truth=truth_of(opened, annotations),
+        layers=layers or (),
+        what_if=_changes(what_if),
+        executor=executor,
+    )
+    say(f"at {found.point}")
+    say("")
+    _tell(found, levels)
+    for rows, path in ((found.rows, output), (found.alarms, alarms)):
+        if path is not None:
+            write_rows(rows, path)
+    for note in found.notes:
+        remark(note)
+    files = " and ".join(str(path) for path in (output, alarms) if path is not None)
+    ignored = f" ({found.ignored} more are ignored)" if found.ignored else ""
+    finish(
+        f"{len(found.rows)} of {counted(found.objects, 'object')} missed{ignored} and "
+        f"{counted(len(found.alarms), 'false alarm')} in {counted(found.images, 'image')}{f', in {files}' if files else ''}",
+        [str(problem) for problem in opened.problems],
+    )
+
+
+def _tell(found: Misses, levels: bool) -> None:
+    """Print the tables: where objects were lost, what the features hold, the false alarms, and what would change."""
+    from featscope.cli.console import new_table, say, show
+
+    for heading, rows in (("lost by the head", found.by_stage()), ("in the features", found.by_verdict())):
+        if not len(rows) or rows.columns[3:] == ("no features",):
+            continue
+        table = new_table("class", "size", "missed", heading, right=["missed"], folded=[heading])
+        for row in rows:
+            parts = [f"{count} {name}" for name, count in zip(rows.columns[3:], row[3:]) if count]
+            table.add_row(*row[:3], ", ".join(parts))
+        show(table)
+        say("")
+    for heading, counts in (("suppressed by", found.suppressors()), ("false alarms", found.kinds_of_alarms())):
+        if counts:
+            say(f"{heading}: {_counted(counts)}")
+            say("")
+    if levels and found.findings is not None:
+        table = new_table(
+            "layer", "level", "objects", "likeness", "probe", "found or missed", "reliable", folded=["layer"]
+        )
+        for row in found.findings.levels:
+            name = ".".join(filter(None, (row.layer, row.field)))
+            table.add_row(
+                name, row.level, row.objects, row.likeness, row.probe, row.found, "yes" if row.reliable else "no"
+            )
+        show(table)
+        say("")
+    for change in found.changed:
+        say(
+            f"with {change.change}: {change.gained} more found, {change.lost} more missed, "
+            f"{change.false_alarms:+d} false alarms"
+        )
+
+
+def _counted(counts: Iterable[Tuple[str, int]]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts)
