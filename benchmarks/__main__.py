@@ -45,7 +45,7 @@ def main() -> None:
         "--only",
         choices=[
             *("drawing", "writing", "hooking", "scaling", "capturing"),
-            *("explaining", "following", "verifying", "viewing", "overlapping", "counting"),
+            *("explaining", "following", "verifying", "viewing", "overlapping", "counting", "analysing"),
         ],
     )
     parser.add_argument("--images", type=int, default=200, help="images of the row about memory")
@@ -78,7 +78,7 @@ def main() -> None:
         try:
             if options.only in (None, "writing"):
                 show(capturing.writing(folder, to_disk) for to_disk in (False, True))
-            for name in ("hooking", "verifying", "overlapping", "counting", "scaling"):
+            for name in ("hooking", "verifying", "overlapping", "counting", "analysing", "scaling"):
                 if options.only in (None, name):
                     show(import_module(f"benchmarks.{name}").rows(folder))
             if options.only in (None, "capturing"):

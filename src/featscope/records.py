@@ -470,8 +470,8 @@ class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """CRC-32 of the array's bytes."""
 
     axes: List[str] = []
-    """Meaning of each axis: sample, channel, row, column, time, token, window, head, object or unknown. Runs that were made
-    before featscope followed axes have an empty list."""
+    """Meaning of each axis: sample, channel, row, column, time, token, window, head, object or unknown. Runs that were
+    made before featscope followed axes have an empty list."""
 
     stride: Optional[Tuple[float, float]] = None
     """As in `Place`; None if the array is not a map of the image."""
@@ -503,8 +503,8 @@ class MapRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """How much of the captured data is stored. The default stores everything unchanged.
 
-    >>> Policy(dtype="float16", reduce="absmean", every=10)
-    Policy(dtype='float16', reduce='absmean', channels='', every=10, max_samples=0, images=[], objects=False)
+    >>> Policy(dtype="float16", reduce="absmean", every=10).max_samples
+    0
 
     """
 
@@ -529,6 +529,9 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
     objects: bool = False
     """Store, in place of the maps, only what they hold in the boxes of each image (`featscope objects`)."""
+
+    candidates: bool = False
+    """Store also all raw outputs of the detector, before thresholds and suppression (`featscope misses`)."""
 
 
 class Opened(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -684,10 +687,13 @@ class Written(NamedTuple):
     samples: int
     bytes: int
     place: str
+    candidates: int = 0
+    """Bytes of the detector's raw outputs, which are not in `bytes`."""
 
     def __str__(self) -> str:
+        raw = f", candidates, {self.candidates / 1e6:.1f} MB" if self.candidates else ""
         return (
-            f"{counted(self.maps, 'map')} of {counted(self.samples, 'sample')}, {self.bytes / 1e6:.1f} MB, "
+            f"{counted(self.maps, 'map')} of {counted(self.samples, 'sample')}, {self.bytes / 1e6:.1f} MB{raw}, "
             f"in {self.place}"
         )
 

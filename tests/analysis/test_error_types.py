@@ -122,7 +122,8 @@ def test_indices_run_over_all_images():
 
 
 def test_wrong_options_are_named():
-    with pytest.raises(BadOptionError, match=r"below that of a hit, 0.5; it is 0.6"):
-        errors_of([], [], background=0.6)
+    for background in (0.6, 0):
+        with pytest.raises(BadOptionError, match=rf"below that of a hit, 0\.5; it is {background}"):
+            errors_of([], [], background=background)
     with pytest.raises(UnknownNameError, match="did you mean 'coco'"):
         error_rows(errors_of([], []), sizes="coc")

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.analysis.runs import SIZE, boxes, bright_map, write_run
 
 from featscope.analysis import evidence
 from featscope.analysis.evidence import find_evidence
 from featscope.analysis.objects import walk_objects
+from tests.analysis.runs import SIZE, boxes, bright_map, write_run
 
 IMAGES = 12
 
@@ -41,7 +41,7 @@ def run_of(tmp_path, lost=None, images=IMAGES, small=False, blank=()):
             layers.append((layer, level, 8 << level, maps))
     run = write_run(tmp_path / "run", truth, layers)
     found = {(name, n): n != 5 for name in objects for n in range(6)}
-    return find_evidence(walk_objects(run), found)
+    return find_evidence(walk_objects(run, background=True), found)
 
 
 def verdicts(findings):
@@ -105,7 +105,7 @@ def test_its_own_image_says_nothing_of_an_object(tmp_path):
             )] += signature[:, None, None]  # fmt: skip
         maps[name] = array
     run = write_run(tmp_path / "run", truth, [("neck", 0, 8, maps)])
-    found = find_evidence(walk_objects(run), {(name, n): n != 5 for name in truth for n in range(6)})
+    found = find_evidence(walk_objects(run, background=True), {(name, n): n != 5 for name in truth for n in range(6)})
     assert found.levels[0].likeness.auc < 0.8
     assert found.levels[0].probe.auc < 0.8
     assert not found.levels[0].reliable

@@ -5,12 +5,12 @@ import json
 
 import numpy as np
 import pytest
-from tests.analysis.runs import boxes, bright_map, write_run
 
 from featscope.analysis.object_tables import column_prefix, objects, summary, write_objects
 from featscope.analysis.objects import MapName
 from featscope.errors import BadOptionError, UnknownNameError
 from featscope.records import Sample, Source
+from tests.analysis.runs import boxes, bright_map, write_run
 
 SHIPS = [(64, 64, 48, 32, 0, 0), (184, 104, 6, 6, 0, 1)]
 FOUND = boxes((65, 64, 48, 32, 0, 0), (120, 200, 30, 30, 0, 1), scores=[0.9, 0.4])

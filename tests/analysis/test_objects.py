@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from tests.analysis.runs import boxes, bright_map, write_run
 
 from featscope.analysis.objects import MapName, feature_layers, walk_objects
 from featscope.arrays.image_boxes import BACKGROUND, TRUTH
 from featscope.errors import BadRunError, UnknownNameError
 from featscope.records import Boxes
 from featscope.store.object_writer import ObjectWriter
+from tests.analysis.runs import boxes, bright_map, write_run
 
 SHIPS = [(64, 64, 48, 32, 0, 0), (184, 104, 32, 32, 0, 1)]  # on whole cells of level 0
 FOUND = boxes((65, 64, 48, 32, 0, 0), (120, 200, 30, 30, 0, 1), scores=[0.9, 0.4])
@@ -30,7 +30,7 @@ def layers(images):
 
 def test_what_maps_hold(tmp_path, images, layers):
     run = write_run(tmp_path / "run", images, layers)
-    found = list(walk_objects(run, ["neck"]))
+    found = list(walk_objects(run, ["neck"], background=True))
     assert [one.sample.id for one in found] == ["a", "b", "c"]
     one = found[0]
     assert one.boxes.counts == (2, 2, 2)
@@ -45,16 +45,18 @@ def test_what_maps_hold(tmp_path, images, layers):
     assert np.isnan(one.overlaps[4])
 
 
+@pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("executor", ["serial", "processes:2"])
-def test_objects_stored_in_place_of_maps_are_the_same(tmp_path, images, layers, executor):
+def test_objects_stored_in_place_of_maps_are_the_same(tmp_path, images, layers, executor, background):
     whole = write_run(tmp_path / "maps", images, layers)
     small = write_run(tmp_path / "objects", images, layers, ObjectWriter)
-    for one, two in zip(walk_objects(whole, executor=executor), walk_objects(small, executor=executor)):
+    first, second = (walk_objects(run, background=background, executor=executor) for run in (whole, small))
+    for one, two in zip(first, second):
         assert list(one.maps) == list(two.maps)
         assert np.array_equal(one.boxes.corners, two.boxes.corners)
         for name, pooled in one.maps.items():
-            for first, second in zip(pooled, two.maps[name]):
-                np.testing.assert_allclose(first, second, rtol=1e-6)
+            for values, others in zip(pooled, two.maps[name]):
+                np.testing.assert_allclose(values, others, rtol=1e-6)
 
 
 def test_other_ground_truth(tmp_path, images, layers):
@@ -88,9 +90,9 @@ def test_which_layers_are_features(tmp_path, images, layers):
     ("truth", "found", "counts"),
     [
         (None, FOUND, (0, 2, 0)),
-        (boxes(*SHIPS), None, (2, 0, 2)),
+        (boxes(*SHIPS), None, (2, 0, 0)),
         (None, None, (0, 0, 0)),
-        (boxes(*SHIPS), Boxes("cxcywha", [[0, 0, 2, 2, 0]], [0], [0.5], frame="input"), (2, 0, 2)),
+        (boxes(*SHIPS), Boxes("cxcywha", [[0, 0, 2, 2, 0]], [0], [0.5], frame="input"), (2, 0, 0)),
     ],
 )
 def test_what_is_missing(tmp_path, truth, found, counts):
@@ -118,3 +120,22 @@ def test_what_cannot_be_answered(tmp_path, images, layers):
     np.save(folder / "0.npy", np.zeros((1, 2, 3, 3)))
     with pytest.raises(BadRunError, match="no manifest"):
         list(walk_objects(folder.parent))
+
+
+def test_two_samples_in_a_batch(tmp_path):
+    """Their boxes follow one another in the table of a file."""
+    from featscope.records import CapturedMap, Geometry, Place, RunInfo, Sample
+    from tests.analysis.runs import AXES, CLASSES, SIZE
+
+    other = [(120, 200, 32, 32, 0, 1)]
+    maps = np.stack([bright_map(SHIPS, 8), bright_map(other, 8)])
+    geometry = Geometry((SIZE, SIZE), (SIZE, SIZE), (SIZE, SIZE))
+    sink = ObjectWriter(tmp_path / "run", RunInfo(model="Toy", classes=CLASSES))
+    place = Place((8, 8), (4, 4), "operators")
+    sink.put(CapturedMap("neck", "Toy", "", 0, 0, 0, ["a", "b"], "neck.toy", AXES, place=place), maps)
+    for name, truth in (("a", SHIPS), ("b", other)):
+        sink.put_sample(Sample(name, "", 0, geometry, truth=boxes(*truth)), None)
+    sink.close()
+    for name, label in (("a", 0), ("b", 1)):
+        (one,) = walk_objects(tmp_path / "run", sample=name)
+        assert one.maps[MapName("neck", "", 0)].features[0, label] == pytest.approx(5, abs=0.3)

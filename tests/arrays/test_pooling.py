@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from featscope.arrays.coverage import rings_around
-from featscope.arrays.pooling import Pooled, energy_of, in_cells, pool_boxes
+from featscope.arrays.pooling import Covered, Pooled, energy_of, in_cells
+from featscope.arrays.pooling import pool_boxes as pool_covered
 from featscope.records import Geometry, Place
 
 
@@ -12,6 +13,10 @@ def corners(x, y, width, height, angle=0.0):
     cos, sin = np.cos(angle), np.sin(angle)
     half = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [width / 2, height / 2]
     return half @ np.array([[cos, sin], [-sin, cos]]) + [x, y]
+
+
+def pool_boxes(feature_map, rings):
+    return pool_covered(feature_map, Covered.of(rings, feature_map.shape[1:]))
 
 
 def fine_mean(feature_map, polygon, fine=40):

@@ -4,7 +4,6 @@ import torch
 
 from featscope.demo.detector import S2ANetMini, prepare, refine_boxes
 from featscope.demo.evaluation import evaluate
-from featscope.demo.metrics import average_precision
 
 
 def test_the_built_in_weights_detect():
@@ -41,20 +40,3 @@ def test_five_levels_of_any_size(size):
         stride = 8 << level
         cells = tuple(-(-n // stride) for n in size)
         assert tuple(score.shape[2:]) == tuple(delta.shape[2:]) == cells
-
-
-def test_average_precision_of_a_known_case():
-    from featscope.demo.detector import Detections
-    from featscope.demo.scenes import Scene
-
-    boxes = np.array([[20, 20, 10, 6, 0.2], [60, 60, 10, 6, 1.0]], np.float32)
-    scene = Scene(np.zeros((1, 1, 3), np.uint8), boxes, np.array([0, 0]))
-    far = np.array([[90, 90, 10, 6, 0]], np.float32)
-    found = Detections(
-        np.concatenate([boxes[:1], far, boxes[1:], boxes[:1]]),
-        np.array([0.9, 0.8, 0.7, 0.6], np.float32),
-        np.zeros(4, int),
-    )
-    # Hit, miss, hit, and a second hit on the first box, which is a miss: 1/2 * 1 + 1/2 * 2/3.
-    assert average_precision([found], [scene], 0) == pytest.approx(0.5 + 1 / 3)
-    assert np.isnan(average_precision([found], [scene], 1))

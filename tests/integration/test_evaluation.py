@@ -27,7 +27,7 @@ def random_images(form, ignored=(), images=12, seed=0):
         truth = np.hstack([random.uniform(0, 600, (objects, 2)), random.uniform(6, 150, (objects, 2))])
         labels = random.integers(0, CLASSES - 1, objects)  # the last class has no object
         source = random.integers(0, objects, found)
-        boxes = truth[source] + random.normal(0, 0.15, (found, 4)) * truth[source][:, [2, 3, 2, 3]]
+        boxes = truth[source] + random.normal(0, 0.1, (found, 4)) * truth[source][:, [2, 3, 2, 3]]
         boxes[:, 2:] = boxes[:, 2:].clip(3)
         anywhere = random.random(found) < 0.2
         boxes[anywhere, :2] = random.uniform(0, 1200, (anywhere.sum(), 2))

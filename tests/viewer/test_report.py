@@ -60,7 +60,9 @@ def test_only_what_was_chosen_is_held(two_samples, tmp_path):
     frozen = Frozen(Viewer([two_samples], ["neck"], "photo"), channels=False)
     answers = held(write_report(frozen, tmp_path / "report.html").page.read_text(encoding="utf-8"))
     assert json.loads(answers["samples?"])["ids"] == ["photo"]
-    assert sorted(answers) == ["about?", "image?", "map?", "map?level=1", "sample?", "samples?", "thumb?"]
+    assert sorted(answers) == [
+        *("about?", "image?", "map?", "map?level=1", "misses?", "sample?", "samples?", "thumb?")
+    ]
 
 
 def test_the_size_said_beforehand_is_about_right(tmp_path):
@@ -82,7 +84,7 @@ def test_a_large_report_is_a_folder_with_a_script_a_sample(two_samples, tmp_path
     assert written.page == tmp_path / "report" / "index.html"
     text = written.page.read_text(encoding="utf-8")
     assert HELD.search(text)[1] == "yes"
-    assert sorted(held(text)) == ["about?", "samples?", "thumb?"]
+    assert sorted(held(text)) == ["about?", "misses?", "samples?", "thumb?"]
     script = (tmp_path / "report" / "samples" / "0-1.js").read_text(encoding="utf-8")
     own = json.loads(script[len("featscopeAnswers.add(") : -2])
     assert "map?level=1&sample=1" in own

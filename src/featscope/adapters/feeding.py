@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import (
     Any,
@@ -24,8 +25,10 @@ from typing import (
 import msgspec
 
 from featscope.adapters.detector import Detected, Detector, Item
+from featscope.arrays.candidates import ImageCandidates
 from featscope.capturing.estimate import Footprint
 from featscope.capturing.ledger import Ledger
+from featscope.capturing.policy import make_policy
 from featscope.capturing.protocol import CaptureSession
 from featscope.errors import BadImageError, BadOptionError
 from featscope.measuring.detections import keep_places_of_heads
@@ -114,6 +117,11 @@ def capture_images(
     failed: List[str] = []
     known = _labels(truth, detector.info.classes, images) if isinstance(truth, (str, Path)) else _Given(truth or {})
     untraced: Set[str] = set()
+    stores = make_policy(options.get("policy")).candidates
+    if stores and not detector.traceable:
+        raise BadOptionError(
+            f"--candidates cannot be used with {detector.info.model}: featscope does not know its raw boxes and scores"
+        )
     info = msgspec.structs.replace(detector.info, command=list(sys.argv))
     with detector.capture(layers, output, info=info, dataset_size=len(images), **options) as session:
         for number, paths in enumerate(_batches(images, batch_size)):
@@ -123,9 +131,9 @@ def capture_images(
             session.start_batch(number, [item.sample.id for item in items], [item.sample.path for item in items])
             if session.wanted:
                 with without_gradients():
-                    found = detect_and_trace(detector, items) if provenance else detector.detect(items)
+                    found = detect_and_trace(detector, items, provenance, stores)
                 untraced.update(one.untraced for one in found if one.untraced)
-                _describe(session, items, found, known)
+                _describe(session, items, found, known, stores)
             session.end_batch()
         if len(failed) == len(images):
             raise BadImageError(f"no image could be read; {failed[0]}")
@@ -154,21 +162,46 @@ def _labels(path: Union[str, Path], classes: Sequence[str], images: Sequence[Pat
 
 
 def _describe(
-    session: CaptureSession, items: Sequence[Item], found: Sequence[Detected], truth: Union[_Given, TruthReader]
+    session: CaptureSession,
+    items: Sequence[Item],
+    found: Sequence[Detected],
+    truth: Union[_Given, TruthReader],
+    stores: bool,
 ) -> None:
-    """Describe the samples of a batch."""
+    """Describe the samples of a batch. stores: whether to store their candidates."""
     pictures = [one.picture if one.picture is not None else item.picture for one, item in zip(found, items)]
     true = [truth.boxes_of(one.sample, detects_rotated(one.sample)) for one in found]
-    session.describe([msgspec.structs.replace(one.sample, truth=boxes) for one, boxes in zip(found, true)], pictures)
+    samples = [msgspec.structs.replace(one.sample, truth=boxes) for one, boxes in zip(found, true)]
+    session.describe(samples, pictures, [partial(candidates_of, one) for one in found] if stores else None)
 
 
-def detect_and_trace(detector: Detector, items: Sequence[Item]) -> List[Detected]:
-    """Detect objects and find the source of each detection in the raw outputs of the same forward."""
-    if not detector.traceable:
+def candidates_of(found: Detected) -> Optional[ImageCandidates]:
+    """Return the candidates of a detected image as arrays; their selection is known if it gives its detections.
+
+    >>> candidates_of(detector.detect([item], candidates=True)[0]).selection.threshold   # doctest: +SKIP
+    0.05
+    """
+    if found.candidates is None:
+        return None
+    from featscope.explaining.candidates import proved_arrays
+
+    return proved_arrays(found.candidates, found.sample.predictions)
+
+
+def detect_and_trace(
+    detector: Detector, items: Sequence[Item], provenance: bool = True, candidates: bool = False
+) -> List[Detected]:
+    """Detect objects and find the source of each detection in the raw outputs of the same forward.
+
+    provenance: whether to find sources. candidates: whether the raw outputs are needed in any case.
+    """
+    if not detector.traceable or not (provenance or candidates):
         return detector.detect(items)
     from featscope.explaining.provenance import find_sources
 
     found = detector.detect(items, candidates=True)
+    if not provenance:
+        return found
     return [
         one._replace(
             sample=msgspec.structs.replace(one.sample, sources=find_sources(one.candidates, one.sample.predictions))
@@ -221,8 +254,11 @@ def estimate_run(
         session.start_batch(0, [item.sample.id])
         start = time.perf_counter()
         with without_gradients():
-            detector.detect([item])
+            (found,) = detect_and_trace(detector, [item], provenance=False, candidates=policy.candidates)
         seconds = time.perf_counter() - start
+    raw = candidates_of(found)
+    if raw is not None:
+        footprint.add_candidates(raw)
     size = len(samples)
     kept = len(Ledger(policy, size).enter([Sample(name, str(path)) for name, path in samples]).rows)
     return Estimate(footprint, kept, size, seconds)

@@ -17,6 +17,7 @@ from types import FrameType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
 from featscope.adapters.detector import features_only
+from featscope.capturing.policy import make_policy
 from featscope.errors import FeatscopeError
 from featscope.measuring.detections import keep_places_of_heads
 from featscope.records import Written
@@ -113,7 +114,8 @@ class ScriptCapture:
         if in_warm_up() or any(_makes_a_model(f) for f in frames):
             return None
         owners = [f.f_locals["self"] for f in frames if "self" in f.f_locals]
-        found = accompany(unwrap(_outermost(module, owners)), owners, self.provenance)
+        trace = self.provenance or make_policy(self.options.get("policy")).candidates
+        found = accompany(unwrap(_outermost(module, owners)), owners, trace)
         self.missed = has_layers(found.model, self.layers) if self.layers else None
         if self.missed is not None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -17,7 +18,7 @@ from featscope.errors import BadArrayError, BadOptionError, FeatscopeError, firs
 from featscope.render.bases import inside_of
 from featscope.scale.executor import Executor
 from featscope.store.feature_maps import FeatureMap, feature_maps
-from featscope.store.files import size_text
+from featscope.store.files import read_soon, size_text
 from featscope.store.maps import MapFile
 
 _MOST_BYTES = 4 << 30
@@ -87,14 +88,19 @@ class _Job(NamedTuple):
     files: List[Tuple[int, MapFile]]
 
 
-def count_maps(maps: Sequence[MapFile], ways: Ways, executor: Executor, done: Callable[[], None]) -> Counted:
-    """Sum all maps. Memory does not grow with their number. done: called after each file.
+def count_maps(
+    maps: Sequence[MapFile], ways: Ways, executor: Executor, done: Callable[[], None], *, local: bool = True
+) -> Counted:
+    """Sum all maps. Memory does not grow with their number.
+
+    done: called after each file. local: whether the files are read on this machine; they are then read ahead.
 
     The files of a job depend only on the run, so every executor gives the same sums.
     """
     counted = Counted()
     waiting: Dict[Group, List[Tuple[int, MapFile]]] = {}
-    for job, result in executor(partial(_count, ways=ways), _jobs(maps, ways, counted, waiting, done=done)):
+    jobs = _jobs(maps, ways, counted, waiting, done=done)
+    for job, result in executor(partial(_count, ways=ways), _read_ahead(jobs) if local else jobs):
         if isinstance(result, Exception):
             counted.errors.append(f"{job.files[0][1].path} and {len(job.files) - 1} more were not counted: {result}")
         else:
@@ -153,6 +159,21 @@ def _jobs(
     for group, files in waiting.items():
         if files and group not in counted.chosen_apart:
             yield _Job(group, files)
+
+
+def _read_ahead(jobs: Iterator[_Job]) -> Iterator[_Job]:
+    """Yield each job when the files of the next one are being read, so that the disk works while others are summed."""
+    before: Optional[_Job] = None
+    for job in jobs:
+        for _, map_file in job.files:
+            with suppress(FeatscopeError):  # a path that leads out of the run; reported when it is counted
+                map_file.stay_inside()
+                read_soon(map_file.path)
+        if before is not None:
+            yield before
+        before = job
+    if before is not None:
+        yield before
 
 
 def _group_of(map_file: MapFile, counted: Counted) -> Optional[Group]:

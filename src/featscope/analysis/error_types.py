@@ -113,9 +113,9 @@ def find_errors(images: Iterable[Pair], min_iou: float = 0.5, background: float 
     background: IoU up to which a detection is on the background. rule: how detections are matched, one of
     `featscope.analysis.evaluation.RULES`. Raises `BadOptionError` if the background is not below the hit.
     """
-    if not 0 <= background < min_iou:
+    if not 0 < background < min_iou:
         raise BadOptionError(
-            f"the IoU of background must be from 0 to below that of a hit, {min_iou}; it is {background}"
+            f"the IoU of background must be above 0 and below that of a hit, {min_iou}; it is {background}"
         )
     rules = Rules([min_iou], rule)
     found = [_errors_of_image(detections, truth, rules, background) for detections, truth in images]

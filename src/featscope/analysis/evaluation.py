@@ -139,7 +139,7 @@ def average_precision(curve: Curve, mode: str = "area") -> float:
     >>> [round(average_precision(curve, mode), 4) for mode in MODES]
     [0.8333, 0.8485, 0.835]
 
-    mode: one of `MODES`. Raises `UnknownNameError` for another one.
+    mode: one of `MODES`. A curve without detections gives 0. Raises `UnknownNameError` for another mode.
     """
     check_name("kind of average precision", mode, MODES, "'area', '11points' or 'coco'")
     if not len(curve.recall):

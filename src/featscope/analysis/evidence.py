@@ -112,26 +112,47 @@ class Findings:
     levels: Rows[Quality]
     seen: Rows[Seen]
 
+    sensitivity: float
+    """Share of the objects that were found which are present in the last layer by the same test; NaN if it cannot be
+    said of any. What it lacks to 1 is the share of present objects that the test calls absent."""
+
 
 def find_evidence(images: Iterable[ImageObjects], found: Found) -> Findings:
     """Say of each missed object in which layers its features are.
 
     >>> from featscope.analysis.objects import walk_objects
-    >>> find_evidence(walk_objects("runs/fpn"), {("harbour", 0): True, ("harbour", 1): False}).verdicts
-    {('harbour', 1): 'undecided'}
+    >>> find_evidence(walk_objects("runs/fpn", background=True), {("harbour", 0): True, ("harbour", 1): False}).verdicts
+    {('harbour', 1): 'below resolution'}
 
-    images: as `walk_objects` gives them, with the maps of feature layers in the order of the network. Memory: the
-    pooled features of all objects.
+    images: as `walk_objects` gives them with `background=True`, with the maps of feature layers in the order of the
+    network. Memory: the pooled features of all objects.
     """
     levels = _collect(images, found)
     judged = [_judge(name, level) for name, level in levels.items()]
     rows = [row for one in judged for row in one.rows]
     qualities = [one.quality for one in judged]
-    verdicts = _verdicts([key for key, hit in found.items() if not hit], rows, qualities)
+    missed = [key for key, hit in found.items() if not hit]
     seen = [row for one in judged for row in one.seen]
     return Findings(
-        verdicts, Rows(Evidence._fields, rows), levels=Rows(Quality._fields, qualities), seen=Rows(Seen._fields, seen)
+        _verdicts(missed, rows, qualities),
+        Rows(Evidence._fields, rows),
+        levels=Rows(Quality._fields, qualities),
+        seen=Rows(Seen._fields, seen),
+        sensitivity=_sensitivity(levels, judged),
     )
+
+
+def _sensitivity(levels: Mapping[MapName, BoxesOnMap], judged: Sequence[_Judged]) -> float:
+    """Return the share of the found objects that are present in the last layer that can be believed."""
+    reliable = [one.quality.layer for one in judged if one.quality.reliable]
+    present: Dict[Tuple[str, int], bool] = {}
+    for (name, level), one in zip(levels.items(), judged):
+        if not reliable or name.layer != reliable[-1]:
+            continue
+        for place in np.flatnonzero((level.found == 1) & np.isfinite(one.ranks)):
+            key = level.keys[place]
+            present[key] = present.get(key, False) or bool(one.ranks[place] >= _PRESENT)
+    return sum(present.values()) / len(present) if present else float("nan")
 
 
 def _collect(images: Iterable[ImageObjects], found: Found) -> Dict[MapName, BoxesOnMap]:
@@ -192,7 +213,15 @@ def _judge(name: MapName, level: BoxesOnMap) -> _Judged:
     energy = _separated(np.where(resolved, level.ratio, np.nan), known, level.found == 1, level, equal_size=True)
     best, values = (probed, probe) if np.isfinite(probed.low) else (like, likeness)
     reliable = bool(best.low >= _RELIABLE)
-    quality = Quality(*name, int((resolved & ~background).sum()), like, probed, by_size, energy, reliable)
+    quality = Quality(
+        *name,
+        objects=int((resolved & ~background).sum()),
+        likeness=like,
+        probe=probed,
+        found=by_size,
+        energy=energy,
+        reliable=reliable,
+    )
     ranks, probe_ranks = (_ranks(some, background & resolved, level.sizes) for some in (values, probe))
     rows = []
     for place in np.flatnonzero(level.found == 0):
@@ -210,13 +239,15 @@ def _judge(name: MapName, level: BoxesOnMap) -> _Judged:
                 present=bool(ranks[place] >= _PRESENT) if reliable and np.isfinite(ranks[place]) else None,
             )
         )
-    return _Judged(quality, rows, list(_seen(name, level, ranks if reliable else np.full(len(ranks), np.nan))))
+    ranks = ranks if reliable else np.full(len(ranks), np.nan)
+    return _Judged(quality, rows, list(_seen(name, level, ranks)), ranks)
 
 
 class _Judged(NamedTuple):
     quality: Quality
     rows: List[Evidence]
     seen: List[Seen]
+    ranks: Floats  # share of the background that each box exceeds; NaN where that is not reliable
 
 
 def _seen(name: MapName, level: BoxesOnMap, ranks: Floats) -> Iterator[Seen]:

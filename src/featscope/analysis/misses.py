@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import nan
 from pathlib import Path
-from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 from msgspec.structs import replace
@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 
 from featscope.analysis.alarms import Alarm, alarm_rows
 from featscope.analysis.evaluated import Evaluation, evaluate
-from featscope.analysis.evidence import Findings, find_evidence
+from featscope.analysis.evidence import LOST_BY_HEAD, Findings, find_evidence
 from featscope.analysis.objects import feature_layers, walk_objects
 from featscope.analysis.points import Point, hits_at
 from featscope.analysis.sizes import SODA, soda_bins
 from featscope.analysis.stages import STAGES, Head, Loss
-from featscope.analysis.what_if import NO_BOXES, CandidatesOf, Changed, what_changes
+from featscope.analysis.what_if import NO_BOXES, CandidatesOf, Changed, Trial
 from featscope.arrays.candidates import ImageCandidates
 from featscope.arrays.image_boxes import boxes_of
 from featscope.arrays.selecting import select
 from featscope.errors import BadRunError
 from featscope.records import Boxes, Sample, class_name
 from featscope.scale.executor import Executor, serial
+from featscope.store.candidates import read_candidates
 from featscope.store.detections import samples_named
 from featscope.store.reader import Run, open_run
 from featscope.store.tables import Rows
@@ -78,7 +79,8 @@ class Miss(NamedTuple):
     steps: str
     """How many of those came to which stage."""
     verdict: str
-    """What the features hold of it (`featscope.analysis.evidence`); '' if the run stores no features."""
+    """What the features hold of it (`featscope.analysis.evidence`); '' if the run stores no features. An object with a
+    passing candidate is present, as the head itself has scored it."""
     levels: str
     """The best overlap and the best score of each level."""
 
@@ -172,7 +174,7 @@ def misses(
     <Misses: 1 of 2 objects missed, 0 false alarms, in 1 image, at score at least 0.93 (best F1), IoU at least 0.5,
     matched by voc>
     >>> found.rows[0].label, found.rows[0].verdict
-    ('plane', 'undecided')
+    ('plane', 'below resolution')
 
     An object is missed at an operating point: no detection with a score of at least `score` overlaps it by `iou`, as
     the `rule` matches them ('voc' or 'coco', see `featscope.analysis.evaluation`). By default the score is the one
@@ -196,40 +198,37 @@ def misses(
     whole = evaluate(pairs, iou, rule)
     point = _point(whole, score, iou, rule)
     hits = hits_at(whole, point.score)
-    give = candidates or partial(_stored, opened)
+    give = candidates or partial(stored_candidates, opened)
     missed: List[Miss] = []
     alarms: List[Alarm] = []
     without: List[str] = []
+    unknown: Set[str] = set()
+    trials = [Trial(change) for change in what_if]
     for place, one in enumerate(samples):
         numbers = np.flatnonzero(hits.missed & (whole.true_image == place))
         losses: Optional[List[Loss]] = None
-        if len(numbers):
-            known = give(one)
-            if known is None or known.selection is None:
-                without.append(one.id)
-            elif one.truth is not None:
-                head = Head(known, select(known), one.truth, one.geometry)
-                losses = head.losses([int(whole.true_box[n]) for n in numbers], point.score, iou)
+        known = give(one) if len(numbers) or trials else None
+        if known is not None and known.selection is not None and one.truth is not None:
+            for trial in trials:
+                trial.add(one, known, known.selection)
+            head = Head(known, select(known), one.truth, one.geometry)
+            losses = head.losses([int(whole.true_box[n]) for n in numbers], point.score, iou)
+        elif len(numbers):
+            without.append(one.id)
+            unknown.add(known.unknown if known is not None else "")
         missed += _miss_rows(one, [int(whole.true_box[n]) for n in numbers], losses, classes)
         alarms += alarm_rows(one, np.flatnonzero(hits.alarm & (whole.image == place)), whole, classes)
-    notes = []
-    if without:
-        some = ", ".join(without[:3]) + (f" and {len(without) - 3} more" if len(without) > 3 else "")
-        notes.append(
-            f"{counted(len(without), 'image')} ({some}) without candidates: where their objects were lost is unknown; "
-            "capture the run with --candidates"
-        )
+    notes = _about_images_without_candidates(without, unknown)
     found = _keys(whole, hits.found, samples)
     findings = None
     names = list(layers) or feature_layers(opened)
     if missed and names:
         states = {**dict.fromkeys(found, True), **dict.fromkeys(_keys(whole, hits.missed, samples), False)}
-        images = walk_objects(opened, names, None, sample, min_iou=iou, truth=truth, executor=executor)
+        images = walk_objects(opened, names, None, sample, min_iou=iou, truth=truth, background=True, executor=executor)
         findings = find_evidence(images, states)
-        missed = [row._replace(verdict=findings.verdicts[row.sample, row.number]) for row in missed]
+        missed = [row._replace(verdict=_verdict(row, findings)) for row in missed]
     elif missed:
         notes.append("the run stores no maps of features, so what they hold is unknown; capture its backbone and neck")
-    changed = [what_changes(change, samples, point, give) for change in what_if]
     return Misses(
         point,
         Rows(Miss._fields, missed, hidden=("candidate", "x", "y", "by_overlap", "levels")),
@@ -239,14 +238,30 @@ def misses(
         images=len(samples),
         found=tuple(found),
         findings=findings,
-        changed=Rows(Changed._fields, changed),
+        changed=Rows(Changed._fields, [trial.result(point) for trial in trials]),
         notes=tuple(notes),
     )
 
 
-def _stored(run: Run, sample: Sample) -> Optional[ImageCandidates]:
-    from featscope.store.candidates import read_candidates
+def _about_images_without_candidates(names: Sequence[str], unknown: Set[str]) -> List[str]:
+    """Say where it is not known in which stage objects were lost, and why."""
+    if not names:
+        return []
+    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    whose = f"where the head lost the objects of {counted(len(names), 'image')} ({some}) is unknown"
+    reasons = sorted(why for why in unknown if why)
+    if reasons:
+        return [f"{whose}: how the detector selects its detections is not known ({'; '.join(reasons)})"]
+    return [f"{whose}: their candidates were not stored; capture the run with --candidates"]
 
+
+def _verdict(row: Miss, findings: Findings) -> str:
+    # A candidate that passes proves that the features hold the object, whatever the test of the features says.
+    return LOST_BY_HEAD if row.passing else findings.verdicts[row.sample, row.number]
+
+
+def stored_candidates(run: Run, sample: Sample) -> Optional[ImageCandidates]:
+    """Return the candidates that a run stores of a sample; None if it stores none."""
     return read_candidates(run, sample)
 
 

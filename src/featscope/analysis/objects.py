@@ -95,17 +95,19 @@ def walk_objects(
     *,
     min_iou: float = MIN_IOU,
     truth: Optional[Mapping[str, Boxes]] = None,
+    background: bool = False,
     executor: Union[str, Executor] = serial,
 ) -> Iterator[ImageObjects]:
     """Yield the objects of each image of a run, with what the chosen maps hold in their boxes.
 
     >>> for image in walk_objects("runs/fpn", ["neck"]):
     ...     print(image.sample.id, image.boxes.counts, [str(name) for name in image.maps])
-    harbour (2, 2, 2) ['neck 0', 'neck 1']
+    harbour (2, 2, 0) ['neck 0', 'neck 1']
 
     At most the maps of one batch and of each process are in memory. layers, level, sample: as for `Run.choose`; no
-    layer stands for all. truth: ground truth by sample, in place of the run's own. executor: 'serial', 'processes' and
-    so on, as for `featscope.draw_run`.
+    layer stands for all. truth: ground truth by sample, in place of the run's own. background: whether to add boxes
+    of background (`featscope.arrays.image_boxes.boxes_of`). executor: 'serial', 'processes' and so on, as for
+    `featscope.draw_run`.
 
     Raises `BadRunError` for a folder without a manifest.
     """
@@ -113,9 +115,9 @@ def walk_objects(
     if opened.info is None:
         raise BadRunError(
             f"{opened.folder} has no manifest, so it knows no objects; capture a run: "
-            "featscope capture MODEL -i photos -o RUN --truth LABELS"
+            "featscope capture MODEL -i photos -o RUN --annotations LABELS"
         )
-    work = partial(_objects_of_batch, min_iou=min_iou, truth=truth)
+    work = partial(_objects_of_batch, min_iou=min_iou, truth=truth, background=background)
     run_on = executor_named(executor) if isinstance(executor, str) else executor
     ready: Dict[int, List[ImageObjects]] = {}
     following = 0
@@ -150,9 +152,11 @@ def _files(run: Run, samples: Sequence[Sample], layers: Sequence[str], level: Op
     return list(files.values())
 
 
-def _objects_of_batch(item: _Item, min_iou: float, truth: Optional[Mapping[str, Boxes]]) -> List[ImageObjects]:
+def _objects_of_batch(
+    item: _Item, min_iou: float, truth: Optional[Mapping[str, Boxes]], background: bool
+) -> List[ImageObjects]:
     samples = [one if truth is None else replace(one, truth=truth.get(one.id)) for one in item.samples]
-    boxes = {one.id: boxes_of(one) for one in samples}
+    boxes = {one.id: boxes_of(one, background) for one in samples}
     maps: Dict[str, Dict[MapName, Pooled]] = {one.id: {} for one in samples}
     strides: Dict[str, Dict[MapName, float]] = {one.id: {} for one in samples}
     problems: Dict[str, List[str]] = {one.id: [] for one in samples}
@@ -203,16 +207,21 @@ def _pool_file(file: MapFile, boxes: Mapping[str, ImageBoxes]) -> Iterator[_Foun
 def _pooled_before(file: MapFile, boxes: Mapping[str, ImageBoxes]) -> Iterator[Tuple[str, Pooled]]:
     """Read the table of a file, in which the boxes of its samples follow one another."""
     table = file.load()[0, 0]
-    counts = [sum((boxes.get(one.id) or boxes_of(one)).counts) for one in file.samples]
-    if sum(counts) != len(table):
-        raise BadRunError(
-            f"{file.path} holds {len(table)} objects, but its samples have {sum(counts)} now; other ground truth needs "
-            "a run that stores maps: capture it without --objects"
-        )
-    ends = np.cumsum(counts)
-    for one, end, count in zip(file.samples, ends, counts):
-        if one.id in boxes:
-            yield one.id, Pooled.from_table(table[end - count : end])
+    stored = [boxes_of(one) for one in file.samples]
+    ends = np.cumsum([len(one.corners) for one in stored])
+    if not len(ends) or ends[-1] != len(table):
+        raise BadRunError(f"{file.path} has {len(table)} rows, but its samples have {ends[-1:].sum()} boxes")
+    for one, there, end in zip(file.samples, stored, ends):
+        wanted = boxes.get(one.id)
+        if wanted is None:
+            continue
+        count = len(wanted.corners)  # background, which is last, may not be wanted
+        if not np.array_equal(wanted.corners, there.corners[:count], equal_nan=True):
+            raise BadRunError(
+                f"{file.path} holds the objects of {one.id} with the ground truth of its capture; another one needs a "
+                "run that stores maps: capture it without --objects"
+            )
+        yield one.id, Pooled.from_table(table[end - len(there.corners) :][:count])
 
 
 def partners_of(boxes: ImageBoxes, min_iou: float) -> Tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -14,8 +14,11 @@ SODA = ("extremely small", "relatively small", "generally small", "normal")
 """Areas up to 144, 400 and 1024 pixels, and above (Cheng et al., Towards Large-Scale Small Object Detection, TPAMI
 2023)."""
 
+SODA_SIDES = (12.0, 20.0, 32.0)
+"""Sides of squares with the areas between which SODA-A's bins lie, in pixels."""
+
 _COCO_EDGES = np.array([32.0**2, 96.0**2])
-_SODA_EDGES = np.array([144.0, 400.0, 1024.0])
+_SODA_EDGES = np.array(SODA_SIDES) ** 2
 
 
 def coco_bins(areas: NDArray[np.float64]) -> List[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, Mapping, NamedTuple, Optional, Tuple
 
 from msgspec.structs import replace
 
@@ -31,31 +31,39 @@ class Changed(NamedTuple):
     """False alarms more, or fewer if below 0."""
 
 
-def what_changes(change: Mapping[str, float], samples: Sequence[Sample], point: Point, give: CandidatesOf) -> Changed:
-    """Select the detections of all images anew, and count what is found at the same operating point."""
-    known = set(Selection.__struct_fields__)
-    for name in change:
-        if name not in known:
-            raise BadOptionError(f"a selection has no {name!r}; it has {', '.join(sorted(known))}")
-    before: List[Tuple[Boxes, Boxes]] = []
-    after: List[Tuple[Boxes, Boxes]] = []
-    for sample in samples:
-        candidates = give(sample)
-        if candidates is None or candidates.selection is None:
-            continue
-        kinds = {name: type(getattr(candidates.selection, name)) for name in change}
-        other = replace(candidates.selection, **{name: kinds[name](value) for name, value in change.items()})
+class Trial:
+    """Selects the detections of all images in another way, and counts what is found.
+
+    change: fields of `featscope.records.Selection` and their values. Raises `BadOptionError` for an unknown field.
+    """
+
+    def __init__(self, change: Mapping[str, float]) -> None:
+        known = set(Selection.__struct_fields__)
+        for name in change:
+            if name not in known:
+                raise BadOptionError(f"a selection has no {name!r}; it has {', '.join(sorted(known))}")
+        self._change = change
+        self._before: List[Tuple[Boxes, Boxes]] = []
+        self._after: List[Tuple[Boxes, Boxes]] = []
+
+    def add(self, sample: Sample, candidates: ImageCandidates, selection: Selection) -> None:
+        """Select the detections of an image as its detector did, and in the other way."""
+        kinds = {name: type(getattr(selection, name)) for name in self._change}
+        other = replace(selection, **{name: kinds[name](value) for name, value in self._change.items()})
         truth = sample.truth or NO_BOXES
-        before.append((_kept(candidates, candidates.selection), truth))
-        after.append((_kept(candidates, other), truth))
-    first, second = (evaluate(pairs, point.iou, point.rule) for pairs in (before, after))
-    was, now = hits_at(first, point.score), hits_at(second, point.score)
-    return Changed(
-        ", ".join(f"{name} {value:g}" for name, value in change.items()),
-        gained=int((now.found & ~was.found).sum()),
-        lost=int((was.found & ~now.found).sum()),
-        false_alarms=int(now.alarm.sum()) - int(was.alarm.sum()),
-    )
+        self._before.append((_kept(candidates, selection), truth))
+        self._after.append((_kept(candidates, other), truth))
+
+    def result(self, point: Point) -> Changed:
+        """Count at an operating point."""
+        first, second = (evaluate(pairs, point.iou, point.rule) for pairs in (self._before, self._after))
+        was, now = hits_at(first, point.score), hits_at(second, point.score)
+        return Changed(
+            ", ".join(f"{name} {value:g}" for name, value in self._change.items()),
+            gained=int((now.found & ~was.found).sum()),
+            lost=int((was.found & ~now.found).sum()),
+            false_alarms=int(now.alarm.sum()) - int(was.alarm.sum()),
+        )
 
 
 def _kept(candidates: ImageCandidates, selection: Selection) -> Boxes:

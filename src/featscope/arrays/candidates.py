@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,3 +50,7 @@ class ImageCandidates:
 
     unknown: str = ""
     """Why the selection is not known."""
+
+
+MakeCandidates = Callable[[], Optional[ImageCandidates]]
+"""Returns the candidates of an image when they are needed, as copying them takes time and memory; None if unknown."""

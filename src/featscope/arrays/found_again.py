@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Optional
+
 import numpy as np
 from numpy.typing import NDArray
 
 from featscope.arrays.boxes import rotated_corners
-from featscope.arrays.selecting import KEPT, Outcome
+from featscope.arrays.candidates import ImageCandidates
+from featscope.arrays.selecting import KEPT, Outcome, select
 from featscope.records import Boxes
 from featscope.words import counted
 
@@ -75,6 +79,24 @@ def differences(outcome: Outcome, predictions: Boxes) -> str:
         f"{missing} of {counted(len(predictions.labels), 'detection')} not found again, and {int(unused.sum())} "
         "found that the detector did not keep"
     )
+
+
+def proved(candidates: ImageCandidates, predictions: Optional[Boxes]) -> ImageCandidates:
+    """Return candidates whose selection is known only if it gives the detector's own detections.
+
+    >>> proved(candidates, sample.predictions).selection                         # doctest: +SKIP
+    Selection(threshold=0.05, ...)
+
+    A framework of another version, or a plug-in, may select in another way than is known.
+    """
+    if candidates.selection is None:
+        return candidates
+    if predictions is None:
+        return replace(candidates, selection=None, unknown="there are no detections to compare with")
+    why = differences(select(candidates), predictions)
+    if not why:
+        return candidates
+    return replace(candidates, selection=None, unknown=f"it is not the one that featscope knows: {why}")
 
 
 def _is_there(outcome: Outcome, form: str, label: int, score: float, box: NDArray[np.float64]) -> bool:

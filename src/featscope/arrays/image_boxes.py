@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from featscope.arrays.backgrounds import background_boxes
 from featscope.arrays.boxes import areas_of, corners_of
 from featscope.arrays.coverage import Rings, rings_around
-from featscope.arrays.pooling import Pooled, in_cells, input_in_cells, pool_boxes
+from featscope.arrays.pooling import Covered, Pooled, in_cells, input_in_cells, pool_boxes
 from featscope.errors import BadArrayError
-from featscope.records import Boxes, Geometry, Place, Sample, Size, assumed_place
+from featscope.records import Boxes, Extent, Geometry, Place, Sample, Size, assumed_place
 
 TRUTH, DETECTION, BACKGROUND = "truth", "detection", "background"
 KINDS = (TRUTH, DETECTION, BACKGROUND)
@@ -85,11 +85,23 @@ class ImageBoxes:
 
     def pool(self, feature_map: NDArray[np.floating], place: Optional[Place]) -> Pooled:
         """Pool a map (C, H, W) over all boxes. place: where its cells lie; None if only its size is known."""
-        known = self.place_of((feature_map.shape[1], feature_map.shape[2]), place)
-        geometry = self.geometry
-        if geometry is None:
-            return pool_boxes(feature_map, self.rings.moved(lambda corners: input_in_cells(corners, known)))
-        return pool_boxes(feature_map, self.rings.moved(lambda corners: in_cells(corners, geometry, known)))
+        shape = (feature_map.shape[1], feature_map.shape[2])
+        known = self.place_of(shape, place)
+        grid = shape, known.stride, known.first
+        if grid not in self._covered:
+            rings = self.rings.moved(lambda corners: self._in_cells(corners, known))
+            self._covered[grid] = Covered.of(rings, shape)
+        return pool_boxes(feature_map, self._covered[grid])
+
+    def _in_cells(self, corners: NDArray[np.float64], place: Place) -> NDArray[np.float64]:
+        if self.geometry is None:
+            return input_in_cells(corners, place)
+        return in_cells(corners, self.geometry, place)
+
+    @cached_property
+    def _covered(self) -> Dict[Tuple[Size, Extent, Extent], Covered]:
+        """The cells under the boxes, of each grid: most maps of an image share one with others."""
+        return {}
 
     @cached_property
     def rings(self) -> Rings:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.arrays.coverage import Rings, cover, pool, separation
+from featscope.arrays.coverage import Coverage, Rings, cover, pool, separation
 from featscope.arrays.frames import to_input
-from featscope.records import Geometry, Place
+from featscope.records import Geometry, Place, Size
 
 Doubles = NDArray[np.float64]
 
@@ -55,27 +55,38 @@ class Pooled(NamedTuple):
         return cls(cells, inside, ring=ring, auroc=auroc, features=table[:, 4:].astype(np.float32))
 
 
-def pool_boxes(feature_map: NDArray[np.floating], rings: Rings) -> Pooled:
+class Covered(NamedTuple):
+    """The cells of a grid under n boxes and under their rings. It serves all maps on this grid."""
+
+    boxes: int
+    """Number of boxes."""
+
+    inside: Coverage
+    ring: Coverage
+
+    @classmethod
+    def of(cls, rings: Rings, shape: Size) -> Covered:
+        """Find the cells. rings: the boxes and their rings in cells. shape: the grid's (rows, columns)."""
+        inside = cover(rings.boxes, shape)
+        return cls(len(rings.boxes), inside, rings.cover(shape, inside))
+
+
+def pool_boxes(feature_map: NDArray[np.floating], covered: Covered) -> Pooled:
     """Pool a map (C, H, W) over boxes.
 
     >>> from featscope.arrays.coverage import rings_around
     >>> ship = np.array([[[1.0, 1.0], [3.0, 1.0], [3.0, 2.0], [1.0, 2.0]]])
     >>> sea = np.zeros((2, 4, 4), np.float32)
     >>> sea[0, 1, 1:3] = 3.0
-    >>> found = pool_boxes(sea, rings_around(ship, ship))
+    >>> found = pool_boxes(sea, Covered.of(rings_around(ship, ship), (4, 4)))
     >>> found.cells.tolist(), found.features.tolist(), found.inside.tolist(), found.auroc.tolist()
     ([2.0], [[3.0, 0.0]], [3.0], [1.0])
 
     The energy of a cell is the length of its vector of channels. A cell counts by the share of it that the box covers,
     exactly, so that an object smaller than a cell counts too. The ring is as large as the box, without the parts that
     other objects cover.
-
-    rings: the boxes and their rings (`featscope.arrays.coverage.rings_around`), in cells of the map.
     """
-    shape = (feature_map.shape[1], feature_map.shape[2])
-    count = len(rings.boxes)
-    inside = cover(rings.boxes, shape)
-    ring = rings.cover(shape, inside)
+    count, inside, ring = covered
     energy = energy_of(feature_map)
     areas: Doubles = np.bincount(inside.objects, inside.shares, count).astype(np.float64)
     return Pooled(

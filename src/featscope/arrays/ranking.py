@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,3 +100,22 @@ def _stratified(
         if np.isfinite(area):
             total, pairs = total + area * count, pairs + count
     return float(total / pairs) if pairs else float("nan")
+
+
+def interval_over_images(
+    value: Callable[[NDArray[np.float64]], float], images: NDArray[np.int64], resamples: int = 2000
+) -> Tuple[float, float]:
+    """Return the 95 % interval of a value by a bootstrap over images. value: of how often each member is drawn."""
+    count = int(images.max(initial=-1)) + 1
+    if count < 2:
+        return float("nan"), float("nan")
+    random = np.random.default_rng(0)
+    drawn = []
+    for _ in range(resamples):
+        weights = np.bincount(random.integers(0, count, count), minlength=count).astype(np.float64)
+        drawn.append(value(weights[images]))
+    known = np.array(drawn)[np.isfinite(drawn)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)

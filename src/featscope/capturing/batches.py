@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from torch import nn
 
 from featscope.arrays.agreement import Thumbnail
+from featscope.arrays.candidates import MakeCandidates
 from featscope.capturing.batch import Batch
 from featscope.capturing.calls import Methods, ModelCall, call_of, in_warm_up, is_running, unwatch, watch
 from featscope.capturing.handover import Handover
@@ -281,10 +282,13 @@ class Batches:
         samples: Sequence[Sample],
         pictures: Sequence[Optional[Picture]],
         originals: Sequence[Optional[Thumbnail]] = (),
+        *,
+        candidates: Sequence[Optional[MakeCandidates]] = (),
     ) -> None:
         """Describe a batch's samples, in its order. Samples that the policy leaves out are not stored.
 
         pictures: the inputs as the network received them. originals: images that do not come from files.
+        candidates: the raw outputs behind the detections.
         """
         batch.described = True
         with self._lock:
@@ -296,9 +300,8 @@ class Batches:
             if row < len(samples):
                 picture = pictures[row] if row < len(pictures) else None
                 original = originals[row] if row < len(originals) else None
-                self._handover.put_sample(
-                    *self._verifier.verify(replace(samples[row], batch=entry.number), picture, original)
-                )
+                verified = self._verifier.verify(replace(samples[row], batch=entry.number), picture, original)
+                self._handover.put_sample(*verified, candidates[row] if row < len(candidates) else None)
 
     def describe_by_name(self, batch: Batch) -> None:
         """Describe a batch, if nobody has, by what its companion knows, or by the ids that it was begun with."""
@@ -307,7 +310,7 @@ class Batches:
             later = known.later
             if later is not None and batch.wanted:
                 known = self._ask(lambda _companion: later()) or known
-            self.describe(batch, known.samples, known.pictures, known.originals)
+            self.describe(batch, known.samples, known.pictures, known.originals, candidates=known.candidates)
         for view in batch.views:
             self.describe_by_name(view)
 

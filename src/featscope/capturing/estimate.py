@@ -15,9 +15,11 @@ from typing import Dict, Iterator, List, Optional, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.arrays.candidates import ImageCandidates
 from featscope.capturing.ledger import Ledger
 from featscope.errors import OutputError
 from featscope.records import CapturedMap, Picture, Sample, Sink
+from featscope.store.candidates import FOLDER, size_of
 from featscope.store.files import size_text
 from featscope.store.object_writer import ObjectWriter
 from featscope.store.writer import RunWriter
@@ -45,6 +47,10 @@ class Footprint:
     def add(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
         """Do the same without waiting for the array's values."""
         self.maps.append((captured.folder, array.shape, array.dtype))
+
+    def add_candidates(self, candidates: ImageCandidates) -> None:
+        """Note the size of a sample's candidates, which no policy makes smaller."""
+        self.maps.append((FOLDER, (size_of(candidates),), np.dtype(np.uint8)))
 
     def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]] = None) -> None:
         """Ignore the sample, which needs hardly any space."""
@@ -98,10 +104,17 @@ class Room:
         with self._filling():
             self._sink.put(captured, array)
 
-    def put_sample(self, sample: Sample, picture: Optional[Picture]) -> None:
-        """Pass a sample to the sink."""
+    def put_sample(
+        self, sample: Sample, picture: Optional[Picture], candidates: Optional[ImageCandidates] = None
+    ) -> None:
+        """Pass a sample to the sink. Only a run in a folder takes candidates."""
         with self._filling():
-            self._sink.put_sample(sample, picture)
+            if candidates is None or not isinstance(self._sink, RunWriter):
+                self._sink.put_sample(sample, picture)
+                return
+            if self._writer is not None:
+                self._footprint.add_candidates(candidates)
+            self._sink.put_sample(sample, picture, candidates)
 
     @contextmanager
     def _filling(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Dict, List, Optional, Sequence, Set
 
+from featscope.arrays.candidates import MakeCandidates
 from featscope.capturing.batch import Batch, Piece
 from featscope.capturing.estimate import Room
 from featscope.capturing.folders import FolderNames
@@ -33,6 +34,7 @@ class Handover:
         self._folders, self._policy, self._ledger, self._remarks = folders, policy, ledger, remarks
         self._transfer = Transfer()
         self._maps = self._samples = self._bytes = 0
+        self._unselected = ""  # the first sample whose selection is not known
         self._room = Room(sink, ledger)
         self._lock = threading.RLock()  # the model may run in several threads
 
@@ -91,12 +93,26 @@ class Handover:
                 self._bytes += array.nbytes
                 self._room.put(captured, array)
 
-    def put_sample(self, sample: Sample, picture: Optional[Picture]) -> None:
+    def put_sample(
+        self, sample: Sample, picture: Optional[Picture], candidates: Optional[MakeCandidates] = None
+    ) -> None:
         """Pass a sample to the sink."""
         with self._lock:
-            if not self._remarks.stopped:
-                self._samples += 1
+            if self._remarks.stopped:
+                return
+            self._samples += 1
+            if not self._policy.candidates:
                 self._room.put_sample(sample, picture)
+                return
+            raw = candidates() if candidates is not None else None
+            if raw is None:
+                self._remarks.say("candidates could not be stored: the raw outputs behind some samples are not known")
+            elif raw.selection is None and not self._unselected:
+                self._unselected = sample.id
+                self._remarks.say(
+                    f"how detections are selected from candidates is not known, first for {sample.id!r}: {raw.unknown}"
+                )
+            self._room.put_sample(sample, picture, raw)
 
     def check_room(self, batch: Batch) -> None:
         """After the first batch, check that the rest fits on the disk. Raises `OutputError` if not."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from featscope.arrays.agreement import Thumbnail
+from featscope.arrays.candidates import MakeCandidates
 from featscope.capturing.calls import ModelCall
 from featscope.records import Geometry, Picture, Sample, Size
 
@@ -182,6 +183,9 @@ class Known(NamedTuple):
 
     originals: Sequence[Optional[Thumbnail]] = ()
     """Thumbnails of images that do not come from files."""
+
+    candidates: Sequence[Optional[MakeCandidates]] = ()
+    """Functions that return the raw outputs behind the detections. They are called only if these are stored."""
 
 
 class Companion(Protocol):

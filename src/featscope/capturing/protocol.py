@@ -8,6 +8,7 @@ from typing import Optional, Protocol, Sequence, Type
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.arrays.candidates import MakeCandidates
 from featscope.records import Sample, Sink, Written
 
 
@@ -48,7 +49,10 @@ class CaptureSession(Protocol):
         """Begin a batch, with its number and the ids and files of its samples."""
 
     def describe(
-        self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[NDArray[np.uint8]]]] = None
+        self,
+        samples: Sequence[Sample],
+        pictures: Optional[Sequence[Optional[NDArray[np.uint8]]]] = None,
+        candidates: Optional[Sequence[Optional[MakeCandidates]]] = None,
     ) -> None:
         """Describe the batch's samples and what was found in them, in the order of the batch."""
 

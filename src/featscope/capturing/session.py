@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Dict, Iterator, List, Optional, Sequence, Type
 
+from featscope.arrays.candidates import MakeCandidates
 from featscope.capturing.batches import Batches
 from featscope.capturing.handover import Handover
 from featscope.capturing.inputs import Companion
@@ -165,15 +166,22 @@ class Capture:
         with self._remarks.reporting():
             self._batches.end_by_hand()
 
-    def describe(self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[Picture]]] = None) -> None:
+    def describe(
+        self,
+        samples: Sequence[Sample],
+        pictures: Optional[Sequence[Optional[Picture]]] = None,
+        candidates: Optional[Sequence[Optional[MakeCandidates]]] = None,
+    ) -> None:
         """Describe the samples of the batch that the model ran on last, in the order of the batch.
 
         pictures: each sample's input as the network received it, (H, W, 3) uint8 RGB, before normalisation and with its
         padding. If a sample names its image file, the file is compared with the picture, and `Sample.agreement` records
-        the result. Samples keep the ids that they were begun with. Samples that the policy leaves out are not stored.
+        the result. candidates: functions that return the raw outputs behind each sample's detections. They are called
+        if the policy stores these. Samples keep the ids that they were begun with. Samples that the policy leaves out
+        are not stored.
         """
         with self._remarks.reporting():
-            self._batches.describe(self._batches.at_hand, samples, pictures or ())
+            self._batches.describe(self._batches.at_hand, samples, pictures or (), candidates=candidates or ())
 
     def _say_what_is_told_apart(self) -> None:
         for remark in self._ledger.remarks:

@@ -39,6 +39,7 @@ def run(
     every: int = options.every(),
     max_samples: int = options.max_samples(),
     objects: bool = options.objects(),
+    candidates: bool = options.candidates(),
     batch_size: int = options.batch_size(),
     estimate: bool = own(
         "--estimate",
@@ -114,6 +115,7 @@ def run(
             "max_samples": max_samples,
             "images": sample or [],
             "objects": objects,
+            "candidates": candidates,
         }
     )
     found = models.images_of(images)

@@ -56,7 +56,7 @@ def run(
     from featscope.analysis.comparing import compare
     from featscope.analysis.likeness import matrix_of
     from featscope.cli.console import finish, remark, say
-    from featscope.cli.models import truth_of
+    from featscope.cli.models import candidates_of, truth_of
     from featscope.render.matrix import draw_matrix
     from featscope.store.files import write_atomic
     from featscope.store.reader import open_run
@@ -71,6 +71,7 @@ def run(
         sample,
         rule=rule,
         truth=truth_of(one, annotations),
+        candidates=(candidates_of(one, "", False), candidates_of(two, "", False)),
         layers=layers or (),
         executor=executor,
     )
@@ -119,10 +120,8 @@ def _tell(found: Comparison) -> None:
         numbers = ["objects", "A", "B", "B / A, 95 %"]
         table = new_table("energy on objects", "size", *numbers, right=numbers)
         for one in found.energy:
-            table.add_row(
-                one.map, one.size_bin, one.objects, f"{one.ratio_a:.2f}", f"{one.ratio_b:.2f}",
-                f"[{one.low:.2f}, {one.high:.2f}]",
-            )  # fmt: skip
+            ratios = (f"{one.ratio_a:.2f}", f"{one.ratio_b:.2f}", f"[{one.low:.2f}, {one.high:.2f}]")
+            table.add_row(one.map, one.size_bin, one.objects, *ratios)
         show(table)
         say("")
     same = [row for row in found.likeness if row[:3] == row[3:6]]
@@ -131,7 +130,7 @@ def _tell(found: Comparison) -> None:
         table = new_table("layer", "level", *numbers, right=["level", *numbers])
         for row in same:
             name = ".".join(filter(None, (row.layer, row.field)))
-            interval = f"[{row.low:.2f}, {row.high:.2f}]"
-            table.add_row(name, row.level, f"{row.value:.3f}", interval, f"{row.noise_high:.3f}", row.samples)
+            values = (f"{row.value:.3f}", f"[{row.low:.2f}, {row.high:.2f}]", f"{row.noise_high:.3f}", row.samples)
+            table.add_row(name, row.level, *values)
         show(table)
         say("")

@@ -74,6 +74,21 @@ def run(
         help="Print how far the features of each level can be believed.",
         default=False,
     ),
+    pictures: Optional[Path] = own(
+        "--pictures",
+        panel=options.WHAT,
+        help="Draw into this folder which level saw which objects, and the worst misses one by one.",
+        metavar="DIR",
+        shown="none",
+    ),
+    worst: int = own(
+        "--worst",
+        panel=options.WHAT,
+        help="With --pictures: draw so many misses, those with the highest scores first.",
+        default=12,
+        metavar="N",
+        min=0,
+    ),
     trust_checkpoint: bool = options.trust_checkpoint(),
     executor: str = options.executor(
         help="Where to pool the maps: processes (all cores), processes:4, serial, or dask://HOST:PORT."
@@ -89,6 +104,7 @@ def run(
     Examples:
       featscope misses runs/s2anet
       featscope misses runs/s2anet --score 0.3 -o misses.csv
+      featscope misses runs/s2anet --pictures misses --worst 20
       featscope misses runs/s2anet --what-if nms=0.3 --what-if nms=0.5,max=4000
       featscope misses runs/yolox --annotations instances.json --rule coco
     """
@@ -99,13 +115,14 @@ def run(
     from featscope.store.row_files import write_rows
 
     opened = open_run(folder)
+    truth = truth_of(opened, annotations)
     found = misses(
         opened,
         score,
         iou,
         sample,
         rule=rule,
-        truth=truth_of(opened, annotations),
+        truth=truth,
         layers=layers or (),
         what_if=_changes(what_if),
         executor=executor,
@@ -118,7 +135,12 @@ def run(
             write_rows(rows, path)
     for note in found.notes:
         remark(note)
-    files = " and ".join(str(path) for path in (output, alarms) if path is not None)
+    if pictures is not None:
+        from featscope.analysis.pictures import draw_misses
+
+        for note in draw_misses(found, opened, pictures, worst, truth=truth, layers=layers or ()).remarks:
+            remark(note)
+    files = " and ".join(str(path) for path in (output, alarms, pictures) if path is not None)
     ignored = f" ({found.ignored} more are ignored)" if found.ignored else ""
     finish(
         f"{len(found.rows)} of {counted(found.objects, 'object')} missed{ignored} and "
@@ -140,19 +162,20 @@ def _tell(found: Misses, levels: bool) -> None:
             table.add_row(*row[:3], ", ".join(parts))
         show(table)
         say("")
+    if found.findings is not None and found.findings.sensitivity == found.findings.sensitivity:  # not NaN
+        say(f"by the same test, {found.findings.sensitivity:.0%} of the objects that were found are in the features")
+        say("")
     for heading, counts in (("suppressed by", found.suppressors()), ("false alarms", found.kinds_of_alarms())):
         if counts:
             say(f"{heading}: {_counted(counts)}")
             say("")
     if levels and found.findings is not None:
-        table = new_table(
-            "layer", "level", "objects", "likeness", "probe", "found or missed", "reliable", folded=["layer"]
-        )
+        numbers = ["objects", "likeness", "probe", "found or missed", "reliable"]
+        table = new_table("layer", "level", *numbers, folded=["layer"])
         for row in found.findings.levels:
             name = ".".join(filter(None, (row.layer, row.field)))
-            table.add_row(
-                name, row.level, row.objects, row.likeness, row.probe, row.found, "yes" if row.reliable else "no"
-            )
+            values = (row.objects, row.likeness, row.probe, row.found, "yes" if row.reliable else "no")
+            table.add_row(name, row.level, *values)
         show(table)
         say("")
     for change in found.changed:

@@ -11,11 +11,15 @@ from featscope.cli.options import argument
 from featscope.errors import BadOptionError
 
 if TYPE_CHECKING:
-    from featscope.records import Boxes
+    from featscope.analysis.what_if import CandidatesOf
+    from featscope.arrays.candidates import ImageCandidates
+    from featscope.records import Boxes, Sample
     from featscope.store.reader import Run
 
 if TYPE_CHECKING:
-    from featscope.records import Boxes
+    from featscope.analysis.what_if import CandidatesOf
+    from featscope.arrays.candidates import ImageCandidates
+    from featscope.records import Boxes, Sample
     from featscope.store.reader import Run
 
 model = argument(
@@ -107,3 +111,34 @@ def truth_of(run: Run, annotations: Optional[Path]) -> Optional[Mapping[str, Box
 def next_step(output: Path, objects: bool) -> str:
     """Say what to type after a capture. objects: whether it stored objects in place of maps."""
     return f"list them: featscope objects {output}" if objects else f"draw them: featscope heat {output}"
+
+
+def candidates_of(run: Run, checkpoint: str, trusted: bool) -> CandidatesOf:
+    """Return a function that gives the candidates of a sample: stored ones, or else computed again by the run's model.
+
+    The model is opened for the first sample that needs it. If it cannot be opened, this is printed once.
+    """
+    from functools import lru_cache
+
+    from featscope.cli.console import remark
+    from featscope.errors import FeatscopeError
+    from featscope.store.candidates import read_candidates
+
+    @lru_cache(None)
+    def model() -> Optional[CandidatesOf]:
+        try:
+            from featscope.adapters.recomputing import CandidatesAgain
+
+            return CandidatesAgain(run, checkpoint, trusted=trusted)
+        except (FeatscopeError, ImportError) as error:
+            remark(f"the run stores no candidates, and its model cannot compute them again: {error}")
+            return None
+
+    def candidates(sample: Sample) -> Optional[ImageCandidates]:
+        stored = read_candidates(run, sample)
+        if stored is not None:
+            return stored
+        again = model()
+        return again(sample) if again is not None else None
+
+    return candidates

@@ -251,6 +251,13 @@ objects = Option(
     False,
 )
 
+candidates = Option(
+    ("--candidates/--no-candidates",),
+    HOW_MUCH,
+    "Store all raw outputs of the detector too, before thresholds and suppression (for featscope misses).",
+    default=False,
+)
+
 # Drawing
 
 value_range = Option(

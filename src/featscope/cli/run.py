@@ -29,6 +29,7 @@ def run(
     every: int = options.every(),
     max_samples: int = options.max_samples(),
     objects: bool = options.objects(),
+    candidates: bool = options.candidates(),
     axes: Optional[List[str]] = options.axes(),
     grids: Optional[List[str]] = options.grids(),
     provenance: bool = options.provenance(
@@ -54,7 +55,7 @@ def run(
 
     arguments, start = parse_command(command)
     policy = {"dtype": dtype, "reduce": reduce, "channels": channels, "every": every, "max_samples": max_samples}
-    policy["objects"] = objects
+    policy.update(objects=objects, candidates=candidates)
     # The script's own results matter more than the maps, so a full disk ends the capture but not the script.
     asked: Dict[str, Any] = {"policy": make_policy(policy), "resume": resume, "on_error": "warn"}
     asked["axes"] = models.given_axes(axes, grids)

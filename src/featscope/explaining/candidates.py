@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from featscope.arrays.candidates import ImageCandidates, LevelCandidates
+from featscope.arrays.found_again import proved
 from featscope.errors import CaptureError
-from featscope.records import Selection, Source
+from featscope.records import Boxes, Selection, Source
 
 
 @dataclass
@@ -156,6 +157,11 @@ class Candidates:
         level = self.levels[number]
         box = level.box(index, found).detach().double().tolist()
         return Target(level.source(index, number), found, score=score, box=box, form=self.form, number=-1)
+
+
+def proved_arrays(candidates: Candidates, predictions: Optional[Boxes]) -> ImageCandidates:
+    """Return candidates as arrays. Their selection is known only if it gives the detections of the detector."""
+    return proved(candidates.arrays(), predictions)
 
 
 def as_array(tensor: torch.Tensor) -> NDArray[np.float64]:

@@ -98,7 +98,7 @@ class Choice(NamedTuple):
         targets: List[Target] = []
         for number in numbers:
             with reported(on_error):
-                place = self._place_of(number, sample, there, classes)
+                place = self.place_of(number, sample, there, classes)
                 if not sources[place]:
                     raise CaptureError(
                         f"the source of box {number} of {sample.id} was not found, so the box cannot be explained; "
@@ -108,8 +108,11 @@ class Choice(NamedTuple):
                 targets.append(Target(sources[place][0], label, score=score, box=box, form=there.form, number=number))
         return targets
 
-    def _place_of(self, number: int, sample: Sample, there: Boxes, classes: Sequence[str]) -> int:
-        """Return the index of a recorded detection among those that the model finds now; raise if there is none."""
+    def place_of(self, number: int, sample: Sample, there: Boxes, classes: Sequence[str]) -> int:
+        """Return the index of a recorded detection among those that the model finds now.
+
+        Raises `CaptureError` if it is not there.
+        """
         recorded = self.recorded
         if recorded is None or recorded.predictions is None:
             return number

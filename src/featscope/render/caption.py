@@ -94,7 +94,7 @@ def _title(width: int, title: str, words: str, letters: Optional[int] = None) ->
     large, small = _letters(width, letters)
     pad = large // 2
     fonts = font_of(large, title), font_of(small, words)
-    lines, under = (_wrapped(readable(text), font, width - 2 * pad) for text, font in zip((title, words), fonts))
+    lines, under = (wrapped(readable(text), font, width - 2 * pad) for text, font in zip((title, words), fonts))
     strip = Image.new("L", (width, pad + round((large * len(lines) + small * len(under)) * 1.35) + pad // 2), _WHITE)
     draw, y = ImageDraw.Draw(strip), float(pad // 2)
     for texts, font, size, ink in zip((lines, under), fonts, (large, small), (_INK, _PALE)):
@@ -174,7 +174,7 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
 
 
-def _wrapped(text: str, font: Font, room: float) -> List[str]:
+def wrapped(text: str, font: Font, room: float) -> List[str]:
     """Wrap a text into lines that fit. A word that is too long for a line loses its middle."""
     probe = ImageDraw.Draw(Image.new("L", (1, 1)))
     words = text.split()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ from featscope.render.png import encode_rgb
 _WHITE: Colour = (255, 255, 255)
 _INK: Colour = (24, 24, 24)
 _PALE: Colour = (96, 96, 96)
-_NOTHING: Colour = (228, 228, 228)
+NOTHING: Colour = (228, 228, 228)
+"""The colour of a cell without a value."""
+
 _GAP = 6  # pixels between two layers
 _HATCH = 7  # pixels from one line of the hatching to the next
 _LONGEST = 220  # pixels of a layer's name
@@ -53,6 +55,12 @@ class Matrix(NamedTuple):
 
     colours: str = "viridis"
 
+    texts: Sequence[Sequence[str]] = ()
+    """Text of each cell, of one or two lines, in place of its value."""
+
+    hatched: Optional[NDArray[np.bool_]] = None
+    """Which cells are hatched, (a, b), in place of those that are not above the floor."""
+
 
 class _Axis(NamedTuple):
     """Where the cells of one axis lie, in pixels from the first cell."""
@@ -77,6 +85,12 @@ def draw_matrix(matrix: Matrix) -> bytes:
 
     Raises `BadArrayError` if there is nothing to draw, or if the labels do not match the values.
     """
+    text = {"title": matrix.title, "words": _words(matrix), "rows": matrix.sides[0], "columns": matrix.sides[1]}
+    return encode_rgb(paint_matrix(matrix), text)
+
+
+def paint_matrix(matrix: Matrix) -> NDArray[np.uint8]:
+    """Paint a matrix with its labels, its title and its scale, (H, W, 3); see `draw_matrix`."""
     shape = (len(matrix.rows), len(matrix.columns))
     if 0 in shape or matrix.values.shape != shape or matrix.floor.shape != shape:
         raise BadArrayError(
@@ -92,19 +106,40 @@ def draw_matrix(matrix: Matrix) -> bytes:
     known = matrix.values[np.isfinite(matrix.values)]
     beyond = (float((known < low).mean()), float((known > high).mean())) if known.size else (0.0, 0.0)
     scale = Quantised(np.zeros((1, 1), np.uint8), low, high, nan=0, inf=0, constant=False)
-    words = "; ".join(filter(None, (matrix.words, _hatching(matrix))))
-    around = frame(picture.shape[1], Caption(matrix.title, words), scale, beyond, letters=17)
-    text = {"title": matrix.title, "words": words, "rows": matrix.sides[0], "columns": matrix.sides[1]}
-    return encode_rgb(framed(picture, around, table), text)
+    around = frame(picture.shape[1], Caption(matrix.title, _words(matrix)), scale, beyond, letters=17)
+    return framed(picture, around, table)
 
 
-def _hatching(matrix: Matrix) -> str:
-    """Say what the hatching means."""
+def _words(matrix: Matrix) -> str:
+    """Return the words of a matrix. They say what the hatching means, unless the matrix has its own hatching."""
+    if matrix.hatched is not None:
+        return matrix.words
     floors = matrix.floor[np.isfinite(matrix.floor)]
-    if not floors.size:
-        return "no noise floor"
-    low, high = (f"{number:.2f}" for number in (floors.min(), floors.max()))
-    return f"hatched: not above the noise floor, {low if low == high else f'{low} to {high}'}"
+    hatching = "no noise floor"
+    if floors.size:
+        low, high = (f"{number:.2f}" for number in (floors.min(), floors.max()))
+        hatching = f"hatched: not above the noise floor, {low if low == high else f'{low} to {high}'}"
+    return "; ".join(filter(None, (matrix.words, hatching)))
+
+
+def hatching(size: int, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a hatched square of this colour, (size, size, 3)."""
+    square = np.empty((size, size, 3), np.uint8)
+    square[:] = rgb
+    lines = np.add.outer(np.arange(size), np.arange(size)) % _HATCH < 2
+    square[lines] = (0.7 * rgb + 0.3 * (255 if _is_dark(rgb) else 0)).astype(np.uint8)
+    return square
+
+
+def _is_dark(rgb: NDArray[np.uint8]) -> bool:
+    return bool(rgb @ np.array([0.299, 0.587, 0.114]) < 140)
+
+
+def _hatched(matrix: Matrix) -> NDArray[np.bool_]:
+    """Return which cells are hatched."""
+    if matrix.hatched is not None:
+        return matrix.hatched
+    return np.isfinite(matrix.values) & np.isfinite(matrix.floor) & ~(matrix.values > matrix.floor)
 
 
 def _axis(labels: Sequence[Label], cell: int) -> _Axis:
@@ -125,28 +160,28 @@ def _draw_cells(matrix: Matrix, cell: int, table: NDArray[np.uint8]) -> Tuple[Im
     down, across = _axis(matrix.rows, cell), _axis(matrix.columns, cell)
     pixels = np.full((down.length, across.length, 3), 255, np.uint8)
     low, high = matrix.scale
-    diagonal = np.add.outer(np.arange(cell), np.arange(cell)) % _HATCH < 2
+    hatched = _hatched(matrix)
     inks: Dict[Tuple[int, ...], Tuple[Colour, Colour]] = {}
     for place in np.ndindex(*matrix.values.shape):
         value, top, left = matrix.values[place], down.starts[place[0]], across.starts[place[1]]
-        rgb = np.array(_NOTHING, np.uint8)
+        rgb = np.array(NOTHING, np.uint8)
         if np.isfinite(value):
             rgb = table[round(255 * float(np.clip((value - low) / (high - low), 0, 1)))]
         here = pixels[top : top + cell - 1, left : left + cell - 1]
-        here[:] = rgb
-        dark = rgb @ np.array([0.299, 0.587, 0.114]) < 140
-        if np.isfinite(value) and not value > matrix.floor[place] and np.isfinite(matrix.floor[place]):
-            lines = diagonal[: cell - 1, : cell - 1]
-            here[lines] = (0.7 * rgb + 0.3 * (255 if dark else 0)).astype(np.uint8)
-        inks[place] = (int(rgb[0]), int(rgb[1]), int(rgb[2])), _WHITE if dark else _INK
+        here[:] = hatching(cell - 1, rgb) if hatched[place] else rgb
+        inks[place] = (int(rgb[0]), int(rgb[1]), int(rgb[2])), _WHITE if _is_dark(rgb) else _INK
     picture = Image.fromarray(pixels)
     if cell >= _WITH_VALUES:
         draw, font = ImageDraw.Draw(picture), font_of(cell * 2 // 7)
         for (i, j), (colour, ink) in inks.items():
             middle = (across.starts[j] + (cell - 1) / 2, down.starts[i] + (cell - 1) / 2)
-            text = _number(float(matrix.values[i, j]))
-            draw.rectangle(draw.textbbox(middle, text, font=font, anchor="mm"), fill=colour)  # no hatching behind it
-            draw.text(middle, text, fill=ink, font=font, anchor="mm")
+            text = matrix.texts[i][j] if matrix.texts else _number(float(matrix.values[i, j]))
+            if not text:
+                continue
+            draw.rectangle(
+                draw.textbbox(middle, text, font=font, anchor="mm", align="center"), fill=colour
+            )  # no hatching behind it
+            draw.text(middle, text, fill=ink, font=font, anchor="mm", align="center")
     return picture, down, across
 
 
@@ -162,10 +197,10 @@ def _number(value: float) -> str:
 def _with_labels(cells: Image.Image, matrix: Matrix, down: _Axis, across: _Axis, size: int) -> NDArray[np.uint8]:
     """Put the names of layers and levels, and what the rows and columns are, around the cells."""
     font = font_of(size, "".join(name for name, _ in (*matrix.rows, *matrix.columns)) + "".join(matrix.sides))
-    rows = [_fitted(text, font, _LONGEST) for _, text in matrix.rows]
-    columns = [_fitted(text, font, _LONGEST) for _, text in matrix.columns]
-    row_groups = [_fitted(name, font, _LONGEST) for name, _, _ in down.groups]
-    column_groups = [_fitted(name, font, _LONGEST) for name, _, _ in across.groups]
+    rows = [fitted(text, font, _LONGEST) for _, text in matrix.rows]
+    columns = [fitted(text, font, _LONGEST) for _, text in matrix.columns]
+    row_groups = [fitted(name, font, _LONGEST) for name, _, _ in down.groups]
+    column_groups = [fitted(name, font, _LONGEST) for name, _, _ in across.groups]
     room = [end - start for _, start, end in across.groups]
     stand, groups_stand = _too_wide(columns, [across.cell] * len(columns), font), _too_wide(column_groups, room, font)
     pad = size // 2
@@ -186,7 +221,7 @@ def _with_labels(cells: Image.Image, matrix: Matrix, down: _Axis, across: _Axis,
     for name, (_, start, end) in zip(column_groups, across.groups):
         draw.line([left + start, line_y, left + end - 2, line_y], fill=_PALE)
         _write(picture, name, font, (left + (start + end) // 2, line_y - pad), upright=groups_stand)
-    first, second = (_fitted(side, font, max(cells.size)) for side in matrix.sides)
+    first, second = (fitted(side, font, max(cells.size)) for side in matrix.sides)
     draw.text((left + cells.width / 2, pad), second, fill=_INK, font=font, anchor="ma")
     length = _widest([first], font)
     _write(picture, first, font, (pad + size // 2, top + (cells.height + length) // 2), upright=True)
@@ -218,7 +253,7 @@ def _write(
     picture.paste(standing, (foot[0] - standing.width // 2, max(0, foot[1] - standing.height)))
 
 
-def _fitted(text: str, font: Font, room: float) -> str:
+def fitted(text: str, font: Font, room: float) -> str:
     """Return a text that can be drawn, without its middle if it does not fit."""
     text = readable(text)
     probe = ImageDraw.Draw(Image.new("L", (1, 1)))

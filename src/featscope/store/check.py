@@ -9,8 +9,9 @@ from typing import List, NamedTuple, Union
 import numpy as np
 from isal import isal_zlib
 
-from featscope.errors import BadArrayError, first_line
+from featscope.errors import BadArrayError, FeatscopeError, first_line
 from featscope.records import MapRecord, RunInfo
+from featscope.store.candidates import read_candidates
 from featscope.store.files import TEMPORARY, inside, open_file, read_npy_header, size_text
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run, open_run, walk_arrays
@@ -78,6 +79,7 @@ def check_run(run: Union[Run, str, Path]) -> Report:
         if one.path not in known
     ]
     _check_inputs(run, problems)
+    _check_candidates(run, problems)
     problems += [f"{path} was never finished; it can be removed" for path in run.folder.rglob(f"*{TEMPORARY}")]
     return Report(len(run.maps), size, len(run.samples), problems, run.folder)
 
@@ -109,6 +111,14 @@ def _check_inputs(run: Run, problems: List[str]) -> None:
             if sample.input and not inside(run.folder, sample.input).is_file():
                 problems.append(f"{run.folder / sample.input} is missing; it is the input of sample {sample.id!r}")
         except BadArrayError as error:
+            problems.append(str(error))
+
+
+def _check_candidates(run: Run, problems: List[str]) -> None:
+    for sample in run.samples.values():
+        try:
+            read_candidates(run, sample)
+        except FeatscopeError as error:
             problems.append(str(error))
 
 

@@ -32,10 +32,10 @@ _PARSING = threading.Lock()
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # fail on a FIFO with this name instead of waiting for it
 _UNSAFE = re.compile(r'[/\\\x00-\x1f\x7f<>:"|?*%\ud800-\udfff]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])(\..*)?", re.IGNORECASE)
-PICTURE_FOLDERS = ("render", "heat", "explain", "inputs")
+PICTURE_FOLDERS = ("render", "heat", "explain", "inputs", "candidates")
 """Folders of a run that do not contain maps."""
 
-_OURS = re.compile(r"render|heat|explain|inputs|.*\.(json|jsonl|sqlite)", re.IGNORECASE)
+_OURS = re.compile(r"render|heat|explain|inputs|candidates|.*\.(json|jsonl|sqlite)", re.IGNORECASE)
 _LONGEST_NAME = 200
 _WORTH_A_THREAD = 1 << 20  # bytes; checksums of smaller arrays are computed in the same thread
 
@@ -152,6 +152,14 @@ def open_file(path: Path) -> BinaryIO:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file but a folder, a FIFO, a socket or a device")
     return open(path, "rb")
+
+
+def read_soon(path: Path) -> None:
+    """Let the system read a file into memory while other work goes on. Does nothing where that is impossible."""
+    if not hasattr(os, "posix_fadvise"):  # not on macOS and Windows
+        return
+    with suppress(OSError), open_file(path) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def write_all(descriptor: int, data: bytes | memoryview[int]) -> None:

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featscope.arrays.candidates import ImageCandidates
 from featscope.errors import BadRunError, FeatscopeError
 from featscope.records import CapturedMap, MapRecord, RunInfo, Sample, Written
+from featscope.store.candidates import FOLDER, size_of, write_candidates
 from featscope.store.files import inside, make_folder, open_file, safe_name, scales_beside, write_atomic, write_npy
 from featscope.store.lines import DAMAGED_JSON, LineFile, Record, encode, read_lines, refuse_other_format
 
@@ -65,6 +67,7 @@ class RunWriter:
         self.maps_written = 0
         self.bytes_written = 0
         self.samples_written = 0
+        self.candidates_written = 0
         self._info = msgspec.structs.replace(info, started=info.started or now(), finished="")
         self._info_path = self.folder / info_name(rank)
         self._limit = queue_bytes
@@ -122,16 +125,24 @@ class RunWriter:
     @property
     def written(self) -> Written:
         """How much was written to the folder."""
-        return Written(self.maps_written, self.samples_written, self.bytes_written, str(self.folder))
+        counts = self.maps_written, self.samples_written, self.bytes_written
+        return Written(*counts, place=str(self.folder), candidates=self.candidates_written)
 
     def put(self, captured: CapturedMap, array: NDArray[np.generic]) -> None:
         """Queue one array to be written; it must not be changed afterwards."""
         self._enqueue(lambda: self._write_map(captured, array), array.nbytes)
 
-    def put_sample(self, sample: Sample, picture: Optional[NDArray[np.uint8]] = None) -> None:
-        """Queue one sample, with its input as an (H, W, 3) RGB image if available."""
+    def put_sample(
+        self,
+        sample: Sample,
+        picture: Optional[NDArray[np.uint8]] = None,
+        candidates: Optional[ImageCandidates] = None,
+    ) -> None:
+        """Queue one sample, with its input as an (H, W, 3) RGB image and its candidates if available."""
         size = 0 if picture is None else picture.nbytes
-        self._enqueue(lambda: self._write_sample(sample, picture), size)
+        if candidates is not None:
+            size += size_of(candidates)
+        self._enqueue(lambda: self._write_sample(self._with_candidates(sample, candidates), picture), size)
 
     def close(self, finished: bool = True) -> None:
         """Write everything that waits, and mark the run as finished in run.json if `finished` is true."""
@@ -162,7 +173,7 @@ class RunWriter:
         for path in [*self._files, *(path.name for path in self._line_paths), self._info_path.name]:
             with suppress(OSError):
                 (self.folder / path).unlink()
-        for name in [*self._folders, "inputs", ""]:
+        for name in [*self._folders, "inputs", FOLDER, ""]:
             with suppress(OSError):
                 (self.folder / name).rmdir()
 
@@ -304,6 +315,15 @@ class RunWriter:
             self._wrote(path)
         self._samples.append(encode(sample))
         self.samples_written += 1
+
+    def _with_candidates(self, sample: Sample, candidates: Optional[ImageCandidates]) -> Sample:
+        """Write the candidates of a sample, and return the sample with the path of their file."""
+        if candidates is None:
+            return sample
+        path = write_candidates(self.folder, f"{sample.batch}_{sample.id}", candidates)
+        self._wrote(path)
+        self.candidates_written += size_of(candidates)
+        return msgspec.structs.replace(sample, candidates=path)
 
     def _wrote(self, path: str) -> None:
         # `discard` deletes these files. It is called after the first batch or never, so the list can be limited.

@@ -1,7 +1,7 @@
 """Answers to the page's questions: from a name and a query to bytes, without a socket.
 
 The server, the report and the notebook call `Viewer.answer`. To add a question, write its type in `questions.py` and a
-function in `run_answers.py` or `map_answers.py`, and add a row to `QUESTIONS`.
+function in `run_answers.py`, `map_answers.py` or `miss_answers.py`, and add a row to `QUESTIONS`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Callable, Dict, Mapping, NamedTuple, Tuple, Type
 import msgspec
 
 from featscope.errors import BadOptionError, BadRunError, FeatscopeError, UnknownNameError, unknown_name
-from featscope.viewer import map_answers, questions, replies, run_answers
+from featscope.viewer import map_answers, miss_answers, questions, replies, run_answers
 from featscope.viewer.shown_runs import JSON, Made, ShownRuns, digest
 
 QUESTIONS: Dict[str, Tuple[Type[msgspec.Struct], Callable[..., Made]]] = {
@@ -20,6 +20,8 @@ QUESTIONS: Dict[str, Tuple[Type[msgspec.Struct], Callable[..., Made]]] = {
     "sample": (questions.OfSample, run_answers.sample),
     "image": (questions.OfSample, run_answers.image),
     "thumb": (questions.OfSample, run_answers.thumb),
+    "misses": (questions.OfMisses, miss_answers.misses),
+    "lost": (questions.OfSample, miss_answers.lost),
     "explain": (questions.Explain, run_answers.explain),
     "map": (questions.Reduce, map_answers.map_values),
     "channels": (questions.Tiles, map_answers.channels),

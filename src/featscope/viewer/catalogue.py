@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from featscope.arrays.tiles import strongest
 from featscope.errors import BadArrayError, FeatscopeError, UnknownNameError, unknown_name
-from featscope.records import Sample
+from featscope.records import Boxes, Sample
 from featscope.render.bases import inside_of
 from featscope.render.heat import AUTO, STYLES, HeatStyle
 from featscope.render.looks import Look, look_of_folder
@@ -121,6 +121,12 @@ class Catalogue:
         name = self.row(number).name
         with self._lock:
             return self.run.samples[name] if self.run.index is not None else Sample(name)
+
+    def truth_of(self, name: str) -> Optional[Boxes]:
+        """Return the ground truth of a sample by its id; None if there is none."""
+        with self._lock:
+            found = self.run.samples.get(name)
+        return found.truth if found is not None else None
 
     def find(self, sample: int, group: int, level: int) -> Optional[Tuple[MapFile, int]]:
         """Return the file of a sample's map and the map's index in it; None if there is no such map."""

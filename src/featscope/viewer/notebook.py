@@ -39,7 +39,8 @@ class View:
     ) -> None:
         layers = [layer] if isinstance(layer, str) else list(layer or ())
         self._run, self._height = run, height
-        self._frozen = Frozen(Viewer([run.folder], layers, sample, most=most), channels=channels)
+        # A cell shows a few samples at once; the lists of misses would have the whole run evaluated first.
+        self._frozen = Frozen(Viewer([run.folder], layers, sample, most=most), channels=channels, misses=False)
 
     def save(self, path: Union[str, Path]) -> Path:
         """Write the page to a file, as `featscope report` does, and return the file.

@@ -7,7 +7,7 @@ from typing import Any, Dict
 import msgspec
 
 from featscope import __version__
-from featscope.viewer import replies
+from featscope.viewer import miss_replies, replies
 from featscope.viewer.answers import QUESTIONS
 from featscope.viewer.shown_runs import ARRAY, JSON, PNG
 
@@ -15,6 +15,8 @@ _REPLIES: Dict[str, Any] = {
     "about": replies.About,
     "samples": replies.Columns,
     "sample": replies.SampleOut,
+    "misses": miss_replies.MissesOut,
+    "lost": miss_replies.LostsOut,
     "ranks": replies.RanksOut,
     "best": replies.BestOut,
     "command": replies.CommandOut,

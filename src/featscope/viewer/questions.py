@@ -30,6 +30,13 @@ class OfRun(msgspec.Struct, forbid_unknown_fields=True):
                 raise ValueError(f"{name}={value} is out of range; give a number from 0 to {_MOST}")
 
 
+class OfMisses(OfRun):
+    """A question about what a run missed."""
+
+    against: Optional[int] = None
+    """Number of another run; the reply says which of the objects it finds."""
+
+
 class OfSample(OfRun):
     """A question about a sample."""
 

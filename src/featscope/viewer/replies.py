@@ -78,6 +78,9 @@ class About(msgspec.Struct):
     explains: List[str]
     """Methods that the viewer can compute; none unless it was started with `--explain`."""
 
+    misses: bool = True
+    """Whether the page can ask what the runs missed; a report may not hold it."""
+
 
 class Columns(msgspec.Struct):
     """All samples of a run, by column."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import json
 import re
+from functools import cached_property
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
-from urllib.parse import quote
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from urllib.parse import parse_qs, quote
 
 from isal import igzip
 
@@ -59,13 +60,17 @@ def question(name: str, **query: object) -> Tuple[str, Dict[str, str]]:
 class Frozen:
     """The answers of a viewer that a report holds.
 
-    reductions: which of a map's values are held. channels: whether its channels are, small.
+    reductions: which of a map's values are held. channels: whether its channels are, small. misses: whether the lists
+    of misses are, which takes seconds, as the whole run is evaluated.
     """
 
-    def __init__(self, viewer: Viewer, reductions: Sequence[str] = ("auto",), channels: bool = True) -> None:
+    def __init__(
+        self, viewer: Viewer, reductions: Sequence[str] = ("auto",), channels: bool = True, misses: bool = True
+    ) -> None:
         self._viewer = viewer
         self._reductions = list(dict.fromkeys(["auto", *reductions]))
         self._channels = channels
+        self._misses = misses
         self.errors: List[str] = []
         """What could not be held, and why."""
 
@@ -120,7 +125,9 @@ class Frozen:
         about = json.loads(self._body("about", {}))
         about["reductions"] = [*self._reductions, *(["channel"] if self._channels else [])]
         about["explains"] = []
+        about["misses"] = bool(self._lists)
         found = {question("about")[0]: _pack(json.dumps(about).encode())}
+        found.update((key, _pack(body)) for key, body in self._lists.items())
         for run in range(len(self._viewer.runs)):
             key, query = question("samples", run=run)
             found[key] = _pack(self._body("samples", query))
@@ -146,6 +153,8 @@ class Frozen:
 
         facts = json.loads(hold("sample") or b'{"maps": [], "explanations": []}')
         hold("image", optional=True)
+        if (run, sample) in self._missed:
+            hold("lost")
         for one in facts["maps"]:
             of_map = {"group": one["group"], "level": one["level"]}
             for plane in range(max(1, one["slices"])):
@@ -157,6 +166,29 @@ class Frozen:
                     hold("ranks", optional=order == "contrast", order=order, **of_map)
         for one in facts["explanations"]:
             hold("explanation", key=one["name"])
+        return found
+
+    @cached_property
+    def _lists(self) -> Dict[str, bytes]:
+        """The lists of misses by their keys, as the page asks for them; empty if nothing is known of any run."""
+        runs = range(len(self._viewer.runs)) if self._misses else range(0)
+        asked = [
+            question("misses", run=run, **against)
+            for run in runs
+            for against in ([{"against": other} for other in runs if other != run] or [{}])
+        ]
+        found = {key: self._body("misses", query) for key, query in asked}
+        known = any(body and not json.loads(body)["why"] for body in found.values())
+        return {key: body for key, body in found.items() if body} if known else {}
+
+    @cached_property
+    def _missed(self) -> Set[Tuple[int, int]]:
+        """The run and the number of each sample with a missed object."""
+        found = set()
+        for key, body in self._lists.items():
+            query = parse_qs(key.partition("?")[2])
+            run = int(query.get("run", ["0"])[0])
+            found.update((run, sample) for sample in json.loads(body)["misses"]["sample"])
         return found
 
     def _body(self, name: str, query: Dict[str, str], optional: bool = False) -> bytes:

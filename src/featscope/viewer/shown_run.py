@@ -6,12 +6,15 @@ import hashlib
 import threading
 import time
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from featscope.errors import BadRunError, FeatscopeError
 from featscope.store.reader import open_run
 from featscope.viewer.catalogue import Catalogue
 from featscope.viewer.replies import LeftOut, RunOut
+
+if TYPE_CHECKING:
+    from featscope.analysis.misses import Misses
 
 _NOTES = 20  # problems that the page lists
 _KEPT = 4096  # thumbnails; about 3 KB each
@@ -33,6 +36,8 @@ class ShownRun:
         self._layers, self._sample, self._most = layers, sample, most
         self.thumbnails: Dict[int, bytes] = {}
         self._lock = threading.Lock()
+        self._missing = threading.Lock()
+        self._misses: Optional[Tuple[State, Misses]] = None
         self._open()
 
     def _open(self) -> None:
@@ -71,6 +76,24 @@ class ShownRun:
                 self._lock.release()
         return self
 
+    @property
+    def state(self) -> str:
+        """A short text that changes if the run does."""
+        return hashlib.blake2b(repr(self._state).encode(), digest_size=6).hexdigest()
+
+    def misses(self) -> Misses:
+        """Return which objects the whole run missed. It is worked out once, as that takes seconds.
+
+        Raises `BadRunError` for a run without ground truth or without detections.
+        """
+        from featscope.analysis.misses import misses
+
+        with self._missing:  # who asks meanwhile waits, and does not work it out again
+            if self._misses is None or self._misses[0] != self._state:
+                # The run is opened again: an index is used by one thread at a time, and the page goes on asking.
+                self._misses = self._state, misses(self.folder)
+            return self._misses[1]
+
     def keep_thumbnail(self, sample: int, data: bytes) -> bytes:
         """Keep a thumbnail; the oldest ones are forgotten."""
         with self._lock:
@@ -103,7 +126,7 @@ class ShownRun:
             finished=info.finished if info is not None else "",
             samples=len(self.catalogue.samples),
             maps=len(run.maps),
-            state=hashlib.blake2b(repr(self._state).encode(), digest_size=6).hexdigest(),
+            state=self.state,
             notes=notes,
             groups=self.catalogue.groups,
             left=left,

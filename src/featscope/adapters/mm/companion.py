@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from contextlib import ExitStack
+from functools import partial
 from types import FrameType
 from typing import Mapping, NamedTuple, Optional, Sequence, Tuple, cast
 
@@ -34,7 +35,7 @@ from featscope.adapters.mm.samples import (
 from featscope.capturing.calls import Methods, ModelCall
 from featscope.capturing.inputs import Known, PlainImages
 from featscope.errors import FeatscopeWarning
-from featscope.explaining.candidates import Candidates
+from featscope.explaining.candidates import Candidates, proved_arrays
 from featscope.explaining.provenance import find_sources
 from featscope.records import Geometry, Picture, Sample, Size
 
@@ -205,13 +206,17 @@ class MMCompanion:
 
     def _complete(self, made: _Noted) -> Known:
         """Return the samples with the sources of their detections, and the pictures."""
+        raw = self._candidates(made)
         samples = [
             replace(sample, sources=find_sources(of_image, sample.predictions))
             if of_image is not None and sample.predictions is not None
             else sample
-            for sample, of_image in zip(made.read.samples, self._candidates(made))
+            for sample, of_image in zip(made.read.samples, raw)
         ]
-        return Known(samples, [self._picture(made, row) for row in range(len(samples))])
+        pictures = [self._picture(made, row) for row in range(len(samples))]
+        found = [sample.predictions for sample in samples]
+        arrays = [None if one is None else partial(proved_arrays, one, boxes) for one, boxes in zip(raw, found)]
+        return Known(samples, pictures, candidates=arrays)
 
     def _candidates(self, made: _Noted) -> Sequence[Optional[Candidates]]:
         """Return the raw outputs behind the detections. If the head fails, the user's loop continues without them."""

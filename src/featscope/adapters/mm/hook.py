@@ -17,6 +17,7 @@ from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
+from msgspec.structs import replace
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -55,6 +56,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         names: Layer -> the name of its folder, in place of `<layer>.<class>`.
         policy: How much is stored, as the fields of `featscope.records.Policy`: dict(dtype='float16',
             reduce='mean', channels='top:16', every=10, max_samples=100, images=['P07*']).
+        candidates: Store all raw outputs of the head too, as the policy's field of this name does.
         provenance: Find for each detection which cell, query or region of the head gave it.
         resume: Continue the run in `save_dir` if there is one. The whole loop runs, for its metrics; batches that are
             already stored are not stored again.
@@ -79,9 +81,12 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         on_error: str = "raise",
         provenance: bool = True,
         axes: Optional[Mapping[str, str]] = None,
+        candidates: bool = False,
     ) -> None:
         self.save_dir, self.layers, self.names, self.provenance = save_dir, layers, names, provenance
         self.policy, self.resume, self.on_error, self.axes = make_policy(policy), resume, on_error, axes
+        if candidates:
+            self.policy = replace(self.policy, candidates=True)
         #: Whether the new run gets another folder if there is already a run; if not, that is an error.
         self.makes_room = True
         self.written = Written(0, 0, 0, str(save_dir))
@@ -90,6 +95,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         self._session: Optional[Capture] = None
         self._companion: Optional[MMCompanion] = None
         self._used: Set[Path] = set()
+        self._traces = provenance or self.policy.candidates
 
     def before_run(self, runner: Runner) -> None:
         """Raise errors before any work starts: for an unknown layer, or a model that cannot be watched."""
@@ -152,7 +158,7 @@ class FeatureMapHook(Hook):  # type: ignore[misc]
         model, augmenting = network_of(runner.model)
         dataset: BaseDataset = dataloader.dataset
         companion = MMCompanion(
-            model, True, annotations_of(dataset), self.provenance, augmenting, reading=reading_of(dataset)
+            model, True, annotations_of(dataset), self._traces, augmenting, reading=reading_of(dataset)
         )
         try:
             folder = self._own(runner, folder)

@@ -6,11 +6,12 @@ Read in MMDetection 3.5 (`BaseDenseHead`, `YOLOXHead`, `BBoxHead`, `DETRHead`, `
 - A dense head compares class scores with `score_thr`, takes the best `nms_pre` pairs of each level, multiplies by
   centerness, drops boxes whose sides are not above `min_bbox_size`, and suppresses in pixels of the original image.
 - YOLOX takes the best class of each cell, keeps scores equal to `score_thr`, and has no maximum.
-- A head of regions takes all pairs above `score_thr`. A decoder takes its best pairs, or with a softmax its best queries.
+- A head of regions takes all pairs above `score_thr`. A decoder takes its best pairs, or with a softmax its best
+  queries.
 - `batched_nms` adds the largest coordinate plus 1, times the label, to every box.
 - MMCV's suppression of rotated boxes on a CPU uses `>=`, all others `>`.
-- MMCV's overlap of quadrilaterals (`nms_quadri`, Gliding Vertex) is not that of the polygons: `box_iou_quadri` gives 0 for
-  some that overlap. It is not repeated here, so such a selection is not known.
+- MMCV's overlap of quadrilaterals (`nms_quadri`, Gliding Vertex) is not that of the polygons: `box_iou_quadri` gives 0
+  for some that overlap. It is not repeated here, so such a selection is not known.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from featscope.adapters.onnx.values import Array, Piece, Values, pieces_of, thin
+from featscope.arrays.candidates import MakeCandidates
 from featscope.arrays.readings import Reading
 from featscope.capturing.estimate import Room
 from featscope.capturing.given import GivenReadings
@@ -190,8 +191,13 @@ class OnnxCapture:
         if sample_ids:
             self._begin([Sample(name, path) for name, path in zip(sample_ids, paths or [""] * len(sample_ids))])
 
-    def describe(self, samples: Sequence[Sample], pictures: Optional[Sequence[Optional[Picture]]] = None) -> None:
-        """Describe the samples of the last batch, in its order. They keep their ids."""
+    def describe(
+        self,
+        samples: Sequence[Sample],
+        pictures: Optional[Sequence[Optional[Picture]]] = None,
+        candidates: Optional[Sequence[Optional[MakeCandidates]]] = None,
+    ) -> None:
+        """Describe the samples of the last batch, in its order. They keep their ids. Candidates are ignored."""
         if not self._open or self._entry is None:
             raise CaptureError("there is no batch to describe; run the model first, or begin one: start_batch")
         if len(samples) != len(self._entry.samples):

@@ -6,6 +6,7 @@ import copy
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union, cast
 
 import torch
+from msgspec.structs import replace
 from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import head as heads
@@ -63,7 +64,7 @@ _MOST_BOXES, _CLASS_OFFSET = 30_000, 7680.0  # `max_nms` and `max_wh` of `non_ma
 
 
 def candidates_of(
-    head: nn.Module, raw: object, index: int, size: Size, on_image: OnImage, limits: Optional[Limits] = None
+    head: nn.Module, raw: object, index: int, size: Size, on_image: OnImage, *, limits: Optional[Limits] = None
 ) -> Optional[Candidates]:
     """Return all candidates of one image of a batch; None if the form of the raw output is not known.
 
@@ -84,20 +85,16 @@ def _selection(head: nn.Module, queries: int, limits: Limits) -> Tuple[Optional[
     Boxes are compared in pixels of the input, before they are clipped to the image. Rotated ones are compared as
     Gaussians, and a suppressed one suppresses others (`TorchNMS.fast_nms`).
     """
-    end_to_end = bool(getattr(head, "end2end", False))
     if isinstance(head, heads.RTDETRDecoder):
         chosen = queries if hasattr(head, "postprocess") else 0  # older versions take the best class of each query
         labels = "all" if chosen else "best"
         return Selection(labels=labels, threshold=limits.score, maximum=_least(chosen, limits.maximum)), ""
-    if end_to_end and getattr(head, "agnostic_nms", False):
-        return Selection(labels="best", threshold=limits.score, maximum=_least(head.max_det, limits.maximum)), ""
-    if end_to_end:
-        return Selection(
-            threshold=limits.score,
-            total=int(head.max_det),
-            ranked_by="candidate",
-            maximum=_least(head.max_det, limits.maximum),
-        ), ""
+    if getattr(head, "end2end", False):
+        most = int(cast(heads.Detect, head).max_det)
+        how = Selection(threshold=limits.score, maximum=_least(most, limits.maximum))
+        if getattr(head, "agnostic_nms", False):
+            return replace(how, labels="best"), ""
+        return replace(how, total=most, ranked_by="candidate"), ""
     rotated = isinstance(head, heads.OBB)
     if rotated and not hasattr(TorchNMS, "fast_nms"):
         return None, "this version of Ultralytics suppresses rotated boxes in another way"
@@ -116,7 +113,7 @@ def _selection(head: nn.Module, queries: int, limits: Limits) -> Tuple[Optional[
 
 def _least(*counts: int) -> int:
     """Return the smallest of some maxima, of which 0 means none."""
-    return int(min((count for count in counts if count), default=0))
+    return min((count for count in counts if count), default=0)
 
 
 def _candidates(head: nn.Module, raw: object, index: int, size: Size, on_image: OnImage) -> Optional[Candidates]:

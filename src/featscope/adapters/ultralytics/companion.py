@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from functools import partial
 from types import FrameType
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
@@ -11,21 +12,31 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 from ultralytics.engine.results import Results
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.modules.head import RTDETRDecoder
 from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import ops
 
 from featscope.adapters.companions import ScriptModel, script_info
 from featscope.adapters.detector import boxes_on_original
-from featscope.adapters.ultralytics.candidates import OnImage, candidates_of, decoded_and_raw, head_of, on_original
+from featscope.adapters.ultralytics.candidates import (
+    Limits,
+    OnImage,
+    candidates_of,
+    decoded_and_raw,
+    head_of,
+    on_original,
+)
 from featscope.adapters.ultralytics.geometry import view_geometry
 from featscope.adapters.ultralytics.samples import Owner, feeder
+from featscope.arrays.candidates import MakeCandidates
 from featscope.arrays.frames import to_original
 from featscope.capturing.calls import ModelCall, stack
 from featscope.capturing.inputs import Images, Known, find_images, picture_of
 from featscope.capturing.layers import modules_of
+from featscope.explaining.candidates import Candidates, proved_arrays
 from featscope.explaining.provenance import find_sources
-from featscope.records import Boxes, Geometry, Sample, Size, Source
+from featscope.records import Boxes, Geometry, Sample, Size
 
 _FORWARD = "_predict_once"  # the network's own forward: runs once for each call, or for each view with augment=True
 _VIEWS = "_predict_augment"
@@ -159,32 +170,45 @@ class UltralyticsCompanion:
     def _complete(self, fed: _Fed) -> Known:
         """Return the samples of a finished batch."""
         samples = fed.samples
+        raw: List[Optional[MakeCandidates]] = []
         if fed.boxes:
+            traced = [self._candidates(fed, index, boxes) for index, boxes in enumerate(fed.boxes)]
             samples = [
-                replace(sample, predictions=boxes, sources=self._sources(fed, index, boxes))
-                for index, (sample, boxes) in enumerate(zip(samples, fed.boxes))
+                replace(sample, predictions=boxes, sources=find_sources(one, boxes) if one and boxes else [])
+                for sample, boxes, one in zip(samples, fed.boxes, traced)
             ]
+            raw = [None if one is None else partial(proved_arrays, one, boxes) for one, boxes in zip(traced, fed.boxes)]
         # A picture is also needed to compare the file with the input, even if it is not kept.
         pictures = [
             picture_of(image) if self._pictures or sample.path else None
             for image, sample in zip(fed.images.each, samples)
         ]
-        return Known(samples, pictures)
+        return Known(samples, pictures, candidates=raw)
 
-    def _sources(self, fed: _Fed, index: int, boxes: Optional[Boxes]) -> List[List[Source]]:
-        """Find the candidates that became the boxes of an image; none if the form of the raw output is not known."""
+    def _candidates(self, fed: _Fed, index: int, boxes: Optional[Boxes]) -> Optional[Candidates]:
+        """Return the candidates behind the boxes of an image; None if the form of the raw output is not known."""
         if boxes is None or not fed.raw or self._trace is None or fed.images.size is None:
-            return []
+            return None
         head = head_of(self._trace)
         on_image = _to_image(fed, index, boxes.form, stretched=isinstance(head, RTDETRDecoder))
         if on_image is None:
-            return []
+            return None
         try:
             with torch.no_grad():
-                candidates = candidates_of(head, fed.raw[0], index, fed.images.size, on_image)
+                return candidates_of(head, fed.raw[0], index, fed.images.size, on_image, limits=_limits(fed.owner))
         except (AttributeError, KeyError, IndexError, TypeError):  # of another version of Ultralytics
-            return []
-        return find_sources(candidates, boxes) if candidates is not None else []
+            return None
+
+
+def _limits(owner: Optional[Owner]) -> Optional[Limits]:
+    """Return the options by which a predictor or a validator selects boxes; None if they cannot be told."""
+    given = getattr(owner, "args", None)
+    if given is None or getattr(given, "classes", None) or getattr(given, "augment", False):
+        return None
+    validates = isinstance(owner, BaseValidator)
+    by_class = not (getattr(given, "agnostic_nms", False) or (validates and getattr(given, "single_cls", False)))
+    labels = "all" if validates else "best"
+    return Limits(float(given.conf), float(given.iou), int(given.max_det), by_class=by_class, labels=labels)
 
 
 # Views

@@ -143,7 +143,7 @@ class UltralyticsDetector(Detector):
         def on_image(boxes: torch.Tensor) -> torch.Tensor:
             return on_original(boxes, geometry)
 
-        found = candidates_of(self._head, raw, index, geometry.padded, on_image, limits)
+        found = candidates_of(self._head, raw, index, geometry.padded, on_image, limits=limits)
         if found is None:
             raise no_candidates(self)
         return found

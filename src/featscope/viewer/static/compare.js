@@ -5,7 +5,7 @@ import { differenceOf } from './draw/painter.js';
 import { boundsOf, format } from './draw/ranges.js';
 import { h, icon, setText } from './dom.js';
 import { Linked, Rows } from './linked.js';
-import { counterpart, matchSamples, runNames, scalesOf, stacked, whyNoDifference } from './match.js';
+import { counterpart, matchSamples, otherRun, runNames, scalesOf, stacked, whyNoDifference } from './match.js';
 import { Panel } from './panel.js';
 import { boundsFor, common, featureMap } from './stage.js';
 import { isShared } from './state.js';
@@ -153,9 +153,8 @@ class Compare {
   }
 
   /** The run that stands beside the first. @param {State} state */
-  against({ run, against }) {
-    const { length } = /** @type {App} */ (this.app).about.runs;
-    return against < length && against !== run ? against : run === 0 ? 1 : 0;
+  against(state) {
+    return otherRun(state, /** @type {App} */ (this.app).about.runs.length);
   }
 
   /** @param {number} a @param {number} b */

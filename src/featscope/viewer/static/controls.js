@@ -412,7 +412,9 @@ export class Controls {
     );
     this.rows.replaceChildren(...boxes.slice(0, MOST_ROWS).map(({ box, number }) => this.row(wanted, box, number)));
     this.showExplanations(view, sample);
-    if (state.box?.kind === wanted) reveal(this.rows.querySelector('[aria-pressed=true]'), this.root);
+    // With a list of misses, what is known of the chosen one stands above.
+    if (state.box?.kind === wanted && app.listOf(state) === 'samples')
+      reveal(this.rows.querySelector('[aria-pressed=true]'), this.root);
     // What had the focus is made anew.
     const again = [...this.boxPart.querySelectorAll('[data-key]')].find(
       (element) => focused && element.getAttribute('data-key') === focused,

@@ -19,6 +19,7 @@ function keysOf(app) {
   return [
     { keys: ['j', 'ArrowDown'], show: 'j ↓', words: 'key.next', act: () => app.stepSample(1) },
     { keys: ['k', 'ArrowUp'], show: 'k ↑', words: 'key.previous', act: () => app.stepSample(-1) },
+    { keys: ['m'], show: 'm', words: 'key.list', act: () => app.nextList() },
     { keys: ['['], show: '[', words: 'key.level_down', act: () => app.stepLevel(-1) },
     { keys: [']'], show: ']', words: 'key.level_up', act: () => app.stepLevel(1) },
     { keys: [',', '<'], show: ',', words: 'key.layer_up', act: () => app.stepLayer(-1) },

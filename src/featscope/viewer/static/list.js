@@ -97,8 +97,8 @@ export class SampleList {
   }
 }
 
-/** @param {number|null} value @param {number|null} from @param {number|null} to */
-function within(value, from, to) {
+/** Whether a value lies between two, either of which may be open. @param {number|null} value @param {number|null} from @param {number|null} to */
+export function within(value, from, to) {
   return value !== null && (from === null || value >= from) && (to === null || value <= to);
 }
 

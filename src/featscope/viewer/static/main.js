@@ -1,7 +1,7 @@
 // The page: its parts, what they share, and what follows when the state changes.
 import { channels } from './channels.js';
 import { compare } from './compare.js';
-import { Controls, groupsOf } from './controls.js';
+import { Controls, groupsOf, segment } from './controls.js';
 import { createPainter } from './draw/painter.js';
 import { paletteFrom } from './draw/palette.js';
 import { format } from './draw/ranges.js';
@@ -11,6 +11,7 @@ import { listenToKeys } from './keys.js';
 import { LayerView } from './layers.js';
 import { SampleList, nearestMap } from './list.js';
 import { runNames } from './match.js';
+import { MissView } from './misses.js';
 import { SampleView } from './samples.js';
 import { copyCommand, copyLink, savePicture } from './share.js';
 import { stage } from './stage.js';
@@ -22,7 +23,7 @@ import { language, switchLanguage, t } from './words.js';
 /** @typedef {{level: number, shape: string, channels: number, stride: string, place: string, maps: number}} Level */
 /** @typedef {{layer: string, field: string, folder: string, levels: Level[]}} Group */
 /** @typedef {{name: string, folder: string, model: string, config: string, classes: string[], live: boolean, samples: number, maps: number, state: string, notes: string[], groups: Group[], left: {layer: string, why: string}[]}} Run */
-/** @typedef {{version: string, runs: Run[], colormaps: Record<string, string>, reductions: string[], explains: string[]}} About */
+/** @typedef {{version: string, runs: Run[], colormaps: Record<string, string>, reductions: string[], explains: string[], misses: boolean}} About */
 /** @typedef {{polygon: number[], label: number, name: string, score: number|null, state: string, source: string, cells: {level: number, row: number, column: number, shape: number[]|null, group: number|null}[], size: number}} Box */
 /** @typedef {{id: string, path: string, frame: number[], image: boolean, notes: string[], detections: Box[], truth: Box[], maps: {group: number, level: number, shape: number[], slices: number}[], explanations: {name: string, box: number, method: string, layer: string, level: number, words: string}[]}} Sample */
 /**
@@ -47,6 +48,8 @@ import { language, switchLanguage, t } from './words.js';
 const MODES = { stage, grid, channels, compare };
 /** @type {State['mode'][]} */
 const ORDER = ['stage', 'grid', 'channels', 'compare'];
+/** @type {State['list'][]} */
+const LISTS = ['samples', 'misses', 'alarms'];
 const LIVE_EVERY = 2000;
 const SEQUENTIAL = 'turbo';
 
@@ -82,6 +85,8 @@ class Page {
       high: null,
     };
     this.turn = 0;
+    /** @type {State['view']} */
+    this.seen = null;
     this.early = true; // the list of samples is not read yet
     /** The run whose layers are listed. @type {Run|null} */
     this.run = null;
@@ -92,7 +97,8 @@ class Page {
     this.quiet = undefined;
     this.parts = this.build();
     this.pane('map');
-    this.sampleView = new SampleView(this.parts.samples, this);
+    this.sampleView = new SampleView(this.parts.sampleList, this);
+    this.missView = new MissView(this.parts.missList, this);
     this.layerView = new LayerView(this.parts.layers, this);
     this.controls = new Controls(this.parts.inspector, this);
     this.openKeys = listenToKeys(this);
@@ -299,7 +305,17 @@ class Page {
 
   /** @param {number} by */
   stepSample(by) {
-    this.sampleView.step(by);
+    if (this.listOf(this.store.get()) === 'samples') this.sampleView.step(by);
+    else this.missView.step(by);
+  }
+
+  /** Which list stands beside the map. A report may hold no misses. @param {State} state */
+  listOf(state) {
+    return this.about.misses ? state.list : 'samples';
+  }
+
+  nextList() {
+    if (this.about.misses) this.store.set({ list: LISTS[(LISTS.indexOf(this.store.get().list) + 1) % LISTS.length] });
   }
 
   /** @param {number} by */
@@ -334,8 +350,9 @@ class Page {
 
   focusSearch() {
     this.pane('samples');
-    this.sampleView.search.focus();
-    this.sampleView.search.select();
+    const { search } = this.listOf(this.store.get()) === 'samples' ? this.sampleView : this.missView;
+    search.focus();
+    search.select();
   }
 
   escape() {
@@ -351,6 +368,7 @@ class Page {
     for (const button of this.parts.panes.children)
       button.setAttribute('aria-pressed', String(button.getAttribute('data-pane') === name));
     this.sampleView?.draw();
+    this.missView?.rows.ask();
   }
 
   /** @param {string[]} parts */
@@ -378,6 +396,8 @@ class Page {
   async follow(turn) {
     let state = this.store.get();
     const { runs } = this.about;
+    const still = state.view === this.seen;
+    this.seen = state.view;
     this.notice('run', state.run < runs.length ? '' : t('note.run', state.run));
     if (state.run >= runs.length) state = { ...state, run: 0 };
     /** @type {Run} */
@@ -398,9 +418,10 @@ class Page {
     this.run = run;
     this.bar(state);
     if (moved && list) this.sampleView.choose(index);
+    if (list) this.missView.show(state, list);
     const sample = index < 0 ? null : await this.sample(state.run, index, { role: 'sample' });
     if (turn !== this.turn) return;
-    if (moved && state.view && before.sample && sample && String(before.sample.frame) !== String(sample.frame))
+    if (moved && still && state.view && before.sample && sample && String(before.sample.frame) !== String(sample.frame))
       state = { ...state, view: null };
     const map = sample && nearestMap(run.groups, sample.maps, state);
     this.notice(
@@ -437,6 +458,7 @@ class Page {
     };
     if (map) this.layerView.choose(map.group, map.level);
     this.controls.update(this.now);
+    this.missView.tell(this.now);
     document.title = [sample?.id, this.layerName(state.run, this.now.group, this.now.level), 'featscope']
       .filter(Boolean)
       .join(' · ');
@@ -548,11 +570,25 @@ class Page {
           )
         : h('span', { class: 'run' });
     const live = h('span', { class: 'live', hidden: true, text: t('run.live'), title: t('run.live_words') });
-    const samples = h('section', { class: 'samples', 'aria-label': t('samples.title') });
+    const lists = segment(
+      'list',
+      t('list.title'),
+      LISTS.map((list) => [list, t(`list.${list}`)]),
+      (list) => this.store.set({ list: /** @type {State['list']} */ (list) }),
+    );
+    const sampleList = h('div', { class: 'listed' });
+    const missList = h('div', { class: 'listed' });
+    const samples = h(
+      'section',
+      { class: 'samples', 'aria-label': t('samples.title') },
+      h('div', { class: 'lists', hidden: !this.about.misses }, lists.element),
+      sampleList,
+    );
     const layers = h('section', { class: 'layers', 'aria-label': t('layers.title') });
     const inspector = h('section', { class: 'inspector', 'aria-label': t('pane.settings') });
     const notices = h('div', { class: 'notices' });
     const stageBox = h('div', { class: 'mode', id: 'map', tabindex: '-1' });
+    const centre = h('section', { class: 'centre', 'aria-label': t('mode.title') }, notices, stageBox);
     const hover = h('span', { class: 'hover idle', text: t('hover.none') });
     const said = h('span', { class: 'said', role: 'status' });
     const panes = h(
@@ -614,23 +650,36 @@ class Page {
         }),
         button('help', t('help'), () => this.openKeys()),
       ),
-      h(
-        'main',
-        { class: 'columns' },
-        left,
-        width,
-        h('section', { class: 'centre', 'aria-label': t('mode.title') }, notices, stageBox),
-        inspector,
-      ),
+      h('main', { class: 'columns' }, left, width, centre, inspector),
       h('footer', { class: 'status' }, hover, said),
       panes,
     );
-    return { samples, layers, inspector, notices, stage: stageBox, hover, said, panes, tabs, name, live };
+    return {
+      sampleList,
+      missList,
+      lists,
+      layers,
+      inspector,
+      centre,
+      notices,
+      stage: stageBox,
+      hover,
+      said,
+      panes,
+      tabs,
+      name,
+      live,
+    };
   }
 
   /** @param {State} state */
   bar(state) {
-    const { tabs, name, live } = this.parts;
+    const { tabs, name, live, lists, sampleList, missList } = this.parts;
+    const list = this.listOf(state);
+    lists.set(list);
+    sampleList.hidden = list !== 'samples';
+    if (list === 'samples') missList.remove();
+    else if (!missList.isConnected) sampleList.after(missList);
     const run = this.about.runs[state.run];
     for (const tab of tabs.children)
       tab.setAttribute(

@@ -27,6 +27,9 @@ export function runNames(runs) {
   });
 }
 
+/** The run that the one in front is compared with. @param {{run: number, against: number}} state @param {number} count  of runs */
+export const otherRun = ({ run, against }, count) => (against < count && against !== run ? against : run === 0 ? 1 : 0);
+
 /** Samples by their names: `both` and `a` are indices of the first list, `b` of the second. @param {string[]} a @param {string[]} b */
 export function matchSamples(a, b) {
   const inA = new Set(a),

@@ -15,6 +15,7 @@ import { countMarks, format, niceTicks, outsideCount, sharesBeyond } from './dra
 /** @typedef {{x: number, y: number, row: number|null, column: number|null, value: number|null, level: number|null, place: string, box: {number: number, kind: 'detection'|'truth'}|null}} Hover
  *  x and y in pixels of the frame; row, column and value are null where the network saw nothing. */
 
+/** @typedef {{kind: 'candidate'|'suppressor', polygon: number[], text: string}} Mark */
 /**
  * @typedef {object} Shown all that a panel shows; `show` takes any part of it
  * @property {string} title what it is, such as the layer
@@ -39,6 +40,7 @@ import { countMarks, format, niceTicks, outsideCount, sharesBeyond } from './dra
  * @property {number} score detections below it are not drawn
  * @property {number[]} hidden classes that are not drawn
  * @property {{kind: 'detection'|'truth', number: number}|null} selected
+ * @property {Mark[]} marks boxes that tell about the selected one
  * @property {string[]} notes warnings: what is not proved about the place
  * @property {boolean} loading
  * @property {string} error words
@@ -70,6 +72,7 @@ const nothing = () => ({
   score: 0,
   hidden: [],
   selected: null,
+  marks: [],
   notes: [],
   loading: false,
   error: '',
@@ -83,7 +86,7 @@ const DEPENDS = {
   stage: ['frame', 'map', 'image'],
   picture: ['frame', 'image', 'map', 'low', 'high', 'palette', 'alpha', 'fade', 'smooth', 'zero', 'photo'],
   items: ['detections', 'truth', 'boxes', 'score', 'hidden', 'classes', 'selected'],
-  over: ['frame', 'map', 'numbers', 'detections', 'truth', 'boxes', 'score', 'hidden', 'classes', 'selected'],
+  over: ['frame', 'map', 'numbers', 'detections', 'truth', 'boxes', 'score', 'hidden', 'classes', 'selected', 'marks'],
   cursor: ['frame', 'map'],
   hover: ['frame', 'map', 'detections', 'truth', 'boxes', 'score', 'hidden'],
   scale: ['map', 'low', 'high', 'palette', 'alpha', 'fade', 'zero', 'photo', 'image'],
@@ -376,7 +379,12 @@ export class Panel {
     this.drawNumbers();
     /** @param {number} x @param {number} y */
     const toScreen = (x, y) => frameToScreen(seen, width, height, x, y);
-    drawBoxes(context, this.items, { marked, hovered: this.hovered, width, height, toScreen });
+    const marks = this.shown.marks.map(({ kind, polygon, text }) => ({
+      box: { polygon, label: 0, score: null },
+      kind,
+      text,
+    }));
+    drawBoxes(context, [...marks, ...this.items], { marked, hovered: this.hovered, width, height, toScreen });
     if (marked) this.drawSources(marked);
   }
 

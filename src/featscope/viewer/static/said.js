@@ -47,6 +47,30 @@ const CHINESE = [
   ],
   [/^(.*) has no map of (.*)$/, '$1 没有 $2 的特征图'],
   [/^(.*) is gone; it was there when the viewer started$/, '$1 不在了；查看器启动时它还在'],
+  [
+    /^this run is still being captured; its misses are listed once it is finished$/,
+    '这次运行仍在捕获，完成后才会列出漏检目标',
+  ],
+  [
+    /^(.*) has no ground truth, so nothing is known to be missed; give it: (.*)$/,
+    '$1 没有真值，无法知道漏检了什么；请提供真值：$2',
+  ],
+  [
+    /^(.*) has no detections; capture it with a detector whose boxes featscope knows: (.*) lists them$/,
+    '$1 没有检测框；请用 featscope 认识其检测框的检测器捕获（$2 会列出它们）',
+  ],
+  [
+    /^(.*) has no manifest, so it has neither ground truth nor detections$/,
+    '$1 没有清单文件，因此既没有真值也没有检测框',
+  ],
+  [
+    /^(\d+) images? \((.*)\) without candidates: where their objects were lost is unknown; capture the run with --candidates$/,
+    '$1 幅图像（$2）没有候选框，不知道目标在哪里丢失；请用 --candidates 捕获',
+  ],
+  [
+    /^the run stores no maps of features, so what they hold is unknown; capture its backbone and neck$/,
+    '这次运行没有保存特征图，不知道特征里有什么；请捕获 backbone 和 neck',
+  ],
   [/^([a-z+-]+) at (.*) level (\d+)$/, '$1，$2 第 $3 级'],
 ];
 

@@ -133,6 +133,8 @@ class Stage {
     /** @type {Partial<import('./panel.js').Shown>} */
     const parts = {
       ...common(app, view),
+      marks: app.missView.marks,
+      numbers: state.view !== app.missView.zoomed,
       image: image.value,
       loading: false,
       title: state.explanation === null ? name : (reply?.header.title ?? ''),

@@ -2,6 +2,8 @@
 import { parseRange } from './draw/ranges.js';
 
 /** @typedef {{class: number|null, score: number|null, objects: Pair, smallest: Pair}} Filters */
+/** @typedef {{class: string|null, stage: string|null, verdict: string|null, kind: string|null, size: Pair, other: 'found'|'missed'|null}} LostFilters
+ *  of the lists of misses and of false alarms; kind: of a false alarm; other: what became of it in the other run */
 /** @typedef {[number|null, number|null]} Pair  from, to; null leaves a side open */
 /**
  * @typedef {object} State
@@ -38,6 +40,9 @@ import { parseRange } from './draw/ranges.js';
  * @property {string} search
  * @property {string} sort  '' is the order of the run; '-score' is by score, highest first
  * @property {Filters} filters
+ * @property {'samples'|'misses'|'alarms'} list  which list stands beside the map
+ * @property {string} ranked  the order of misses and false alarms: '' is that of the run; '-score' is by score, highest first
+ * @property {LostFilters} lost
  */
 
 /** @type {State} */
@@ -80,6 +85,16 @@ export const DEFAULTS = Object.freeze({
     objects: /** @type {Pair} */ ([null, null]),
     smallest: /** @type {Pair} */ ([null, null]),
   }),
+  list: 'samples',
+  ranked: '',
+  lost: Object.freeze({
+    class: null,
+    stage: null,
+    verdict: null,
+    kind: null,
+    size: /** @type {Pair} */ ([null, null]),
+    other: null,
+  }),
 });
 
 /** Whether all maps on the page have one scale. @param {State} state */
@@ -88,6 +103,7 @@ export const isShared = ({ shared, apart, mode }) => (mode === 'compare' ? !apar
 export const sharing = ({ mode }, shared) => (mode === 'compare' ? { apart: !shared } : { shared });
 
 export const SORTS = ['name', 'detections', 'truths', 'score', 'smallest'];
+export const RANKS = ['score', 'size'];
 const VERSION = '1';
 /** Changes of these are steps that 'back' undoes. */
 const STEPS = new Set(['mode', 'run', 'sample', 'layer', 'field', 'level']);
@@ -229,13 +245,22 @@ const CODECS = {
   swipe: real(0, 1),
   search: words(180),
   sort: oneOf('', ...SORTS, ...SORTS.map((name) => `-${name}`)),
+  list: oneOf('samples', 'misses', 'alarms'),
+  ranked: oneOf('', ...RANKS, ...RANKS.map((name) => `-${name}`)),
 };
-/** @type {Record<string, [keyof Filters, Codec<any>]>} */
+const some = maybe(words(120, (text) => text !== ''));
+/** Parts of a field of the state that have a name of their own in the address. @type {Record<string, ['filters'|'lost', string, Codec<any>]>} */
 const FILTERS = {
-  class: ['class', maybe(whole())],
-  best: ['score', maybe(real(0, 1))],
-  objects: ['objects', pair],
-  smallest: ['smallest', pair],
+  'only.class': ['filters', 'class', maybe(whole())],
+  'only.best': ['filters', 'score', maybe(real(0, 1))],
+  'only.objects': ['filters', 'objects', pair],
+  'only.smallest': ['filters', 'smallest', pair],
+  'lost.class': ['lost', 'class', some],
+  'lost.stage': ['lost', 'stage', some],
+  'lost.verdict': ['lost', 'verdict', some],
+  'lost.kind': ['lost', 'kind', some],
+  'lost.size': ['lost', 'size', pair],
+  'lost.other': ['lost', 'other', maybe(oneOf('found', 'missed'))],
 };
 
 /** A text for the address: readable, and half of a character (from a file name that is not UTF-8) survives. @param {string} text */
@@ -250,7 +275,8 @@ function unescaped(text) {
 }
 
 /** Texts escape '~'; the other fields write it as it is. @param {string} key */
-const isText = (key) => key === 'sample' || key === 'layer' || key === 'field' || key === 'search';
+const isText = (key) =>
+  ['sample', 'layer', 'field', 'search', 'lost.class', 'lost.stage', 'lost.verdict', 'lost.kind'].includes(key);
 
 /** The address of a state, with its '#'; what equals the default is left out. @param {State} state */
 export function link(state) {
@@ -260,9 +286,9 @@ export function link(state) {
     if (text !== codec.write(/** @type {any} */ (DEFAULTS)[key]) && text !== '')
       parts.push(`${key}=${isText(key) ? escaped(text) : text}`);
   }
-  for (const [key, [name, codec]] of Object.entries(FILTERS)) {
-    const text = codec.write(state.filters[name]);
-    if (text !== '') parts.push(`only.${key}=${text}`);
+  for (const [key, [group, name, codec]] of Object.entries(FILTERS)) {
+    const text = codec.write(/** @type {any} */ (state[group])[name]);
+    if (text !== '') parts.push(`${key}=${isText(key) ? escaped(text) : text}`);
   }
   return parts.length > 1 ? `#${parts.join('&')}` : '#';
 }
@@ -274,7 +300,7 @@ export function link(state) {
  */
 export function read(hash) {
   /** @type {any} */
-  const state = { ...DEFAULTS, classes: [], filters: { ...DEFAULTS.filters } };
+  const state = { ...DEFAULTS, classes: [], filters: { ...DEFAULTS.filters }, lost: { ...DEFAULTS.lost } };
   /** @type {string[]} */
   const ignored = [];
   const parts = hash.replace(/^#/, '').slice(0, 8000).split('&').filter(Boolean);
@@ -294,10 +320,10 @@ export function read(hash) {
         if (Object.hasOwn(CODECS, key)) {
           value = CODECS[key].read(text);
           if (value !== undefined) state[key] = value;
-        } else if (key.startsWith('only.') && Object.hasOwn(FILTERS, key.slice(5))) {
-          const [name, codec] = FILTERS[key.slice(5)];
+        } else if (Object.hasOwn(FILTERS, key)) {
+          const [group, name, codec] = FILTERS[key];
           value = codec.read(text);
-          if (value !== undefined) state.filters[name] = value;
+          if (value !== undefined) state[group][name] = value;
         }
       }
     } catch {

@@ -175,7 +175,7 @@ export class Transport {
   cacheOf(name) {
     if (ARRAYS.includes(name)) return this.arrays;
     if (name === 'image' || name === 'thumb') return this.blobs;
-    return ['samples', 'sample', 'best', 'ranks'].includes(name) ? this.texts : null;
+    return ['samples', 'sample', 'best', 'ranks', 'misses', 'lost'].includes(name) ? this.texts : null;
   }
 
   /** End what the role has asked for before. @param {string} role @param {AbortSignal} [outer] */
@@ -309,7 +309,7 @@ export class Transport {
 
   /** A run has grown: what is known of its samples is asked again; with `all` also its maps. @param {number} run @param {boolean} all */
   forget(run, all) {
-    const named = new RegExp(`[?&]run=${run}(&|$)`);
+    const named = new RegExp(`[?&](run|against)=${run}(&|$)`);
     /** @param {string} key */
     const which = (key) => named.test(key);
     this.texts.dropWhere(which);

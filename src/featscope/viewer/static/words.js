@@ -2,6 +2,7 @@
 import { CHANNELS_WORDS } from './channels-words.js';
 import { recall, remember } from './dom.js';
 import { LINKED_WORDS } from './linked-words.js';
+import { MISS_WORDS } from './miss-words.js';
 import { PANEL_WORDS } from './panel-words.js';
 
 /** @type {Record<string, string>} */
@@ -9,6 +10,7 @@ const EN = {
   ...PANEL_WORDS.en,
   ...LINKED_WORDS.en,
   ...CHANNELS_WORDS.en,
+  ...MISS_WORDS.en,
   auto: 'Auto',
   'auto.is': 'Auto ({0})',
   of: 'of {0}',
@@ -175,8 +177,9 @@ const EN = {
   'error.nothing': 'There is no map to draw.',
 
   'keys.title': 'Keys',
-  'key.next': 'Next sample',
-  'key.previous': 'Previous sample',
+  'key.next': 'Next in the list',
+  'key.previous': 'Previous in the list',
+  'key.list': 'Samples, misses, false alarms',
   'key.level_down': 'Previous level',
   'key.level_up': 'Next level',
   'key.layer_up': 'Previous layer',
@@ -191,7 +194,7 @@ const EN = {
   'key.fit': 'Fit the image',
   'key.link': 'Copy link',
   'key.save': 'Save picture',
-  'key.search': 'Search samples',
+  'key.search': 'Search the list',
   'key.escape': 'Deselect, dismiss',
   'key.help': 'This list',
 };
@@ -201,6 +204,7 @@ const ZH = {
   ...PANEL_WORDS.zh,
   ...LINKED_WORDS.zh,
   ...CHANNELS_WORDS.zh,
+  ...MISS_WORDS.zh,
   auto: '自动',
   'auto.is': '自动（{0}）',
   of: '共 {0}',
@@ -367,8 +371,9 @@ const ZH = {
   'error.nothing': '没有可绘制的特征图。',
 
   'keys.title': '快捷键',
-  'key.next': '下一个样本',
-  'key.previous': '上一个样本',
+  'key.next': '列表中的下一个',
+  'key.previous': '列表中的上一个',
+  'key.list': '样本、漏检、误检',
   'key.level_down': '上一级',
   'key.level_up': '下一级',
   'key.layer_up': '上一层',
@@ -383,7 +388,7 @@ const ZH = {
   'key.fit': '适应窗口',
   'key.link': '复制链接',
   'key.save': '保存图片',
-  'key.search': '搜索样本',
+  'key.search': '搜索列表',
   'key.escape': '取消选择、关闭提示',
   'key.help': '本列表',
 };

@@ -7,11 +7,20 @@ import { CLASS_COLOURS } from './palette.js';
  *  the same cells, whatever their own numbers are. */
 /** @typedef {{box: Box, number: number, kind: 'detection'|'truth', text: string, quiet?: boolean}} Item
  *  number: in the list of its kind; quiet: its label is only drawn where the box is chosen or pointed at */
+/** @typedef {{box: Box, kind: 'candidate'|'suppressor', text: string, quiet?: boolean}} Told  a box that tells about the chosen one */
 /** @typedef {{left: number, top: number, right: number, bottom: number}} Area */
 
-/** @param {Item} item */
+/** @type {Record<string, {colour?: string, dash: number[]}>} they differ not only by colour */
+const KINDS = {
+  detection: { dash: [] },
+  truth: { colour: '#fff', dash: [6, 3] },
+  candidate: { colour: '#5ce1e6', dash: [2, 3] },
+  suppressor: { colour: '#ff8a5c', dash: [] },
+};
+
+/** @param {Item|Told} item */
 export const colourOf = ({ kind, box }) =>
-  kind === 'truth' ? '#fff' : CLASS_COLOURS[Math.abs(box.label) % CLASS_COLOURS.length];
+  KINDS[kind].colour ?? CLASS_COLOURS[Math.abs(box.label) % CLASS_COLOURS.length];
 
 /** @param {number[]} polygon */
 export function areaOf(polygon) {
@@ -102,7 +111,7 @@ const FONT = '500 11px system-ui, sans-serif',
 const widths = new Map();
 
 /**
- * @param {CanvasRenderingContext2D} context @param {Item[]} items the most important first; all of them are on the frame
+ * @param {CanvasRenderingContext2D} context @param {(Item|Told)[]} items the most important first; all of them are on the frame
  * @param {{marked: Item|null, hovered: Item|null, width: number, height: number, toScreen: (x: number, y: number) => {x: number, y: number}}} options
  */
 export function drawBoxes(context, items, { marked, hovered, width, height, toScreen }) {
@@ -114,11 +123,14 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
     }
     return points;
   });
+  /** @param {Item|Told} item */
+  const isStrong = (item) =>
+    item === marked || item === hovered || item.kind === 'candidate' || item.kind === 'suppressor';
   context.lineJoin = 'round';
   const thin = Math.min(width, height) < 220 ? 0.5 : 1; // in a tile, lines would bury the map
   for (let i = items.length - 1; i >= 0; i--) {
     const item = items[i],
-      strong = item === marked || item === hovered,
+      strong = isStrong(item),
       points = shapes[i];
     context.globalAlpha = marked && !strong ? 0.5 : 1;
     context.beginPath();
@@ -130,7 +142,7 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
     context.stroke();
     context.lineWidth = (strong ? 3 : 1.5) * thin;
     context.strokeStyle = colourOf(item);
-    context.setLineDash(item.kind === 'truth' ? [6, 3] : []); // it differs from detections not only by colour
+    context.setLineDash(KINDS[item.kind].dash);
     context.stroke();
   }
   context.globalAlpha = 1;
@@ -138,7 +150,7 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
   context.font = FONT;
   context.textBaseline = 'middle';
   /** @param {number} i */
-  const strong = (i) => items[i] === marked || items[i] === hovered;
+  const strong = (i) => isStrong(items[i]);
   // Beside a chosen box, other labels would only be in its way.
   const order = items.map((_, i) => i).filter((i) => items[i].text && (strong(i) || (!marked && !items[i].quiet)));
   order.sort((a, b) => Number(strong(b)) - Number(strong(a)));

@@ -1,0 +1,288 @@
+"""Collect what is drawn of one missed object: its image, the boxes that matter, and the maps of all levels."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featscope.analysis import evidence, stages
+from featscope.analysis.evidence import Evidence
+from featscope.analysis.misses import Miss, Misses
+from featscope.analysis.objects import MapName, feature_layers
+from featscope.analysis.points import Point
+from featscope.analysis.what_if import CandidatesOf
+from featscope.arrays.boxes import corners_of
+from featscope.arrays.candidates import ImageCandidates
+from featscope.arrays.geometry import cells_inside
+from featscope.arrays.normalise import bounds, merge_bounds
+from featscope.arrays.selecting import Outcome, select
+from featscope.errors import FeatscopeError
+from featscope.records import Geometry, Place, Sample, class_name
+from featscope.render.heat import HeatStyle
+from featscope.render.heat_plan import HeatOptions, HeatPlan, plan_heat
+from featscope.render.miss_strips import LayerAt, MapAt, MarkedBox, MissScene
+from featscope.render.outlines import CANDIDATE, OTHER, SUPPRESSOR, TRUE
+from featscope.store.feature_maps import feature_maps
+from featscope.store.globs import literal_glob
+from featscope.store.maps import MapFile
+from featscope.store.reader import Run
+from featscope.store.sample_images import input_image, lies_in_input, sample_image
+
+_IMAGES = 4  # images in memory at the same time
+
+
+class _Drawn(NamedTuple):
+    """A map as it is drawn."""
+
+    values: NDArray[np.float32]
+    place: Optional[Place]
+    title: str
+    style: HeatStyle
+    words: str
+    ends: Tuple[float, float]
+    """The range of its own values."""
+
+
+class _Chosen(NamedTuple):
+    """The candidates of an image, and how far each came."""
+
+    candidates: ImageCandidates
+    outcome: Outcome
+
+
+class SceneMaker:
+    """Makes the scenes of some misses of a run. Images, candidates and maps are read once."""
+
+    def __init__(
+        self, run: Run, misses: Misses, samples: Mapping[str, Sample], candidates: CandidatesOf, layers: Sequence[str]
+    ) -> None:
+        self.problems: List[str] = []
+        """What could not be read."""
+
+        self._run, self._misses, self._samples, self._give = run, misses, samples, candidates
+        self._layers = list(layers) or feature_layers(run)
+        self._classes = run.info.classes if run.info is not None else []
+        self._maps: Dict[str, Dict[MapName, _Drawn]] = {}
+        self._scales: Dict[str, Tuple[float, float]] = {}
+        self._images: OrderedDict[str, Tuple[Optional[NDArray[np.uint8]], Optional[Geometry]]] = OrderedDict()
+        self._candidates: Dict[str, Optional[_Chosen]] = {}
+        found = misses.findings.rows if misses.findings is not None else ()
+        self._evidence = {(row.sample, row.number, MapName(row.layer, row.field, row.level)): row for row in found}
+
+    def prepare(self, rows: Sequence[Miss]) -> None:
+        """Read the maps of the images of these misses, so that each layer has one scale in all their pictures."""
+        plan: Optional[HeatPlan] = None
+        for name in dict.fromkeys(row.sample for row in rows):
+            files = self._run.select((), self._layers, None, literal_glob(name)) if self._layers else []
+            if files and plan is None:
+                plan = plan_heat(self._run, files, HeatOptions())
+            self._maps[name] = {}
+            for file in files:
+                if plan is not None:
+                    self._read(file, name, plan)
+        ends: Dict[str, List[Tuple[float, float]]] = {}
+        for maps in self._maps.values():
+            for key, one in maps.items():
+                ends.setdefault(_layer(key), []).append(one.ends)
+        self._scales = {layer: merge_bounds(some) for layer, some in ends.items()}
+
+    def _read(self, file: MapFile, name: str, plan: HeatPlan) -> None:
+        record = file.record
+        if record is None or not file.is_map:
+            return
+        try:
+            for one in feature_maps(file):
+                if one.sample is None or one.sample.id != name or one.plane is not None:
+                    continue
+                reduced, place, geometry = plan.reduced(one), file.place(), one.sample.geometry
+                values = np.asarray(reduced.values, np.float32)
+                if values.ndim != 2:
+                    continue
+                inside = cells_inside(
+                    (values.shape[0], values.shape[1]),
+                    geometry,
+                    place.stride if place is not None else None,
+                    place.first if place is not None else None,
+                )
+                stride = place.stride if place is not None else record.stride
+                step = " x ".join(f"{one:g}" for one in dict.fromkeys(stride)) if stride else ""
+                self._maps[name][MapName(record.layer, record.field, record.level)] = _Drawn(
+                    values,
+                    place,
+                    title=f"level {record.level}" + (f" \u00b7 stride {step}" if step else ""),
+                    style=reduced.style,
+                    words=reduced.words,
+                    ends=bounds(values[inside], reduced.style.range),
+                )
+        except FeatscopeError as error:
+            self.problems.append(str(error))
+
+    def scene(self, row: Miss, rank: str) -> MissScene:
+        """Return what is drawn of one miss. rank: which of the misses it is, in words."""
+        sample = self._samples[row.sample]
+        image, geometry = self._image(sample)
+        truth = sample.truth
+        if truth is None:
+            raise KeyError(f"{row.sample} has no ground truth")  # a miss always has
+        corners = corners_of(truth.form, truth.boxes)
+        size = geometry.original if geometry is not None else image.shape[:2] if image is not None else None
+        if size is None:
+            high = corners[..., ::-1].max((0, 1))
+            size = (int(high[0]) + 1, int(high[1]) + 1)
+        remarks = []
+        if image is None:
+            remarks.append("the image is gone")
+        near, chosen = [], self._chosen(sample)
+        if chosen is None:
+            remarks.append("no candidates are known; capture the run with --candidates")
+        else:
+            near = self._boxes_of(row, truth.labels[row.number], chosen)
+        layers = list(self._layers_of(row))
+        if not layers:
+            remarks.append("the run stores no maps of features")
+        said = list(dict.fromkeys(one.words for one in self._maps.get(row.sample, {}).values()))
+        drawn = f" \u00b7 maps: {', '.join(said)}, one scale for each layer" if said else ""
+        others = [MarkedBox(box, OTHER, "another object") for number, box in enumerate(corners) if number != row.number]
+        return MissScene(
+            _title(row, self._misses.point),
+            f"{row.label} {row.number} of {row.sample} \u00b7 {rank} \u00b7 {row.size:.0f} px ({row.size_bin}){drawn}",
+            size=(size[0], size[1]),
+            image=image,
+            geometry=geometry,
+            box=MarkedBox(corners[row.number], TRUE, f"the object: {row.label}, {row.size:.0f} px"),
+            near=near,
+            others=others,
+            layers=layers,
+            remarks=remarks,
+        )
+
+    def _image(self, sample: Sample) -> Tuple[Optional[NDArray[np.uint8]], Optional[Geometry]]:
+        """Return the image of a sample and how it lies in the input."""
+        if sample.id not in self._images:
+            remarks: List[str] = []
+            if lies_in_input(sample):
+                found = input_image(self._run.folder, sample, self.problems)
+            else:
+                found = sample_image(self._run.folder, sample, self.problems, remarks), sample.geometry
+            self.problems += remarks
+            self._images[sample.id] = found
+            while len(self._images) > _IMAGES:
+                self._images.popitem(last=False)
+        return self._images[sample.id]
+
+    def _chosen(self, sample: Sample) -> Optional[_Chosen]:
+        if sample.id not in self._candidates:
+            known = self._give(sample)
+            usable = known is not None and known.selection is not None
+            self._candidates[sample.id] = _Chosen(known, select(known)) if usable and known is not None else None
+        return self._candidates[sample.id]
+
+    def _boxes_of(self, row: Miss, label: int, chosen: _Chosen) -> List[MarkedBox]:
+        """Return the box of the candidate that decided, and the one that suppressed it."""
+        if row.level is None or row.candidate is None:
+            return []
+        level = chosen.candidates.levels[row.level]
+        if row.other:  # the candidate decided by its score for another class
+            label = next((n for n in range(level.scores.shape[1]) if class_name(self._classes, n) == row.other), label)
+        box = level.boxes[row.candidate]
+        box = box if box.ndim == 1 else box[min(label, len(box) - 1)]
+        score, iou = float(level.scores[row.candidate, label]), f", IoU {row.iou:.2f}" if row.iou is not None else ""
+        form, name = chosen.candidates.form, class_name(self._classes, label)
+        words = f"the candidate that came nearest, of level {row.level}: {name} {score:.2f}{iou}"
+        found = [MarkedBox(corners_of(form, [box])[0], CANDIDATE, words)]
+        outcome = chosen.outcome
+        pair = (outcome.level == row.level) & (outcome.index == row.candidate) & (outcome.label == label)
+        by = int(outcome.by[np.flatnonzero(pair)[0]]) if pair.any() else -1
+        if row.by and by >= 0:
+            its, score = class_name(self._classes, int(outcome.label[by])), float(outcome.score[by])
+            overlap = f", IoU {row.by_iou:.2f} with the object" if row.by_iou is not None else ""
+            words = f"suppressed it: {row.by}, {its} {score:.2f}{overlap}"
+            found.insert(0, MarkedBox(corners_of(form, [outcome.box[by]])[0], SUPPRESSOR, words))
+        return found
+
+    def _layers_of(self, row: Miss) -> List[LayerAt]:
+        groups: Dict[str, List[Tuple[MapName, _Drawn]]] = {}
+        for key, one in sorted(self._maps.get(row.sample, {}).items(), key=lambda item: item[0].level):
+            groups.setdefault(_layer(key), []).append((key, one))
+        order = list(dict.fromkeys(_layer(key) for key in self._maps.get(row.sample, {})))
+        return [
+            LayerAt(
+                name,
+                groups[name][0][1].style,
+                scale=self._scales[name],
+                maps=[
+                    MapAt(one.values, one.place, one.title, _held(self._evidence.get((row.sample, row.number, key))))
+                    for key, one in groups[name]
+                ],
+            )
+            for name in order
+        ]
+
+
+def _layer(name: MapName) -> str:
+    return ".".join(filter(None, (name.layer, name.field))) or "output"
+
+
+def _held(row: Optional[Evidence]) -> str:
+    """Say what a level holds of an object."""
+    if row is None:
+        return ""
+    if row.cells < 1:
+        return "below resolution"
+    words = {True: "stands out", False: "does not stand out", None: "unknown"}[row.present]
+    return f"{words} \u00b7 {row.cells:.3g} cells"
+
+
+def _title(row: Miss, point: Point) -> str:
+    """Say in plain words where an object was lost.
+
+    >>> found = featscope.misses("runs/fpn")
+    >>> _title(found.rows[0]._replace(verdict="lost in neck"), found.point)
+    'Missed plane: where the head lost it is unknown; its features are lost in neck'
+    """
+    return f"Missed {row.label}: {_stage(row, point)}; {_verdict(row.verdict)}"
+
+
+def _stage(row: Miss, point: Point) -> str:
+    score = f"{row.score:.2f}" if row.score is not None else "none"
+    by = f"{row.by_score:.2f}" if row.by_score is not None else "unknown"
+    return {
+        stages.NOTHING_COULD: "no prior point of the head lies in its box",
+        stages.NO_BOX: f"no candidate has a box like it (IoU {_against(row.iou, point.iou)})",
+        stages.BADLY_BOXED: f"a candidate scores {score}, but its box is poor (IoU {_against(row.iou, point.iou)})",
+        stages.BACKGROUND: f"its best candidate scores no more than background ({score})",
+        stages.LOW_SCORE: f"its best candidate scores too little ({_against(row.score, point.score)})",
+        stages.OTHER_CLASS: f"its candidate was taken for {row.other}",
+        stages.BELOW: f"its candidate ({score}) is under the detector's own threshold",
+        stages.CUT: f"its candidate ({score}) was cut before suppression",
+        stages.SUPPRESSED: f"its candidate ({score}) was suppressed by {row.by} ({by})",
+        stages.OVER: f"its candidate ({score}) is over the maximum of detections",
+        stages.TAKEN: f"its detection ({score}) counts for another object",
+    }.get(row.stage, "where the head lost it is unknown")
+
+
+def _against(value: Optional[float], needed: float) -> str:
+    """Say what a number is and what it should be, with so many digits that they differ.
+
+    >>> _against(0.38, 0.419), _against(0.4183, 0.419), _against(None, 0.5)
+    ('0.38, 0.42 is needed', '0.418, 0.419 is needed', 'none, 0.50 is needed')
+    """
+    for digits in (2, 3, 4):
+        texts = [f"{one:.{digits}f}" if one is not None else "none" for one in (value, needed)]
+        if texts[0] != texts[1]:
+            break
+    return f"{texts[0]}, {texts[1]} is needed"
+
+
+def _verdict(verdict: str) -> str:
+    if verdict.startswith(evidence.LOST_IN):
+        return f"its features are lost in {verdict[len(evidence.LOST_IN) :]}"
+    return {
+        evidence.ABSENT: "its features stand out at no level",
+        evidence.LOST_BY_HEAD: "its features are there, so the head lost it",
+        evidence.BELOW_RESOLUTION: "it is smaller than a cell at every level",
+        evidence.UNDECIDED: "the features do not decide it",
+    }.get(verdict, "the run stores no features")

@@ -1,0 +1,163 @@
+"""Pictures of what a detector missed: which level saw which objects, and the misses one by one."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+from msgspec.structs import replace
+
+from featscope.analysis.evaluated import evaluate
+from featscope.analysis.miss_scenes import SceneMaker
+from featscope.analysis.misses import Miss, Misses, stored_candidates
+from featscope.analysis.points import hits_at
+from featscope.analysis.sizes import SODA, SODA_SIDES
+from featscope.analysis.what_if import NO_BOXES, CandidatesOf
+from featscope.arrays.boxes import areas_of
+from featscope.records import Boxes, Sample
+from featscope.render.levels_seen import LevelsSeen, SeenCell, SizeRange, draw_levels_seen
+from featscope.render.miss_strips import draw_miss
+from featscope.render.results import save_picture
+from featscope.store.files import make_folder, safe_name
+from featscope.store.reader import Run, open_run
+
+WORST = 12
+"""So many misses are drawn unless another number is asked for."""
+
+_LOW, _HIGH = 0.1, 0.9
+"""Quantiles of the sizes that are drawn for a level."""
+
+
+class MissPictures(NamedTuple):
+    """The pictures of the misses of a run."""
+
+    levels: Optional[Path]
+    """Which level saw the objects; None if the run has no features to tell it by."""
+
+    strips: List[Path]
+    """One picture for each of the worst misses, in order."""
+
+    remarks: List[str]
+    """What could not be drawn, and why."""
+
+
+def draw_misses(
+    misses: Misses,
+    run: Union[Run, str, Path],
+    folder: Union[str, Path],
+    worst: int = WORST,
+    *,
+    candidates: Optional[CandidatesOf] = None,
+    truth: Optional[Mapping[str, Boxes]] = None,
+    layers: Sequence[str] = (),
+) -> MissPictures:
+    """Draw which level saw which objects, and the worst misses one by one.
+
+    >>> drawn = draw_misses(featscope.misses("runs/fpn"), "runs/fpn", "pictures", worst=1)
+    >>> drawn.levels.name, [path.name for path in drawn.strips]
+    ('levels_seen.png', ['miss_1_harbour_1.png'])
+
+    The worst misses are those that came nearest to being found: the highest score among their candidates first. Those
+    whose candidates are not known come last, the largest first. misses: what `featscope.misses` returned for this run.
+    worst: how many misses to draw. candidates, truth: as for `featscope.misses`. layers: whose maps are drawn beside a
+    miss; by default those of all features.
+    """
+    opened = run if isinstance(run, Run) else open_run(run)
+    to = Path(folder)
+    make_folder(to)
+    remarks: List[str] = []
+    levels = None
+    samples = {
+        one.id: one if truth is None else replace(one, truth=truth.get(one.id)) for one in opened.samples.values()
+    }
+    seen = levels_seen(misses, opened, samples)
+    if seen is None:
+        remarks.append("which level saw the objects was not drawn, because the run stores no maps of features")
+    else:
+        levels = save_picture(draw_levels_seen(seen), to / "levels_seen.png")
+    rows = worst_misses(misses, worst)
+    maker = SceneMaker(opened, misses, samples, candidates or partial(stored_candidates, opened), layers)
+    maker.prepare(rows)
+    strips = []
+    for place, row in enumerate(rows, 1):
+        text = {"run": opened.folder.name, "sample": row.sample, "object": str(row.number)}
+        scene = maker.scene(row, f"{place} of {len(misses.rows)} misses, by {'size' if row.score is None else 'score'}")
+        name = f"miss_{place:0{len(str(len(rows)))}d}_{safe_name(row.sample)}_{row.number}.png"
+        strips.append(save_picture(draw_miss(scene, {**text, "stage": row.stage, "verdict": row.verdict}), to / name))
+    return MissPictures(levels, strips, list(dict.fromkeys([*remarks, *maker.problems])))
+
+
+def worst_misses(misses: Misses, count: int) -> List[Miss]:
+    """Return the misses that came nearest to being found, in order.
+
+    >>> [row.label for row in worst_misses(featscope.misses("runs/fpn"), 5)]
+    ['plane']
+    """
+    rows = sorted(misses.rows, key=lambda row: (row.score is None, -(row.score or 0.0), -row.size))
+    return rows[:count]
+
+
+def levels_seen(misses: Misses, run: Run, samples: Mapping[str, Sample]) -> Optional[LevelsSeen]:
+    """Return what `draw_levels_seen` draws of the misses of a run; None if the run has no features to tell it by."""
+    if misses.findings is None or not len(misses.findings.seen):
+        return None
+    table = list(misses.findings.seen)
+    keys = [(size, state) for size in SODA for state in ("found", "missed")]
+    counts = {(row.size_bin, row.state): row.objects for row in table}
+    columns = list(dict.fromkeys((row.layer, row.field, row.level) for row in table))
+    cells = {
+        (row.size_bin, row.state, row.layer, row.field, row.level): SeenCell(row.resolved, row.known, row.present)
+        for row in table
+    }
+    rows = [key for key in keys if key in counts]
+    return LevelsSeen(
+        [(f"{size}, {_sides(size)}", f"{state} ({counts[size, state]})") for size, state in rows],
+        [(".".join(filter(None, (layer, field))) or "output", str(level)) for layer, field, level in columns],
+        [[cells.get((*key, *column)) for column in columns] for key in rows],
+        ranges=list(_ranges(misses, samples)),
+        edges=SODA_SIDES,
+        words=f"{run.folder.name}: {misses.objects} objects in {misses.images} images; found at {misses.point}",
+    )
+
+
+def _sides(size_bin: str) -> str:
+    """Return the sizes of a bin in words.
+
+    >>> _sides("extremely small"), _sides("generally small"), _sides("normal")
+    ('up to 12 px', '20 to 32 px', 'above 32 px')
+    """
+    place = SODA.index(size_bin)
+    if place == 0:
+        return f"up to {SODA_SIDES[0]:g} px"
+    if place == len(SODA_SIDES):
+        return f"above {SODA_SIDES[-1]:g} px"
+    return f"{SODA_SIDES[place - 1]:g} to {SODA_SIDES[place]:g} px"
+
+
+def _ranges(misses: Misses, samples: Mapping[str, Sample]) -> Iterator[SizeRange]:
+    """Yield the sizes of the objects that were found, by the level of the cell that found each, and of the missed."""
+    names = {name for name, _ in misses.found}
+    known = [one for one in samples.values() if one.id in names]
+    pairs = [(one.predictions or NO_BOXES, one.truth or NO_BOXES) for one in known]
+    whole = evaluate(pairs, misses.point.iou, misses.point.rule)
+    areas = [areas_of(truth.form, truth.boxes) for _, truth in pairs]
+    of_level: Dict[int, List[float]] = {}
+    for place in np.flatnonzero(hits_at(whole, misses.point.score).found):
+        one, number = known[whole.true_image[place]], int(whole.true_box[place])
+        detection = int(whole.box[whole.found_by[place]])
+        sources = one.sources[detection] if one.sources else []
+        if len(sources) == 1 and sources[0].kind == "cell":
+            of_level.setdefault(sources[0].level, []).append(float(np.sqrt(areas[whole.true_image[place]][number])))
+    if not of_level:
+        return
+    for level, sizes in sorted(of_level.items()):
+        yield _range(f"level {level} of the head", sizes)
+    if len(misses.rows):
+        yield _range("missed objects", [row.size for row in misses.rows])
+
+
+def _range(name: str, sizes: Sequence[float]) -> SizeRange:
+    low, middle, high = (float(value) for value in np.quantile(sizes, [_LOW, 0.5, _HIGH]))
+    return SizeRange(name, low, middle, high, len(sizes))

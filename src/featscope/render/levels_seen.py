@@ -1,0 +1,224 @@
+"""Draw which level saw which objects: sizes by levels, those that were found and those that were missed apart."""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Optional, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from featscope.errors import BadArrayError
+from featscope.render.colour import Colour
+from featscope.render.fonts import Font, font_of, readable
+from featscope.render.keys import KeyEntry, draw_key
+from featscope.render.layout import stacked, with_margin
+from featscope.render.matrix import NOTHING, Label, Matrix, hatching, paint_matrix
+from featscope.render.png import encode_rgb
+
+_WHITE: Colour = (255, 255, 255)
+_INK: Colour = (24, 24, 24)
+_PALE: Colour = (96, 96, 96)
+_LINE: Colour = (212, 212, 212)
+_BAR: Colour = (118, 164, 196)
+_MARGIN = 12  # pixels
+_SMALLEST = 1.0  # pixels; the axis begins no further below
+_NUMBERS = (
+    "Colour and upper number: the share of the objects that stand out from the background, in %. Lower number: of how "
+    "many objects."
+)
+_UNKNOWN = (
+    "unknown: the level does not reliably tell objects from background, or there are too few objects or too little "
+    "background to say"
+)
+_HEADING = (
+    "Sizes in pixels of the objects that were found, by the level of the cell that found each: 10 % to 90 %, with the "
+    "median. They are counted on this run; which sizes the training assigns to a level is not known here."
+)
+_LETTERS = 15  # pixels
+_ROW = 26  # pixels from one bar to the next
+_SWATCH = 18  # pixels
+_NARROWEST = 640  # pixels; on a shorter axis, sizes cannot be told apart
+
+
+class SeenCell(NamedTuple):
+    """The objects of one row on one level."""
+
+    resolved: int
+    """Number of objects that cover at least one cell."""
+
+    known: int
+    """Number of objects of which it can be said whether they stand out from the background."""
+
+    present: int
+    """Number of objects that do."""
+
+
+class SizeRange(NamedTuple):
+    """The sizes of some objects: square roots of areas in pixels of the original image."""
+
+    name: str
+    low: float
+    middle: float
+    high: float
+    objects: int
+
+
+class LevelsSeen(NamedTuple):
+    """What is drawn."""
+
+    rows: Sequence[Label]
+    """A size and, within it, 'found' or 'missed'."""
+
+    columns: Sequence[Label]
+    """A layer and, within it, a level."""
+
+    cells: Sequence[Sequence[Optional[SeenCell]]]
+    """One for each row and column; None where the level has nothing of these objects."""
+
+    ranges: Sequence[SizeRange] = ()
+    """Sizes of the objects that were found at each level."""
+
+    edges: Sequence[float] = ()
+    """Sizes at which one row ends and the next begins, in pixels."""
+
+    title: str = "Which level saw the objects?"
+    words: str = ""
+
+
+def draw_levels_seen(seen: LevelsSeen) -> bytes:
+    """Draw which level saw which objects, as a PNG.
+
+    >>> cells = [[SeenCell(resolved=20, known=20, present=18), SeenCell(resolved=0, known=0, present=0)]]
+    >>> seen = LevelsSeen([("small", "missed (20)")], [("neck", "0"), ("neck", "1")], cells)
+    >>> draw_levels_seen(seen)[1:4]
+    b'PNG'
+
+    A cell has the colour of the share of objects that stand out from the background; under the share stands the number
+    of objects that it is of. A cell is grey if no object covers a whole cell of the level, and hatched if it cannot be
+    said which objects stand out. Below lie the `ranges`, on a logarithmic axis.
+
+    Raises `BadArrayError` if there is nothing to draw, or if the labels do not match the cells.
+    """
+    shape = (len(seen.rows), len(seen.columns))
+    if len(seen.cells) != shape[0] or any(len(row) != shape[1] for row in seen.cells):
+        raise BadArrayError(
+            f"{shape[0]} rows and {shape[1]} columns do not match {len(seen.cells)} rows of "
+            f"{sorted({len(row) for row in seen.cells})} cells; give one for each row and column"
+        )
+    matrix = Matrix(
+        np.array([[_share(cell) for cell in row] for row in seen.cells], float).reshape(shape),
+        np.full(shape, np.nan),
+        seen.rows,
+        seen.columns,
+        sides=("size of the objects", "layer and level"),
+        title=seen.title,
+        words=seen.words,
+        scale=(0.0, 100.0),
+        texts=[[_text(cell) for cell in row] for row in seen.cells],
+        hatched=np.array([[_unknown(cell) for cell in row] for row in seen.cells]).reshape(shape),
+    )
+    parts = [paint_matrix(matrix)]
+    width = max(parts[0].shape[1], _NARROWEST)
+    parts.append(_legend(seen, width))
+    if seen.ranges:
+        parts.append(_draw_ranges(seen.ranges, seen.edges, width))
+    return encode_rgb(stacked(parts), {"title": seen.title, "words": seen.words, "Software": "featscope"})
+
+
+def _share(cell: Optional[SeenCell]) -> float:
+    """Return the share of objects that stand out, in percent; NaN if it is unknown."""
+    return 100 * cell.present / cell.known if cell is not None and cell.known else np.nan
+
+
+def _unknown(cell: Optional[SeenCell]) -> bool:
+    """Whether objects are large enough for a level, but it cannot be said whether they stand out."""
+    return cell is not None and not cell.known and cell.resolved > 0
+
+
+def _text(cell: Optional[SeenCell]) -> str:
+    """Write the share, and the number of objects below it.
+
+    >>> _text(SeenCell(resolved=20, known=16, present=4)), _text(SeenCell(resolved=20, known=0, present=0))
+    ('25 %\\n16', '')
+    """
+    return f"{_share(cell):.0f} %\n{_short(cell.known)}" if cell is not None and cell.known else ""
+
+
+def _short(count: int) -> str:
+    """Write a number with at most four characters.
+
+    >>> _short(999), _short(1234), _short(56789)
+    ('999', '1.2k', '57k')
+    """
+    if count < 1000:
+        return str(count)
+    return f"{count / 1000:.1f}k" if count < 9950 else f"{count / 1000:.0f}k"
+
+
+def _legend(seen: LevelsSeen, width: int) -> NDArray[np.uint8]:
+    """Explain the numbers, and the cells without a share."""
+    cells = [cell for row in seen.cells for cell in row]
+    entries = [KeyEntry(_NUMBERS)]
+    grey = np.array(NOTHING, np.uint8)
+    if any(cell is None or not cell.resolved for cell in cells):
+        square = np.broadcast_to(grey, (_SWATCH, _SWATCH, 3))
+        entries.append(KeyEntry("below resolution: no object covers a whole cell", square))
+    if any(map(_unknown, cells)):
+        entries.append(KeyEntry(_UNKNOWN, hatching(_SWATCH, grey)))
+    return with_margin(draw_key(entries, width - 2 * _MARGIN, _LETTERS), 0, _MARGIN)
+
+
+def _draw_ranges(ranges: Sequence[SizeRange], edges: Sequence[float], width: int) -> NDArray[np.uint8]:
+    """Draw a bar for each range of sizes, on a logarithmic axis with lines at the edges."""
+    font, small = font_of(_LETTERS, "".join(one.name for one in ranges)), font_of(_LETTERS - 2)
+    heading = draw_key([KeyEntry(_HEADING)], width - 2 * _MARGIN, _LETTERS)
+    names = [readable(one.name) for one in ranges]
+    counts = [f"n {one.objects}" for one in ranges]
+    left = _MARGIN + _widest(names, font) + _MARGIN
+    right = width - _MARGIN - _widest(counts, font) - _MARGIN
+    top, bottom = len(heading) + 6, len(heading) + 6 + _ROW * len(ranges)
+    ticks = _ticks(ranges, edges)
+    low, high = np.log(ticks[0]), np.log(ticks[-1])
+
+    def place(size: float) -> float:
+        return float(left + (np.log(max(size, 1e-9)) - low) / (high - low) * (right - left))
+
+    picture = Image.new("RGB", (width, bottom + 2 * _LETTERS + _MARGIN), _WHITE)
+    picture.paste(Image.fromarray(heading), (_MARGIN, 0))
+    draw = ImageDraw.Draw(picture)
+    taken = -np.inf
+    for tick in ticks:
+        x, text = place(tick), f"{tick:g}"
+        draw.line([x, top, x, bottom + 4], fill=_PALE if tick in edges else _LINE)
+        if x - small.getlength(text) / 2 > taken:
+            draw.text((x, bottom + 6), text, fill=_PALE, font=small, anchor="ma")
+            taken = x + small.getlength(text) / 2 + 6
+    for number, (one, name, count) in enumerate(zip(ranges, names, counts)):
+        y = top + _ROW * number + _ROW / 2
+        draw.text((left - _MARGIN, y), name, fill=_INK, font=font, anchor="rm")
+        draw.text((right + _MARGIN, y), count, fill=_PALE, font=font, anchor="lm")
+        ends = place(one.low), place(one.high)
+        draw.rectangle([ends[0] - 1, y - 6, ends[1] + 1, y + 6], fill=_BAR)
+        middle = place(one.middle)
+        draw.rectangle([middle - 1, y - 9, middle + 1, y + 9], fill=_INK)
+    return np.asarray(picture)
+
+
+def _ticks(ranges: Sequence[SizeRange], edges: Sequence[float]) -> List[float]:
+    """Return the edges, and doubles and halves of the outer ones, so that all ranges lie between the first and last.
+
+    >>> _ticks([SizeRange("level 0", 9.0, 20.0, 70.0, 12)], [12.0, 20.0, 32.0])
+    [6.0, 12.0, 20.0, 32.0, 64.0, 128.0]
+    """
+    low, high = min(one.low for one in ranges), max(one.high for one in ranges)
+    ticks = sorted(edges) or [float(2 ** np.floor(np.log2(max(low, 1.0))))]
+    while ticks[0] > max(low, _SMALLEST):
+        ticks.insert(0, ticks[0] / 2)
+    while ticks[-1] < high or len(ticks) < 2:
+        ticks.append(ticks[-1] * 2)
+    return ticks
+
+
+def _widest(texts: Sequence[str], font: Font) -> int:
+    return round(max(font.getlength(text) for text in texts))
