@@ -60,9 +60,7 @@ def test_only_what_was_chosen_is_held(two_samples, tmp_path):
     frozen = Frozen(Viewer([two_samples], ["neck"], "photo"), channels=False)
     answers = held(write_report(frozen, tmp_path / "report.html").page.read_text(encoding="utf-8"))
     assert json.loads(answers["samples?"])["ids"] == ["photo"]
-    assert sorted(answers) == [
-        *("about?", "image?", "map?", "map?level=1", "misses?", "sample?", "samples?", "thumb?")
-    ]
+    assert sorted(answers) == [*("about?", "image?", "map?", "map?level=1", "misses?", "sample?", "samples?", "thumb?")]
 
 
 def test_the_size_said_beforehand_is_about_right(tmp_path):

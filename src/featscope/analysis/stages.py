@@ -186,7 +186,7 @@ class Head:
             near = float(iou[place, min(other, iou.shape[1] - 1)])
             found = Loss(OTHER_CLASS, seen, near, self._source(place), levels=levels)
             return replace(found, other=other, reaching=len(reaching))
-        stage = LOW_SCORE if seen >= self._rare_score(label) else BACKGROUND
+        stage = LOW_SCORE if seen > self._rare_score(label) else BACKGROUND
         near = float(own[best]) if best is not None else float(iou.max())
         source = self._source(best) if best is not None else None
         return Loss(stage, seen, near, source, reaching=len(reaching), levels=levels)

@@ -158,8 +158,8 @@ def _tell(found: Misses, levels: bool) -> None:
             continue
         table = new_table("class", "size", "missed", heading, right=["missed"], folded=[heading])
         for row in rows:
-            parts = [f"{count} {name}" for name, count in zip(rows.columns[3:], row[3:]) if count]
-            table.add_row(*row[:3], ", ".join(parts))
+            parts = [(count, name) for name, count in zip(rows.columns[3:], row[3:]) if count]
+            table.add_row(*row[:3], "; ".join(f"{count} {name}" for count, name in parts))
         show(table)
         say("")
     if found.findings is not None and found.findings.sensitivity == found.findings.sensitivity:  # not NaN

@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from featscope.records import Boxes, Sample
     from featscope.store.reader import Run
 
-if TYPE_CHECKING:
-    from featscope.analysis.what_if import CandidatesOf
-    from featscope.arrays.candidates import ImageCandidates
-    from featscope.records import Boxes, Sample
-    from featscope.store.reader import Run
-
 model = argument(
     "MODEL",
     "A config (.py) of MMDetection or MMRotate, ADAPTER:NAME, module.path:factory, a .onnx file, or 'demo'.",

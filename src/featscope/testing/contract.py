@@ -65,6 +65,8 @@ class AdapterContract:
     softmax = False
     #: Whether the last convolutions are not padded, so that their cells do not cover the whole input.
     drops_borders = False
+    #: Whether it is known how the detector selects its detections from its candidates.
+    selects = True
     #: How many pairs are suppressed in each image at least, so that the selection is tested by them.
     suppressed = 0
     batch = 2
@@ -194,7 +196,10 @@ class AdapterContract:
         for one in found:
             assert one.candidates is not None
             candidates, predictions = one.candidates.arrays(), _predictions(one.sample)
-            assert candidates.selection is not None, candidates.unknown
+            assert (candidates.selection is not None) == self.selects, candidates.unknown
+            assert bool(candidates.unknown) != self.selects, "it must say why its selection is not known"
+            if not self.selects:
+                continue
             assert all(level.scores.dtype == np.float32 for level in candidates.levels)
             outcome = select(candidates)
             _same_detections(outcome, predictions)

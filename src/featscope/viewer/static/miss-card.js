@@ -170,10 +170,7 @@ export class MissCard {
                 t('miss.iou'),
                 found.level === null ? number(found.iou) : t('miss.at_level', number(found.iou), found.level),
               ),
-            fact(
-              t('miss.reaching'),
-              found.reaching ? t('miss.passing', found.reaching, found.passing) : '0',
-            ),
+            fact(t('miss.reaching'), found.reaching ? t('miss.passing', found.reaching, found.passing) : '0'),
             found.steps.length > 0 &&
               fact(
                 t('miss.steps'),
@@ -221,13 +218,14 @@ export class MissCard {
   }
 
   /** @param {Lost} found */
-  features({ verdict: name }) {
+  features({ verdict: name, passing }) {
     const last = name.startsWith('lost in ') ? name.slice(8) : '';
     const key = last ? 'lost_in' : name || 'unknown';
+    const why = passing && name ? 'passes' : key;
     return verdict(
       t('miss.in_features'),
       name ? t(`verdict.${key}`, last || name) : t('miss.unknown'),
-      t(`holds.${key}`, last),
+      t(`holds.${why}`, last),
     );
   }
 

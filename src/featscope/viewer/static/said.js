@@ -52,8 +52,8 @@ const CHINESE = [
     '这次运行仍在捕获，完成后才会列出漏检目标',
   ],
   [
-    /^(.*) has no ground truth, so nothing is known to be missed; give it: (.*)$/,
-    '$1 没有真值，无法知道漏检了什么；请提供真值：$2',
+    /^(.*) has no ground truth, so nothing is known to be missed; give it: .*$/,
+    '$1 没有真值，无法知道漏检了什么；请用 --annotations 提供 annotations.json、DOTA 的 labelTxt 文件夹或 YOLO 标签文件夹',
   ],
   [
     /^(.*) has no detections; capture it with a detector whose boxes featscope knows: (.*) lists them$/,
@@ -64,8 +64,12 @@ const CHINESE = [
     '$1 没有清单文件，因此既没有真值也没有检测框',
   ],
   [
-    /^(\d+) images? \((.*)\) without candidates: where their objects were lost is unknown; capture the run with --candidates$/,
-    '$1 幅图像（$2）没有候选框，不知道目标在哪里丢失；请用 --candidates 捕获',
+    /^where the head lost the objects of (\d+) images? \((.*)\) is unknown: their candidates were not stored; capture the run with --candidates$/,
+    '不知道检测头在哪里丢失了 $1 幅图像（$2）中的目标：没有保存它们的候选框；请用 --candidates 捕获',
+  ],
+  [
+    /^where the head lost the objects of (\d+) images? \((.*)\) is unknown: /,
+    '不知道检测头在哪里丢失了 $1 幅图像（$2）中的目标：',
   ],
   [
     /^the run stores no maps of features, so what they hold is unknown; capture its backbone and neck$/,

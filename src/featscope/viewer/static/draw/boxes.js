@@ -153,7 +153,9 @@ export function drawBoxes(context, items, { marked, hovered, width, height, toSc
   const strong = (i) => isStrong(items[i]);
   // Beside a chosen box, other labels would only be in its way.
   const order = items.map((_, i) => i).filter((i) => items[i].text && (strong(i) || (!marked && !items[i].quiet)));
-  order.sort((a, b) => Number(strong(b)) - Number(strong(a)));
+  /** @param {number} i */
+  const rank = (i) => (items[i] === marked ? 2 : Number(strong(i)));
+  order.sort((a, b) => rank(b) - rank(a));
   const labels = order.map((i) => {
     const { text } = items[i];
     let size = widths.get(text);
