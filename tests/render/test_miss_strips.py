@@ -82,7 +82,7 @@ def test_the_key_names_each_kind_of_box_in_the_window_once():
     assert (far == plain).all()
 
 
-@pytest.mark.parametrize("place", [None, Place((16.0, 16.0), (0.0, 0.0))])
+@pytest.mark.parametrize("place", [None, Place((15.0, 15.0), (2.0, 2.0))])
 def test_a_map_has_the_colours_and_the_place_of_a_heat_map_of_the_whole_image(place):
     heat = np.random.default_rng(1).random((8, 10)).astype(np.float32)
     made = scene()

@@ -16,9 +16,8 @@ from torch import nn
 
 from featscope.adapters.detector import Detected, Detector, Item
 from featscope.adapters.feeding import capture_images, detect_and_trace
-from featscope.arrays.boxes import corners_of
 from featscope.arrays.found_again import differences
-from featscope.arrays.selecting import KEPT, SUPPRESSED, Outcome, select
+from featscope.arrays.selecting import KEPT, SUPPRESSED, select
 from featscope.capturing.memory import MemorySink
 from featscope.demo.scenes import draw_scene
 from featscope.explaining.explainer import explain_item
@@ -30,6 +29,7 @@ from featscope.records import Boxes, Geometry, Sample, Size, Source, is_map
 from featscope.store.check import check_run
 from featscope.store.images import read_image
 from featscope.store.reader import Run, open_run
+from featscope.testing.detections import check_same
 
 _NAMES = ("wide", "high")
 _SIZES: Sequence[Size] = ((300, 420), (340, 200))
@@ -202,7 +202,7 @@ class AdapterContract:
                 continue
             assert all(level.scores.dtype == np.float32 for level in candidates.levels)
             outcome = select(candidates)
-            _same_detections(outcome, predictions)
+            check_same(outcome, predictions)
             assert not differences(outcome, predictions)
             stages = np.bincount(outcome.stage, minlength=KEPT + 1)
             assert stages[KEPT] == len(predictions.boxes)
@@ -303,22 +303,6 @@ def _geometry(sample: Sample) -> Geometry:
 def _predictions(sample: Sample) -> Boxes:
     assert sample.predictions is not None, f"{sample.id} has no predictions, although the detector is traceable"
     return sample.predictions
-
-
-def _same_detections(outcome: Outcome, predictions: Boxes) -> None:
-    """Compare detections, best first within each class, by 4e-6 of a score and 0.01 pixels."""
-    kept = outcome.stage == KEPT
-    labels, scores = np.array(predictions.labels, int), np.array(predictions.scores)
-    assert kept.sum() == len(labels)
-    mine, theirs = np.lexsort((-outcome.score[kept], outcome.label[kept])), np.lexsort((-scores, labels))
-    assert outcome.label[kept][mine].tolist() == labels[theirs].tolist()
-    np.testing.assert_allclose(outcome.score[kept][mine], scores[theirs], rtol=0, atol=4e-6)
-    boxes = np.array(predictions.boxes).reshape(len(labels), -1)
-    for label, score, box in zip(labels, scores, boxes):
-        same = kept & (outcome.label == label) & (np.abs(outcome.score - score) <= 4e-6)
-        corners = corners_of(predictions.form, outcome.box[same].tolist())
-        own = corners_of(predictions.form, box[None].tolist())
-        assert np.abs(corners - own).max((1, 2)).min() <= 0.01
 
 
 def _texts(boxes: Boxes) -> Set[str]:

@@ -186,7 +186,7 @@ def _boxes(
     if loss.suppressor is None:
         return candidate, None
     pair = (outcome.level == level) & (outcome.index == index) & (outcome.label == label)
-    by = int(outcome.by[0])
+    by = int(outcome.by[pair.argmax()])
     return candidate, _polygon(known.form, outcome.box[by])
 
 
