@@ -12,6 +12,7 @@ from featscope.analysis.pictures import draw_misses, levels_seen, worst_misses
 from featscope.arrays.boxes import corners_of
 from featscope.arrays.candidates import ImageCandidates, LevelCandidates
 from featscope.cli import main
+from featscope.errors import BadRunError
 from featscope.records import Selection, Source
 from featscope.render.outlines import CANDIDATE, OTHER, SUPPRESSOR
 from featscope.store.reader import open_run
@@ -160,3 +161,12 @@ def test_the_command_draws_them(run, tmp_path):
         main(["misses", str(run.folder), "--pictures", str(tmp_path / "out"), "--worst", "1"])
     assert left.value.code == 0
     assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_the_truth_that_the_misses_were_found_with_is_needed(run, tmp_path):
+    bare = open_run(write_run(tmp_path / "bare", {"a": (None, FOUND)}, []))
+    truth = {"a": TRUTH}
+    found = misses(bare, 0.3, candidates=nothing, truth=truth)
+    with pytest.raises(BadRunError, match="a has no ground truth; give the same truth"):
+        draw_misses(found, bare, tmp_path / "out", 1, candidates=nothing)
+    assert len(draw_misses(found, bare, tmp_path / "out", 1, candidates=nothing, truth=truth).strips) == 1

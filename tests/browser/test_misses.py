@@ -77,7 +77,7 @@ def test_a_click_opens_the_sample_and_shows_what_became_of_the_object(screen):
     assert view["scale"] > 8
     assert drawn(screen, CANDIDATE) > 100
     assert drawn(screen, SUPPRESSOR) > 100
-    assert screen.find(".legend li").all_inner_texts() == ["Object", "Best candidate", "Suppressed by"]
+    assert screen.find(".legend li").all_inner_texts() == ["Object", "Deciding candidate", "Suppressed by"]
 
 
 def test_keys_go_from_miss_to_miss(screen):
@@ -186,7 +186,8 @@ def test_a_run_of_which_nothing_is_known_says_why(look, serve, tmp_path, lacking
 def test_a_run_without_candidates_says_so_beside_its_list(look, serve, tmp_path):
     screen = look(serve(write_lost(tmp_path / "run", candidates=False)), list="misses")
     assert len(listed(screen)) == 2
-    assert "--candidates" in screen.text(".listed:not([hidden]) .note")
+    assert screen.find(".listed .note").is_visible()
+    assert "--candidates" in screen.text(".listed .note")
     screen.press("j").has(box={"kind": "truth", "number": 0})
     assert "The candidates of this image are unknown" in screen.find(".miss-card").inner_text()
 

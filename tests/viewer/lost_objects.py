@@ -18,11 +18,11 @@ LOW = (45, 25, 55, 35)
 ALARMS = [(50, 2, 58, 10), (2, 2, 10, 10), (2, 20, 10, 28)]
 
 
-def write_lost(folder, low=0.3, candidates=True, truth=True, detections=True):
+def write_lost(folder, low=0.3, other=0.01, candidates=True, truth=True, detections=True):
     """Write a run of two images.
 
     'found' has four ships that are found. 'lost' has a plane that is suppressed by a worse box of a higher score, which
-    is a false alarm, and a ship whose best score is `low`. False alarms of lower scores put the operating point at 0.5.
+    is a false alarm, and a ship whose best score is `low`, and `other` as a plane. False alarms of lower scores put the operating point at 0.5.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     photo = folder.parent / "photo.png"
@@ -42,7 +42,7 @@ def write_lost(folder, low=0.3, candidates=True, truth=True, detections=True):
         ),
     }
     for batch, (name, (boxes, labels, given)) in enumerate(images.items()):
-        known = _candidates(given)
+        known = _candidates(given, {LOW: other})
         sample = Sample(
             name,
             str(photo),
@@ -61,12 +61,13 @@ def write_lost(folder, low=0.3, candidates=True, truth=True, detections=True):
     return folder
 
 
-def _candidates(given):
+def _candidates(given, as_plane):
     """Candidates as given, and some in the background; the given ones lie in level 1."""
     background = np.array([(x, 36.0, x + 4, 40.0) for x in range(0, 56, 4)], np.float32)
     scores = np.full((len(given), 2), 0.01, np.float32)
-    for row, (_, label, score) in enumerate(given):
+    for row, (box, label, score) in enumerate(given):
         scores[row, label] = score
+        scores[row, 1] = as_plane.get(box, scores[row, 1])
     levels = (
         LevelCandidates(np.full((len(background), 2), 0.02, np.float32), background, "cell"),
         LevelCandidates(scores, np.array([box for box, _, _ in given], np.float32), "cell"),

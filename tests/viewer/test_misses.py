@@ -52,6 +52,7 @@ def test_a_sample_tells_where_each_object_was_lost(run, ask):
     first, second = ask(Viewer([run]), "lost", sample=1)["objects"]
     assert (first["number"], first["stage"], first["level"]) == (0, "suppressed", 1)
     assert first["candidate"] == corners(SUPPRESSED)
+    assert first["candidate_score"] == pytest.approx(0.8)
     assert first["suppressor"] == corners(SUPPRESSOR)
     assert first["by"] == "a worse box on the same object"
     assert first["by_score"] == pytest.approx(0.85)
@@ -63,6 +64,13 @@ def test_a_sample_tells_where_each_object_was_lost(run, ask):
     assert [(one["layer"], one["level"]) for one in second["evidence"]] == [("neck", 0), ("neck", 1)]
     assert second["evidence"][0]["cells"] == pytest.approx(100 / (5 * 7.5))
     assert ask(Viewer([run]), "lost", sample=0)["objects"] == []
+
+
+def test_the_candidate_of_another_class_has_the_score_of_that_class(tmp_path, ask):
+    second = ask(Viewer([write_lost(tmp_path / "run", other=0.7)]), "lost", sample=1)["objects"][1]
+    assert (second["stage"], second["other"]) == ("other class", "plane")
+    assert (second["score"], second["candidate_score"]) == (pytest.approx(0.3), pytest.approx(0.7))
+    assert second["candidate"] == corners(LOW)
 
 
 def test_a_second_run_says_which_objects_it_finds(run, tmp_path, ask):

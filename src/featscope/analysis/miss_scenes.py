@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from featscope.arrays.candidates import ImageCandidates
 from featscope.arrays.geometry import cells_inside
 from featscope.arrays.normalise import bounds, merge_bounds
 from featscope.arrays.selecting import Outcome, select
-from featscope.errors import FeatscopeError
+from featscope.errors import BadRunError, FeatscopeError
 from featscope.records import Geometry, Place, Sample, class_name
 from featscope.render.heat import HeatStyle
 from featscope.render.heat_plan import HeatOptions, HeatPlan, plan_heat
@@ -30,8 +29,6 @@ from featscope.store.globs import literal_glob
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 from featscope.store.sample_images import input_image, lies_in_input, sample_image
-
-_IMAGES = 4  # images in memory at the same time
 
 
 class _Drawn(NamedTuple):
@@ -53,8 +50,17 @@ class _Chosen(NamedTuple):
     outcome: Outcome
 
 
+class _OfSample(NamedTuple):
+    """What the scenes of one sample share."""
+
+    name: str
+    image: Optional[NDArray[np.uint8]]
+    geometry: Optional[Geometry]
+    chosen: Optional[_Chosen]
+
+
 class SceneMaker:
-    """Makes the scenes of some misses of a run. Images, candidates and maps are read once."""
+    """Makes the scenes of some misses of a run. The image and the candidates of one sample are in memory at a time."""
 
     def __init__(
         self, run: Run, misses: Misses, samples: Mapping[str, Sample], candidates: CandidatesOf, layers: Sequence[str]
@@ -67,8 +73,7 @@ class SceneMaker:
         self._classes = run.info.classes if run.info is not None else []
         self._maps: Dict[str, Dict[MapName, _Drawn]] = {}
         self._scales: Dict[str, Tuple[float, float]] = {}
-        self._images: OrderedDict[str, Tuple[Optional[NDArray[np.uint8]], Optional[Geometry]]] = OrderedDict()
-        self._candidates: Dict[str, Optional[_Chosen]] = {}
+        self._last: Optional[_OfSample] = None
         found = misses.findings.rows if misses.findings is not None else ()
         self._evidence = {(row.sample, row.number, MapName(row.layer, row.field, row.level)): row for row in found}
 
@@ -123,11 +128,13 @@ class SceneMaker:
     def scene(self, row: Miss, rank: str) -> MissScene:
         """Return what is drawn of one miss. rank: which of the misses it is, in words."""
         sample = self._samples[row.sample]
-        image, geometry = self._image(sample)
         truth = sample.truth
         if truth is None:
-            raise KeyError(f"{row.sample} has no ground truth")  # a miss always has
-        corners = corners_of(truth.form, truth.boxes)
+            raise BadRunError(f"{row.sample} has no ground truth; give the same truth=... as to featscope.misses")
+        if self._last is None or self._last.name != sample.id:
+            self._last = _OfSample(sample.id, *self._image(sample), self._chosen(sample))
+        _, image, geometry, chosen = self._last
+        corners = np.nan_to_num(corners_of(truth.form, truth.boxes))
         size = geometry.original if geometry is not None else image.shape[:2] if image is not None else None
         if size is None:
             high = corners[..., ::-1].max((0, 1))
@@ -135,7 +142,7 @@ class SceneMaker:
         remarks = []
         if image is None:
             remarks.append("the image is gone")
-        near, chosen = [], self._chosen(sample)
+        near: List[MarkedBox] = []
         if chosen is None:
             remarks.append("no candidates are known; capture the run with --candidates")
         else:
@@ -161,24 +168,13 @@ class SceneMaker:
 
     def _image(self, sample: Sample) -> Tuple[Optional[NDArray[np.uint8]], Optional[Geometry]]:
         """Return the image of a sample and how it lies in the input."""
-        if sample.id not in self._images:
-            remarks: List[str] = []
-            if lies_in_input(sample):
-                found = input_image(self._run.folder, sample, self.problems)
-            else:
-                found = sample_image(self._run.folder, sample, self.problems, remarks), sample.geometry
-            self.problems += remarks
-            self._images[sample.id] = found
-            while len(self._images) > _IMAGES:
-                self._images.popitem(last=False)
-        return self._images[sample.id]
+        if lies_in_input(sample):
+            return input_image(self._run.folder, sample, self.problems)
+        return sample_image(self._run.folder, sample, self.problems, self.problems), sample.geometry
 
     def _chosen(self, sample: Sample) -> Optional[_Chosen]:
-        if sample.id not in self._candidates:
-            known = self._give(sample)
-            usable = known is not None and known.selection is not None
-            self._candidates[sample.id] = _Chosen(known, select(known)) if usable and known is not None else None
-        return self._candidates[sample.id]
+        known = self._give(sample)
+        return _Chosen(known, select(known)) if known is not None and known.selection is not None else None
 
     def _boxes_of(self, row: Miss, label: int, chosen: _Chosen) -> List[MarkedBox]:
         """Return the box of the candidate that decided, and the one that suppressed it."""

@@ -22,6 +22,7 @@ from featscope.render.miss_strips import draw_miss
 from featscope.render.results import save_picture
 from featscope.store.files import make_folder, safe_name
 from featscope.store.reader import Run, open_run
+from featscope.words import counted
 
 WORST = 12
 """So many misses are drawn unless another number is asked for."""
@@ -80,13 +81,16 @@ def draw_misses(
     rows = worst_misses(misses, worst)
     maker = SceneMaker(opened, misses, samples, candidates or partial(stored_candidates, opened), layers)
     maker.prepare(rows)
-    strips = []
-    for place, row in enumerate(rows, 1):
+    strips: Dict[int, Path] = {}
+    for place, row in sorted(enumerate(rows, 1), key=lambda item: item[1].sample):  # each image is read once
         text = {"run": opened.folder.name, "sample": row.sample, "object": str(row.number)}
         scene = maker.scene(row, f"{place} of {len(misses.rows)} misses, by {'size' if row.score is None else 'score'}")
         name = f"miss_{place:0{len(str(len(rows)))}d}_{safe_name(row.sample)}_{row.number}.png"
-        strips.append(save_picture(draw_miss(scene, {**text, "stage": row.stage, "verdict": row.verdict}), to / name))
-    return MissPictures(levels, strips, list(dict.fromkeys([*remarks, *maker.problems])))
+        png = draw_miss(scene, {**text, "stage": row.stage, "verdict": row.verdict})
+        strips[place] = save_picture(png, to / name)
+    return MissPictures(
+        levels, [strips[place] for place in sorted(strips)], list(dict.fromkeys([*remarks, *maker.problems]))
+    )
 
 
 def worst_misses(misses: Misses, count: int) -> List[Miss]:
@@ -112,13 +116,15 @@ def levels_seen(misses: Misses, run: Run, samples: Mapping[str, Sample]) -> Opti
         for row in table
     }
     rows = [key for key in keys if key in counts]
+    unknown = "" if any(row.known for row in table) else "; of no level can it be said which objects stand out"
     return LevelsSeen(
         [(f"{size}, {_sides(size)}", f"{state} ({counts[size, state]})") for size, state in rows],
         [(".".join(filter(None, (layer, field))) or "output", str(level)) for layer, field, level in columns],
         [[cells.get((*key, *column)) for column in columns] for key in rows],
         ranges=list(_ranges(misses, samples)),
         edges=SODA_SIDES,
-        words=f"{run.folder.name}: {misses.objects} objects in {misses.images} images; found at {misses.point}",
+        words=f"{run.folder.name}: {counted(misses.objects, 'object')} in {counted(misses.images, 'image')}; found at "
+        f"{misses.point}{unknown}",
     )
 
 

@@ -124,13 +124,23 @@ def _tell(found: Comparison) -> None:
             table.add_row(one.map, one.size_bin, one.objects, *ratios)
         show(table)
         say("")
+    _tell_likeness(found)
+
+
+def _tell_likeness(found: Comparison) -> None:
+    """Print how alike the layers of the same name are, and why there is no number for some."""
+    from featscope.cli.console import new_table, remark, say, show
+
     same = [row for row in found.likeness if row[:3] == row[3:6]]
     if same:
         numbers = ["likeness (CKA)", "95 %", "chance below", "objects"]
         table = new_table("layer", "level", *numbers, right=["level", *numbers])
         for row in same:
             name = ".".join(filter(None, (row.layer, row.field)))
-            values = (f"{row.value:.3f}", f"[{row.low:.2f}, {row.high:.2f}]", f"{row.noise_high:.3f}", row.samples)
-            table.add_row(name, row.level, *values)
+            known = row.value == row.value  # not NaN
+            values = (f"{row.value:.3f}", f"[{row.low:.2f}, {row.high:.2f}]", f"{row.noise_high:.3f}")
+            table.add_row(name, row.level, *(values if known else ("none", "", "")), row.samples)
         show(table)
         say("")
+    for text in dict.fromkeys(row.remark for row in same if row.remark):
+        remark(text)

@@ -110,12 +110,12 @@ def run(
     """
     from featscope.analysis.misses import misses
     from featscope.cli.console import finish, remark, say
-    from featscope.cli.models import truth_of
+    from featscope.cli.models import candidates_of, truth_of
     from featscope.store.reader import open_run
     from featscope.store.row_files import write_rows
 
     opened = open_run(folder)
-    truth = truth_of(opened, annotations)
+    truth, candidates = truth_of(opened, annotations), candidates_of(opened, checkpoint, trust_checkpoint)
     found = misses(
         opened,
         score,
@@ -123,6 +123,7 @@ def run(
         sample,
         rule=rule,
         truth=truth,
+        candidates=candidates,
         layers=layers or (),
         what_if=_changes(what_if),
         executor=executor,
@@ -138,7 +139,8 @@ def run(
     if pictures is not None:
         from featscope.analysis.pictures import draw_misses
 
-        for note in draw_misses(found, opened, pictures, worst, truth=truth, layers=layers or ()).remarks:
+        drawn = draw_misses(found, opened, pictures, worst, candidates=candidates, truth=truth, layers=layers or ())
+        for note in drawn.remarks:
             remark(note)
     files = " and ".join(str(path) for path in (output, alarms, pictures) if path is not None)
     ignored = f" ({found.ignored} more are ignored)" if found.ignored else ""

@@ -142,8 +142,9 @@ class _Told:
     """What the candidates say of one object."""
 
     loss: Loss
-    candidate: Optional[List[float]]
-    suppressor: Optional[List[float]]
+    candidate: Optional[List[float]] = None
+    score: Optional[float] = None
+    suppressor: Optional[List[float]] = None
 
 
 def _tell(out: miss_replies.LostOut, told: _Told, drawn: bool) -> None:
@@ -153,7 +154,7 @@ def _tell(out: miss_replies.LostOut, told: _Told, drawn: bool) -> None:
         for one in told.loss.levels
     ]
     if drawn:  # candidates are in pixels of the original image
-        out.candidate, out.suppressor = told.candidate, told.suppressor
+        out.candidate, out.candidate_score, out.suppressor = told.candidate, told.score, told.suppressor
 
 
 def _told(shown: ShownRun, sample: Sample, rows: Sequence[Miss], point: Tuple[float, float]) -> Dict[int, _Told]:
@@ -168,26 +169,23 @@ def _told(shown: ShownRun, sample: Sample, rows: Sequence[Miss], point: Tuple[fl
     outcome, numbers = select(known), [row.number for row in rows]
     losses = Head(known, outcome, sample.truth, sample.geometry).losses(numbers, *point)
     return {
-        number: _Told(loss, *_boxes(known, outcome, loss, sample.truth.labels[number]))
-        for number, loss in zip(numbers, losses)
+        number: _with_boxes(loss, known, outcome, sample.truth.labels[number]) for number, loss in zip(numbers, losses)
     }
 
 
-def _boxes(
-    known: ImageCandidates, outcome: Outcome, loss: Loss, label: int
-) -> Tuple[Optional[List[float]], Optional[List[float]]]:
-    """Return the boxes of the candidate that decided and of what suppressed it."""
+def _with_boxes(loss: Loss, known: ImageCandidates, outcome: Outcome, label: int) -> _Told:
+    """Add the boxes of the candidate that decided and of what suppressed it."""
     if loss.source is None:
-        return None, None
-    level, index = loss.source
+        return _Told(loss)
+    (level, index), chosen = loss.source, label if loss.other is None else loss.other
     box = known.levels[level].boxes[index]
-    chosen = label if loss.other is None else loss.other
     candidate = _polygon(known.form, box if box.ndim == 1 else box[chosen])
+    score = float(known.levels[level].scores[index, chosen])
     if loss.suppressor is None:
-        return candidate, None
+        return _Told(loss, candidate, score)
     pair = (outcome.level == level) & (outcome.index == index) & (outcome.label == label)
     by = int(outcome.by[pair.argmax()])
-    return candidate, _polygon(known.form, outcome.box[by])
+    return _Told(loss, candidate, score, _polygon(known.form, outcome.box[by]))
 
 
 def _polygon(form: str, box: NDArray[np.floating]) -> List[float]:

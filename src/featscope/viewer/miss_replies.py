@@ -119,6 +119,9 @@ class LostOut(msgspec.Struct):
     candidate: Optional[List[float]] = None
     """Its box as a polygon, in pixels of the frame."""
 
+    candidate_score: Optional[float] = None
+    """Its own score for the object's class, or for the class `other`."""
+
     suppressor: Optional[List[float]] = None
     """The box that suppressed it."""
 

@@ -184,7 +184,7 @@ class Frozen:
     @cached_property
     def _missed(self) -> Set[Tuple[int, int]]:
         """The run and the number of each sample with a missed object."""
-        found = set()
+        found: Set[Tuple[int, int]] = set()
         for key, body in self._lists.items():
             query = parse_qs(key.partition("?")[2])
             run = int(query.get("run", ["0"])[0])

@@ -6,7 +6,7 @@ import { t } from './words.js';
 /** @typedef {import('./main.js').App} App */
 /** @typedef {{level: number, iou: number, score: number|null}} LevelSeen */
 /** @typedef {{layer: string, field: string, level: number, cells: number, likeness: number|null, probe: number|null, ratio: number|null, present: boolean|null}} Evidence */
-/** @typedef {{number: number, stage: string, verdict: string, score: number|null, iou: number|null, level: number|null, candidate: number[]|null, suppressor: number[]|null, by: string, by_score: number|null, by_iou: number|null, by_overlap: number|null, other: string, reaching: number, passing: number, steps: [string, number][], levels: LevelSeen[], evidence: Evidence[]}} Lost */
+/** @typedef {{number: number, stage: string, verdict: string, score: number|null, iou: number|null, level: number|null, candidate: number[]|null, candidate_score: number|null, suppressor: number[]|null, by: string, by_score: number|null, by_iou: number|null, by_overlap: number|null, other: string, reaching: number, passing: number, steps: [string, number][], levels: LevelSeen[], evidence: Evidence[]}} Lost */
 /** @typedef {{answer: import('./misses.js').Answer, columns: import('./miss-list.js').MissColumns, row: number, at: number, count: number, other: string}} Known
  *  at: its place in the list, of `count`; other: the name of the other run */
 

@@ -59,7 +59,7 @@ export class MissList {
       ['other', lost?.other],
     ];
     // A filter of the other list's columns is kept, and does nothing here.
-    const exact = wanted.filter(([name, value]) => value);
+    const exact = wanted.filter(([name, value]) => value && columns[name]);
     const [from, to] = lost?.size ?? [null, null];
     const found = [...columns.sample.keys()].filter(
       (row) =>

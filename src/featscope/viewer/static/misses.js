@@ -456,13 +456,14 @@ export class MissView {
 }
 
 /** @param {import('./miss-card.js').Lost} found @returns {import('./panel.js').Mark[]} */
-function marksOf({ candidate, suppressor, score, by_score }) {
+function marksOf({ candidate, candidate_score, suppressor, by_score }) {
   /** @param {number|null} value */
   const number = (value) => (value === null ? '' : value.toFixed(2));
   /** @type {import('./panel.js').Mark[]} */
   const marks = [];
   if (suppressor)
     marks.push({ kind: 'suppressor', polygon: suppressor, text: t('miss.suppressor_score', number(by_score)) });
-  if (candidate) marks.push({ kind: 'candidate', polygon: candidate, text: t('miss.candidate_score', number(score)) });
+  if (candidate)
+    marks.push({ kind: 'candidate', polygon: candidate, text: t('miss.candidate_score', number(candidate_score)) });
   return marks;
 }
