@@ -124,7 +124,7 @@ def _unpacked(archive: zipfile.ZipFile, size: int) -> ImageCandidates:
     entries = {entry.filename: entry for entry in archive.infolist()}
     for entry in entries.values():
         # What is stored as it is cannot be larger than the file, so nothing huge is allocated.
-        if entry.file_size > size:
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size:
             raise BadRunError(f"holds {entry.filename[:80]!r} in a form that featscope does not write")
     if _ABOUT not in entries:
         raise BadRunError(f"does not hold candidates: it has no {_ABOUT}")
