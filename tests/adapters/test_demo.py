@@ -1,9 +1,14 @@
 """The built-in detector as an adapter."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from featscope.adapters.opening import open_detector
+from featscope.arrays.found_again import differences
+from featscope.arrays.selecting import CUT, select
+from featscope.demo.scenes import draw_scene
 from featscope.errors import CaptureError
 from featscope.testing import AdapterContract
 
@@ -19,6 +24,20 @@ class TestDemo(AdapterContract):
     def logit_place(self, detector, source, label, image):
         head = detector.model.bbox_head_refine[0].retina_cls
         return head, source.level, (image, label, source.row, source.column)
+
+
+def test_the_best_pairs_are_compared_in_pixels_of_the_input():
+    """More pairs than the demo compares, in an image whose sides are scaled by different factors."""
+    detector = open_detector("demo", score_threshold=1e-4)
+    picture = draw_scene(3).image[:301, :37]
+    with torch.no_grad():
+        (found,) = detector.detect([detector.prepare(picture, "narrow")], candidates=True)
+    candidates = found.candidates.arrays()
+    outcome = select(candidates)
+    assert differences(outcome, found.sample.predictions) == ""
+    assert (outcome.stage == CUT).any()
+    levels = tuple(replace(level, compared=None) for level in candidates.levels)
+    assert differences(select(replace(candidates, levels=levels)), found.sample.predictions)
 
 
 def test_a_checkpoint_is_not_ignored(tmp_path):

@@ -45,7 +45,7 @@ def test_more_or_fewer():
 def test_equal_scores_may_be_exchanged():
     """Of two pairs with one score, a detector that keeps one may keep the other."""
     scores = np.array([[0.5], [0.5], [0.5]], np.float32)
-    level = LevelCandidates(scores, np.array(BOXES, np.float32) + [[0], [0], [30]], "query")
+    level = LevelCandidates(scores, np.array([*BOXES[:2], [50, 30, 60, 40]], np.float32), "query")
     found = select(ImageCandidates((level,), "xyxy", Selection(maximum=2)))
     assert found.index[:2].tolist() == [0, 1]
     other = Boxes("xyxy", [BOXES[0], [50, 30, 60, 50]], [0, 0], [0.5, 0.5])
@@ -54,6 +54,20 @@ def test_equal_scores_may_be_exchanged():
     assert differences(found, other) == ""
     other = Boxes("xyxy", [BOXES[0], level.boxes[2].tolist()], [0, 0], [0.5, 0.500001])
     assert "1 of 2 detections not found again" in differences(found, other)
+
+
+def test_a_pair_that_was_not_kept_is_another_detection():
+    other = Boxes("xyxy", BOXES[1:2], [0], [float(np.float32(0.8))])
+    assert differences(outcome(maximum=1), other).startswith("1 of 1 detection not found again, and 1 found")
+
+
+def test_exact_scores_come_first():
+    """The first detection is nearer to the second pair, but has the score of the first."""
+    scores = np.array([[0.5], [0.500003]], np.float32)
+    boxes = np.array([[0, 0, 10, 10.006], [0, 0, 10, 10]], np.float32)
+    found = select(ImageCandidates((LevelCandidates(scores, boxes, "query"),), "xyxy", Selection()))
+    detections = [[0, 0, 10, 10.001], [0, 0, 10, 9.994]]
+    assert differences(found, Boxes("xyxy", detections, [0, 0], scores[:, 0].astype(float).tolist())) == ""
 
 
 def test_a_rectangle_can_be_written_in_four_ways():

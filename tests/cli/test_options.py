@@ -15,6 +15,7 @@ from rich.text import Text
 from featscope.arrays.reduce import REDUCTIONS
 from featscope.cli import app, main, options
 from featscope.cli.console import literal
+from featscope.cli.old_names import OLD
 
 COMMANDS = typer.main.get_command(app).commands
 OWN = {name: [p for p in command.params if p.param_type_name == "option"] for name, command in COMMANDS.items()}
@@ -87,18 +88,18 @@ def _rows():
 
 class TestOldNames:
     def test_they_are_no_names_of_today(self):
-        for (verb, old), new in options.OLD.items():
+        for (verb, old), new in OLD.items():
             today = {name for option in OWN[verb] for name in [*option.opts, *option.secondary_opts]}
             assert old not in today
             assert new in today
 
-    @pytest.mark.parametrize(("verb", "old"), options.OLD)
+    @pytest.mark.parametrize(("verb", "old"), OLD)
     def test_an_old_name_means_the_new_one_and_says_so(self, capsys, monkeypatch, verb, old):
         got = []
         command = COMMANDS[verb]
         monkeypatch.setattr(command, "callback", lambda **values: got.append(values))
         needed = {"capture": ["m", "-o", "r"], "run": ["-o", "r", "x"], "layers": ["m"], "place": ["r"], "heat": ["r"]}
-        base, new = needed.get(verb, []), options.OLD[verb, old]
+        base, new = needed.get(verb, []), OLD[verb, old]
         flag = any(option.is_flag for option in OWN[verb] if new in [*option.opts, *option.secondary_opts])
         for typed in ([old],) if flag else ([old, "a"], [f"{old}=a"]):
             command.main([*typed, *base], standalone_mode=False)

@@ -178,6 +178,10 @@ def test_a_compressed_member_is_refused(run):
         archive.writestr("about.json", b" " * 10_000_000)
     with pytest.raises(BadRunError, match="in a form that featscope does not write"):
         read_candidates(run, run.samples["harbour"])
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("about.json", b'{"form": "xyxy", "levels": []}')
+    with pytest.raises(BadRunError, match="in a form that featscope does not write"):
+        read_candidates(run, run.samples["harbour"])
 
 
 def test_a_path_that_leads_out_of_the_run(run):

@@ -127,7 +127,7 @@ def find_errors(images: Iterable[Pair], min_iou: float = 0.5, background: float 
     missed = (evaluation.found_by == NOTHING) & ~evaluation.true_ignored
     missed[target[target >= 0]] = False
     area, true_area = join((one.area for one in found), np.float64), join((one.true_area for one in found), np.float64)
-    return Errors(evaluation, kind, target, mends, missed, area, true_area)
+    return Errors(evaluation, kind, target, mends=mends, missed=missed, area=area, true_area=true_area)
 
 
 class _ImageErrors(NamedTuple):

@@ -81,9 +81,9 @@ def counted_objects(found: Misses, truth: Mapping[str, Boxes], classes: Sequence
         centres, areas = corners_of(boxes.form, boxes.boxes).mean(1), areas_of(boxes.form, boxes.boxes)
         for number, (label, centre, area, size_bin) in enumerate(zip(boxes.labels, centres, areas, soda_bins(areas))):
             if (name, number) in counting:
-                label_name = class_name(classes, label)
                 x, y = (float(one) for one in centre)
-                objects.append(TrueObject((name, number), label_name, x, y, float(np.sqrt(area)), size_bin))
+                own = class_name(classes, label)
+                objects.append(TrueObject((name, number), own, x=x, y=y, size=float(np.sqrt(area)), size_bin=size_bin))
     return objects
 
 

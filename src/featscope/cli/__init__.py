@@ -29,7 +29,7 @@ from featscope.cli import (
     view,
 )
 from featscope.cli.console import complain, literal
-from featscope.cli.options import Command
+from featscope.cli.old_names import Command
 from featscope.errors import FeatscopeError
 
 app = typer.Typer(

@@ -79,6 +79,7 @@ def check_run(run: Union[Run, str, Path]) -> Report:
         if one.path not in known
     ]
     _check_inputs(run, problems)
+    _check_candidates(run, problems)
     problems += [f"{path} was never finished; it can be removed" for path in run.folder.rglob(f"*{TEMPORARY}")]
     return Report(len(run.maps), size, len(run.samples), problems, run.folder)
 
