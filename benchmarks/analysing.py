@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import Row, alternate, faster
+from benchmarks.overlapping import scene as boxes_apart
 from featscope.analysis.misses import misses
 from featscope.analysis.objects import walk_objects
 from featscope.arrays.boxes import rotated_corners
@@ -48,7 +49,8 @@ def _objects(seed: int) -> Tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 def _on_stored_maps(folder: Path) -> Iterator[Row]:
     writer = RunWriter(folder, RunInfo(model="S2ANet", classes=[str(n) for n in range(CLASSES)]))
-    boxes, labels = _objects(0)
+    boxes = boxes_apart(clustered=False)[0]  # apart from each other, as objects are
+    labels = np.arange(OBJECTS) % CLASSES
     random = np.random.default_rng(0)
     for level, stride in enumerate(STRIDES):
         place = Place((stride, stride), (stride / 2, stride / 2), "operators")

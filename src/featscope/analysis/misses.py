@@ -204,8 +204,9 @@ def misses(
     without: List[str] = []
     unknown: Set[str] = set()
     trials = [Trial(change) for change in what_if]
-    for place, one in enumerate(samples):
-        numbers = np.flatnonzero(hits.missed & (whole.true_image == place))
+    missed_by_image = _by_image(np.flatnonzero(hits.missed), whole.true_image, len(samples))
+    alarms_by_image = _by_image(np.flatnonzero(hits.alarm), whole.image, len(samples))
+    for one, numbers, false in zip(samples, missed_by_image, alarms_by_image):
         losses: Optional[List[Loss]] = None
         known = give(one) if len(numbers) or trials else None
         if known is not None and known.selection is not None and one.truth is not None:
@@ -217,7 +218,7 @@ def misses(
             without.append(one.id)
             unknown.add(known.unknown if known is not None else "")
         missed += _miss_rows(one, [int(whole.true_box[n]) for n in numbers], losses, classes)
-        alarms += alarm_rows(one, np.flatnonzero(hits.alarm & (whole.image == place)), whole, classes)
+        alarms += alarm_rows(one, false, whole, classes)
     notes = _about_images_without_candidates(without, unknown)
     found = _keys(whole, hits.found, samples)
     findings = None
@@ -263,6 +264,11 @@ def _verdict(row: Miss, findings: Findings) -> str:
 def stored_candidates(run: Run, sample: Sample) -> Optional[ImageCandidates]:
     """Return the candidates that a run stores of a sample; None if it stores none."""
     return read_candidates(run, sample)
+
+
+def _by_image(places: NDArray[np.int64], images: NDArray[np.int64], count: int) -> List[NDArray[np.int64]]:
+    """Split places in rising order by the image of each. images: of all places, in rising order."""
+    return np.split(places, np.searchsorted(images[places], np.arange(1, count)))
 
 
 def _keys(whole: Evaluation, chosen: NDArray[np.bool_], samples: Sequence[Sample]) -> List[Tuple[str, int]]:

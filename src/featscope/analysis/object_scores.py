@@ -37,24 +37,24 @@ class BoxesOnMap:
 def likeness_to_class(level: BoxesOnMap, resolved: NDArray[np.bool_]) -> Floats:
     """Return the likeness of each box to its class; of background to the class that it is most like."""
     features = level.features.astype(np.float64)
-    background = (level.labels < 0) & resolved
     result = np.full(len(features), np.nan)
-    ground = _Sums(features, level.images, np.zeros(len(features), np.int64), background)
+    starts = np.flatnonzero(np.diff(level.images, prepend=-1))  # the boxes of an image follow one another
+    images = [slice(start, end) for start, end in zip(starts, [*starts[1:], len(features)])]
+    ground = _Sums(features, level.images, np.zeros(len(features), np.int64), (level.labels < 0) & resolved)
+    bases = [ground.mean_without(int(level.images[rows.start]), 0, 0) for rows in images]
     for label in np.unique(level.labels[level.labels >= 0]):
         members = (level.labels == label) & (level.found == 1) & resolved
         if members.sum() < FEWEST:
             continue
         sums = _Sums(features, level.images, level.sizes, members)
-        for image in np.unique(level.images):
-            base = ground.mean_without(image, 0, 0)
-            here = resolved & (level.images == image) & ((level.labels == label) | (level.labels < 0))
+        asked = resolved & ((level.labels == label) | (level.labels < 0))
+        for rows, base in zip(images, bases):
+            here = rows.start + np.flatnonzero(asked[rows])
             for size in np.unique(level.sizes[here]):
-                mine = here & (level.sizes == size)
-                mean = sums.mean_without(image, size, LIKE)
-                if base is None or mean is None:
-                    continue
-                cosine = _cosine(features[mine] - base, mean - base)
-                result[mine] = np.fmax(result[mine], cosine)
+                mean = sums.mean_without(int(level.images[rows.start]), int(size), LIKE)
+                if base is not None and mean is not None:
+                    mine = here[level.sizes[here] == size]
+                    result[mine] = np.fmax(result[mine], _cosine(features[mine] - base, mean - base))
     return result
 
 
@@ -62,20 +62,17 @@ class _Sums:
     """Sums of features by image and bin of size, so that a mean without an image is a difference."""
 
     def __init__(
-        self,
-        features: Floats,
-        images: NDArray[np.int64],
-        sizes: NDArray[np.int64],
-        members: NDArray[np.bool_],
+        self, features: Floats, images: NDArray[np.int64], sizes: NDArray[np.int64], members: NDArray[np.bool_]
     ) -> None:
         self._by_size: Dict[int, Tuple[int, Floats]] = {}
         self._by_both: Dict[Tuple[int, int], Tuple[int, Floats]] = {}
         for size in np.unique(sizes[members]):
-            of_size = members & (sizes == size)
-            self._by_size[int(size)] = int(of_size.sum()), features[of_size].sum(0)
-            for image in np.unique(images[of_size]):
-                mine = of_size & (images == image)
-                self._by_both[int(image), int(size)] = int(mine.sum()), features[mine].sum(0)
+            rows = np.flatnonzero(members & (sizes == size))
+            self._by_size[int(size)] = len(rows), features[rows].sum(0)
+            starts = np.flatnonzero(np.diff(images[rows], prepend=-1))
+            for start, end in zip(starts, [*starts[1:], len(rows)]):
+                mine = rows[start:end]
+                self._by_both[int(images[mine[0]]), int(size)] = len(mine), features[mine].sum(0)
 
     def mean_without(self, image: int, size: int, reach: int) -> Optional[Floats]:
         """Return the mean of all members of like size in other images; None if there are too few."""

@@ -46,13 +46,27 @@ def auc(values: NDArray[np.float64], first: NDArray[np.bool_], weights: Optional
 
     values: (n,) without NaN. first: whether each belongs to the first group. weights: how much each counts.
     """
-    known, place = np.unique(values, return_inverse=True)
-    weight = np.ones(len(values)) if weights is None else weights
-    ones = np.bincount(place[first], weight[first], len(known))
-    twos = np.bincount(place[~first], weight[~first], len(known))
-    total = ones.sum() * twos.sum()
-    below = np.cumsum(twos) - twos / 2
-    return float((ones * below).sum() / total) if total > 0 else float("nan")
+    won, whole = _Ranked.of(values, first).pairs(np.ones(len(values)) if weights is None else weights)
+    return won / whole if whole > 0 else float("nan")
+
+
+class _Ranked(NamedTuple):
+    """The members of both groups by the rank of their values, so that they can be weighted again and again."""
+
+    ranks: NDArray[np.int64]
+    first: NDArray[np.bool_]
+    different: int
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], first: NDArray[np.bool_]) -> _Ranked:
+        known, ranks = np.unique(values, return_inverse=True)
+        return cls(ranks, first, len(known))
+
+    def pairs(self, weights: NDArray[np.float64]) -> Tuple[float, float]:
+        """Return the weight of the pairs that the first group wins, ties half, and of all pairs."""
+        ones = np.bincount(self.ranks[self.first], weights[self.first], self.different)
+        twos = np.bincount(self.ranks[~self.first], weights[~self.first], self.different)
+        return float((ones * (np.cumsum(twos) - twos / 2)).sum()), float(ones.sum() * twos.sum())
 
 
 def separation(
@@ -74,42 +88,31 @@ def separation(
     known = np.isfinite(values)
     values, first, images = values[known], first[known], images[known]
     groups = np.zeros(len(values), np.int64) if strata is None else strata[known]
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    ranked = [(mine, _Ranked.of(values[mine], first[mine])) for mine in members]
+
+    def area(weights: NDArray[np.float64]) -> float:
+        counted = [one.pairs(weights[mine]) for mine, one in ranked]
+        pairs = sum(all_pairs for _, all_pairs in counted)
+        return sum(won for won, _ in counted) / pairs if pairs > 0 else float("nan")
+
     counts = int(first.sum()), int((~first).sum())
-    whole = _stratified(values, first, groups, np.ones(len(values)))
+    whole = area(np.ones(len(values)))
     names, place = np.unique(images, return_inverse=True)
     if min(counts) < FEWEST or len(names) < FEWEST:
         return Separation(whole, np.nan, np.nan, *counts)
-    random = np.random.default_rng(seed)
-    again = []
-    for _ in range(_RESAMPLES):
-        drawn = np.bincount(random.integers(0, len(names), len(names)), minlength=len(names)).astype(np.float64)
-        again.append(_stratified(values, first, groups, drawn[place]))
-    again = [one for one in again if np.isfinite(one)]
-    low, high = np.quantile(again, [0.025, 0.975]) if again else (np.nan, np.nan)
-    return Separation(whole, float(low), float(high), *counts)
-
-
-def _stratified(
-    values: NDArray[np.float64], first: NDArray[np.bool_], groups: NDArray[np.int64], weights: NDArray[np.float64]
-) -> float:
-    total = pairs = 0.0
-    for group in np.unique(groups):
-        mine = groups == group
-        area = auc(values[mine], first[mine], weights[mine])
-        count = weights[mine & first].sum() * weights[mine & ~first].sum()
-        if np.isfinite(area):
-            total, pairs = total + area * count, pairs + count
-    return float(total / pairs) if pairs else float("nan")
+    low, high = interval_over_images(area, place, _RESAMPLES, seed)
+    return Separation(whole, low, high, *counts)
 
 
 def interval_over_images(
-    value: Callable[[NDArray[np.float64]], float], images: NDArray[np.int64], resamples: int = 2000
+    value: Callable[[NDArray[np.float64]], float], images: NDArray[np.int64], resamples: int = 2000, seed: int = 0
 ) -> Tuple[float, float]:
     """Return the 95 % interval of a value by a bootstrap over images. value: of how often each member is drawn."""
     count = int(images.max(initial=-1)) + 1
     if count < 2:
         return float("nan"), float("nan")
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     drawn = []
     for _ in range(resamples):
         weights = np.bincount(random.integers(0, count, count), minlength=count).astype(np.float64)
