@@ -29,7 +29,7 @@ class TestDemo(AdapterContract):
 def test_the_best_pairs_are_compared_in_pixels_of_the_input():
     """More pairs than the demo compares, in an image whose sides are scaled by different factors."""
     detector = open_detector("demo", score_threshold=1e-4)
-    picture = draw_scene(3).image[:301, :37]
+    picture = draw_scene(3).image[:301, :5]
     with torch.no_grad():
         (found,) = detector.detect([detector.prepare(picture, "narrow")], candidates=True)
     candidates = found.candidates.arrays()

@@ -16,6 +16,7 @@ from featscope.adapters.feeding import capture_images
 from featscope.adapters.opening import open_detector
 from featscope.adapters.recomputing import candidates_again
 from featscope.arrays.selecting import KEPT, select
+from featscope.capturing import estimate as estimating
 from featscope.cli.capture import run as capture_command
 from featscope.cli.run import run as run_command
 from featscope.demo.scenes import draw_scene
@@ -110,6 +111,17 @@ def test_an_estimate_counts_them(stored, images):
     sizes = [estimate("demo", images[:1], "neck", policy={"candidates": wanted}).bytes for wanted in (False, True)]
     file = (run.folder / run.samples["scene0"].candidates).stat().st_size
     assert file - 5000 < sizes[1] - sizes[0] < file
+
+
+def test_the_check_of_the_disk_counts_them(stored, images, tmp_path, monkeypatch):
+    """After the first batch of a run."""
+    asked = []
+    monkeypatch.setattr(estimating, "refuse_what_does_not_fit", lambda footprint, *_: asked.append(footprint.bytes))
+    captured(images, tmp_path / "run")
+    _, run = stored
+    file = (run.folder / run.samples["scene0"].candidates).stat().st_size
+    maps = sum(one.record.bytes for one in run.maps if one.record.batch == 0)
+    assert file - 5000 < asked[0] - maps < file
 
 
 def test_a_model_without_candidates_is_refused_before_it_runs(images, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from featscope.arrays.candidates import ImageCandidates, LevelCandidates
-from featscope.arrays.found_again import differences, same_boxes
+from featscope.arrays.found_again import differences, proved, same_boxes
 from featscope.arrays.selecting import select
 from featscope.records import Boxes, Selection
 
@@ -68,6 +68,17 @@ def test_exact_scores_come_first():
     found = select(ImageCandidates((LevelCandidates(scores, boxes, "query"),), "xyxy", Selection()))
     detections = [[0, 0, 10, 10.001], [0, 0, 10, 9.994]]
     assert differences(found, Boxes("xyxy", detections, [0, 0], scores[:, 0].astype(float).tolist())) == ""
+
+
+def test_without_detections_a_selection_is_not_proved():
+    level = LevelCandidates(np.array([[0.9]], np.float32), np.array(BOXES[:1], np.float32), "query")
+    candidates = ImageCandidates((level,), "xyxy", Selection())
+    assert proved(candidates, Boxes("xyxy", BOXES[:1], [0], [float(np.float32(0.9))])) is candidates
+    assert proved(candidates, None).selection is None
+    assert proved(candidates, None).unknown == "there are no detections to compare with"
+    other = proved(candidates, Boxes("xyxy", [], []))
+    assert other.selection is None
+    assert other.unknown.startswith("it is not the one that featscope knows: 0 of 0 detections")
 
 
 def test_a_rectangle_can_be_written_in_four_ways():

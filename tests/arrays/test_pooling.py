@@ -51,7 +51,7 @@ def test_a_bright_object_on_a_dark_ground():
     assert found.inside[0] == pytest.approx(np.hypot(3.0, 0.1), rel=1e-5)
     assert found.ring[0] == pytest.approx(0.1 * np.sqrt(2), rel=1e-5)
     assert found.ratio[0] == pytest.approx(np.hypot(3.0, 0.1) / (0.1 * np.sqrt(2)), rel=1e-5)
-    assert found.auroc[0] == 1.0
+    assert found.auroc[0] == pytest.approx(1.0)
     assert found.norm[0] == pytest.approx(np.hypot(3.0, 0.1), rel=1e-5)
 
 

@@ -193,7 +193,7 @@ def misses(
     if opened.info is None:
         raise BadRunError(f"{opened.folder} has no manifest, so it has neither ground truth nor detections")
     classes = opened.info.classes
-    samples = _complete(opened, sample, truth)
+    samples = complete_samples(opened, sample, truth)
     pairs = [(one.predictions or NO_BOXES, one.truth or NO_BOXES) for one in samples]
     whole = evaluate(pairs, iou, rule)
     point = _point(whole, score, iou, rule)
@@ -276,7 +276,7 @@ def _keys(whole: Evaluation, chosen: NDArray[np.bool_], samples: Sequence[Sample
     return [(samples[image].id, int(box)) for image, box in zip(whole.true_image[chosen], whole.true_box[chosen])]
 
 
-def _complete(run: Run, sample: Optional[str], truth: Optional[Mapping[str, Boxes]]) -> List[Sample]:
+def complete_samples(run: Run, sample: Optional[str], truth: Optional[Mapping[str, Boxes]]) -> List[Sample]:
     """Return the samples, each with its ground truth and its detections in the same pixels."""
     samples = samples_named(run, sample)
     if truth is not None:

@@ -302,6 +302,7 @@ class Batches:
                 original = originals[row] if row < len(originals) else None
                 verified = self._verifier.verify(replace(samples[row], batch=entry.number), picture, original)
                 self._handover.put_sample(*verified, candidates[row] if row < len(candidates) else None)
+        self._handover.check_room(batch, described=True)
 
     def describe_by_name(self, batch: Batch) -> None:
         """Describe a batch, if nobody has, by what its companion knows, or by the ids that it was begun with."""

@@ -114,7 +114,10 @@ class Handover:
                 )
             self._room.put_sample(sample, picture, raw)
 
-    def check_room(self, batch: Batch) -> None:
-        """After the first batch, check that the rest fits on the disk. Raises `OutputError` if not."""
-        if not (batch.failed or self._remarks.stopped):
+    def check_room(self, batch: Batch, described: bool = False) -> None:
+        """After the first batch, check that the rest fits on the disk. Raises `OutputError` if not.
+
+        described: whether the batch's samples, with their candidates, were already passed on.
+        """
+        if not (batch.failed or self._remarks.stopped) and described == self._policy.candidates:
             self._room.check(len(batch.entry.rows) if batch.entry is not None else 1)

@@ -11,7 +11,9 @@ from featscope.errors import BadOptionError
 from featscope.words import counted
 
 if TYPE_CHECKING:
+    from featscope.analysis.error_types import ErrorRow
     from featscope.analysis.misses import Misses
+    from featscope.store.tables import Rows
 
 _SHORT = {"nms": "overlap", "nms_pre": "per_level", "max": "maximum", "score": "threshold"}
 """What users call the fields of a selection."""
@@ -89,6 +91,12 @@ def run(
         metavar="N",
         min=0,
     ),
+    errors: bool = own(
+        "--errors",
+        panel=options.WHAT,
+        help="Print what each type of error costs, in points of AP, as TIDE does; by size too.",
+        default=False,
+    ),
     trust_checkpoint: bool = options.trust_checkpoint(),
     executor: str = options.executor(
         help="Where to pool the maps: processes (all cores), processes:4, serial, or dask://HOST:PORT."
@@ -109,6 +117,7 @@ def run(
       featscope misses runs/yolox --annotations instances.json --rule coco
     """
     from featscope.analysis.misses import misses
+    from featscope.analysis.what_if import NO_BOXES
     from featscope.cli.console import finish, remark, say
     from featscope.cli.models import candidates_of, truth_of
     from featscope.store.reader import open_run
@@ -131,6 +140,14 @@ def run(
     say(f"at {found.point}")
     say("")
     _tell(found, levels)
+    if errors:
+        from featscope.analysis.error_types import error_rows, find_errors
+        from featscope.analysis.misses import complete_samples
+
+        pairs = [
+            (one.predictions or NO_BOXES, one.truth or NO_BOXES) for one in complete_samples(opened, sample, truth)
+        ]
+        _tell_errors(error_rows(find_errors(pairs, iou, rule=rule), "coco" if rule == "coco" else "area", "soda"))
     for rows, path in ((found.rows, output), (found.alarms, alarms)):
         if path is not None:
             write_rows(rows, path)
@@ -185,6 +202,18 @@ def _tell(found: Misses, levels: bool) -> None:
             f"with {change.change}: {change.gained} more found, {change.lost} more missed, "
             f"{change.false_alarms:+d} false alarms"
         )
+
+
+def _tell_errors(rows: Rows[ErrorRow]) -> None:
+    """Print what each type of error costs: a line for each type, a column for each size."""
+    from featscope.cli.console import new_table, say, show
+
+    sizes = list(dict.fromkeys(row.size for row in rows))
+    table = new_table("loss of AP", *sizes, right=sizes)
+    for kind in dict.fromkeys(row.error for row in rows):
+        table.add_row(kind, *(f"{100 * row.loss:.1f}  ({row.number})" for row in rows if row.error == kind))
+    show(table)
+    say("")
 
 
 def _counted(counts: Iterable[Tuple[str, int]]) -> str:

@@ -1,0 +1,84 @@
+"""The verbs misses, objects and compare: what they print, what they write, and how they refuse."""
+
+import csv
+import io
+
+import pytest
+from typer.testing import CliRunner
+
+from featscope.cli import app
+from tests.analysis.runs import boxes, bright_map, write_run
+
+OBJECTS = [(48, 48, 32, 32, 0, 0), (128, 48, 32, 32, 0, 0), (208, 48, 32, 32, 0, 1)]
+FOUND = boxes(OBJECTS[0], OBJECTS[1], (40, 200, 20, 20, 0, 0), scores=[0.9, 0.8, 0.7])
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(one) for one in arguments], env={"COLUMNS": "100", "TERM": "dumb"})
+
+
+@pytest.fixture
+def run(tmp_path):
+    maps = {"a": bright_map(OBJECTS, 8)}
+    return write_run(tmp_path / "run", {"a": (boxes(*OBJECTS), FOUND)}, [("neck", 0, 8, maps)])
+
+
+def test_misses(run, tmp_path):
+    done = call(
+        "misses", run, "--score", 0.5, "-o", tmp_path / "m.csv", "--alarms", tmp_path / "a.csv", "--errors",
+        "--executor", "serial",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "at score at least 0.5 (given), IoU at least 0.5, matched by voc" in done.output
+    assert "1 of 3 objects missed and 1 false alarm in 1 image, in" in done.output
+    assert "false alarms: 1 background" in done.output
+    assert "loss of AP" in done.output
+    assert "missed" in done.output
+    rows = [list(csv.DictReader(io.StringIO((tmp_path / name).read_text()))) for name in ("m.csv", "a.csv")]
+    assert [(row["label"], row["number"]) for row in rows[0]] == [("plane", "2")]
+    assert [(row["kind"], row["score"]) for row in rows[1]] == [("background", "0.7")]
+
+
+def test_a_run_whose_model_is_gone_keeps_its_answers(run):
+    done = call("misses", run, "--executor", "serial")
+    assert done.exit_code == 0
+    assert "its model cannot compute them again" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--what-if", "nms:0.5"), "is not understood"),
+        (("--what-if", "strictness=2", "--executor", "serial"), "a selection has no 'strictness'"),
+        (("--rule", "pascal"), "pascal"),
+        (("-o", "misses.txt"), ".parquet"),
+        (("--iou", "0"), "0"),
+    ],
+)
+def test_wrong_values(run, arguments, words):
+    done = call("misses", run, *arguments)
+    assert done.exit_code != 0
+    assert words in done.output + str(done.exception)
+
+
+def test_objects(run, tmp_path):
+    done = call("objects", run, "-o", tmp_path / "o.csv", "--executor", "serial")
+    assert done.exit_code == 0, done.output
+    assert "3 true boxes and 3 detections of 1 image, in" in done.output
+    assert "CSV has no lists" in done.output
+    done = call("objects", run, "--executor", "serial")
+    assert "neck 0" in done.output
+    assert "3 true boxes in 1 image" in done.output
+
+
+def test_compare(run, tmp_path):
+    other = write_run(
+        tmp_path / "other",
+        {"a": (boxes(*OBJECTS), boxes(OBJECTS[0], OBJECTS[2], scores=[0.9, 0.8]))},
+        [("neck", 0, 8, {"a": bright_map(OBJECTS, 8, 2.0, seed=3)})],
+    )
+    done = call("compare", run, other, "--score", 0.5, "-o", tmp_path / "c.csv", "--executor", "serial")
+    assert done.exit_code == 0, done.output
+    assert "B finds 2 of 3 objects, A 2: 1 gained, 1 lost (p = 1), in" in done.output
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "c.csv").read_text())))
+    assert [(row["label"], row["change"]) for row in rows] == [("ship", "lost"), ("plane", "gained")]
