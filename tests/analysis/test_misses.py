@@ -145,3 +145,23 @@ def test_other_ground_truth_and_empty_images(tmp_path):
     assert {row.kind for row in found.alarms} == {alarms.BACKGROUND}
     nothing_hits = misses(run, truth={"b": TRUTH}, candidates=candidates_of)
     assert nothing_hits.point.chosen == "no detection hits, so all count"
+
+
+def test_an_image_whose_place_is_unknown_costs_itself_only(tmp_path):
+    """Its ground truth is in pixels of the image, its detections in pixels of the input."""
+    from featscope.records import RunInfo, Sample
+    from featscope.store.writer import RunWriter
+
+    writer = RunWriter(tmp_path / "both", RunInfo(model="Toy", classes=["ship", "plane"]))
+    known = write_run(tmp_path / "known", {"a": (TRUTH, FOUND)}, [])
+    from featscope.store.reader import open_run
+
+    writer.put_sample(open_run(known).samples["a"], None)
+    lost = Boxes("cxcywha", FOUND.boxes, FOUND.labels, FOUND.scores, frame="input")
+    writer.put_sample(Sample("b", "", 1, predictions=lost, truth=TRUTH), None)
+    writer.put_sample(Sample("c", "", 2, truth=Boxes("cxcywha", TRUTH.boxes, TRUTH.labels, frame="input")), None)
+    writer.close()
+    found = misses(tmp_path / "both", 0.3, candidates=candidates_of)
+    assert found.images == 2
+    assert {row.sample for row in found.rows} == {"a", "c"}
+    assert "1 image left out (b)" in found.notes[0]

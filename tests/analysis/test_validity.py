@@ -61,7 +61,7 @@ class Other:
         return replace(found, selection=msgspec.structs.replace(found.selection, **self.selection))
 
     def misses(self, monkeypatch):
-        from featscope.analysis import misses as module
+        from featscope.analysis import labelled as module
 
         def samples(run, glob):
             made = []

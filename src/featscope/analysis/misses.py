@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from featscope.analysis.alarms import Alarm, alarm_rows
 from featscope.analysis.evaluated import Evaluation, evaluate
 from featscope.analysis.evidence import LOST_BY_HEAD, Findings, find_evidence
+from featscope.analysis.labelled import labelled_samples
 from featscope.analysis.objects import feature_layers, walk_objects
 from featscope.analysis.points import Point, hits_at
 from featscope.analysis.sizes import SODA, soda_bins
 from featscope.analysis.stages import STAGES, Head, Loss
-from featscope.analysis.what_if import NO_BOXES, CandidatesOf, Changed, Trial
+from featscope.analysis.what_if import CandidatesOf, Changed, Trial
 from featscope.arrays.candidates import ImageCandidates
 from featscope.arrays.image_boxes import boxes_of
 from featscope.arrays.selecting import select
@@ -28,7 +28,6 @@ from featscope.errors import BadRunError
 from featscope.records import Boxes, Sample, class_name
 from featscope.scale.executor import Executor, serial
 from featscope.store.candidates import read_candidates
-from featscope.store.detections import samples_named
 from featscope.store.reader import Run, open_run
 from featscope.store.tables import Rows
 from featscope.words import counted
@@ -193,8 +192,7 @@ def misses(
     if opened.info is None:
         raise BadRunError(f"{opened.folder} has no manifest, so it has neither ground truth nor detections")
     classes = opened.info.classes
-    samples = complete_samples(opened, sample, truth)
-    pairs = [(one.predictions or NO_BOXES, one.truth or NO_BOXES) for one in samples]
+    samples, pairs, notes = labelled_samples(opened, sample, truth)
     whole = evaluate(pairs, iou, rule)
     point = _point(whole, score, iou, rule)
     hits = hits_at(whole, point.score)
@@ -219,7 +217,7 @@ def misses(
             unknown.add(known.unknown if known is not None else "")
         missed += _miss_rows(one, [int(whole.true_box[n]) for n in numbers], losses, classes)
         alarms += alarm_rows(one, false, whole, classes)
-    notes = _about_images_without_candidates(without, unknown)
+    notes = [*notes, *_about_images_without_candidates(without, unknown)]
     found = _keys(whole, hits.found, samples)
     findings = None
     names = list(layers) or feature_layers(opened)
@@ -274,25 +272,6 @@ def _by_image(places: NDArray[np.int64], images: NDArray[np.int64], count: int) 
 def _keys(whole: Evaluation, chosen: NDArray[np.bool_], samples: Sequence[Sample]) -> List[Tuple[str, int]]:
     """Return (sample, place in the ground truth) of the chosen objects."""
     return [(samples[image].id, int(box)) for image, box in zip(whole.true_image[chosen], whole.true_box[chosen])]
-
-
-def complete_samples(run: Run, sample: Optional[str], truth: Optional[Mapping[str, Boxes]]) -> List[Sample]:
-    """Return the samples, each with its ground truth and its detections in the same pixels."""
-    samples = samples_named(run, sample)
-    if truth is not None:
-        samples = [replace(one, truth=truth.get(one.id)) for one in samples]
-    with_truth = [one for one in samples if one.truth is not None]
-    if not with_truth:
-        raise BadRunError(
-            f"{run.folder} has no ground truth, so nothing is known to be missed; give it: --annotations "
-            "annotations.json, a folder of DOTA's labelTxt, or a folder of YOLO's labels"
-        )
-    if all(one.predictions is None for one in with_truth):
-        raise BadRunError(
-            f"{run.folder} has no detections; capture it with a detector whose boxes featscope knows: "
-            "featscope models lists them"
-        )
-    return with_truth
 
 
 def _point(whole: Evaluation, score: Optional[float], iou: float, rule: str) -> Point:

@@ -14,7 +14,7 @@ from featscope.analysis.miss_scenes import SceneMaker
 from featscope.analysis.misses import Miss, Misses, stored_candidates
 from featscope.analysis.points import hits_at
 from featscope.analysis.sizes import SODA, SODA_SIDES
-from featscope.analysis.what_if import NO_BOXES, CandidatesOf
+from featscope.analysis.what_if import CandidatesOf
 from featscope.arrays.boxes import areas_of
 from featscope.records import Boxes, Sample
 from featscope.render.levels_seen import LevelsSeen, SeenCell, SizeRange, draw_levels_seen
@@ -146,7 +146,8 @@ def _ranges(misses: Misses, samples: Mapping[str, Sample]) -> Iterator[SizeRange
     """Yield the sizes of the objects that were found, by the level of the cell that found each, and of the missed."""
     names = {name for name, _ in misses.found}
     known = [one for one in samples.values() if one.id in names]
-    pairs = [(one.predictions or NO_BOXES, one.truth or NO_BOXES) for one in known]
+    nothing = Boxes("xyxy", [], [])
+    pairs = [(one.predictions or nothing, one.truth or nothing) for one in known]
     whole = evaluate(pairs, misses.point.iou, misses.point.rule)
     areas = [areas_of(truth.form, truth.boxes) for _, truth in pairs]
     of_level: Dict[int, List[float]] = {}

@@ -16,8 +16,6 @@ from featscope.records import Boxes, Sample, Selection
 CandidatesOf = Callable[[Sample], Optional[ImageCandidates]]
 """Gives the candidates of a sample; None if there are none."""
 
-NO_BOXES = Boxes("xyxy", [], [])
-
 
 class Changed(NamedTuple):
     """What another selection would change."""
@@ -50,9 +48,9 @@ class Trial:
         """Select the detections of an image as its detector did, and in the other way."""
         kinds = {name: type(getattr(selection, name)) for name in self._change}
         other = replace(selection, **{name: kinds[name](value) for name, value in self._change.items()})
-        truth = sample.truth or NO_BOXES
-        self._before.append((_kept(candidates, selection), truth))
-        self._after.append((_kept(candidates, other), truth))
+        truth = sample.truth or Boxes("xyxy", [], [])
+        for pairs, how in ((self._before, selection), (self._after, other)):
+            pairs.append((replace(_kept(candidates, how), frame=truth.frame), truth))
 
     def result(self, point: Point) -> Changed:
         """Count at an operating point."""

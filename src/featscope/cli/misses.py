@@ -117,7 +117,6 @@ def run(
       featscope misses runs/yolox --annotations instances.json --rule coco
     """
     from featscope.analysis.misses import misses
-    from featscope.analysis.what_if import NO_BOXES
     from featscope.cli.console import finish, remark, say
     from featscope.cli.models import candidates_of, truth_of
     from featscope.store.reader import open_run
@@ -142,11 +141,9 @@ def run(
     _tell(found, levels)
     if errors:
         from featscope.analysis.error_types import error_rows, find_errors
-        from featscope.analysis.misses import complete_samples
+        from featscope.analysis.labelled import labelled_samples
 
-        pairs = [
-            (one.predictions or NO_BOXES, one.truth or NO_BOXES) for one in complete_samples(opened, sample, truth)
-        ]
+        pairs = labelled_samples(opened, sample, truth).pairs
         _tell_errors(error_rows(find_errors(pairs, iou, rule=rule), "coco" if rule == "coco" else "area", "soda"))
     for rows, path in ((found.rows, output), (found.alarms, alarms)):
         if path is not None:
