@@ -25,7 +25,7 @@ def run(tmp_path):
 
 def test_misses(run, tmp_path):
     done = call(
-        "misses", run, "--score", 0.5, "-o", tmp_path / "m.csv", "--alarms", tmp_path / "a.csv", "--errors",
+        "misses", run, "--score", 0.5, "--points", "0.85,0.1", "-o", tmp_path / "m.csv", "--alarms", tmp_path / "a.csv", "--errors",
         "--executor", "serial",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -33,6 +33,8 @@ def test_misses(run, tmp_path):
     assert "1 of 3 objects missed and 1 false alarm in 1 image, in" in done.output
     assert "false alarms: 1 background" in done.output
     assert "loss of AP" in done.output
+    table = [line.split() for line in done.output.splitlines() if line.split()[:1] in (["0.1"], ["0.5"], ["0.85"])]
+    assert [line[:4] for line in table] == [["0.1", "2", "1", "1"], ["0.5", "2", "1", "1"], ["0.85", "1", "2", "0"]]
     assert "missed" in done.output
     rows = [list(csv.DictReader(io.StringIO((tmp_path / name).read_text()))) for name in ("m.csv", "a.csv")]
     assert [(row["label"], row["number"]) for row in rows[0]] == [("plane", "2")]
@@ -51,6 +53,7 @@ def test_a_run_whose_model_is_gone_keeps_its_answers(run):
         (("--what-if", "nms:0.5"), "is not understood"),
         (("--what-if", "strictness=2", "--executor", "serial"), "a selection has no 'strictness'"),
         (("--rule", "pascal"), "pascal"),
+        (("--points", "0.1;0.2"), "is not understood"),
         (("-o", "misses.txt"), ".parquet"),
         (("--iou", "0"), "0"),
     ],

@@ -121,6 +121,10 @@ class Misses:
         """Count the misses by class, size and verdict."""
         return self._counted("verdict", sorted({row.verdict for row in self.rows}), "no features")
 
+    def stages(self) -> List[Tuple[str, int]]:
+        """Count the stages in which objects were lost, the most frequent first."""
+        return Counter(row.stage for row in self.rows if row.stage).most_common()
+
     def suppressors(self) -> List[Tuple[str, int]]:
         """Count what suppressed the missed objects whose stage is 'suppressed', the most frequent first."""
         return Counter(row.by for row in self.rows if row.by).most_common()
@@ -163,6 +167,7 @@ def misses(
     truth: Optional[Mapping[str, Boxes]] = None,
     candidates: Optional[CandidatesOf] = None,
     layers: Sequence[str] = (),
+    features: bool = True,
     executor: Union[str, Executor] = serial,
     what_if: Sequence[Mapping[str, float]] = (),
 ) -> Misses:
@@ -183,8 +188,9 @@ def misses(
 
     sample: an id or a glob. truth: ground truth by sample, in place of the run's own. candidates: gives the candidates
     of a sample; by default those that the run stores (`featscope capture --candidates`). layers: whose features are
-    asked (`featscope.analysis.evidence`); by default all but class scores and regressions. what_if: changes of
-    `featscope.records.Selection`, as `[{"overlap": 0.5}]`; `Misses.changed` has what each would change.
+    asked (`featscope.analysis.evidence`); by default all but class scores and regressions. features: whether
+    they are asked at all. what_if: changes of `featscope.records.Selection`, as `[{"overlap": 0.5}]`; `Misses.changed`
+    has what each would change.
 
     Raises `BadRunError` for a run without ground truth or without detections.
     """
@@ -221,12 +227,12 @@ def misses(
     found = _keys(whole, hits.found, samples)
     findings = None
     names = list(layers) or feature_layers(opened)
-    if missed and names:
+    if missed and names and features:
         states = {**dict.fromkeys(found, True), **dict.fromkeys(_keys(whole, hits.missed, samples), False)}
         images = walk_objects(opened, names, None, sample, min_iou=iou, truth=truth, background=True, executor=executor)
         findings = find_evidence(images, states)
         missed = [row._replace(verdict=_verdict(row, findings)) for row in missed]
-    elif missed:
+    elif missed and features:
         notes.append("the run stores no maps of features, so what they hold is unknown; capture its backbone and neck")
     return Misses(
         point,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from featscope.cli import checks, options
 from featscope.cli.options import own
@@ -36,6 +36,17 @@ def _changes(texts: Optional[Sequence[str]]) -> List[Dict[str, float]]:
     return made
 
 
+def _scores(text: str) -> List[float]:
+    """Read --points."""
+    try:
+        scores = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        scores = [-1.0]
+    if any(not 0 <= score <= 1 for score in scores):
+        raise BadOptionError(f"--points {text!r} is not understood; type scores from 0 to 1: 0.1,0.3,0.5")
+    return scores
+
+
 def run(
     folder: Path = options.argument("RUN", "A run with ground truth."),
     checkpoint: str = options.argument("CHECKPOINT", "The weights, if they have moved since the capture.", ""),
@@ -59,6 +70,15 @@ def run(
     sample: Optional[str] = options.sample(),
     annotations: Optional[Path] = options.truth(),
     score: Optional[float] = options.score(),
+    points: str = own(
+        "--points",
+        panel=options.WHAT,
+        help="Also count at these scores: 0.1,0.3,0.5.",
+        default="",
+        metavar="SCORES",
+        shown="none",
+        check=lambda text: _scores(text),
+    ),
     iou: float = options.iou(),
     rule: str = options.rule(),
     what_if: Optional[List[str]] = own(
@@ -124,21 +144,14 @@ def run(
 
     opened = open_run(folder)
     truth, candidates = truth_of(opened, annotations), candidates_of(opened, checkpoint, trust_checkpoint)
-    found = misses(
-        opened,
-        score,
-        iou,
-        sample,
-        rule=rule,
-        truth=truth,
-        candidates=candidates,
-        layers=layers or (),
-        what_if=_changes(what_if),
-        executor=executor,
-    )
+    how: Dict[str, Any] = {"rule": rule, "truth": truth, "candidates": candidates}
+    found = misses(opened, score, iou, sample, layers=layers or (), what_if=_changes(what_if), executor=executor, **how)
+    others = [misses(opened, other, iou, sample, features=False, **how) for other in _scores(points)]
     say(f"at {found.point}")
     say("")
     _tell(found, levels)
+    if others:
+        _tell_points([found, *others])
     if errors:
         from featscope.analysis.error_types import error_rows, find_errors
         from featscope.analysis.labelled import labelled_samples
@@ -201,6 +214,18 @@ def _tell(found: Misses, levels: bool) -> None:
         )
 
 
+def _tell_points(found: Sequence[Misses]) -> None:
+    """Print what is found and lost at several scores, a line for each."""
+    from featscope.cli.console import new_table, say, show
+
+    numbers = ["score", "found", "missed", "false alarms"]
+    table = new_table(*numbers, "lost by the head", right=numbers, folded=["lost by the head"])
+    for one in sorted(found, key=lambda one: one.point.score):
+        table.add_row(f"{one.point.score:.3g}", len(one.found), len(one.rows), len(one.alarms), _counted(one.stages()))
+    show(table)
+    say("")
+
+
 def _tell_errors(rows: Rows[ErrorRow]) -> None:
     """Print what each type of error costs: a line for each type, a column for each size."""
     from featscope.cli.console import new_table, say, show
@@ -214,4 +239,4 @@ def _tell_errors(rows: Rows[ErrorRow]) -> None:
 
 
 def _counted(counts: Iterable[Tuple[str, int]]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts)
+    return "; ".join(f"{count} {name}" for name, count in counts)
