@@ -22,6 +22,7 @@ from typing import (
 )
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featscope.errors import BadArrayError
 
@@ -116,8 +117,9 @@ def annotated(hint: object) -> ColumnType:
     args = [arg for arg in _args_of(hint) if arg is not type(None) and arg is not ...]
     if not args:
         return UNKNOWN
-    if origin is np.ndarray:  # NDArray[np.float32] is ndarray[Any, dtype[float32]]
-        scalar = annotated(next(iter(_args_of(args[-1])), None))
+    if origin is NDArray or origin is np.ndarray:
+        # NDArray[np.float32] is ndarray[Any, dtype[float32]] up to NumPy 2.4, and an alias of its own from 2.5 on.
+        scalar = annotated(args[0] if origin is NDArray else next(iter(_args_of(args[-1])), None))
         return ColumnType(scalar.scalar, 1) if scalar.scalar else UNKNOWN
     same = list(dict.fromkeys(map(annotated, args)))
     if len(same) > 1 or not same[0].scalar:
