@@ -8,10 +8,11 @@ import pytest
 from conftest import pixels
 
 import featscope
-from featscope.errors import BadOptionError, UnknownNameError
-from featscope.records import Boxes, Geometry, Sample
+from featscope.errors import BadOptionError, BadRunError, UnknownNameError
+from featscope.records import Boxes, Geometry, Policy, RunInfo, Sample
 from featscope.render.heat import HeatStyle
 from featscope.store.lines import read_lines
+from featscope.store.writer import RunWriter
 
 
 def files(folder):
@@ -191,3 +192,10 @@ def test_an_own_map_is_placed_as_a_map_of_the_run_is(run):
     )  # fmt: skip
     assert place is not None
     assert np.array_equal(pixels(drawn.folder / "neck.fpn" / "a_level0_overlay.png"), pixels(by_hand.png))
+
+
+def test_a_run_of_objects_has_no_maps_to_draw(tmp_path):
+    RunWriter(tmp_path / "run", RunInfo(model="Toy", policy=Policy(objects=True))).close()
+    for draw in (featscope.draw_run, featscope.draw_mosaics):
+        with pytest.raises(BadRunError, match="stores objects in place of maps"):
+            draw(tmp_path / "run")

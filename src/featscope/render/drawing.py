@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable, ContextManager, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from featscope.errors import BadOptionError, FeatscopeWarning, check_name
+from featscope.errors import BadOptionError, BadRunError, FeatscopeWarning, check_name
 from featscope.render.bases import write_bases
 from featscope.render.heat import HeatStyle, style_named
 from featscope.render.heat_plan import HeatOptions, plan_heat
@@ -203,13 +203,22 @@ def _names(given: Names) -> Sequence[str]:
 def _where(
     executor: Union[str, Executor], run: Union[Run, str, Path], to: Union[str, Path, None]
 ) -> Tuple[Executor, Run, Optional[Path]]:
-    """Return the executor, the opened run and the folder of the pictures. All workers can find the paths."""
+    """Return the executor, the opened run and the folder of the pictures. All workers can find the paths.
+
+    Raises `BadRunError` for a run that stores objects in place of maps.
+    """
     folder = None if to is None else Path(to)
     if isinstance(executor, str) and executor.startswith("dask"):  # its workers have other working folders
         run = Path(run.folder if isinstance(run, Run) else run).absolute()
         folder = None if folder is None else folder.absolute()
     run_on = executor_named(executor) if isinstance(executor, str) else executor
-    return run_on, run if isinstance(run, Run) else open_run(run), folder
+    opened = run if isinstance(run, Run) else open_run(run)
+    if opened.info is not None and opened.info.policy.objects:
+        raise BadRunError(
+            f"{opened.folder} stores objects in place of maps, so there is nothing to draw; list them: featscope objects "
+            f"{opened.folder}, or capture without --objects"
+        )
+    return run_on, opened, folder
 
 
 @contextmanager
