@@ -215,8 +215,8 @@ def _where(
     opened = run if isinstance(run, Run) else open_run(run)
     if opened.info is not None and opened.info.policy.objects:
         raise BadRunError(
-            f"{opened.folder} stores objects in place of maps, so there is nothing to draw; list them: featscope objects "
-            f"{opened.folder}, or capture without --objects"
+            f"{opened.folder} stores objects in place of maps, so there is nothing to draw; list them: featscope "
+            f"objects {opened.folder}, or capture without --objects"
         )
     return run_on, opened, folder
 
