@@ -34,6 +34,8 @@ with torch.no_grad():
 """
 BEFORE = {  # what a page takes for granted: other pages made it
     "docs/guides/explain.md": ["featscope capture s2anet.py s2anet.pth -o runs/s2anet"],
+    "docs/guides/misses.md": ["featscope capture s2anet.py random -o runs/ours --candidates"],
+    "docs/guides/statistics.md": ["featscope capture s2anet.py s2anet.pth -o runs/s2anet"],
     "docs/guides/viewer.md": ["featscope capture s2anet.py s2anet.pth -o runs/s2anet"],
 }
 
