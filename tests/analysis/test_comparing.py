@@ -84,7 +84,7 @@ def test_only_common_samples_count(tmp_path, runs):
 
 def test_what_cannot_be_compared(tmp_path, runs):
     other = make(tmp_path / "d", lambda n: (0,), truth=boxes(*OBJECTS[:2]))
-    with pytest.raises(BadRunError, match="another ground truth for 'i0'"):
+    with pytest.raises(BadRunError, match="different ground truth for 'i0'"):
         compare(runs[0], other)
     writer = RunWriter(tmp_path / "e", RunInfo(model="Toy", classes=["ship", "car"]))
     for sample in ("i0",):
@@ -92,7 +92,7 @@ def test_what_cannot_be_compared(tmp_path, runs):
 
         writer.put_sample(Sample(sample, truth=boxes(*OBJECTS), predictions=found(0)), None)
     writer.close()
-    with pytest.raises(BadRunError, match="other classes"):
+    with pytest.raises(BadRunError, match="different classes"):
         compare(runs[0], tmp_path / "e")
     alone = write_run(tmp_path / "f", {"z": (boxes(*OBJECTS), found(0))}, [])
     with pytest.raises(BadRunError, match="no sample in common"):

@@ -66,7 +66,7 @@ def test_other_ground_truth(tmp_path, images, layers):
     assert [one.boxes.counts[0] for one in found] == [1, 0]
     small = write_run(tmp_path / "objects", images, layers, ObjectWriter)
     problems = next(iter(walk_objects(small, ["neck"], sample="a", truth=other))).problems
-    assert "capture it without --objects" in problems[0]
+    assert "capture a run that stores maps, without --objects" in problems[0]
 
 
 def test_a_damaged_map_costs_its_file_only(tmp_path, images, layers):

@@ -192,6 +192,8 @@ class TestFurthest:
         assert loss.stage == stages.SUPPRESSED
         assert loss.suppressor.what == what
         assert loss.suppressor.score == pytest.approx(0.55)
+        assert loss.suppressor.box == pytest.approx(where)
+        assert loss.deciding.box[:2] == (100, 100)
 
     def test_a_class_that_is_not_the_best_of_its_cell(self):
         """Where the head takes the best class first, the others are no candidates."""
@@ -200,7 +202,7 @@ class TestFurthest:
         cell = picture.candidate(number, 0.5)
         picture.scores[cell, 1] = 0.6
         loss = picture.loss(number)
-        assert (loss.stage, loss.other) == (stages.OTHER_CLASS, 1)
+        assert (loss.stage, loss.deciding.label) == (stages.OTHER_CLASS, 1)
         picture.scores[cell, 1] = 0.4
         assert picture.loss(number).stage == stages.TAKEN
 
@@ -248,7 +250,9 @@ def test_a_box_for_each_class():
     candidates = ImageCandidates((level,), "xyxy", Selection(threshold=0.05, suppression="upright", overlap=0.5))
     truth = Boxes("xyxy", [[100, 100, 140, 121]], [0])
     loss = Head(candidates, select(candidates), truth, None).losses([0], SCORE, 0.5)[0]
-    assert (loss.stage, loss.other, loss.source) == (stages.OTHER_CLASS, 1, (0, 0))
+    assert (loss.stage, loss.deciding[:3]) == (stages.OTHER_CLASS, (0, 0, 1))
+    assert loss.deciding.box == (100, 100, 140, 120)
+    assert loss.deciding.score == pytest.approx(0.8)
     boxes[0, 1] = 0
     assert Head(candidates, select(candidates), truth, None).losses([0], SCORE, 0.5)[0].stage == stages.NO_BOX
 
@@ -266,3 +270,18 @@ def test_many_objects_at_once_are_as_one_by_one():
     together = head.losses(range(200), SCORE, 0.5)
     assert [one.stage for one in together] == [head.losses([n], SCORE, 0.5)[0].stage for n in range(200)]
     assert len({one.stage for one in together}) > 2
+
+
+def test_a_class_that_the_detector_lacks():
+    picture = Picture()
+    number = picture.object(100, 100, label=CLASSES)
+    assert picture.loss(number).stage == stages.NO_CLASS
+
+
+@pytest.mark.parametrize("box", [[1e7, 1e7, 30, 30, 0.1], [128, 128, 1e9, 1e9, 0.0], [-500, 100, 30, 30, 0.0]])
+def test_objects_outside_of_the_picture_and_huge_ones(box):
+    """The points of the priors are those on the input, however large the box is."""
+    picture = Picture()
+    picture.truth.append(box)
+    picture.labels.append(0)
+    assert picture.loss(0).stage == (stages.NO_BOX if box[0] == 128 else stages.NOTHING_COULD)

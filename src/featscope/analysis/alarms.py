@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featscope.analysis.evaluated import Evaluation
+from featscope.analysis.points import ABOUT, split_by_image
 from featscope.arrays.boxes import areas_of, corners_of, iou_of
 from featscope.records import Sample, class_name
 
@@ -18,8 +19,6 @@ WRONG_BOTH = "wrong class and place"
 BACKGROUND = "background"
 ALARMS = (DUPLICATE, WRONG_PLACE, WRONG_CLASS, WRONG_BOTH, BACKGROUND)
 """The kinds of false alarms."""
-
-_ABOUT = 0.1  # IoU from which on a detection is about an object at all, as in TIDE
 
 
 class Alarm(NamedTuple):
@@ -42,8 +41,15 @@ class Alarm(NamedTuple):
     truth_label: str
 
 
-def alarm_rows(sample: Sample, places: NDArray[np.int64], whole: Evaluation, classes: Sequence[str]) -> Iterator[Alarm]:
-    """Yield a row for each false alarm of an image. places: in the evaluation."""
+def alarm_rows(
+    samples: Sequence[Sample], alarms: NDArray[np.bool_], whole: Evaluation, classes: Sequence[str]
+) -> Iterator[Alarm]:
+    """Yield a row for each false alarm. alarms: whether each detection of the evaluation is one, (n,)."""
+    for sample, places in zip(samples, split_by_image(np.flatnonzero(alarms), whole.image, len(samples))):
+        yield from _of_image(sample, places, whole, classes)
+
+
+def _of_image(sample: Sample, places: NDArray[np.int64], whole: Evaluation, classes: Sequence[str]) -> Iterator[Alarm]:
     found, truth = sample.predictions, sample.truth
     if found is None or truth is None or not len(places):
         return
@@ -79,8 +85,8 @@ def _kind_of_alarm(iou: NDArray[np.float64], own: NDArray[np.bool_], min_iou: fl
         return DUPLICATE, my_best
     if others[other_best] >= min_iou:
         return WRONG_CLASS, other_best
-    if mine[my_best] >= _ABOUT:
+    if mine[my_best] >= ABOUT:
         return WRONG_PLACE, my_best
-    if others[other_best] >= _ABOUT:
+    if others[other_best] >= ABOUT:
         return WRONG_BOTH, other_best
     return BACKGROUND, int(iou.argmax()) if iou.max() > 0 else None

@@ -135,7 +135,7 @@ def _common(one: Run, two: Run, sample: Optional[str]) -> Tuple[List[str], List[
     classes = [run.info.classes if run.info is not None else [] for run in (one, two)]
     if classes[0] != classes[1]:
         raise BadRunError(
-            f"the runs have other classes: {one.folder} {', '.join(classes[0][:_NAMED])}, ..., {two.folder} "
+            f"the runs have different classes: {one.folder} {', '.join(classes[0][:_NAMED])}, ..., {two.folder} "
             f"{', '.join(classes[1][:_NAMED])}, ...; only detectors of the same classes can be compared"
         )
     notes = []
@@ -155,7 +155,9 @@ def _same_truth(one: Run, two: Run, names: Sequence[str]) -> Dict[str, Boxes]:
         if known is None:
             continue
         if first is not None and second is not None and not _equal(first, second):
-            raise BadRunError(f"the runs have another ground truth for {name!r}; give one for both: --annotations PATH")
+            raise BadRunError(
+                f"the runs have different ground truth for {name!r}; give one for both: --annotations PATH"
+            )
         found[name] = known
     if not found:
         raise BadRunError(

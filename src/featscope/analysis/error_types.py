@@ -40,6 +40,7 @@ from featscope.analysis.evaluated import (
     overlap_of,
 )
 from featscope.analysis.evaluation import IGNORED, NOTHING, average_precision, precision_recall
+from featscope.analysis.points import ABOUT
 from featscope.analysis.sizes import COCO, SODA, coco_bins, soda_bins
 from featscope.arrays.boxes import areas_of
 from featscope.errors import BadOptionError, check_name
@@ -100,7 +101,7 @@ class ErrorRow(NamedTuple):
     loss: float
 
 
-def find_errors(images: Iterable[Pair], min_iou: float = 0.5, background: float = 0.1, rule: str = "coco") -> Errors:
+def find_errors(images: Iterable[Pair], min_iou: float = 0.5, background: float = ABOUT, rule: str = "coco") -> Errors:
     """Find the type of each error in a data set.
 
     >>> found = Boxes("xyxy", [[0, 0, 8, 8], [0, 0, 8, 8], [40, 0, 48, 8]], [0, 1, 0], [0.9, 0.8, 0.7])

@@ -11,14 +11,16 @@ area under its ROC curve (AUC), the numbers of members, an interval by a bootstr
 
 The background are boxes of the sizes, shapes and angles of the objects at places without objects, so size is held equal
 by construction. A level is reliable if the probe, or the likeness where there are too few objects for a probe, has a
-lower end of its interval of at least 0.7. An object is present in a level if its number exceeds that of 95 % of the
-background of like size. Levels in which it covers less than one cell are below resolution and get no number.
+lower end of its interval of at least 0.7. An object stands out in a level if its number exceeds that of 95 % of the
+background of like size. A layer of k levels in which an object can be seen gives chance k tries, so the layer has the
+object if in one of them it exceeds 1 - 0.05 / k. Levels in which it covers less than one cell are below resolution and
+get no number.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Container, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +82,10 @@ class Evidence(NamedTuple):
     ratio: Optional[float]
     """Energy inside divided by that of the ring."""
     present: Optional[bool]
-    """None where the level is not reliable."""
+    """Whether it stands out from 95 % of the background; None where the level is not reliable."""
+    rank: Optional[float]
+    """Share of the background of like size that it exceeds, by the number that the level is judged by; None where the
+    level is not reliable."""
 
 
 class Seen(NamedTuple):
@@ -145,14 +150,21 @@ def find_evidence(images: Iterable[ImageObjects], found: Found) -> Findings:
 def _sensitivity(levels: Mapping[MapName, BoxesOnMap], judged: Sequence[_Judged]) -> float:
     """Return the share of the found objects that are present in the last layer that can be believed."""
     reliable = [one.quality.layer for one in judged if one.quality.reliable]
-    present: Dict[Tuple[str, int], bool] = {}
+    ranks: Dict[Tuple[str, int], List[float]] = {}
     for (name, level), one in zip(levels.items(), judged):
-        if not reliable or name.layer != reliable[-1]:
-            continue
-        for place in np.flatnonzero((level.found == 1) & np.isfinite(one.ranks)):
-            key = level.keys[place]
-            present[key] = present.get(key, False) or bool(one.ranks[place] >= _PRESENT)
-    return sum(present.values()) / len(present) if present else float("nan")
+        if reliable and name.layer == reliable[-1]:
+            for place in np.flatnonzero((level.found == 1) & np.isfinite(one.ranks)):
+                ranks.setdefault(level.keys[place], []).append(float(one.ranks[place]))
+    return sum(map(_stands_out, ranks.values())) / len(ranks) if ranks else float("nan")
+
+
+def _stands_out(ranks: Sequence[float]) -> bool:
+    """Whether a layer has an object. ranks: share of the background that it exceeds in each level.
+
+    >>> _stands_out([0.96]), _stands_out([0.96, 0.2, 0.3]), _stands_out([0.99, 0.2, 0.3])
+    (True, False, True)
+    """
+    return max(ranks) >= 1 - (1 - _PRESENT) / len(ranks)
 
 
 def _collect(images: Iterable[ImageObjects], found: Found) -> Dict[MapName, BoxesOnMap]:
@@ -166,8 +178,7 @@ def _collect(images: Iterable[ImageObjects], found: Found) -> Dict[MapName, Boxe
         keys = [(image.sample.id, place) for place in range(boxes.counts[0])]
         states = [-1 if key not in found else int(found[key]) for key in keys]
         state = np.array(states + [-1] * boxes.counts[2], np.int8)
-        with np.errstate(divide="ignore"):
-            sizes = np.floor(np.log2(np.maximum(boxes.input_areas()[places], 1e-9)) / 2 / _STEP).astype(np.int64)
+        sizes = np.floor(np.log2(np.maximum(boxes.input_areas()[places], 1e-9)) / 2 / _STEP).astype(np.int64)
         for name, pooled in image.maps.items():
             parts.setdefault(name, []).append(
                 BoxesOnMap(
@@ -223,6 +234,8 @@ def _judge(name: MapName, level: BoxesOnMap) -> _Judged:
         reliable=reliable,
     )
     ranks, probe_ranks = (_ranks(some, background & resolved, level.sizes) for some in (values, probe))
+    if not reliable:
+        ranks = np.full(len(ranks), np.nan)
     rows = []
     for place in np.flatnonzero(level.found == 0):
         small = not resolved[place]
@@ -236,10 +249,10 @@ def _judge(name: MapName, level: BoxesOnMap) -> _Judged:
                 likeness=None if small else _number(likeness[place]),
                 probe=None if small else _number(probe_ranks[place]),
                 ratio=None if small else _number(level.ratio[place]),
-                present=bool(ranks[place] >= _PRESENT) if reliable and np.isfinite(ranks[place]) else None,
+                present=bool(ranks[place] >= _PRESENT) if np.isfinite(ranks[place]) else None,
+                rank=_number(ranks[place]),
             )
         )
-    ranks = ranks if reliable else np.full(len(ranks), np.nan)
     return _Judged(quality, rows, list(_seen(name, level, ranks)), ranks)
 
 
@@ -294,22 +307,22 @@ def _verdicts(
     missed: Sequence[Tuple[str, int]], rows: Sequence[Evidence], qualities: Sequence[Quality]
 ) -> Dict[Tuple[str, int], str]:
     layers = list(dict.fromkeys(one.layer for one in qualities))
-    reliable = {one.layer for one in qualities if one.reliable}
     of_object: Dict[Tuple[str, int], Dict[str, List[Evidence]]] = {}
     for row in rows:
         of_object.setdefault((row.sample, row.number), {}).setdefault(row.layer, []).append(row)
-    return {key: _verdict(of_object.get(key, {}), layers, reliable) for key in missed}
+    return {key: _verdict(of_object.get(key, {}), layers) for key in missed}
 
 
-def _verdict(levels: Mapping[str, Sequence[Evidence]], layers: Sequence[str], reliable: Container[str]) -> str:
+def _verdict(levels: Mapping[str, Sequence[Evidence]], layers: Sequence[str]) -> str:
     """Decide from the layers, in the order of the network, where the features of an object end."""
-    if levels and all(one.cells < 1 for some in levels.values() for one in some):
+    cells = [one.cells for some in levels.values() for one in some]
+    if cells and 0 < max(cells) < 1:  # an object outside of all maps has no cell at all
         return BELOW_RESOLUTION
-    known = [
-        (layer, any(one.present for one in levels[layer]))
-        for layer in layers
-        if layer in reliable and any(one.present is not None for one in levels.get(layer, ()))
-    ]
+    known: List[Tuple[str, bool]] = []
+    for layer in layers:
+        ranks = [one.rank for one in levels.get(layer, ()) if one.rank is not None]
+        if ranks:
+            known.append((layer, _stands_out(ranks)))
     if not known:
         return UNDECIDED
     last = max((place for place, (_, present) in enumerate(known) if present), default=-1)

@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 
 from featscope.analysis import evidence, stages
 from featscope.analysis.evidence import Evidence
-from featscope.analysis.misses import Miss, Misses
+from featscope.analysis.miss_rows import Miss
+from featscope.analysis.misses import Misses
 from featscope.analysis.objects import MapName, feature_layers
 from featscope.analysis.points import Point
+from featscope.analysis.stages import Head, Loss
 from featscope.analysis.what_if import CandidatesOf
 from featscope.arrays.boxes import corners_of
-from featscope.arrays.candidates import ImageCandidates
 from featscope.arrays.geometry import cells_inside
 from featscope.arrays.normalise import bounds, merge_bounds
-from featscope.arrays.selecting import Outcome, select
+from featscope.arrays.selecting import select
 from featscope.errors import BadRunError, FeatscopeError
 from featscope.records import Geometry, Place, Sample, class_name
 from featscope.render.heat import HeatStyle
@@ -44,10 +45,10 @@ class _Drawn(NamedTuple):
 
 
 class _Chosen(NamedTuple):
-    """The candidates of an image, and how far each came."""
+    """The candidates of an image, and the form of their boxes."""
 
-    candidates: ImageCandidates
-    outcome: Outcome
+    head: Head
+    form: str
 
 
 class _OfSample(NamedTuple):
@@ -146,7 +147,8 @@ class SceneMaker:
         if chosen is None:
             remarks.append("no candidates are known; capture the run with --candidates")
         else:
-            near = self._boxes_of(row, truth.labels[row.number], chosen)
+            point = self._misses.point
+            near = self._boxes_of(chosen.head.losses([row.number], point.score, point.iou)[0], chosen.form)
         layers = list(self._layers_of(row))
         if not layers:
             remarks.append("the run stores no maps of features")
@@ -174,29 +176,24 @@ class SceneMaker:
 
     def _chosen(self, sample: Sample) -> Optional[_Chosen]:
         known = self._give(sample)
-        return _Chosen(known, select(known)) if known is not None and known.selection is not None else None
+        if known is None or known.selection is None or sample.truth is None:
+            return None
+        return _Chosen(Head(known, select(known), sample.truth, sample.geometry), known.form)
 
-    def _boxes_of(self, row: Miss, label: int, chosen: _Chosen) -> List[MarkedBox]:
+    def _boxes_of(self, loss: Loss, form: str) -> List[MarkedBox]:
         """Return the box of the candidate that decided, and the one that suppressed it."""
-        if row.level is None or row.candidate is None:
-            return []
-        level = chosen.candidates.levels[row.level]
-        if row.other:  # the candidate decided by its score for another class
-            label = next((n for n in range(level.scores.shape[1]) if class_name(self._classes, n) == row.other), label)
-        box = level.boxes[row.candidate]
-        box = box if box.ndim == 1 else box[min(label, len(box) - 1)]
-        score, iou = float(level.scores[row.candidate, label]), f", IoU {row.iou:.2f}" if row.iou is not None else ""
-        form, name = chosen.candidates.form, class_name(self._classes, label)
-        words = f"the candidate that came nearest, of level {row.level}: {name} {score:.2f}{iou}"
-        found = [MarkedBox(corners_of(form, [box])[0], CANDIDATE, words)]
-        outcome = chosen.outcome
-        pair = (outcome.level == row.level) & (outcome.index == row.candidate) & (outcome.label == label)
-        by = int(outcome.by[np.flatnonzero(pair)[0]]) if pair.any() else -1
-        if row.by and by >= 0:
-            its, score = class_name(self._classes, int(outcome.label[by])), float(outcome.score[by])
-            overlap = f", IoU {row.by_iou:.2f} with the object" if row.by_iou is not None else ""
-            words = f"suppressed it: {row.by}, {its} {score:.2f}{overlap}"
-            found.insert(0, MarkedBox(corners_of(form, [outcome.box[by]])[0], SUPPRESSOR, words))
+        found: List[MarkedBox] = []
+        by, near = loss.suppressor, loss.deciding
+        if by is not None:
+            name = class_name(self._classes, by.label)
+            words = f"suppressed it: {by.what}, {name} {by.score:.2f}, IoU {by.iou:.2f} with the object"
+            found.append(MarkedBox(corners_of(form, [by.box])[0], SUPPRESSOR, words))
+        if near is not None:
+            name = class_name(self._classes, near.label)
+            words = (
+                f"the candidate that came nearest, of level {near.level}: {name} {near.score:.2f}, IoU {loss.iou:.2f}"
+            )
+            found.append(MarkedBox(corners_of(form, [near.box])[0], CANDIDATE, words))
         return found
 
     def _layers_of(self, row: Miss) -> List[LayerAt]:
@@ -246,6 +243,7 @@ def _stage(row: Miss, point: Point) -> str:
     score = f"{row.score:.2f}" if row.score is not None else "none"
     by = f"{row.by_score:.2f}" if row.by_score is not None else "unknown"
     return {
+        stages.NO_CLASS: "the detector does not know its class",
         stages.NOTHING_COULD: "no prior point of the head lies in its box",
         stages.NO_BOX: f"no candidate has a box like it (IoU {_against(row.iou, point.iou)})",
         stages.BADLY_BOXED: f"a candidate scores {score}, but its box is poor (IoU {_against(row.iou, point.iou)})",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from math import nan
 from pathlib import Path
-from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,72 +15,21 @@ from featscope.analysis.alarms import Alarm, alarm_rows
 from featscope.analysis.evaluated import Evaluation, evaluate
 from featscope.analysis.evidence import LOST_BY_HEAD, Findings, find_evidence
 from featscope.analysis.labelled import labelled_samples
+from featscope.analysis.miss_rows import Miss, miss_rows
 from featscope.analysis.objects import feature_layers, walk_objects
-from featscope.analysis.points import Point, hits_at
-from featscope.analysis.sizes import SODA, soda_bins
+from featscope.analysis.points import Hits, Point, hits_at, split_by_image
+from featscope.analysis.sizes import SODA
 from featscope.analysis.stages import STAGES, Head, Loss
 from featscope.analysis.what_if import CandidatesOf, Changed, Trial
 from featscope.arrays.candidates import ImageCandidates
-from featscope.arrays.image_boxes import boxes_of
 from featscope.arrays.selecting import select
 from featscope.errors import BadRunError
-from featscope.records import Boxes, Sample, class_name
+from featscope.records import Boxes, Sample
 from featscope.scale.executor import Executor, serial
 from featscope.store.candidates import read_candidates
 from featscope.store.reader import Run, open_run
 from featscope.store.tables import Rows
 from featscope.words import counted
-
-
-class Miss(NamedTuple):
-    """An object that was missed, and where its head lost it."""
-
-    sample: str
-    number: int
-    """Its place in the ground truth of its image."""
-
-    label: str
-    x: float
-    """Centre of its box, in pixels of the original image."""
-    y: float
-    size: float
-    """Square root of its area, in pixels of the original image."""
-    size_input: float
-    """The same in pixels of the network's input."""
-    size_bin: str
-    """SODA-A's bin of its area in the original image."""
-
-    stage: str
-    """One of `featscope.analysis.stages.STAGES`; '' if the candidates of its image are unknown."""
-    score: Optional[float]
-    """The highest score for its class among the candidates that reach it, or that are about it where none reaches
-    it."""
-    iou: Optional[float]
-    """Overlap of the candidate that decided."""
-    level: Optional[int]
-    """Level of that candidate."""
-    candidate: Optional[int]
-    """Its index in the level."""
-    by: str
-    """What suppressed it."""
-    by_score: Optional[float]
-    by_iou: Optional[float]
-    """Overlap of the suppressor with the object."""
-    by_overlap: Optional[float]
-    """Overlap of the suppressor with the candidate."""
-    other: str
-    """For the stage 'other class': the class that is above the score."""
-    reaching: int
-    """Number of candidates that reach the object."""
-    passing: int
-    """Number of those with its class above the score of the operating point."""
-    steps: str
-    """How many of those came to which stage."""
-    verdict: str
-    """What the features hold of it (`featscope.analysis.evidence`); '' if the run stores no features. An object with a
-    passing candidate is present, as the head itself has scored it."""
-    levels: str
-    """The best overlap and the best score of each level."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -197,55 +145,76 @@ def misses(
     opened = run if isinstance(run, Run) else open_run(run)
     if opened.info is None:
         raise BadRunError(f"{opened.folder} has no manifest, so it has neither ground truth nor detections")
-    classes = opened.info.classes
     samples, pairs, notes = labelled_samples(opened, sample, truth)
     whole = evaluate(pairs, iou, rule)
     point = _point(whole, score, iou, rule)
     hits = hits_at(whole, point.score)
-    give = candidates or partial(stored_candidates, opened)
-    missed: List[Miss] = []
-    alarms: List[Alarm] = []
-    without: List[str] = []
-    unknown: Set[str] = set()
     trials = [Trial(change) for change in what_if]
-    missed_by_image = _by_image(np.flatnonzero(hits.missed), whole.true_image, len(samples))
-    alarms_by_image = _by_image(np.flatnonzero(hits.alarm), whole.image, len(samples))
-    for one, numbers, false in zip(samples, missed_by_image, alarms_by_image):
-        losses: Optional[List[Loss]] = None
-        known = give(one) if len(numbers) or trials else None
-        if known is not None and known.selection is not None and one.truth is not None:
-            for trial in trials:
-                trial.add(one, known, known.selection)
-            head = Head(known, select(known), one.truth, one.geometry)
-            losses = head.losses([int(whole.true_box[n]) for n in numbers], point.score, iou)
-        elif len(numbers):
-            without.append(one.id)
-            unknown.add(known.unknown if known is not None else "")
-        missed += _miss_rows(one, [int(whole.true_box[n]) for n in numbers], losses, classes)
-        alarms += alarm_rows(one, false, whole, classes)
-    notes = [*notes, *_about_images_without_candidates(without, unknown)]
+    give = candidates or partial(stored_candidates, opened)
+    heads = _ask_heads(samples, whole, hits, point, give=give, trials=trials, classes=opened.info.classes)
     found = _keys(whole, hits.found, samples)
-    findings = None
-    names = list(layers) or feature_layers(opened)
-    if missed and names and features:
-        states = {**dict.fromkeys(found, True), **dict.fromkeys(_keys(whole, hits.missed, samples), False)}
-        images = walk_objects(opened, names, None, sample, min_iou=iou, truth=truth, background=True, executor=executor)
-        findings = find_evidence(images, states)
-        missed = [row._replace(verdict=_verdict(row, findings)) for row in missed]
-    elif missed and features:
-        notes.append("the run stores no maps of features, so what they hold is unknown; capture its backbone and neck")
+    rows, findings = heads.rows, None
+    if rows and features:
+        names = list(layers) or feature_layers(opened)
+        if names:
+            states = {**dict.fromkeys(found, True), **{(row.sample, row.number): False for row in rows}}
+            images = walk_objects(
+                opened, names, None, sample, min_iou=iou, truth=truth, background=True, executor=executor
+            )
+            findings = find_evidence(images, states)
+            rows = [row._replace(verdict=_verdict(row, findings)) for row in rows]
+        else:
+            notes.append(
+                "the run stores no maps of features, so what they hold is unknown; capture its backbone and neck"
+            )
     return Misses(
         point,
-        Rows(Miss._fields, missed, hidden=("candidate", "x", "y", "by_overlap", "levels")),
-        Rows(Alarm._fields, alarms),
+        Rows(Miss._fields, rows, hidden=("candidate", "x", "y", "by_overlap", "levels")),
+        Rows(Alarm._fields, alarm_rows(samples, hits.alarm, whole, opened.info.classes)),
         objects=int((~whole.true_ignored).sum()),
         ignored=int(whole.true_ignored.sum()),
         images=len(samples),
         found=tuple(found),
         findings=findings,
         changed=Rows(Changed._fields, [trial.result(point) for trial in trials]),
-        notes=tuple(notes),
+        notes=(*heads.notes, *notes),
     )
+
+
+class _Heads(NamedTuple):
+    """What the candidates of all images say."""
+
+    rows: List[Miss]
+    notes: List[str]
+
+
+def _ask_heads(
+    samples: Sequence[Sample],
+    whole: Evaluation,
+    hits: Hits,
+    point: Point,
+    *,
+    give: CandidatesOf,
+    trials: Sequence[Trial],
+    classes: Sequence[str],
+) -> _Heads:
+    """Make a row for each missed object; the candidates of one image are in memory at a time."""
+    rows: List[Miss] = []
+    without: List[str] = []
+    unknown: Set[str] = set()
+    for one, places in zip(samples, split_by_image(np.flatnonzero(hits.missed), whole.true_image, len(samples))):
+        numbers = [int(number) for number in whole.true_box[places]]
+        losses: Optional[List[Loss]] = None
+        known = give(one) if numbers or trials else None
+        if known is not None and known.selection is not None and one.truth is not None:
+            for trial in trials:
+                trial.add(one, known, known.selection)
+            losses = Head(known, select(known), one.truth, one.geometry).losses(numbers, point.score, point.iou)
+        elif numbers:
+            without.append(one.id)
+            unknown.add(known.unknown if known is not None else "")
+        rows += miss_rows(one, numbers, losses, classes)
+    return _Heads(rows, _about_images_without_candidates(without, unknown))
 
 
 def _about_images_without_candidates(names: Sequence[str], unknown: Set[str]) -> List[str]:
@@ -270,11 +239,6 @@ def stored_candidates(run: Run, sample: Sample) -> Optional[ImageCandidates]:
     return read_candidates(run, sample)
 
 
-def _by_image(places: NDArray[np.int64], images: NDArray[np.int64], count: int) -> List[NDArray[np.int64]]:
-    """Split places in rising order by the image of each. images: of all places, in rising order."""
-    return np.split(places, np.searchsorted(images[places], np.arange(1, count)))
-
-
 def _keys(whole: Evaluation, chosen: NDArray[np.bool_], samples: Sequence[Sample]) -> List[Tuple[str, int]]:
     """Return (sample, place in the ground truth) of the chosen objects."""
     return [(samples[image].id, int(box)) for image, box in zip(whole.true_image[chosen], whole.true_box[chosen])]
@@ -287,45 +251,3 @@ def _point(whole: Evaluation, score: Optional[float], iou: float, rule: str) -> 
     if np.isnan(best):
         return Point(0.0, iou, rule, "no detection hits, so all count")
     return Point(best, iou, rule, "best F1")
-
-
-def _known(value: float) -> Optional[float]:
-    return None if np.isnan(value) else value
-
-
-def _miss_rows(
-    sample: Sample, numbers: Sequence[int], losses: Optional[Sequence[Loss]], classes: Sequence[str]
-) -> Iterator[Miss]:
-    if sample.truth is None or not len(numbers):
-        return
-    boxes = boxes_of(sample, background=False)
-    areas, in_input, centres = boxes.areas, boxes.input_areas(), boxes.corners.mean(1)
-    bins = soda_bins(areas)
-    for place, number in enumerate(numbers):
-        loss = losses[place] if losses is not None else Loss("", nan, nan)
-        by = loss.suppressor
-        yield Miss(
-            sample=sample.id,
-            number=number,
-            label=class_name(classes, sample.truth.labels[number]),
-            x=float(centres[number, 0]),
-            y=float(centres[number, 1]),
-            size=float(np.sqrt(areas[number])),
-            size_input=float(np.sqrt(in_input[number])),
-            size_bin=bins[number],
-            stage=loss.stage,
-            score=_known(loss.score),
-            iou=_known(loss.iou),
-            level=loss.source[0] if loss.source is not None else None,
-            candidate=loss.source[1] if loss.source is not None else None,
-            by=by.what if by is not None else "",
-            by_score=by.score if by is not None else None,
-            by_iou=by.iou if by is not None else None,
-            by_overlap=by.overlap if by is not None else None,
-            other=class_name(classes, loss.other) if loss.other is not None else "",
-            reaching=loss.reaching,
-            passing=loss.passing,
-            steps=", ".join(f"{count} {stage}" for stage, count in loss.stages),
-            verdict="",
-            levels="; ".join(f"{one.level}: IoU {one.iou:.2f}, score {one.score:.3f}" for one in loss.levels),
-        )

@@ -210,7 +210,10 @@ def _pooled_before(file: MapFile, boxes: Mapping[str, ImageBoxes]) -> Iterator[T
     stored = [boxes_of(one) for one in file.samples]
     ends = np.cumsum([len(one.corners) for one in stored])
     if not len(ends) or ends[-1] != len(table):
-        raise BadRunError(f"{file.path} has {len(table)} rows, but its samples have {ends[-1:].sum()} boxes")
+        raise BadRunError(
+            f"{file.path} has {len(table)} rows, but its samples have {ends[-1:].sum()} boxes; "
+            f"try: featscope check {file.root or file.path.parent}"
+        )
     for one, there, end in zip(file.samples, stored, ends):
         wanted = boxes.get(one.id)
         if wanted is None:
@@ -218,8 +221,8 @@ def _pooled_before(file: MapFile, boxes: Mapping[str, ImageBoxes]) -> Iterator[T
         count = len(wanted.corners)  # background, which is last, may not be wanted
         if not np.array_equal(wanted.corners, there.corners[:count], equal_nan=True):
             raise BadRunError(
-                f"{file.path} holds the objects of {one.id} with the ground truth of its capture; another one needs a "
-                "run that stores maps: capture it without --objects"
+                f"{file.path} holds the objects of {one.id} with the ground truth of its capture; to use "
+                "another one, capture a run that stores maps, without --objects"
             )
         yield one.id, Pooled.from_table(table[end - len(there.corners) :][:count])
 

@@ -10,8 +10,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from featscope.analysis.evaluated import evaluate
+from featscope.analysis.miss_rows import Miss
 from featscope.analysis.miss_scenes import SceneMaker
-from featscope.analysis.misses import Miss, Misses, stored_candidates
+from featscope.analysis.misses import Misses, stored_candidates
 from featscope.analysis.points import hits_at
 from featscope.analysis.sizes import SODA, SODA_SIDES
 from featscope.analysis.what_if import CandidatesOf

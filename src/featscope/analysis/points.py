@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import List, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featscope.analysis.evaluated import Evaluation
 from featscope.analysis.evaluation import NOTHING
+
+ABOUT = 0.1
+"""IoU from which on a box is about an object at all, as in TIDE (Bolya et al., ECCV 2020)."""
 
 
 class Point(NamedTuple):
@@ -45,3 +48,14 @@ def hits_at(whole: Evaluation, score: float) -> Hits:
     counts = whole.score >= score
     found = (whole.found_by >= 0) & np.append(counts, False)[whole.found_by]
     return Hits(found & ~whole.true_ignored, ~found & ~whole.true_ignored, counts & (whole.match == NOTHING))
+
+
+def split_by_image(places: NDArray[np.int64], images: NDArray[np.int64], count: int) -> List[NDArray[np.int64]]:
+    """Split places in rising order by the image of each.
+
+    >>> [part.tolist() for part in split_by_image(np.array([0, 2, 3]), np.array([0, 0, 2, 2]), 3)]
+    [[0], [], [2, 3]]
+
+    images: of all places, in rising order. count: number of images.
+    """
+    return np.split(places, np.searchsorted(images[places], np.arange(1, count)))

@@ -4,6 +4,7 @@ A candidate is what the head would emit at threshold 0. It reaches an object if 
 IoU of the operating point, and it passes if its score for the object's class is at least that of the operating point.
 The first rule that holds decides:
 
+0. `NO_CLASS`: the object's class is none of the detector's.
 1. No candidate of any class reaches the object. Then `NOTHING_COULD` if no prior point of any level lies in the
    object's box; `BADLY_BOXED` if a candidate that passes overlaps it by 0.1 or more; otherwise `NO_BOX`.
 2. Candidates that reach it pass. The furthest stage that any of them came to decides: `TAKEN` (it is a detection, but
@@ -18,19 +19,23 @@ The first rule that holds decides:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.analysis.points import ABOUT
 from featscope.arrays import selecting
+from featscope.arrays.backgrounds import away_from
 from featscope.arrays.boxes import corners_of, iou_of
 from featscope.arrays.candidates import ImageCandidates
 from featscope.arrays.frames import axes_of
+from featscope.arrays.overlaps import meets_lattice
 from featscope.arrays.selecting import Outcome
 from featscope.records import Boxes, Geometry
 
+NO_CLASS = "a class that the detector lacks"
 NOTHING_COULD = "nothing could"
 NO_BOX = "no box at all"
 BADLY_BOXED = "seen, badly boxed"
@@ -44,6 +49,7 @@ OVER = "over the maximum"
 TAKEN = "counted for another object"
 
 STAGES = (
+    NO_CLASS,
     NOTHING_COULD,
     NO_BOX,
     BADLY_BOXED,
@@ -62,10 +68,8 @@ WORSE_BOX = "a worse box on the same object"
 NEIGHBOUR = "a neighbour's box"
 FALSE_ALARM = "a false alarm"
 
-_SEEN = 0.1  # IoU from which on a box is about the object at all
 _RARE = 0.99  # the share of the background that has lower scores
 _OBJECTS_AT_ONCE = 128
-_MASK = 1024  # pixels of the longer side of the picture of what is background
 
 Floats = NDArray[np.floating]
 
@@ -76,6 +80,12 @@ class Suppressor(NamedTuple):
     what: str
     """`WORSE_BOX`, `NEIGHBOUR` or `FALSE_ALARM`."""
 
+    label: int
+    """Its class."""
+
+    box: Tuple[float, ...]
+    """In the form of the candidates."""
+
     score: float
     """Its score."""
 
@@ -84,6 +94,23 @@ class Suppressor(NamedTuple):
 
     overlap: float
     """Its overlap with the candidate that it suppressed."""
+
+
+class Deciding(NamedTuple):
+    """The candidate that decided where an object was lost."""
+
+    level: int
+    place: int
+    """Its index in the level."""
+
+    label: int
+    """The class that it was looked at with: the object's, or for `OTHER_CLASS` the one that is above the score."""
+
+    score: float
+    """Its score for that class."""
+
+    box: Tuple[float, ...]
+    """In the form of the candidates."""
 
 
 class LevelSeen(NamedTuple):
@@ -111,12 +138,10 @@ class Loss:
     iou: float
     """Overlap of the candidate that decided with the object; the highest of any candidate if none reaches it."""
 
-    source: Optional[Tuple[int, int]] = None
-    """(level, index) of the candidate that decided; None if none is about the object."""
+    deciding: Optional[Deciding] = None
+    """None if no candidate is about the object."""
 
     suppressor: Optional[Suppressor] = None
-    other: Optional[int] = None
-    """For `OTHER_CLASS`: the class that is above the score."""
 
     reaching: int = 0
     """Number of candidates that reach the object."""
@@ -168,6 +193,8 @@ class Head:
     def _loss(self, number: int, iou: Floats, score: float, min_iou: float) -> Loss:
         """Apply the rules to one object. iou: of every candidate with it, (n, 1 or classes)."""
         label = self._truth.labels[number]
+        if label >= self._scores.shape[1]:
+            return Loss(NO_CLASS, np.nan, float(iou.max(initial=0.0)))
         own = iou[:, min(label, iou.shape[1] - 1)]
         scores = self._scores[:, label]
         reaching = np.flatnonzero(own >= min_iou)
@@ -184,17 +211,16 @@ class Head:
         place, other = (int(one) for one in np.unravel_index(int(others.argmax()), others.shape))
         if others[place, other] >= score:
             near = float(iou[place, min(other, iou.shape[1] - 1)])
-            found = Loss(OTHER_CLASS, seen, near, self._source(place), levels=levels)
-            return replace(found, other=other, reaching=len(reaching))
+            deciding = self._candidate(place, other)
+            return Loss(OTHER_CLASS, seen, near, deciding, reaching=len(reaching), levels=levels)
         stage = LOW_SCORE if seen > self._rare_score(label) else BACKGROUND
         near = float(own[best]) if best is not None else float(iou.max())
-        source = self._source(best) if best is not None else None
-        return Loss(stage, seen, near, source, reaching=len(reaching), levels=levels)
+        return Loss(stage, seen, near, self._candidate(best, label), reaching=len(reaching), levels=levels)
 
     def _without_box(self, number: int, own: Floats, score: float, levels: Tuple[LevelSeen, ...]) -> Loss:
         """Say why no candidate reaches an object."""
         label = self._truth.labels[number]
-        about = np.flatnonzero(own >= _SEEN)
+        about = np.flatnonzero(own >= ABOUT)
         scores = self._scores[about, label]
         best = int(about[scores.argmax()]) if len(about) else None
         if not self._a_prior_lies_in(number):
@@ -203,8 +229,7 @@ class Head:
             seen = bool((scores[self._emits(about, label)] >= score).any())
             stage = BADLY_BOXED if seen else NO_BOX
         highest = float(scores.max()) if len(about) else np.nan
-        source = self._source(best) if best is not None else None
-        return Loss(stage, highest, float(own.max(initial=0.0)), source, levels=levels)
+        return Loss(stage, highest, float(own.max(initial=0.0)), self._candidate(best, label), levels=levels)
 
     def _furthest(
         self, number: int, own: Floats, passing: NDArray[np.int64], reaching: int, levels: Tuple[LevelSeen, ...]
@@ -223,7 +248,7 @@ class Head:
             names[deciding],
             score=float(scores.max()),
             iou=float(own[passing[deciding]]),
-            source=self._source(int(passing[deciding])),
+            deciding=self._candidate(int(passing[deciding]), label),
             suppressor=suppressor,
             reaching=reaching,
             passing=len(passing),
@@ -238,8 +263,15 @@ class Head:
         with_truth = iou_of(self._form, box, self._truth.form, self._truth.boxes)[0]
         nearest = int(with_truth.argmax())
         overlap = float(iou_of(self._form, box, self._form, self._outcome.box[place][None])[0, 0])
-        what = FALSE_ALARM if with_truth[nearest] < _SEEN else WORSE_BOX if nearest == number else NEIGHBOUR
-        return Suppressor(what, float(self._outcome.score[by]), float(with_truth[number]), overlap)
+        what = FALSE_ALARM if with_truth[nearest] < ABOUT else WORSE_BOX if nearest == number else NEIGHBOUR
+        return Suppressor(
+            what,
+            label=int(self._outcome.label[by]),
+            box=tuple(self._outcome.box[by].tolist()),
+            score=float(self._outcome.score[by]),
+            iou=float(with_truth[number]),
+            overlap=overlap,
+        )
 
     def _levels_seen(self, own: Floats, scores: Floats, min_iou: float) -> Tuple[LevelSeen, ...]:
         found = []
@@ -261,7 +293,7 @@ class Head:
         x, y = columns.scale * corners[:, 0] + columns.start, rows.scale * corners[:, 1] + rows.start
         sizes = self._geometry.padded
         return any(
-            grid is not None and _lattice_meets(x, y, sizes[1] / grid[1] / 2, sizes[0] / grid[0] / 2)
+            grid is not None and meets_lattice(x, y, (2 * grid[1], 2 * grid[0]), (sizes[1], sizes[0]))
             for grid in self._grids
         )
 
@@ -269,7 +301,8 @@ class Head:
         """Return the score that 1 % of the candidates in the background exceed; infinity without background."""
         if label not in self._rare:
             boxes = self._boxes[:, min(label, self._boxes.shape[1] - 1)]
-            scores = self._scores[_in_background(corners_of(self._form, boxes), self._truth), label]
+            objects, centres = corners_of(self._truth.form, self._truth.boxes), corners_of(self._form, boxes).mean(1)
+            scores = self._scores[away_from(objects, centres), label]
             self._rare[label] = float(np.quantile(scores, _RARE)) if len(scores) else np.inf
         return self._rare[label]
 
@@ -289,42 +322,17 @@ class Head:
     def _key(self, candidates: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
         return candidates * self._scores.shape[1] + labels
 
-    def _source(self, candidate: int) -> Tuple[int, int]:
+    def _candidate(self, candidate: Optional[int], label: int) -> Optional[Deciding]:
+        if candidate is None:
+            return None
         level = int(np.searchsorted(self._starts, candidate, "right")) - 1
-        return level, candidate - int(self._starts[level])
+        return Deciding(
+            level,
+            candidate - int(self._starts[level]),
+            label=label,
+            score=float(self._scores[candidate, label]),
+            box=tuple(self._boxes[candidate, min(label, self._boxes.shape[1] - 1)].tolist()),
+        )
 
 
 _NAMES = {selecting.CUT: CUT, selecting.SUPPRESSED: SUPPRESSED, selecting.OVER: OVER, selecting.KEPT: TAKEN}
-
-
-def _lattice_meets(x: Floats, y: Floats, step_x: float, step_y: float) -> bool:
-    """Whether a point of the lattice (i * step_x, j * step_y) lies in a convex polygon with the corners x, y."""
-    across = np.arange(np.ceil(x.min() / step_x), np.floor(x.max() / step_x) + 1) * step_x
-    down = np.arange(np.ceil(y.min() / step_y), np.floor(y.max() / step_y) + 1) * step_y
-    if not len(across) or not len(down):
-        return False
-    px, py = np.meshgrid(across, down)
-    sides = [
-        (x1 - x0) * (py - y0) - (y1 - y0) * (px - x0) for x0, y0, x1, y1 in zip(x, y, np.roll(x, -1), np.roll(y, -1))
-    ]
-    return bool((np.min(sides, 0) >= 0).any() or (np.max(sides, 0) <= 0).any())
-
-
-def _in_background(corners: Floats, truth: Boxes) -> NDArray[np.bool_]:
-    """Whether the centre of each box lies in no enclosing rectangle of an object, to a pixel of a picture of 1,024."""
-    centres = corners.mean(1)
-    away = np.isfinite(centres).all(1)
-    if not truth.boxes:
-        return away
-    true = corners_of(truth.form, truth.boxes)
-    low, high = true.min(1), true.max(1)
-    first, last = low.min(0), high.max(0)
-    scale = _MASK / max(float((last - first).max()), 1e-9)
-    mask = np.zeros((_MASK + 2, _MASK + 2), bool)
-    starts, ends = np.floor((low - first) * scale).astype(int), np.ceil((high - first) * scale).astype(int)
-    for (x0, y0), (x1, y1) in zip(starts, ends):
-        mask[y0 : y1 + 1, x0 : x1 + 1] = True
-    among = away & (centres >= first).all(1) & (centres <= last).all(1)
-    at = np.floor((centres[among] - first) * scale).astype(int)
-    away[among] = ~mask[at[:, 1], at[:, 0]]
-    return away

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from featscope.records import Size
 
 _TRIES = 20
+_MASK = 1024  # pixels of the longer side of the picture of where objects are
 
 
 def background_boxes(objects: NDArray[np.float64], size: Size, name: str) -> NDArray[np.float64]:
@@ -42,3 +43,29 @@ def background_boxes(objects: NDArray[np.float64], size: Size, name: str) -> NDA
                 found.append(corners - centre + [x, y])
                 break
     return np.array(found, np.float64).reshape(-1, 4, 2)
+
+
+def away_from(objects: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which points lie in no enclosing rectangle of an object, to a pixel of a picture of 1,024.
+
+    >>> ship = np.array([[[0.0, 0.0], [8.0, 0.0], [8.0, 4.0], [0.0, 4.0]]])
+    >>> away_from(ship, np.array([[4.0, 2.0], [4.0, 9.0], [np.nan, 0.0]])).tolist()
+    [False, True, False]
+
+    objects: corners (m, 4, 2). points: (n, 2), as x and y. A picture serves any number of points; comparing each with
+    each object would not.
+    """
+    away = np.asarray(np.isfinite(points).all(1))
+    if not len(objects):
+        return away
+    low, high = objects.min(1), objects.max(1)
+    first, last = low.min(0), high.max(0)
+    scale = _MASK / max(float((last - first).max()), 1e-9)
+    mask = np.zeros((_MASK + 2, _MASK + 2), bool)
+    starts, ends = np.floor((low - first) * scale).astype(int), np.ceil((high - first) * scale).astype(int)
+    for (x0, y0), (x1, y1) in zip(starts, ends):
+        mask[y0 : y1 + 1, x0 : x1 + 1] = True
+    among = away & (points >= first).all(1) & (points <= last).all(1)
+    at = np.floor((points[among] - first) * scale).astype(int)
+    away[among] = ~mask[at[:, 1], at[:, 0]]
+    return away

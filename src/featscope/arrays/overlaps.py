@@ -7,6 +7,7 @@ concave polygons need no rule. Only polygons whose edges cross do (`untangled`).
 
 from __future__ import annotations
 
+import math
 from typing import Iterator, Tuple
 
 import numpy as np
@@ -257,3 +258,29 @@ def _packed(points: NDArray[np.float64], valid: NDArray[np.bool_], count: int) -
     source = np.take_along_axis(source, np.minimum(np.arange(count), last), 1)
     result: NDArray[np.float64] = np.take_along_axis(points, source[..., None], 1)
     return result
+
+
+def meets_lattice(
+    x: NDArray[np.float64], y: NDArray[np.float64], counts: Tuple[int, int], size: Tuple[int, int]
+) -> bool:
+    """Whether a point of a lattice lies in a convex polygon with the corners x, y.
+
+    >>> square = np.array([1.0, 3.0, 3.0, 1.0]), np.array([1.0, 1.0, 3.0, 3.0])
+    >>> meets_lattice(*square, (5, 5), (10, 10)), meets_lattice(*square, (2, 2), (10, 10))
+    (True, False)
+
+    counts: steps of the lattice across and down. size: (width, height) that it spans, from 0.
+    """
+    lines = []
+    for ends, count, side in zip((x, y), counts, size):
+        step = side / count
+        first, last = max(0, math.ceil(ends.min() / step)), min(count, math.floor(ends.max() / step))
+        lines.append(np.arange(first, last + 1) * step)
+    across, down = lines
+    if not len(across) or not len(down):
+        return False
+    px, py = np.meshgrid(across, down)
+    sides = [
+        (x1 - x0) * (py - y0) - (y1 - y0) * (px - x0) for x0, y0, x1, y1 in zip(x, y, np.roll(x, -1), np.roll(y, -1))
+    ]
+    return bool((np.min(sides, 0) >= 0).any() or (np.max(sides, 0) <= 0).any())

@@ -111,7 +111,7 @@ def _tell(found: Comparison) -> None:
     say("")
     stages = found.by_stage()
     if len(stages):
-        table = new_table("change", "lost by the other's head", "in the other's features", "objects", right=["objects"])
+        table = new_table("change", "how the other run lost them", "in its features", "objects", right=["objects"])
         for row in stages:
             table.add_row(*row)
         show(table)

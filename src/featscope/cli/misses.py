@@ -122,12 +122,13 @@ def run(
         help="Where to pool the maps: processes (all cores), processes:4, serial, or dask://HOST:PORT."
     ),
 ) -> None:
-    """Say of each object that was missed, and of each false alarm, where it went wrong.
+    """For each missed object and each false alarm, say what went wrong.
 
-    Of each missed object it tells the stage of the head that lost it, by all
-    candidates: no box, low score, other class, suppressed (by what), and so on;
-    and what the features of each layer hold of it. Candidates are those that the
-    run stores (featscope capture --candidates), or the model computes them again.
+    A missed object has a stage, at which the head lost it (no box, low score,
+    other class, suppressed, and so on), and a verdict: whether each layer's
+    features hold it. The stage needs the candidates, which are all raw outputs of
+    the head. A run stores them (featscope capture --candidates); otherwise its
+    model computes them again.
 
     Examples:
       featscope misses runs/s2anet
@@ -192,7 +193,7 @@ def _tell(found: Misses, levels: bool) -> None:
         show(table)
         say("")
     if found.findings is not None and found.findings.sensitivity == found.findings.sensitivity:  # not NaN
-        say(f"by the same test, {found.findings.sensitivity:.0%} of the objects that were found are in the features")
+        say(f"for comparison: of the objects that were found, this test sees {found.findings.sensitivity:.0%}")
         say("")
     for heading, counts in (("suppressed by", found.suppressors()), ("false alarms", found.kinds_of_alarms())):
         if counts:

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Type, TypeVar, Union
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from featscope import __version__
 from featscope.arrays.boxes import corners_of
@@ -21,10 +19,13 @@ from featscope.viewer.shown_run import ShownRun
 from featscope.viewer.shown_runs import JSON, Made, ShownRuns, digest, json_of
 
 if TYPE_CHECKING:
-    from featscope.analysis.misses import Miss
+    from featscope.analysis.alarms import Alarm
+    from featscope.analysis.evidence import Evidence
+    from featscope.analysis.miss_rows import Miss
+    from featscope.analysis.points import Point
     from featscope.analysis.stages import Loss
-    from featscope.arrays.candidates import ImageCandidates
-    from featscope.arrays.selecting import Outcome
+
+Columns = TypeVar("Columns", miss_replies.MissColumns, miss_replies.AlarmColumns)
 
 LIVE = "this run is still being captured; its misses are listed once it is finished"
 
@@ -61,31 +62,29 @@ def _listed(shown: ShownRun, against: Optional[ShownRun]) -> miss_replies.Misses
         ignored=found.ignored,
         images=found.images,
         notes=list(found.notes),
-        misses=miss_replies.MissColumns(
+        misses=_columns(
+            miss_replies.MissColumns,
+            rows,
             sample=[numbers[row.sample] for row in rows],
-            number=[row.number for row in rows],
-            label=[row.label for row in rows],
-            x=[round(row.x, 2) for row in rows],
-            y=[round(row.y, 2) for row in rows],
-            size=[round(row.size, 2) for row in rows],
-            stage=[row.stage for row in rows],
-            verdict=[row.verdict for row in rows],
-            score=[row.score for row in rows],
             other=_elsewhere(rows, shown, against) if against is not None else [""] * len(rows),
         ),
-        alarms=miss_replies.AlarmColumns(
+        alarms=_columns(
+            miss_replies.AlarmColumns,
+            alarms,
             sample=[numbers[alarm.sample] for alarm in alarms],
-            number=[alarm.number for alarm in alarms],
-            label=[alarm.label for alarm in alarms],
-            x=[round(alarm.x, 2) for alarm in alarms],
-            y=[round(alarm.y, 2) for alarm in alarms],
-            size=[round(alarm.size, 2) for alarm in alarms],
-            kind=[alarm.kind for alarm in alarms],
-            score=[alarm.score for alarm in alarms],
-            iou=[alarm.iou for alarm in alarms],
             about=[alarm.truth_label for alarm in alarms],
         ),
     )
+
+
+def _columns(kind: Type[Columns], rows: Sequence[Union[Miss, Alarm]], **own: object) -> Columns:
+    """Return rows by column. own: columns that are not fields of the rows. Pixels have two digits on the page."""
+    columns: Dict[str, object] = dict(own)
+    for name in kind.__struct_fields__:
+        if name not in own:
+            values = [getattr(row, name) for row in rows]
+            columns[name] = [round(value, 2) for value in values] if name in ("x", "y", "size") else values
+    return msgspec.convert(columns, kind)
 
 
 def _elsewhere(rows: Sequence[Miss], shown: ShownRun, against: ShownRun) -> List[str]:
@@ -108,11 +107,11 @@ def lost(runs: ShownRuns, asked: questions.OfSample) -> Made:
     shown, scene = runs.shown(asked), runs.scene(asked)
     found = shown.misses()
     rows = [row for row in found.rows if row.sample == scene.sample.id]
-    told = _told(shown, scene.sample, rows, (found.point.score, found.point.iou))
+    form, losses = _losses(shown, scene.sample, [row.number for row in rows], found.point)
     evidence: Dict[int, List[miss_replies.EvidenceOut]] = {}
     for one in found.findings.rows if found.findings is not None else ():
         if one.sample == scene.sample.id:
-            evidence.setdefault(one.number, []).append(miss_replies.EvidenceOut(*one[2:]))
+            evidence.setdefault(one.number, []).append(_evidence(one))
     objects = []
     for row in rows:
         out = miss_replies.LostOut(
@@ -131,62 +130,47 @@ def lost(runs: ShownRuns, asked: questions.OfSample) -> Made:
             passing=row.passing,
             evidence=evidence.get(row.number, []),
         )
-        if row.number in told:
-            _tell(out, told[row.number], drawn=scene.space == "original")
+        if row.number in losses:
+            _tell(out, losses[row.number], form, drawn=scene.space == "original")
         objects.append(out)
     return json_of(miss_replies.LostsOut(objects))
 
 
-@dataclass(frozen=True)
-class _Told:
-    """What the candidates say of one object."""
-
-    loss: Loss
-    candidate: Optional[List[float]] = None
-    score: Optional[float] = None
-    suppressor: Optional[List[float]] = None
+def _evidence(row: Evidence) -> miss_replies.EvidenceOut:
+    return miss_replies.EvidenceOut(**{name: getattr(row, name) for name in miss_replies.EvidenceOut.__struct_fields__})
 
 
-def _tell(out: miss_replies.LostOut, told: _Told, drawn: bool) -> None:
-    out.steps = list(told.loss.stages)
+def _tell(out: miss_replies.LostOut, loss: Loss, form: str, drawn: bool) -> None:
+    """Add what the candidates say of an object. form: of their boxes. drawn: whether the page can show these."""
+    out.steps = list(loss.stages)
     out.levels = [
-        miss_replies.LevelSeenOut(one.level, one.iou, None if np.isnan(one.score) else one.score)
-        for one in told.loss.levels
+        miss_replies.LevelSeenOut(one.level, one.iou, None if np.isnan(one.score) else one.score) for one in loss.levels
     ]
-    if drawn:  # candidates are in pixels of the original image
-        out.candidate, out.candidate_score, out.suppressor = told.candidate, told.score, told.suppressor
+    if not drawn:  # candidates are in pixels of the original image
+        return
+    if loss.deciding is not None:
+        out.candidate, out.candidate_score = _polygon(form, loss.deciding.box), loss.deciding.score
+    if loss.suppressor is not None:
+        out.suppressor = _polygon(form, loss.suppressor.box)
 
 
-def _told(shown: ShownRun, sample: Sample, rows: Sequence[Miss], point: Tuple[float, float]) -> Dict[int, _Told]:
-    """Return what the candidates say of each missed object, by its place in the ground truth. point: score and IoU."""
+class _Losses(NamedTuple):
+    form: str
+    by_number: Dict[int, Loss]
+
+
+def _losses(shown: ShownRun, sample: Sample, numbers: Sequence[int], point: Point) -> _Losses:
+    """Return where the head lost these objects of a sample; nothing if its candidates are unknown."""
     from featscope.analysis.stages import Head
     from featscope.arrays.selecting import select
     from featscope.store.candidates import read_candidates
 
-    known = read_candidates(shown.catalogue.run, sample) if rows else None
+    known = read_candidates(shown.catalogue.run, sample) if numbers else None
     if known is None or known.selection is None or sample.truth is None:
-        return {}
-    outcome, numbers = select(known), [row.number for row in rows]
-    losses = Head(known, outcome, sample.truth, sample.geometry).losses(numbers, *point)
-    return {
-        number: _with_boxes(loss, known, outcome, sample.truth.labels[number]) for number, loss in zip(numbers, losses)
-    }
+        return _Losses("", {})
+    losses = Head(known, select(known), sample.truth, sample.geometry).losses(numbers, point.score, point.iou)
+    return _Losses(known.form, dict(zip(numbers, losses)))
 
 
-def _with_boxes(loss: Loss, known: ImageCandidates, outcome: Outcome, label: int) -> _Told:
-    """Add the boxes of the candidate that decided and of what suppressed it."""
-    if loss.source is None:
-        return _Told(loss)
-    (level, index), chosen = loss.source, label if loss.other is None else loss.other
-    box = known.levels[level].boxes[index]
-    candidate = _polygon(known.form, box if box.ndim == 1 else box[chosen])
-    score = float(known.levels[level].scores[index, chosen])
-    if loss.suppressor is None:
-        return _Told(loss, candidate, score)
-    pair = (outcome.level == level) & (outcome.index == index) & (outcome.label == label)
-    by = int(outcome.by[pair.argmax()])
-    return _Told(loss, candidate, score, _polygon(known.form, outcome.box[by]))
-
-
-def _polygon(form: str, box: NDArray[np.floating]) -> List[float]:
-    return [round(float(value), 2) for value in corners_of(form, box[None]).ravel()]
+def _polygon(form: str, box: Sequence[float]) -> List[float]:
+    return [round(float(value), 2) for value in corners_of(form, [box]).ravel()]

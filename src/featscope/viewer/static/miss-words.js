@@ -75,6 +75,7 @@ export const MISS_WORDS = {
     'miss.about_is': '{0}, IoU {1}',
     'miss.detection_score': 'Score',
 
+    'lost.a class that the detector lacks': 'A class that the detector lacks',
     'lost.nothing could': 'Nothing could',
     'lost.no box at all': 'No box at all',
     'lost.seen, badly boxed': 'Seen, badly boxed',
@@ -86,6 +87,7 @@ export const MISS_WORDS = {
     'lost.suppressed': 'Suppressed',
     'lost.over the maximum': 'Over the maximum',
     'lost.counted for another object': 'Counted for another object',
+    'because.a class that the detector lacks': 'The detector does not know its class.',
     'because.nothing could': 'No prior point of any level lies in the object, so no candidate could become its box.',
     'because.no box at all': 'No candidate of any class overlaps it enough, at any score.',
     'because.seen, badly boxed':
@@ -203,6 +205,7 @@ export const MISS_WORDS = {
     'miss.about_is': '{0}，IoU {1}',
     'miss.detection_score': '分数',
 
+    'lost.a class that the detector lacks': '检测器没有的类别',
     'lost.nothing could': '无从检出',
     'lost.no box at all': '完全没有框',
     'lost.seen, badly boxed': '看到了，框不准',
@@ -214,6 +217,7 @@ export const MISS_WORDS = {
     'lost.suppressed': '被抑制',
     'lost.over the maximum': '超出数量上限',
     'lost.counted for another object': '算作了另一个目标',
+    'because.a class that the detector lacks': '检测器没有这个类别。',
     'because.nothing could': '各级的先验点都不在目标内，没有候选框能成为它的框。',
     'because.no box at all': '无论类别和分数，没有候选框与它重叠得足够多。',
     'because.seen, badly boxed': '有同类候选框的分数够高，但与目标重叠得太少。',
