@@ -120,3 +120,37 @@ def test_rows(tmp_path):
     assert rows[0].cells == pytest.approx(9)
     assert rows[0].present is True
     assert rows[2].present is False
+
+
+def rows_of(**ranks):
+    """Evidence of one object: the ranks of each layer's levels."""
+    return {
+        layer: [
+            evidence.Evidence("a", 0, layer, "", n, 9.0, None, None, None, present=None, rank=rank)
+            for n, rank in enumerate(some)
+        ]
+        for layer, some in ranks.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("ranks", "shares", "verdict"),
+    [
+        ({"backbone": [0.99], "neck": [0.99]}, (0.9, 0.9), evidence.LOST_BY_HEAD),
+        ({"backbone": [0.2], "neck": [0.99]}, (0.9, 0.5), evidence.LOST_BY_HEAD),
+        ({"backbone": [0.99], "neck": [0.2]}, (0.5, 0.9), "lost in neck"),
+        ({"backbone": [0.99], "neck": [0.2]}, (0.9, 0.5), evidence.UNDECIDED),  # it lacks half of the found ones too
+        ({"backbone": [0.2], "neck": [0.2]}, (0.9, 0.9), evidence.ABSENT),
+        ({"backbone": [0.2], "neck": [0.2]}, (0.5, 0.9), evidence.UNDECIDED),
+        ({"backbone": [0.99], "neck": [0.96, 0.1, 0.1]}, (0.9, 0.9), "lost in neck"),  # one of three chances
+        ({"backbone": [0.99], "neck": [0.985, 0.1, 0.1]}, (0.9, 0.9), evidence.LOST_BY_HEAD),
+        ({"backbone": [None], "neck": [None]}, (0.9, 0.9), evidence.UNDECIDED),
+    ],
+)
+def test_what_layers_say_together(ranks, shares, verdict):
+    assert evidence._verdict(rows_of(**ranks), dict(zip(("backbone", "neck"), shares))) == verdict
+
+
+def test_an_object_outside_of_all_maps_is_not_below_resolution():
+    rows = {"neck": [one._replace(cells=0.0, rank=None) for one in rows_of(neck=[0.5])["neck"]]}
+    assert evidence._verdict(rows, {"neck": 1.0}) == evidence.UNDECIDED

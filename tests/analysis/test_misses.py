@@ -120,7 +120,7 @@ def test_verdicts(tmp_path):
     found = misses(run, 0.3, candidates=candidates_of)
     assert {row.verdict for row in found.rows} == {LOST_BY_HEAD}
     assert [row for row in found.rows if row.passing][0].verdict == LOST_BY_HEAD
-    assert found.findings.sensitivity == 1.0
+    assert found.findings.sensitivity == {"neck": 1.0}
     assert found.by_verdict().columns == ("class", "size", "missed", LOST_BY_HEAD)
 
 

@@ -13,8 +13,9 @@ The background are boxes of the sizes, shapes and angles of the objects at place
 by construction. A level is reliable if the probe, or the likeness where there are too few objects for a probe, has a
 lower end of its interval of at least 0.7. An object stands out in a level if its number exceeds that of 95 % of the
 background of like size. A layer of k levels in which an object can be seen gives chance k tries, so the layer has the
-object if in one of them it exceeds 1 - 0.05 / k. Levels in which it covers less than one cell are below resolution and
-get no number.
+object if in one of them it exceeds 1 - 0.05 / k. That it does not have the object is said only of a layer that has at
+least 80 % of the found objects by the same test; otherwise nothing is said of it. Levels in which an object covers less
+than one cell are below resolution and get no number.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ LOST_IN = "lost in "
 
 _PRESENT = 0.95  # the share of the background that an object must exceed
 _RELIABLE = 0.7
+_SENSITIVE = 0.8  # the share of the found objects that a layer must have before it may be said to lack one
 _STEP = 0.5  # octaves of a bin of sizes
 
 Found = Mapping[Tuple[str, int], bool]
@@ -117,9 +119,9 @@ class Findings:
     levels: Rows[Quality]
     seen: Rows[Seen]
 
-    sensitivity: float
-    """Share of the objects that were found which are present in the last layer by the same test; NaN if it cannot be
-    said of any. What it lacks to 1 is the share of present objects that the test calls absent."""
+    sensitivity: Mapping[str, float]
+    """Share of the found objects that each layer has by the same test. A layer that lacks many of them is never said
+    to lack a missed one. Layers that are not reliable are left out."""
 
 
 def find_evidence(images: Iterable[ImageObjects], found: Found) -> Findings:
@@ -137,25 +139,24 @@ def find_evidence(images: Iterable[ImageObjects], found: Found) -> Findings:
     rows = [row for one in judged for row in one.rows]
     qualities = [one.quality for one in judged]
     missed = [key for key, hit in found.items() if not hit]
+    sensitivity = _sensitivity(levels, judged)
     seen = [row for one in judged for row in one.seen]
     return Findings(
-        _verdicts(missed, rows, qualities),
+        _verdicts(missed, rows, sensitivity),
         Rows(Evidence._fields, rows),
         levels=Rows(Quality._fields, qualities),
         seen=Rows(Seen._fields, seen),
-        sensitivity=_sensitivity(levels, judged),
+        sensitivity=sensitivity,
     )
 
 
-def _sensitivity(levels: Mapping[MapName, BoxesOnMap], judged: Sequence[_Judged]) -> float:
-    """Return the share of the found objects that are present in the last layer that can be believed."""
-    reliable = [one.quality.layer for one in judged if one.quality.reliable]
-    ranks: Dict[Tuple[str, int], List[float]] = {}
+def _sensitivity(levels: Mapping[MapName, BoxesOnMap], judged: Sequence[_Judged]) -> Dict[str, float]:
+    """Return the share of the found objects that each reliable layer has, in the order of the network."""
+    ranks: Dict[str, Dict[Tuple[str, int], List[float]]] = {}
     for (name, level), one in zip(levels.items(), judged):
-        if reliable and name.layer == reliable[-1]:
-            for place in np.flatnonzero((level.found == 1) & np.isfinite(one.ranks)):
-                ranks.setdefault(level.keys[place], []).append(float(one.ranks[place]))
-    return sum(map(_stands_out, ranks.values())) / len(ranks) if ranks else float("nan")
+        for place in np.flatnonzero((level.found == 1) & np.isfinite(one.ranks)):
+            ranks.setdefault(name.layer, {}).setdefault(level.keys[place], []).append(float(one.ranks[place]))
+    return {layer: sum(map(_stands_out, some.values())) / len(some) for layer, some in ranks.items()}
 
 
 def _stands_out(ranks: Sequence[float]) -> bool:
@@ -304,28 +305,30 @@ def _ranks(values: Floats, background: NDArray[np.bool_], sizes: NDArray[np.int6
 
 
 def _verdicts(
-    missed: Sequence[Tuple[str, int]], rows: Sequence[Evidence], qualities: Sequence[Quality]
+    missed: Sequence[Tuple[str, int]], rows: Sequence[Evidence], sensitivity: Mapping[str, float]
 ) -> Dict[Tuple[str, int], str]:
-    layers = list(dict.fromkeys(one.layer for one in qualities))
     of_object: Dict[Tuple[str, int], Dict[str, List[Evidence]]] = {}
     for row in rows:
         of_object.setdefault((row.sample, row.number), {}).setdefault(row.layer, []).append(row)
-    return {key: _verdict(of_object.get(key, {}), layers) for key in missed}
+    return {key: _verdict(of_object.get(key, {}), sensitivity) for key in missed}
 
 
-def _verdict(levels: Mapping[str, Sequence[Evidence]], layers: Sequence[str]) -> str:
+def _verdict(levels: Mapping[str, Sequence[Evidence]], sensitivity: Mapping[str, float]) -> str:
     """Decide from the layers, in the order of the network, where the features of an object end."""
     cells = [one.cells for some in levels.values() for one in some]
     if cells and 0 < max(cells) < 1:  # an object outside of all maps has no cell at all
         return BELOW_RESOLUTION
-    known: List[Tuple[str, bool]] = []
-    for layer in layers:
+    has: Dict[str, Optional[bool]] = {}
+    for layer, share in sensitivity.items():
         ranks = [one.rank for one in levels.get(layer, ()) if one.rank is not None]
         if ranks:
-            known.append((layer, _stands_out(ranks)))
-    if not known:
+            has[layer] = True if _stands_out(ranks) else False if share >= _SENSITIVE else None
+    states = list(has.items())
+    if not states or states[-1][1] is None:
         return UNDECIDED
-    last = max((place for place, (_, present) in enumerate(known) if present), default=-1)
+    if states[-1][1]:
+        return LOST_BY_HEAD
+    last = max((place for place, (_, state) in enumerate(states) if state), default=-1)
     if last < 0:
-        return ABSENT
-    return LOST_BY_HEAD if last == len(known) - 1 else f"{LOST_IN}{known[last + 1][0]}"
+        return ABSENT if all(state is False for _, state in states) else UNDECIDED
+    return f"{LOST_IN}{next(layer for layer, state in states[last + 1 :] if state is False)}"

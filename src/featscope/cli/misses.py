@@ -192,8 +192,9 @@ def _tell(found: Misses, levels: bool) -> None:
             table.add_row(*row[:3], "; ".join(f"{count} {name}" for count, name in parts))
         show(table)
         say("")
-    if found.findings is not None and found.findings.sensitivity == found.findings.sensitivity:  # not NaN
-        say(f"for comparison: of the objects that were found, this test sees {found.findings.sensitivity:.0%}")
+    if found.findings is not None and found.findings.sensitivity:
+        shares = ", ".join(f"{share:.0%} in {layer}" for layer, share in found.findings.sensitivity.items())
+        say(f"for comparison: of the objects that were found, this test sees {shares}")
         say("")
     for heading, counts in (("suppressed by", found.suppressors()), ("false alarms", found.kinds_of_alarms())):
         if counts:
