@@ -106,3 +106,17 @@ def pixels(source):
 
     opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source))
     return np.asarray(opened.convert("RGB"))
+
+
+@pytest.fixture
+def featscope(capsys):
+    """Type a command; gives its exit code, its output and its errors."""
+    from featscope.cli import main
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return left.value.code, captured.out, captured.err
+
+    return run

@@ -195,6 +195,14 @@ class TestFurthest:
         assert loss.suppressor.box == pytest.approx(where)
         assert loss.deciding.box[:2] == (100, 100)
 
+    def test_the_class_of_what_suppressed_it(self):
+        picture = Picture(how=Selection(threshold=0.05, suppression="rotated", overlap=0.04, by_class=False))
+        number = picture.object(100, 100, label=0)
+        picture.candidate(number, 0.5)
+        picture.box(100, 100, 18, 20, 0.3, 0.55, label=2)
+        loss = picture.loss(number)
+        assert (loss.suppressor.label, loss.deciding.label) == (2, 0)
+
     def test_a_class_that_is_not_the_best_of_its_cell(self):
         """Where the head takes the best class first, the others are no candidates."""
         picture = Picture(how=Selection(labels="best", threshold=0.05))

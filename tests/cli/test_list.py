@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from featscope.cli import main
 from featscope.records import Boxes, CapturedMap, Geometry, MeasuredPlace, Place, RunInfo, Sample
 from featscope.store import index
 from featscope.store.places import write_places
@@ -13,17 +12,6 @@ from featscope.store.reader import open_run
 from featscope.store.writer import RunWriter
 
 AXES = ("sample", "channel", "row", "column")
-
-
-@pytest.fixture
-def featscope(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return left.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -83,5 +83,6 @@ def test_compare(run, tmp_path):
     done = call("compare", run, other, "--score", 0.5, "-o", tmp_path / "c.csv", "--executor", "serial")
     assert done.exit_code == 0, done.output
     assert "B finds 2 of 3 objects, A 2: 1 gained, 1 lost (p = 1), in" in done.output
+    assert "nan" not in done.output, "one image has no interval"
     rows = list(csv.DictReader(io.StringIO((tmp_path / "c.csv").read_text())))
     assert [(row["label"], row["change"]) for row in rows] == [("ship", "lost"), ("plane", "gained")]

@@ -6,22 +6,11 @@ import numpy as np
 import pytest
 from rich.text import Text
 
-from featscope.cli import main, stats
+from featscope.cli import stats
 from featscope.records import CapturedMap, Geometry, Place, RunInfo, Sample
 from featscope.store.writer import RunWriter
 
 AXES = ("sample", "channel", "row", "column")
-
-
-@pytest.fixture
-def featscope(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return left.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def _tell(found: Comparison) -> None:
     numbers = ["objects", "A finds", "B finds", "gained", "lost", "net, 95 %", "p"]
     table = new_table("class", "size", *numbers, right=numbers)
     for group in found.groups:
-        net = f"{group.gained - group.lost:+d} [{group.low:+.0f}, {group.high:+.0f}]"
+        net = f"{group.gained - group.lost:+d} {_interval(group.low, group.high, '+.0f')}"
         counts = (group.objects, group.found_a, group.found_b, group.gained, group.lost)
         table.add_row(group.label, group.size_bin, *counts, net, f"{group.p:.2g}")
     show(table)
@@ -120,7 +120,7 @@ def _tell(found: Comparison) -> None:
         numbers = ["objects", "A", "B", "B / A, 95 %"]
         table = new_table("energy on objects", "size", *numbers, right=numbers)
         for one in found.energy:
-            ratios = (f"{one.ratio_a:.2f}", f"{one.ratio_b:.2f}", f"[{one.low:.2f}, {one.high:.2f}]")
+            ratios = (f"{one.ratio_a:.2f}", f"{one.ratio_b:.2f}", _interval(one.low, one.high))
             table.add_row(one.map, one.size_bin, one.objects, *ratios)
         show(table)
         say("")
@@ -138,9 +138,14 @@ def _tell_likeness(found: Comparison) -> None:
         for row in same:
             name = ".".join(filter(None, (row.layer, row.field)))
             known = row.value == row.value  # not NaN
-            values = (f"{row.value:.3f}", f"[{row.low:.2f}, {row.high:.2f}]", f"{row.noise_high:.3f}")
+            values = (f"{row.value:.3f}", _interval(row.low, row.high), f"{row.noise_high:.3f}")
             table.add_row(name, row.level, *(values if known else ("none", "", "")), row.samples)
         show(table)
         say("")
     for text in dict.fromkeys(row.remark for row in same if row.remark):
         remark(text)
+
+
+def _interval(low: float, high: float, digits: str = ".2f") -> str:
+    """Return an interval as text; nothing if there are too few images for one, which makes it NaN."""
+    return f"[{low:{digits}}, {high:{digits}}]" if low == low else ""

@@ -152,3 +152,12 @@ function likest(groups, numbers, name) {
   };
   return numbers.reduce((best, next) => (common(next) > common(best) ? next : best));
 }
+
+/** How many rows a key moves along a list; undefined if it moves nowhere. @param {KeyboardEvent} event @param {number} page rows that are in sight @param {number} count rows of the list */
+export function rowsToMove(event, page, count) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return undefined;
+  const far = Math.max(1, page - 1);
+  /** @type {Record<string, number>} */
+  const by = { ArrowDown: 1, ArrowUp: -1, PageDown: far, PageUp: -far, Home: -count, End: count };
+  return by[event.key];
+}

@@ -4,6 +4,7 @@ import { MissList, isLimited, viewOf } from './miss-list.js';
 import { h, icon, setName, setText } from './dom.js';
 import { format } from './draw/ranges.js';
 import { Rows } from './linked.js';
+import { rowsToMove } from './list.js';
 import { otherRun, runNames } from './match.js';
 import { said } from './said.js';
 import { DEFAULTS, RANKS, toNumber } from './state.js';
@@ -382,17 +383,9 @@ export class MissView {
 
   /** @param {KeyboardEvent} event */
   press(event) {
-    const page = Math.max(1, Math.floor(this.box.clientHeight / ROW) - 1);
-    const by = {
-      ArrowDown: 1,
-      ArrowUp: -1,
-      PageDown: page,
-      PageUp: -page,
-      Home: -this.found.length,
-      End: this.found.length,
-      Enter: 0,
-    }[event.key];
-    if (by === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    const moved = rowsToMove(event, Math.floor(this.box.clientHeight / ROW), this.found.length);
+    const by = event.key === 'Enter' ? 0 : moved;
+    if (by === undefined) return;
     event.preventDefault();
     event.stopPropagation();
     this.step(by);

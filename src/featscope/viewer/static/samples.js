@@ -1,7 +1,7 @@
 // The list of samples. Only the rows in sight exist, so 100,000 samples scroll as smoothly as ten.
 import { h, icon, setName, setText } from './dom.js';
 import { format } from './draw/ranges.js';
-import { SampleList, isFiltered } from './list.js';
+import { SampleList, isFiltered, rowsToMove } from './list.js';
 import { DEFAULTS, SORTS, toNumber } from './state.js';
 import { isAbort } from './transport.js';
 import { t } from './words.js';
@@ -286,16 +286,8 @@ export class SampleView {
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    const page = Math.max(1, Math.floor(this.box.clientHeight / ROW) - 1);
-    const by = {
-      ArrowDown: 1,
-      ArrowUp: -1,
-      PageDown: page,
-      PageUp: -page,
-      Home: -this.found.length,
-      End: this.found.length,
-    }[event.key];
-    if (by === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    const by = rowsToMove(event, Math.floor(this.box.clientHeight / ROW), this.found.length);
+    if (by === undefined) return;
     event.preventDefault();
     event.stopPropagation();
     this.step(by);
