@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { SampleList, isFiltered, nearestMap } from '../../../src/featscope/viewer/static/list.js';
+import { SampleList, isFiltered, nearestMap, rowsToMove } from '../../../src/featscope/viewer/static/list.js';
 import { DEFAULTS } from '../../../src/featscope/viewer/static/state.js';
 
 const columns = {
@@ -91,4 +91,14 @@ test('the map that is shown is the one asked for, or the nearest', () => {
   assert.deepEqual(near('backbone.layer2', '', 0), { group: 3, level: 0, instead: 'layer' });
   assert.deepEqual(near('other', '', 0), { group: 0, level: 0, instead: 'layer' });
   assert.equal(nearestMap(groups, [], { layer: '', field: '', level: 0 }), null);
+});
+
+test('keys move along a list', () => {
+  const moved = (key, more = {}) => rowsToMove({ key, ...more }, 10, 100);
+  assert.deepEqual(['ArrowDown', 'ArrowUp', 'PageDown', 'PageUp', 'Home', 'End'].map((key) => moved(key)), [
+    1, -1, 9, -9, -100, 100,
+  ]);
+  assert.equal(moved('a'), undefined);
+  assert.equal(moved('ArrowDown', { ctrlKey: true }), undefined);
+  assert.equal(rowsToMove({ key: 'PageDown' }, 0, 100), 1);
 });
