@@ -95,9 +95,10 @@ test('the map that is shown is the one asked for, or the nearest', () => {
 
 test('keys move along a list', () => {
   const moved = (key, more = {}) => rowsToMove({ key, ...more }, 10, 100);
-  assert.deepEqual(['ArrowDown', 'ArrowUp', 'PageDown', 'PageUp', 'Home', 'End'].map((key) => moved(key)), [
-    1, -1, 9, -9, -100, 100,
-  ]);
+  assert.deepEqual(
+    ['ArrowDown', 'ArrowUp', 'PageDown', 'PageUp', 'Home', 'End'].map((key) => moved(key)),
+    [1, -1, 9, -9, -100, 100],
+  );
   assert.equal(moved('a'), undefined);
   assert.equal(moved('ArrowDown', { ctrlKey: true }), undefined);
   assert.equal(rowsToMove({ key: 'PageDown' }, 0, 100), 1);
