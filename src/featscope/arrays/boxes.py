@@ -10,7 +10,7 @@ with NaN or infinity overlaps nothing.
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Iterator, NamedTuple, Optional, Sequence, Tuple, TypeVar, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,26 @@ from featscope.arrays.overlaps import (
 )
 from featscope.errors import UnknownNameError
 
+_Float = TypeVar("_Float", bound=np.floating)
+
 BoxList = Union[NDArray[np.floating], Sequence[Sequence[float]]]
 """Boxes of one form, one a row."""
 
 _FORMS = {"xyxy": 4, "cxcywha": 5, "quad": 8}
 """Numbers of a box of each form."""
+
+
+def cos_sin(angles: NDArray[_Float]) -> Tuple[NDArray[_Float], NDArray[_Float]]:
+    """Return the cosines and sines of angles in radians, of their shape, the same for the same angles.
+
+    >>> cos_sin(np.array([0.0]))
+    (array([1.]), array([0.]))
+
+    For one column of a larger array NumPy 1.24 has two algorithms, and takes the one that the addresses of the arrays
+    allow. The last bits then differ from call to call, so the angles are copied.
+    """
+    copied = angles.copy()
+    return np.cos(copied), np.sin(copied)
 
 
 def rotated_corners(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -45,7 +60,7 @@ def rotated_corners(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 5)
     x, y, w, h, angle = boxes.T
-    cos, sin = np.cos(angle), np.sin(angle)
+    cos, sin = cos_sin(angle)
     wide_x, wide_y, high_x, high_y = cos * (w / 2), sin * (w / 2), -sin * (h / 2), cos * (h / 2)
     corners = np.array(
         [
@@ -181,7 +196,7 @@ def _shapes_of(form: str, boxes: BoxList) -> _Shapes:
         else:
             centre, size, angle = values[:, :2], values[:, 2:4], values[:, 4]
         x, y = rotated_corners(np.column_stack([np.zeros_like(centre), size, angle])).transpose(2, 1, 0)
-        frame = np.stack([size[:, 0] / 2, size[:, 1] / 2, np.cos(angle), np.sin(angle)])
+        frame = np.stack([size[:, 0] / 2, size[:, 1] / 2, *cos_sin(angle)])
         area = np.where((size > 0).all(1), size.prod(1), 0.0)
     around = values.T.copy() if form == "xyxy" else enclosing(x + centre[:, 0], y + centre[:, 1]).T
     around[:, area == 0] = [[np.inf], [np.inf], [-np.inf], [-np.inf]]

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from featscope.arrays.boxes import cos_sin
 from featscope.records import Boxes, Geometry, Pixels, Size
 
 Values = TypeVar("Values", bound=Any)
@@ -222,13 +223,14 @@ def _turned(boxes: Values, across: float, down: float) -> Values:
 
     The box's width keeps its direction in the image, and the box keeps its area.
     """
-    values = np.array([]) if isinstance(boxes, np.ndarray) else boxes
     angle = boxes[..., 4]
-    cos, sin = (np.cos(angle), np.sin(angle)) if isinstance(values, np.ndarray) else (angle.cos(), angle.sin())
+    if isinstance(angle, np.ndarray):
+        cos, sin = cos_sin(angle)
+        turned = np.arctan2(down * sin, across * cos)
+    else:
+        cos, sin = angle.cos(), angle.sin()
+        turned = (down * sin).atan2(across * cos)
     stretch = ((across * cos) ** 2 + (down * sin) ** 2) ** 0.5
-    turned = (
-        np.arctan2(down * sin, across * cos) if isinstance(values, np.ndarray) else (down * sin).atan2(across * cos)
-    )
     changed = boxes * _like(boxes, [1.0] * 5)
     changed[..., 2] = boxes[..., 2] * stretch / across
     changed[..., 3] = boxes[..., 3] * across / stretch

@@ -14,7 +14,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.arrays.boxes import corners_of, paired_iou
+from featscope.arrays.boxes import corners_of, cos_sin, paired_iou
 from featscope.records import Selection
 
 _FIRST_BLOCK = 16
@@ -148,7 +148,7 @@ def _probiou_hits(boxes: NDArray[np.float32], how: Selection) -> Hits:
     """Compare boxes as Ultralytics' `batch_probiou` does, in float32 and in the order of its operations."""
     x, y = boxes[:, 0], boxes[:, 1]
     wide, high = boxes[:, 2] ** 2 / np.float32(12), boxes[:, 3] ** 2 / np.float32(12)
-    cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
+    cos, sin = cos_sin(boxes[:, 4])
     xx, yy = wide * cos**2 + high * sin**2, wide * sin**2 + high * cos**2
     xy = (wide - high) * cos * sin
     own = np.maximum(xx * yy - xy**2, 0)
