@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,37 +11,19 @@ from featscope.analysis import evidence, stages
 from featscope.analysis.evidence import Evidence
 from featscope.analysis.miss_rows import Miss
 from featscope.analysis.misses import Misses
-from featscope.analysis.objects import MapName, feature_layers
+from featscope.analysis.objects import MapName
 from featscope.analysis.points import Point
+from featscope.analysis.scene_maps import SceneMaps
 from featscope.analysis.stages import Head, Loss
 from featscope.analysis.what_if import CandidatesOf
 from featscope.arrays.boxes import corners_of
-from featscope.arrays.geometry import cells_inside
-from featscope.arrays.normalise import bounds, merge_bounds
 from featscope.arrays.selecting import select
-from featscope.errors import BadRunError, FeatscopeError
-from featscope.records import Geometry, Place, Sample, class_name
-from featscope.render.heat import HeatStyle
-from featscope.render.heat_plan import HeatOptions, HeatPlan, plan_heat
-from featscope.render.miss_strips import LayerAt, MapAt, MarkedBox, MissScene
+from featscope.errors import BadRunError
+from featscope.records import Geometry, Sample, class_name
+from featscope.render.miss_strips import MarkedBox, MissScene
 from featscope.render.outlines import CANDIDATE, OTHER, SUPPRESSOR, TRUE
-from featscope.store.feature_maps import feature_maps
-from featscope.store.globs import literal_glob
-from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 from featscope.store.sample_images import input_image, lies_in_input, sample_image
-
-
-class _Drawn(NamedTuple):
-    """A map as it is drawn."""
-
-    values: NDArray[np.float32]
-    place: Optional[Place]
-    title: str
-    style: HeatStyle
-    words: str
-    ends: Tuple[float, float]
-    """The range of its own values."""
 
 
 class _Chosen(NamedTuple):
@@ -70,61 +52,16 @@ class SceneMaker:
         """What could not be read."""
 
         self._run, self._misses, self._samples, self._give = run, misses, samples, candidates
-        self._layers = list(layers) or feature_layers(run)
         self._classes = run.info.classes if run.info is not None else []
-        self._maps: Dict[str, Dict[MapName, _Drawn]] = {}
-        self._scales: Dict[str, Tuple[float, float]] = {}
+        self._maps = SceneMaps(run, layers)
         self._last: Optional[_OfSample] = None
         found = misses.findings.rows if misses.findings is not None else ()
         self._evidence = {(row.sample, row.number, MapName(row.layer, row.field, row.level)): row for row in found}
 
     def prepare(self, rows: Sequence[Miss]) -> None:
         """Read the maps of the images of these misses, so that each layer has one scale in all their pictures."""
-        plan: Optional[HeatPlan] = None
-        for name in dict.fromkeys(row.sample for row in rows):
-            files = self._run.select((), self._layers, None, literal_glob(name)) if self._layers else []
-            if files and plan is None:
-                plan = plan_heat(self._run, files, HeatOptions())
-            self._maps[name] = {}
-            for file in files:
-                if plan is not None:
-                    self._read(file, name, plan)
-        ends: Dict[str, List[Tuple[float, float]]] = {}
-        for maps in self._maps.values():
-            for key, one in maps.items():
-                ends.setdefault(_layer(key), []).append(one.ends)
-        self._scales = {layer: merge_bounds(some) for layer, some in ends.items()}
-
-    def _read(self, file: MapFile, name: str, plan: HeatPlan) -> None:
-        record = file.record
-        if record is None or not file.is_map:
-            return
-        try:
-            for one in feature_maps(file):
-                if one.sample is None or one.sample.id != name or one.plane is not None:
-                    continue
-                reduced, place, geometry = plan.reduced(one), file.place(), one.sample.geometry
-                values = np.asarray(reduced.values, np.float32)
-                if values.ndim != 2:
-                    continue
-                inside = cells_inside(
-                    (values.shape[0], values.shape[1]),
-                    geometry,
-                    place.stride if place is not None else None,
-                    place.first if place is not None else None,
-                )
-                stride = place.stride if place is not None else record.stride
-                step = " x ".join(f"{one:g}" for one in dict.fromkeys(stride)) if stride else ""
-                self._maps[name][MapName(record.layer, record.field, record.level)] = _Drawn(
-                    values,
-                    place,
-                    title=f"level {record.level}" + (f" \u00b7 stride {step}" if step else ""),
-                    style=reduced.style,
-                    words=reduced.words,
-                    ends=bounds(values[inside], reduced.style.range),
-                )
-        except FeatscopeError as error:
-            self.problems.append(str(error))
+        self._maps.read(row.sample for row in rows)
+        self.problems += self._maps.problems
 
     def scene(self, row: Miss, rank: str) -> MissScene:
         """Return what is drawn of one miss. rank: which of the misses it is, in words."""
@@ -149,10 +86,10 @@ class SceneMaker:
         else:
             point = self._misses.point
             near = self._boxes_of(chosen.head.losses([row.number], point.score, point.iou)[0], chosen.form)
-        layers = list(self._layers_of(row))
+        layers = self._maps.at(row.sample, lambda name: _held(self._evidence.get((row.sample, row.number, name))))
         if not layers:
             remarks.append("the run stores no maps of features")
-        said = list(dict.fromkeys(one.words for one in self._maps.get(row.sample, {}).values()))
+        said = self._maps.words(row.sample)
         drawn = f" \u00b7 maps: {', '.join(said)}, one scale for each layer" if said else ""
         others = [MarkedBox(box, OTHER, "another object") for number, box in enumerate(corners) if number != row.number]
         return MissScene(
@@ -195,28 +132,6 @@ class SceneMaker:
             )
             found.append(MarkedBox(corners_of(form, [near.box])[0], CANDIDATE, words))
         return found
-
-    def _layers_of(self, row: Miss) -> List[LayerAt]:
-        groups: Dict[str, List[Tuple[MapName, _Drawn]]] = {}
-        for key, one in sorted(self._maps.get(row.sample, {}).items(), key=lambda item: item[0].level):
-            groups.setdefault(_layer(key), []).append((key, one))
-        order = list(dict.fromkeys(_layer(key) for key in self._maps.get(row.sample, {})))
-        return [
-            LayerAt(
-                name,
-                groups[name][0][1].style,
-                scale=self._scales[name],
-                maps=[
-                    MapAt(one.values, one.place, one.title, _held(self._evidence.get((row.sample, row.number, key))))
-                    for key, one in groups[name]
-                ],
-            )
-            for name in order
-        ]
-
-
-def _layer(name: MapName) -> str:
-    return ".".join(filter(None, (name.layer, name.field))) or "output"
 
 
 def _held(row: Optional[Evidence]) -> str:

@@ -38,9 +38,14 @@ class MapName(NamedTuple):
     field: str
     level: int
 
+    @property
+    def part(self) -> str:
+        """The layer with its field, which the levels share: `neck`, `bbox_head_init.cls_scores`."""
+        return ".".join(filter(None, (self.layer, self.field))) or "output"
+
     def __str__(self) -> str:
         """Return the name as it stands in tables: `neck 0`, `bbox_head_init.cls_scores 2`."""
-        return f"{'.'.join(filter(None, (self.layer, self.field))) or 'output'} {self.level}"
+        return f"{self.part} {self.level}"
 
 
 @dataclass(frozen=True)

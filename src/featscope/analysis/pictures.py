@@ -13,6 +13,7 @@ from featscope.analysis.evaluated import evaluate
 from featscope.analysis.miss_rows import Miss
 from featscope.analysis.miss_scenes import SceneMaker
 from featscope.analysis.misses import Misses, stored_candidates
+from featscope.analysis.objects import MapName
 from featscope.analysis.points import hits_at
 from featscope.analysis.sizes import SODA, SODA_SIDES
 from featscope.analysis.what_if import CandidatesOf
@@ -111,7 +112,7 @@ def levels_seen(misses: Misses, run: Run, samples: Mapping[str, Sample]) -> Opti
     table = list(misses.findings.seen)
     keys = [(size, state) for size in SODA for state in ("found", "missed")]
     counts = {(row.size_bin, row.state): row.objects for row in table}
-    columns = list(dict.fromkeys((row.layer, row.field, row.level) for row in table))
+    columns = list(dict.fromkeys(MapName(row.layer, row.field, row.level) for row in table))
     cells = {
         (row.size_bin, row.state, row.layer, row.field, row.level): SeenCell(row.resolved, row.known, row.present)
         for row in table
@@ -120,7 +121,7 @@ def levels_seen(misses: Misses, run: Run, samples: Mapping[str, Sample]) -> Opti
     unknown = "" if any(row.known for row in table) else "; of no level can it be said which objects stand out"
     return LevelsSeen(
         [(f"{size}, {_sides(size)}", f"{state} ({counts[size, state]})") for size, state in rows],
-        [(".".join(filter(None, (layer, field))) or "output", str(level)) for layer, field, level in columns],
+        [(column.part, str(column.level)) for column in columns],
         [[cells.get((*key, *column)) for column in columns] for key in rows],
         ranges=list(_ranges(misses, samples)),
         edges=SODA_SIDES,
