@@ -9,6 +9,7 @@ from featscope.analysis import stages
 from featscope.analysis.miss_scenes import SceneMaker
 from featscope.analysis.misses import misses
 from featscope.analysis.pictures import draw_misses, levels_seen, worst_misses
+from featscope.analysis.scene_maps import SceneMaps
 from featscope.arrays.boxes import corners_of
 from featscope.arrays.candidates import ImageCandidates, LevelCandidates
 from featscope.cli import main
@@ -49,9 +50,10 @@ def run(tmp_path):
 
 def scenes(run, candidates=candidates_of, layers=()):
     found = misses(run, 0.3, candidates=candidates)
-    maker = SceneMaker(run, found, run.samples, candidates, layers)
     rows = worst_misses(found, 9)
-    maker.prepare(rows)
+    maps = SceneMaps(run, layers)
+    maps.read(row.sample for row in rows)
+    maker = SceneMaker(run, found, run.samples, candidates, maps)
     return {row.number: maker.scene(row, "one of three") for row in rows}
 
 

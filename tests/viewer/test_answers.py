@@ -147,6 +147,8 @@ def test_channels_and_their_order(two_samples, ask):
     )
     np.testing.assert_allclose(values, array, atol=0.03)
     assert ask(viewer, "channels", sample=0, group=0, size=4, first=1, count=1)[0]["shape"] == [1, 4, 4]
+    refusal = (400, "there is no channel 7; this map has 3 channels")
+    assert status(viewer, "channels", sample=0, group=0, first=7) == refusal
     energy = np.abs(array[:, :5]).mean((1, 2))
     ranks = ask(viewer, "ranks", sample=0, group=0, order="energy")
     assert ranks["channels"] == np.argsort(-energy).tolist()

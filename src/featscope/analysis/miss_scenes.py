@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,25 +43,23 @@ class _OfSample(NamedTuple):
 
 
 class SceneMaker:
-    """Makes the scenes of some misses of a run. The image and the candidates of one sample are in memory at a time."""
+    """Makes the scenes of some misses of a run. The image and the candidates of one sample are in memory at a time.
+
+    maps: those that are drawn beside the misses; `SceneMaps.read` has read them.
+    """
 
     def __init__(
-        self, run: Run, misses: Misses, samples: Mapping[str, Sample], candidates: CandidatesOf, layers: Sequence[str]
+        self, run: Run, misses: Misses, samples: Mapping[str, Sample], candidates: CandidatesOf, maps: SceneMaps
     ) -> None:
         self.problems: List[str] = []
         """What could not be read."""
 
         self._run, self._misses, self._samples, self._give = run, misses, samples, candidates
         self._classes = run.info.classes if run.info is not None else []
-        self._maps = SceneMaps(run, layers)
+        self._maps = maps
         self._last: Optional[_OfSample] = None
         found = misses.findings.rows if misses.findings is not None else ()
         self._evidence = {(row.sample, row.number, MapName(row.layer, row.field, row.level)): row for row in found}
-
-    def prepare(self, rows: Sequence[Miss]) -> None:
-        """Read the maps of the images of these misses, so that each layer has one scale in all their pictures."""
-        self._maps.read(row.sample for row in rows)
-        self.problems += self._maps.problems
 
     def scene(self, row: Miss, rank: str) -> MissScene:
         """Return what is drawn of one miss. rank: which of the misses it is, in words."""
@@ -86,7 +84,7 @@ class SceneMaker:
         else:
             point = self._misses.point
             near = self._boxes_of(chosen.head.losses([row.number], point.score, point.iou)[0], chosen.form)
-        layers = self._maps.at(row.sample, lambda name: _held(self._evidence.get((row.sample, row.number, name))))
+        layers = list(self._maps.at(row.sample, lambda name: self.held(row, name)).values())
         if not layers:
             remarks.append("the run stores no maps of features")
         said = self._maps.words(row.sample)
@@ -104,6 +102,10 @@ class SceneMaker:
             layers=layers,
             remarks=remarks,
         )
+
+    def held(self, row: Miss, name: MapName) -> str:
+        """Say what a map holds of an object; '' if that is not known."""
+        return _held(self._evidence.get((row.sample, row.number, name)))
 
     def _image(self, sample: Sample) -> Tuple[Optional[NDArray[np.uint8]], Optional[Geometry]]:
         """Return the image of a sample and how it lies in the input."""

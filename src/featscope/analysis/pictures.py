@@ -15,6 +15,7 @@ from featscope.analysis.miss_scenes import SceneMaker
 from featscope.analysis.misses import Misses, stored_candidates
 from featscope.analysis.objects import MapName
 from featscope.analysis.points import hits_at
+from featscope.analysis.scene_maps import SceneMaps
 from featscope.analysis.sizes import SODA, SODA_SIDES
 from featscope.analysis.what_if import CandidatesOf
 from featscope.arrays.boxes import areas_of
@@ -81,8 +82,9 @@ def draw_misses(
     else:
         levels = save_picture(draw_levels_seen(seen), to / "levels_seen.png")
     rows = worst_misses(misses, worst)
-    maker = SceneMaker(opened, misses, samples, candidates or partial(stored_candidates, opened), layers)
-    maker.prepare(rows)
+    maps = SceneMaps(opened, layers)
+    maps.read(row.sample for row in rows)
+    maker = SceneMaker(opened, misses, samples, candidates or partial(stored_candidates, opened), maps)
     strips: Dict[int, Path] = {}
     for place, row in sorted(enumerate(rows, 1), key=lambda item: item[1].sample):  # each image is read once
         text = {"run": opened.folder.name, "sample": row.sample, "object": str(row.number)}
@@ -91,7 +93,9 @@ def draw_misses(
         png = draw_miss(scene, {**text, "stage": row.stage, "verdict": row.verdict})
         strips[place] = save_picture(png, to / name)
     return MissPictures(
-        levels, [strips[place] for place in sorted(strips)], list(dict.fromkeys([*remarks, *maker.problems]))
+        levels,
+        [strips[place] for place in sorted(strips)],
+        list(dict.fromkeys([*remarks, *maps.problems, *maker.problems])),
     )
 
 

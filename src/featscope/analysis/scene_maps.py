@@ -20,6 +20,11 @@ from featscope.store.globs import literal_glob
 from featscope.store.maps import MapFile
 from featscope.store.reader import Run
 
+SCORES, LAYER = "class scores", "the layer's own"
+
+Group = Tuple[str, bool]
+"""A layer with its field, and whether its maps are in the units of the layer: these share a scale."""
+
 
 class SceneMap(NamedTuple):
     """A map as it is drawn."""
@@ -34,12 +39,19 @@ class SceneMap(NamedTuple):
     ends: Tuple[float, float]
     """The range of its own values."""
 
+    units: str = ""
+    """What the values are measured in, if another run may have the same: SCORES or LAYER."""
+
+
+PLAIN = style_named("featscope", reduce="absmean")
+"""How maps are drawn that keep the units of their layer."""
+
 
 class SceneMaps:
     """Reads the maps of some samples of a run, reduced as `featscope heat` does.
 
     layers: which layers; by default those of all features. plain: maps that are reduced by the absolute mean over
-    channels, in the units of the layer, whatever suits them best.
+    channels, so that they keep the units of the layer.
     """
 
     def __init__(self, run: Run, layers: Sequence[str] = (), plain: Collection[MapName] = ()) -> None:
@@ -51,8 +63,10 @@ class SceneMaps:
 
         self._run, self._plain = run, plain
         self._layers = list(layers) or feature_layers(run)
-        self._scales: Dict[str, Tuple[float, float]] = {}
         self._plans: Dict[bool, HeatPlan] = {}
+
+        self.scales: Dict[Group, Tuple[float, float]] = {}
+        """The scale of each group of maps."""
 
     def read(self, samples: Iterable[str]) -> None:
         """Read the maps of these samples. Each layer has one scale in all of them."""
@@ -61,27 +75,31 @@ class SceneMaps:
             self.maps[name] = {}
             for file in files:
                 self._read(file, name)
-        ends: Dict[str, List[Tuple[float, float]]] = {}
+        ends: Dict[Group, List[Tuple[float, float]]] = {}
         for maps in self.maps.values():
             for key, one in maps.items():
-                ends.setdefault(key.part, []).append(one.ends)
-        self._scales = {layer: merge_bounds(some) for layer, some in ends.items()}
+                ends.setdefault(self.group(key), []).append(one.ends)
+        self.scales = {group: merge_bounds(some) for group, some in ends.items()}
 
-    def at(self, sample: str, words: Callable[[MapName], str]) -> List[LayerAt]:
-        """Return the maps of a sample, layer by layer. words: what is written below a map."""
+    def group(self, name: MapName) -> Group:
+        """Return the group of a map, whose maps share a scale."""
+        return name.part, name in self._plain
+
+    def at(self, sample: str, words: Callable[[MapName], str]) -> Dict[Group, LayerAt]:
+        """Return the maps of a sample, group by group. words: what is written below a map."""
         maps = self.maps.get(sample, {})
-        groups: Dict[str, List[Tuple[MapName, SceneMap]]] = {key.part: [] for key in maps}
+        groups: Dict[Group, List[Tuple[MapName, SceneMap]]] = {self.group(key): [] for key in maps}
         for key, one in sorted(maps.items(), key=lambda item: item[0].level):
-            groups[key.part].append((key, one))
-        return [
-            LayerAt(
-                name,
+            groups[self.group(key)].append((key, one))
+        return {
+            group: LayerAt(
+                group[0],
                 some[0][1].style,
-                scale=self._scales[name],
+                scale=self.scales[group],
                 maps=[MapAt(one.values, one.place, one.title, words(key)) for key, one in some],
             )
-            for name, some in groups.items()
-        ]
+            for group, some in groups.items()
+        }
 
     def words(self, sample: str) -> List[str]:
         """Say what the values of a sample's maps are."""
@@ -95,7 +113,8 @@ class SceneMaps:
         try:
             for one in feature_maps(file):
                 if one.sample is not None and one.sample.id == sample and one.plane is None:
-                    found = scene_map(one, self._plan(file, name in self._plain))
+                    plain = name in self._plain
+                    found = scene_map(one, self._plan(file, plain), plain)
                     if found is not None:
                         self.maps[sample][name] = found
         except FeatscopeError as error:
@@ -103,13 +122,15 @@ class SceneMaps:
 
     def _plan(self, file: MapFile, plain: bool) -> HeatPlan:
         if plain not in self._plans:
-            style = style_named("featscope", reduce="absmean") if plain else STYLES["featscope"]
-            self._plans[plain] = plan_heat(self._run, [file], HeatOptions(style))
+            self._plans[plain] = plan_heat(self._run, [file], HeatOptions(PLAIN if plain else STYLES["featscope"]))
         return self._plans[plain]
 
 
-def scene_map(one: FeatureMap, plan: HeatPlan) -> Optional[SceneMap]:
-    """Return the map of an image as a plan draws it; None if it has three colours, or belongs to no image."""
+def scene_map(one: FeatureMap, plan: HeatPlan, plain: bool = False) -> Optional[SceneMap]:
+    """Return the map of an image as a plan draws it; None if it has three colours, or belongs to no image.
+
+    plain: whether the plan keeps the units of the layer.
+    """
     record = one.file.record
     if record is None or one.sample is None:
         return None
@@ -132,4 +153,5 @@ def scene_map(one: FeatureMap, plan: HeatPlan) -> Optional[SceneMap]:
         style=reduced.style,
         words=reduced.words,
         ends=bounds(values[inside], reduced.style.range),
+        units=SCORES if plan.look(one).scores is not None else LAYER if plain else "",
     )

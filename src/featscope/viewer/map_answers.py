@@ -22,6 +22,7 @@ from featscope.viewer.explained import Explained, explained_of
 from featscope.viewer.objects import objects_on
 from featscope.viewer.scene import doubts_of_map
 from featscope.viewer.shown_runs import ARRAY, JSON, PNG, Made, ShownRuns, digest, json_of, packed
+from featscope.words import counted
 
 _SECONDS = 2.0  # after which `best` answers with what it has seen so far
 
@@ -76,6 +77,8 @@ def channels(runs: ShownRuns, asked: questions.Tiles) -> Made:
 
     def make() -> bytes:
         array = feature_map.array
+        if asked.first >= len(array):
+            raise BadOptionError(f"there is no channel {asked.first}; this map has {counted(len(array), 'channel')}")
         chosen = array[asked.first : asked.first + asked.count if asked.count else None]
         tiles = encode_tiles(shrink(as_floats(chosen).astype(np.float32, copy=False), asked.size, asked.by))
         count, rows, columns = tiles.codes.shape
