@@ -26,6 +26,7 @@ def test_rows(run):
     rows = objects(run)
     truth, small, hit, alarm = rows
     assert (truth.sample, truth.kind, truth.number, truth.label, truth.score) == ("a", "truth", 0, "ship", None)
+    assert (truth.path, truth.width, truth.height) == ("/photos/a.png", 256, 256)
     assert (truth.match, hit.match, small.match, alarm.match) == (0, 0, None, None)
     assert truth.iou == hit.iou == pytest.approx(47 / 49)
     assert (truth.size, truth.size_input) == pytest.approx((np.sqrt(48 * 32), np.sqrt(48 * 32)))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from featscope.analysis.feature_changes import EnergyChange, energy_changes, likeness_of_layers, pooled_features
+from featscope.analysis.feature_changes import (
+    EnergyChange,
+    channel_orders,
+    energy_changes,
+    likeness_of_layers,
+    pooled_features,
+)
 from featscope.analysis.likeness import LikenessRow
 from featscope.analysis.misses import Misses, misses
 from featscope.analysis.object_changes import (
@@ -20,8 +26,10 @@ from featscope.analysis.object_changes import (
     group_changes,
     object_changes,
 )
+from featscope.analysis.objects import MapName
 from featscope.analysis.what_if import CandidatesOf
 from featscope.arrays.boxes import iou_of
+from featscope.arrays.channel_order import ChannelOrder
 from featscope.errors import BadRunError
 from featscope.records import Boxes
 from featscope.scale.executor import Executor, serial
@@ -46,7 +54,14 @@ class Comparison:
     """By class and size; the last row is over all."""
     energy: Rows[EnergyChange]
     likeness: Rows[LikenessRow]
+    orders: Mapping[MapName, ChannelOrder] = field(default_factory=dict)
+    """Of each map that both have with as many channels: how many of these are the same ones, by the objects."""
     notes: Tuple[str, ...] = ()
+
+    @property
+    def one_scale(self) -> FrozenSet[MapName]:
+        """Maps that have the same channels in the same order in both runs, so that their values can be subtracted."""
+        return frozenset(name for name, order in self.orders.items() if order.proved)
 
     def __repr__(self) -> str:
         whole = self.groups[-1]
@@ -119,6 +134,7 @@ def compare(
         groups=Rows(GroupChange._fields, group_changes(objects, hits[0], hits[1])),
         energy=Rows(EnergyChange._fields, energy_changes(sides, objects)),
         likeness=alike,
+        orders=channel_orders(sides),
         notes=(*notes, *remarks, *(f"{name}: {note}" for name, side in zip("AB", found) for note in side.notes)),
     )
 

@@ -11,6 +11,7 @@ from featscope.analysis.likeness import LikenessRow, likeness
 from featscope.analysis.object_changes import Key, TrueObject
 from featscope.analysis.objects import MapName, feature_layers, walk_objects
 from featscope.analysis.sizes import SODA
+from featscope.arrays.channel_order import ChannelOrder, channel_order
 from featscope.arrays.image_boxes import TRUTH
 from featscope.arrays.pooling import Pooled
 from featscope.arrays.ranking import interval_over_images
@@ -44,29 +45,38 @@ class ObjectFeatures(NamedTuple):
     ratios: Dict[MapName, NDArray[np.float64]]
 
 
+class _Image(NamedTuple):
+    """The true boxes of an image, and what its maps hold in all of its boxes."""
+
+    objects: int
+    maps: Mapping[MapName, Pooled]
+    rows: slice
+
+
 def pooled_features(
     run: Run, truth: Mapping[str, Boxes], layers: Sequence[str], executor: Union[str, Executor]
 ) -> ObjectFeatures:
-    """Pool the features of a run over the true boxes."""
-    keys: List[Key] = []
-    images: List[Tuple[int, Mapping[MapName, Pooled], slice]] = []
+    """Pool the features of a run over the true boxes. They are in the order of `truth`, whatever that of the run is."""
     names = list(layers) or feature_layers(run)
+    images: Dict[str, _Image] = {}
     for image in walk_objects(run, names, truth=truth, executor=executor) if names else ():
-        count = image.boxes.counts[0]
-        keys += [(image.sample.id, number) for number in range(count)]
-        images.append((count, image.maps, image.boxes.rows(TRUTH)))
+        images[image.sample.id] = _Image(image.boxes.counts[0], image.maps, image.boxes.rows(TRUTH))
+    ordered = [(name, images[name]) for name in truth if name in images]
+    keys = [(name, number) for name, one in ordered for number in range(one.objects)]
     features: Dict[MapName, NDArray[np.float32]] = {}
     ratios: Dict[MapName, NDArray[np.float64]] = {}
-    for name in dict.fromkeys(name for _, maps, _ in images for name in maps):
-        channels = next(maps[name].features.shape[1] for _, maps, _ in images if name in maps)
-        features[name] = np.concatenate(
+    for key in dict.fromkeys(key for _, one in ordered for key in one.maps):
+        channels = next(one.maps[key].features.shape[1] for _, one in ordered if key in one.maps)
+        features[key] = np.concatenate(
             [
-                maps[name].features[rows] if name in maps else np.full((count, channels), np.nan, np.float32)
-                for count, maps, rows in images
+                one.maps[key].features[one.rows]
+                if key in one.maps
+                else np.full((one.objects, channels), np.nan, np.float32)
+                for _, one in ordered
             ]
         )
-        ratios[name] = np.concatenate(
-            [maps[name].ratio[rows] if name in maps else np.full(count, np.nan) for count, maps, rows in images]
+        ratios[key] = np.concatenate(
+            [one.maps[key].ratio[one.rows] if key in one.maps else np.full(one.objects, np.nan) for _, one in ordered]
         )
     return ObjectFeatures(keys, features, ratios)
 
@@ -98,6 +108,12 @@ def energy_changes(sides: Sequence[ObjectFeatures], objects: Sequence[TrueObject
                 low=low,
                 high=high,
             )
+
+
+def channel_orders(sides: Sequence[ObjectFeatures]) -> Dict[MapName, ChannelOrder]:
+    """Find out of each map that both runs have whether its channels are the same, in the same order."""
+    a, b = (side.features for side in sides)
+    return {name: channel_order(a[name], b[name]) for name in a if name in b and a[name].shape == b[name].shape}
 
 
 def likeness_of_layers(sides: Sequence[ObjectFeatures]) -> Tuple[Rows[LikenessRow], List[str]]:

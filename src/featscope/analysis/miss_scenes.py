@@ -153,10 +153,11 @@ def _title(row: Miss, point: Point) -> str:
     >>> _title(found.rows[0]._replace(verdict="lost in neck"), found.point)
     'Missed plane: where the head lost it is unknown; its features are lost in neck'
     """
-    return f"Missed {row.label}: {_stage(row, point)}; {_verdict(row.verdict)}"
+    return f"Missed {row.label}: {stage_words(row, point)}; {_verdict(row.verdict)}"
 
 
-def _stage(row: Miss, point: Point) -> str:
+def stage_words(row: Miss, point: Point) -> str:
+    """Say in plain words where the head lost an object."""
     score = f"{row.score:.2f}" if row.score is not None else "none"
     by = f"{row.by_score:.2f}" if row.by_score is not None else "unknown"
     return {

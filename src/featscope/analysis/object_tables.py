@@ -30,6 +30,9 @@ class ObjectRow(NamedTuple):
     sample: str
     path: str
     """The image file."""
+    width: Optional[int]
+    """Of the original image, to which the corners refer; None where they are in pixels of the input."""
+    height: Optional[int]
     kind: str
     """'truth' or 'detection'."""
     number: int
@@ -301,6 +304,7 @@ def _map_columns(pooled: Optional[Pooled], count: int, features: bool) -> List[S
 def _rows_of_image(image: ImageObjects, classes: Sequence[str]) -> Iterator[ObjectRow]:
     """Yield the first columns of the true boxes and the detections of an image."""
     boxes, sample = image.boxes, image.sample
+    height, width = boxes.geometry.original if boxes.geometry is not None else (None, None)
     areas = boxes.areas
     in_input, coco, soda = boxes.input_areas(), coco_bins(areas), soda_bins(areas)
     for kind in (TRUTH, DETECTION):
@@ -310,7 +314,7 @@ def _rows_of_image(image: ImageObjects, classes: Sequence[str]) -> Iterator[Obje
             label, match, score = int(boxes.labels[place]), int(image.partners[place]), float(boxes.scores[place])
             yield ObjectRow._make(
                 [
-                    *(sample.id, sample.path, kind, number),
+                    *(sample.id, sample.path, width, height, kind, number),
                     class_name(classes, label),
                     score if np.isfinite(score) else None,
                     boxes.ignored[place],

@@ -29,6 +29,24 @@ def run(
         metavar="FILE",
         shown="none",
     ),
+    pictures: Optional[Path] = options.pictures(
+        help="Draw objects that were gained or lost into this folder, with the maps of both runs and their difference."
+    ),
+    each: int = own(
+        "--each",
+        panel=options.WHAT,
+        help="With --pictures: draw so many gained and so many lost objects, those with the highest scores first.",
+        default=6,
+        metavar="N",
+        min=1,
+    ),
+    maps: Optional[Path] = own(
+        "--maps",
+        panel=options.WHAT,
+        help="Draw each map of OTHER less that of RUN, over the image, into this folder.",
+        metavar="DIR",
+        shown="none",
+    ),
     layers: Optional[List[str]] = options.layer(
         help="Compare the features of this layer: its name, or a glob. Repeat it for more.", shown="all features"
     ),
@@ -50,7 +68,7 @@ def run(
     Examples:
       featscope compare runs/baseline runs/ours
       featscope compare runs/baseline runs/ours -o changes.csv --matrix cka.png
-      featscope compare runs/epoch_1 runs/epoch_12 -l neck --score 0.3
+      featscope compare runs/epoch_1 runs/epoch_12 -l neck --pictures changes
       featscope view runs/baseline runs/ours
     """
     from featscope.analysis.comparing import compare
@@ -63,6 +81,7 @@ def run(
     from featscope.store.row_files import write_rows
 
     one, two = open_run(folder), open_run(other)
+    truth, candidates = truth_of(one, annotations), (candidates_of(one, "", False), candidates_of(two, "", False))
     found = compare(
         one,
         two,
@@ -70,8 +89,8 @@ def run(
         iou,
         sample,
         rule=rule,
-        truth=truth_of(one, annotations),
-        candidates=(candidates_of(one, "", False), candidates_of(two, "", False)),
+        truth=truth,
+        candidates=candidates,
         layers=layers or (),
         executor=executor,
     )
@@ -86,7 +105,24 @@ def run(
     if matrix is not None and len(found.likeness):
         write_atomic(matrix, draw_matrix(matrix_of(found.likeness, folder.name, other.name)), shared=True)
         written.append(str(matrix))
-    for note in found.notes:
+    notes = list(found.notes)
+    if pictures is not None:
+        from featscope.analysis.change_pictures import draw_changes
+
+        drawn = draw_changes(found, one, two, pictures, each, candidates=candidates, truth=truth, layers=layers or ())
+        notes += drawn.remarks
+        written.append(str(pictures))
+    if maps is not None:
+        from featscope.analysis.map_differences import draw_differences
+
+        differences = draw_differences(
+            one, two, maps, found.one_scale, layers=layers or (), sample=sample or "", executor=executor
+        )
+        notes += differences.remarks
+        written.append(str(maps))
+        say(f"{differences.summary}")
+        say("")
+    for note in dict.fromkeys(notes):
         remark(note)
     whole = found.groups[-1]
     files = f", in {' and '.join(written)}" if written else ""
@@ -129,17 +165,20 @@ def _tell(found: Comparison) -> None:
 
 def _tell_likeness(found: Comparison) -> None:
     """Print how alike the layers of the same name are, and why there is no number for some."""
+    from featscope.analysis.objects import MapName
     from featscope.cli.console import new_table, remark, say, show
 
     same = [row for row in found.likeness if row[:3] == row[3:6]]
     if same:
-        numbers = ["likeness (CKA)", "95 %", "chance below", "objects"]
+        numbers = ["likeness (CKA)", "95 %", "chance below", "objects", "same channels"]
         table = new_table("layer", "level", *numbers, right=["level", *numbers])
         for row in same:
-            name = ".".join(filter(None, (row.layer, row.field)))
+            name = MapName(*row[:3])
             known = row.value == row.value  # not NaN
             values = (f"{row.value:.3f}", _interval(row.low, row.high), f"{row.noise_high:.3f}")
-            table.add_row(name, row.level, *(values if known else ("none", "", "")), row.samples)
+            order = found.orders.get(name)
+            channels = str(order) if order is not None and order.channels else ""
+            table.add_row(name.part, row.level, *(values if known else ("none", "", "")), row.samples, channels)
         show(table)
         say("")
     for text in dict.fromkeys(row.remark for row in same if row.remark):

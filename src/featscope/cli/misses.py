@@ -96,12 +96,8 @@ def run(
         help="Print how far the features of each level can be believed.",
         default=False,
     ),
-    pictures: Optional[Path] = own(
-        "--pictures",
-        panel=options.WHAT,
-        help="Draw into this folder which level saw which objects, and the worst misses one by one.",
-        metavar="DIR",
-        shown="none",
+    pictures: Optional[Path] = options.pictures(
+        help="Draw into this folder which level saw which objects, and the worst misses one by one."
     ),
     worst: int = own(
         "--worst",

@@ -147,6 +147,13 @@ rule = Option(
     check=checks.matching_rule,
     complete=completion.matching_rules,
 )
+pictures = Option(
+    ("--pictures",),
+    WHAT,
+    "Draw pictures of what was found into this folder.",
+    metavar="DIR",
+    shown="none",
+)
 image = Option(
     ("--image", "-i"), WHAT, "An image, or a folder of images. Repeat it for more.", metavar="IMAGE", shown="none"
 )

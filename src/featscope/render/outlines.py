@@ -34,6 +34,7 @@ class Pen(NamedTuple):
 TRUE = Pen((255, 255, 255), 2.4)
 CANDIDATE = Pen((0, 224, 255), 2.0, (9.0, 5.0))
 SUPPRESSOR = Pen((255, 92, 205), 2.4, (3.0, 3.5))
+FOUND = Pen((150, 240, 70), 2.4)
 OTHER = Pen((255, 255, 255), 1.0, opacity=0.5, casing=False)
 
 Outline = Tuple[NDArray[np.floating], Pen]
