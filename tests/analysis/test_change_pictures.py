@@ -73,7 +73,7 @@ def test_maps_of_both_and_their_difference(runs):
         "A and B: backbone, the same in both",
         "A: neck",
         "B: neck",
-        "B \u2212 A: neck, each map scaled to its own values",
+        "B minus A: neck, each map scaled to its own values",
     ]
     assert layers[3].scale == (-1.0, 1.0)
     assert layers[3].maps[0].words.endswith(" on the object")
@@ -97,7 +97,7 @@ def test_one_scale_for_both_where_it_is_proved(tmp_path):
 
     runs = made(tmp_path / "a", (0,), 1.0), made(tmp_path / "b", (0, 1), 2.0)
     a, b, difference = scenes_of(runs)[0][GAINED, "a"].layers
-    assert difference.name == "B \u2212 A: neck, on one scale"
+    assert difference.name == "B minus A: neck, on one scale"
     assert a.scale == b.scale
     assert difference.scale[0] == -difference.scale[1]
     expected = np.abs(strengths["a"][1]).mean()
@@ -132,6 +132,6 @@ def test_the_command(runs, tmp_path, capsys):
         main(["compare", *folders, "--score", "0.3", "--pictures", str(tmp_path / "p"), "--each", "1", "--maps",
           str(tmp_path / "m")])  # fmt: skip
     out = " ".join(capsys.readouterr().out.split())
-    assert "6 differences of maps" in out
+    assert "6 differences of maps, 3 on one scale" in out
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["gained_1_a_1.png", "lost_1_a_3.png"]
     assert len(list((tmp_path / "m").rglob("*.png"))) == 6

@@ -203,7 +203,7 @@ class _ChangeScenes:
             found.setdefault((key.part, one.one_scale), []).append(MapAt(one.values, drawn.place, drawn.title, words))
         return {
             group: LayerAt(
-                f"B \u2212 A: {group[0]}, " + ("on one scale" if group[1] else "each map scaled to its own values"),
+                f"B minus A: {group[0]}, " + ("on one scale" if group[1] else "each map scaled to its own values"),
                 STYLE,
                 scale=self._ranges[group],
                 maps=maps,

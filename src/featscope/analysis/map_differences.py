@@ -58,10 +58,10 @@ def difference_of(a: SceneMap, b: SceneMap) -> MapDifference:
         raise BadArrayError(f"their cells lie at other places: {shapes} ({a.title}; {b.title})")
     if a.units and a.units == b.units and a.words == b.words:
         of = f"{a.words}, the same channels in both" if a.units == LAYER else a.words
-        return MapDifference(b.values - a.values, True, f"B \u2212 A: {of}")
+        return MapDifference(b.values - a.values, True, f"B minus A: {of}")
     one, two = (_scaled(side) for side in (a, b))
     words = a.words if a.words == b.words else f"{b.words} and {a.words}"
-    return MapDifference(two - one, False, f"B \u2212 A: {words}, each map scaled to its own values")
+    return MapDifference(two - one, False, f"B minus A: {words}, each map scaled to its own values")
 
 
 def _near(a: Optional[Place], b: Optional[Place]) -> bool:
@@ -94,10 +94,12 @@ class Differences(NamedTuple):
     def summary(self) -> str:
         """How many there are, and what their values mean."""
         scaled = len(self.pictures) - self.one_scale
-        return (
-            f"{counted(len(self.pictures), 'difference')} of maps: {self.one_scale} on one scale; in {scaled} each map "
-            "was scaled to its own values, because it is not proved that their channels mean the same"
+        why = (
+            f"; in {scaled} each map was scaled to its own values, as it is not proved that the channels are the same"
+            if scaled
+            else ""
         )
+        return f"{counted(len(self.pictures), 'difference')} of maps, {self.one_scale} on one scale{why}"
 
 
 @dataclass(frozen=True)
