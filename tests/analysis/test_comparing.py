@@ -113,3 +113,16 @@ def test_mcnemar_of_many():
     exact = mcnemar(480, 520)
     assert mcnemar(481, 520) == pytest.approx(exact, rel=0.1)
     assert mcnemar(5000, 4000) < 1e-20
+
+
+def test_the_order_of_the_images_is_no_matter(tmp_path):
+    """As after a capture by several ranks, or with the photos named in another order."""
+    one = make(tmp_path / "a", lambda n: (0, 3))
+    content = {f"i{n}": (boxes(*OBJECTS), found(0, 3)) for n in reversed(range(8))}
+    maps = {f"i{n}": bright_map(OBJECTS, 8, 1.0, seed=n) for n in range(8)}
+    turned = write_run(tmp_path / "b", content, [("neck", 0, 8, maps)])
+    result = compare(one, turned, 0.5, candidates=(nothing, nothing))
+    assert result.likeness[0].value == pytest.approx(1)
+    (energy,) = result.energy
+    assert (energy.low, energy.high) == pytest.approx((1, 1))
+    assert (result.groups[-1].gained, result.groups[-1].lost) == (0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
 
 import numpy as np
@@ -96,25 +97,32 @@ def likeness(
     if not samples_a or not samples_b:
         raise BadRunError(f"there is no layer to compare: {len(samples_a)} of A and {len(samples_b)} of B")
     given = Samples(_plain(samples_a), _plain(samples_b), groups)
-    missing: Dict[Side, str] = {}
-    for name, table in given.tables():
-        if len(groups) >= FEWEST and table.ndim == 2 and len(table) == len(groups) and table.dtype.kind in "fiu":
-            usable = int(usable_rows(table, options).sum())
-            if usable < FEWEST:
-                bad = f"{len(groups) - usable} of {counted(len(groups), 'sample')} cannot be used"
-                zero = " or zero" if options.measure == "neighbours" else ""
-                missing[name] = f"{label(name[1])} of {'AB'[name[0]]}: {bad} (NaN or infinity{zero})"
-    one = {key: table for key, table in given.first.items() if (0, key) not in missing}
-    two = {key: table for key, table in given.second.items() if (1, key) not in missing}
+    bad = _unusable(given, options)
+    one = {key: table for key, table in given.first.items() if (0, key) not in bad}
+    two = {key: table for key, table in given.second.items() if (1, key) not in bad}
     rows = list(likeness_of([Samples(one, two, groups)], options)) if one and two else []
     by_pair = {pair_of(row): row for row in rows}
-    for a in given.first:
-        for b in given.second:
-            reasons = [missing[name] for name in ((0, a), (1, b)) if name in missing]
-            if reasons:
-                found = Found(np.nan, remark="; ".join(reasons))
-                by_pair[a, b] = _row(a, b, found, _Numbers(0, 0, 0, len(groups)), options)
-    return Rows(LikenessRow._fields, (by_pair[a, b] for a in given.first for b in given.second))
+    for pair in product(given.first, given.second):
+        reasons = [bad[name] for name in enumerate(pair) if name in bad]
+        if reasons:
+            found = Found(np.nan, remark="; ".join(reasons))
+            by_pair[pair] = _row(*pair, found, _Numbers(0, 0, 0, len(groups)), options)
+    return Rows(LikenessRow._fields, (by_pair[pair] for pair in product(given.first, given.second)))
+
+
+def _unusable(given: Samples, options: LikenessOptions) -> Dict[Side, str]:
+    """Return the layers that have too few samples to be compared, each with the reason."""
+    found: Dict[Side, str] = {}
+    total = len(given.images)
+    for (side, key), table in given.tables():
+        if total < FEWEST or table.ndim != 2 or len(table) != total or table.dtype.kind not in "fiu":
+            continue  # an error says so when the samples are used
+        usable = int(usable_rows(table, options).sum())
+        if usable < FEWEST:
+            zero = " or zero" if options.measure == "neighbours" else ""
+            bad = f"{total - usable} of {counted(total, 'sample')} cannot be used (NaN or infinity{zero})"
+            found[side, key] = f"{label(key)} of {'AB'[side]}: {bad}"
+    return found
 
 
 def likeness_of(blocks: Iterable[Samples], options: Optional[LikenessOptions] = None) -> Rows[LikenessRow]:
