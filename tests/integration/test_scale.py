@@ -9,6 +9,8 @@ import time
 import numpy as np
 import pytest
 
+from featscope.analysis.misses import misses
+from featscope.analysis.object_tables import objects
 from featscope.arrays.packed import STEPS
 from featscope.arrays.reduce import reduce
 from featscope.store.check import check_run
@@ -82,6 +84,24 @@ def test_two_ranks_give_the_files_of_one(whole, three_images, mmrotate_root, tmp
     assert two.info.ranks == 2
     assert two.info.finished
     assert check_run(tmp_path / "run").problems == []
+
+
+def test_two_ranks_give_the_objects_and_misses_of_one(three_images, mmrotate_root, tmp_path):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    runs = []
+    for name, launcher in (("one", []), ("two", torchrun)):
+        asked = {"save_dir": str(tmp_path / name), "layers": ["neck"], "policy": {"objects": True, "candidates": True}}
+        _tool(mmrotate_root, three_images, tmp_path / f"{name}_work", *launcher, **asked)
+        assert check_run(tmp_path / name).problems == []
+        runs.append(open_run(tmp_path / name))
+    tables = [sorted(objects(run, features=False), key=lambda row: row[:6]) for run in runs]
+    assert len(tables[0]) > 1000
+    assert tables[0] == tables[1]
+    found = [misses(run) for run in runs]
+    rows = [sorted(one.rows, key=lambda row: (row.sample, row.number)) for one in found]
+    assert [row._replace(candidate=None) for row in rows[0]] == [row._replace(candidate=None) for row in rows[1]]
+    assert found[0].point == found[1].point
+    assert {row.stage for row in rows[1]} > {"suppressed"}
 
 
 def test_a_policy_gives_what_one_would_have_made_of_the_whole(whole, three_images, mmrotate_root, tmp_path):

@@ -60,8 +60,8 @@ class ObjectRow(NamedTuple):
     """SODA-A's bin of the area in the original image."""
     match: Optional[int]
     """Of a true box: the detection that found it; of a detection: the true box that it hits; None if there is none."""
-    iou: float
-    """Overlap with the match, else the highest with a box of the other kind and of its class."""
+    iou: Optional[float]
+    """Overlap with the match, else the highest with a box of the other kind and of its class; None if there is none."""
     source: str
     """'cell', 'query', 'roi', 'tie' (several candidates that cannot be told apart) or '' if it is not known."""
     source_level: Optional[int]
@@ -294,7 +294,7 @@ def _map_columns(pooled: Optional[Pooled], count: int, features: bool) -> List[S
     there = pooled.cells > 0
     unresolved = [bool(small) if known else None for small, known in zip(pooled.cells < 1, there)]
     numbers = [pooled.cells, pooled.norm, pooled.inside, pooled.ring, pooled.ratio, pooled.auroc]
-    cells, *others = ([float(one) if np.isfinite(one) else None for one in column] for column in numbers)
+    cells, *others = ([_known(one) for one in column] for column in numbers)
     columns: List[Sequence[object]] = [cells, unresolved, *others]
     if features:
         columns.append([row if known else None for row, known in zip(pooled.features, there)])
@@ -311,19 +311,24 @@ def _rows_of_image(image: ImageObjects, classes: Sequence[str]) -> Iterator[Obje
         rows = boxes.rows(kind)
         for number, place in enumerate(range(rows.start, rows.stop)):
             sources = sample.sources[number] if kind == DETECTION and sample.sources else []
-            label, match, score = int(boxes.labels[place]), int(image.partners[place]), float(boxes.scores[place])
+            label, match, overlap = int(boxes.labels[place]), int(image.partners[place]), image.overlaps[place]
             yield ObjectRow._make(
                 [
                     *(sample.id, sample.path, width, height, kind, number),
                     class_name(classes, label),
-                    score if np.isfinite(score) else None,
+                    _known(boxes.scores[place]),
                     boxes.ignored[place],
                     *boxes.corners[place].reshape(8).tolist(),
                     *(float(np.sqrt(areas[place])), float(np.sqrt(in_input[place])), coco[place], soda[place]),
-                    *(match if match >= 0 else None, float(image.overlaps[place])),
+                    *(match if match >= 0 else None, _known(overlap)),
                     *_source_columns(sources),
                 ]
             )
+
+
+def _known(value: np.floating) -> Optional[float]:
+    """Return a number; None for NaN and infinity."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _source_columns(sources: Sequence[Source]) -> Tuple[str, Optional[int], Optional[int], Optional[int]]:
