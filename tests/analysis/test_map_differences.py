@@ -8,8 +8,8 @@ from featscope.analysis.comparing import compare
 from featscope.analysis.map_differences import difference_of, draw_differences
 from featscope.analysis.objects import MapName
 from featscope.analysis.scene_maps import LAYER, SCORES, SceneMap
-from featscope.errors import BadArrayError
-from featscope.records import Place
+from featscope.errors import BadArrayError, BadRunError
+from featscope.records import Place, Policy
 from featscope.render.heat import STYLES
 from tests.analysis.runs import boxes, bright_map, write_run
 
@@ -98,10 +98,32 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_is_drawn(tmp_path):
     drawn = draw_differences(one, two, tmp_path / "drawn")
     assert not drawn.pictures
     assert any("no difference of neck 0 was drawn" in text and "32 x 32" in text for text in drawn.remarks)
+    assert drawn.errors == [f"{one} and {two} have no map that can be subtracted"]
     fewer = write(tmp_path / "c", images=3)
     drawn = draw_differences(one, fewer, tmp_path / "fewer")
     assert len(drawn.pictures) == 3
     assert any("i3" in text for text in drawn.remarks)
+    assert not drawn.errors
+
+
+def test_a_damaged_map_costs_one_picture(tmp_path):
+    one, two = write(tmp_path / "a"), write(tmp_path / "b", 2.0)
+    damaged = next((two / "neck.toy").glob("*.npy"))
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    drawn = draw_differences(one, two, tmp_path / "drawn")
+    assert len(drawn.pictures) == 3
+    (error,) = drawn.errors
+    assert "no difference of neck 0 of i" in error
+    assert damaged.name in error
+
+
+def test_a_run_of_objects_has_no_maps(tmp_path):
+    one = write(tmp_path / "a")
+    pooled = write_run(
+        tmp_path / "b", {"i0": (boxes(*OBJECTS), boxes(OBJECTS[0], scores=[0.9]))}, [], policy=Policy(objects=True)
+    )
+    with pytest.raises(BadRunError, match="objects in place of maps"):
+        draw_differences(one, pooled, tmp_path / "drawn")
 
 
 def test_other_processes_draw_the_same(tmp_path):

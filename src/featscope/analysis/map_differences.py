@@ -13,9 +13,10 @@ from featscope.analysis.objects import MapName
 from featscope.analysis.scene_maps import LAYER, PLAIN, SceneMap, scene_map
 from featscope.arrays.geometry import cells_inside
 from featscope.arrays.normalise import bounds
-from featscope.errors import BadArrayError, FeatscopeError
+from featscope.errors import BadArrayError, first_line
 from featscope.records import Place
 from featscope.render.caption import Caption
+from featscope.render.drawing import refuse_objects
 from featscope.render.heat import DIVERGING, STYLES, draw_heat, style_named
 from featscope.render.heat_plan import HeatOptions, HeatPlan, plan_heat
 from featscope.render.results import save_picture
@@ -88,7 +89,10 @@ class Differences(NamedTuple):
     """How many of them are on one scale; in the others, each map was scaled to its own values."""
 
     remarks: List[str]
-    """What could not be drawn, and why."""
+    """Where the runs do not line up."""
+
+    errors: List[str]
+    """What failed. The other pairs are drawn."""
 
     @property
     def summary(self) -> str:
@@ -100,6 +104,12 @@ class Differences(NamedTuple):
             else ""
         )
         return f"{counted(len(self.pictures), 'difference')} of maps, {self.one_scale} on one scale{why}"
+
+
+class _Drawn(NamedTuple):
+    picture: Optional[Path]
+    one_scale: bool
+    remarks: List[str]
 
 
 @dataclass(frozen=True)
@@ -116,8 +126,8 @@ class _Plan:
 
     proved: FrozenSet[MapName]
 
-    def draw(self, pair: Pair) -> Tuple[Path, bool, List[str]]:
-        """Draw one pair. Returns the picture, whether it is on one scale, and remarks."""
+    def draw(self, pair: Pair) -> _Drawn:
+        """Draw one pair."""
         name = MapName(pair.layer, pair.field, pair.level)
         plain = name in self.proved
         sides = []
@@ -126,7 +136,10 @@ class _Plan:
             if found is None:
                 raise BadArrayError(f"{one.file.path} is drawn in three colours, or belongs to no image")
             sides.append(found)
-        differing = difference_of(*sides)
+        try:
+            differing = difference_of(*sides)
+        except BadArrayError as error:
+            return _Drawn(None, False, [f"no difference of {name} was drawn: {error}"])
         sample = pair.first.file.samples[pair.first.number]
         problems: List[str] = []
         image, place = sample_image(self.runs[0], sample, problems, problems), sides[0].place
@@ -145,7 +158,7 @@ class _Plan:
         )
         path = self.folder / safe_name(name.part) / f"{safe_name(pair.sample)}_level{pair.level}.png"
         make_folder(path.parent)
-        return save_picture(drawn.png, path), differing.one_scale, problems
+        return _Drawn(save_picture(drawn.png, path), differing.one_scale, problems)
 
 
 def range_of(values: Sequence[NDArray[np.float32]], one_scale: bool) -> Tuple[float, float]:
@@ -172,9 +185,12 @@ def draw_differences(
     ('harbour_level0.png', 0, [])
 
     proved: maps of which the channels are known to be the same in both runs (`Comparison.one_scale`). layers, sample,
-    executor: as for `featscope.draw_run`. A pair that cannot be drawn has a remark; the others are drawn.
+    executor: as for `featscope.draw_run`. A pair whose cells lie at other places has a remark, one that cannot be
+    read an error; the others are drawn. Raises `BadRunError` if a run stores objects in place of maps.
     """
     one, two = (run if isinstance(run, Run) else open_run(run) for run in (run_a, run_b))
+    for run in (one, two):
+        refuse_objects(run)
     own, plain = (
         (plan_heat(one, one.maps, options), plan_heat(two, two.maps, options))
         for options in (HeatOptions(STYLES["featscope"]), HeatOptions(PLAIN))
@@ -182,16 +198,17 @@ def draw_differences(
     plan = _Plan(Path(folder), (one.folder, two.folder), own, plain, frozenset(proved))
     match = match_runs(one, two, layers=layers, sample=sample or None)
     run_on = executor_named(executor) if isinstance(executor, str) else executor
-    pictures, remarks, on_one_scale = [], list(match.differences), 0
+    found = Differences(Path(folder), [], 0, list(match.differences), [])
     for pair, drawn in run_on(plan.draw, (pair for pair in match.pairs() if pair.first.file.is_map)):
-        if isinstance(drawn, FeatscopeError):
-            name = MapName(pair.layer, pair.field, pair.level)
-            remarks.append(f"no difference of {name} was drawn: {drawn}")
-            continue
         if isinstance(drawn, Exception):
-            raise drawn
-        path, one_scale, problems = drawn
-        pictures.append(path)
-        on_one_scale += one_scale
-        remarks += problems
-    return Differences(Path(folder), sorted(pictures), on_one_scale, list(dict.fromkeys(remarks)))
+            name = MapName(pair.layer, pair.field, pair.level)
+            found.errors.append(f"no difference of {name} of {pair.sample} was drawn: {first_line(drawn)}")
+            continue
+        if drawn.picture is not None:
+            found.pictures.append(drawn.picture)
+        found = found._replace(one_scale=found.one_scale + drawn.one_scale)
+        found.remarks.extend(text for text in drawn.remarks if text not in found.remarks)
+    if not found.pictures:
+        found.errors.append(f"{one.folder} and {two.folder} have no map that can be subtracted")
+    found.pictures.sort()
+    return found

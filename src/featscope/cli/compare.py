@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, List, Optional
 
 from featscope.cli import checks, options
 from featscope.cli.options import own
+from featscope.errors import FeatscopeError
 from featscope.words import counted
 
 if TYPE_CHECKING:
@@ -105,23 +106,28 @@ def run(
     if matrix is not None and len(found.likeness):
         write_atomic(matrix, draw_matrix(matrix_of(found.likeness, folder.name, other.name)), shared=True)
         written.append(str(matrix))
-    notes = list(found.notes)
+    notes, problems = list(found.notes), [str(problem) for opened in (one, two) for problem in opened.problems]
     if pictures is not None:
         from featscope.analysis.change_pictures import draw_changes
 
         drawn = draw_changes(found, one, two, pictures, each, candidates=candidates, truth=truth, layers=layers or ())
         notes += drawn.remarks
-        written.append(str(pictures))
+        written += [str(pictures)] if drawn.strips else []
     if maps is not None:
         from featscope.analysis.map_differences import draw_differences
 
-        differences = draw_differences(
-            one, two, maps, found.one_scale, layers=layers or (), sample=sample or "", executor=executor
-        )
-        notes += differences.remarks
-        written.append(str(maps))
-        say(f"{differences.summary}")
-        say("")
+        try:
+            differences = draw_differences(
+                one, two, maps, found.one_scale, layers=layers or (), sample=sample or "", executor=executor
+            )
+        except FeatscopeError as error:  # the tables are right all the same
+            problems.append(str(error))
+        else:
+            notes += differences.remarks
+            problems += differences.errors
+            written += [str(maps)] if differences.pictures else []
+            say(f"{differences.summary}")
+            say("")
     for note in dict.fromkeys(notes):
         remark(note)
     whole = found.groups[-1]
@@ -129,7 +135,7 @@ def run(
     finish(
         f"B finds {whole.found_b} of {counted(whole.objects, 'object')}, A {whole.found_a}: {whole.gained} gained, "
         f"{whole.lost} lost (p = {whole.p:.2g}){files}",
-        [str(problem) for opened in (one, two) for problem in opened.problems],
+        problems,
     )
 
 

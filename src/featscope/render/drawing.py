@@ -213,12 +213,17 @@ def _where(
         folder = None if folder is None else folder.absolute()
     run_on = executor_named(executor) if isinstance(executor, str) else executor
     opened = run if isinstance(run, Run) else open_run(run)
-    if opened.info is not None and opened.info.policy.objects:
-        raise BadRunError(
-            f"{opened.folder} stores objects in place of maps, so there is nothing to draw; list them: featscope "
-            f"objects {opened.folder}, or capture without --objects"
-        )
+    refuse_objects(opened)
     return run_on, opened, folder
+
+
+def refuse_objects(run: Run) -> None:
+    """Raise `BadRunError` for a run that stores objects in place of maps."""
+    if run.info is not None and run.info.policy.objects:
+        raise BadRunError(
+            f"{run.folder} stores objects in place of maps, so there is nothing to draw; list them: featscope "
+            f"objects {run.folder}, or capture without --objects"
+        )
 
 
 @contextmanager
