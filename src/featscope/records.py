@@ -603,6 +603,9 @@ class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     readings: Dict[str, str] = {}
     """Layer, or layer:field, whose tensors are not maps of the image -> reason."""
 
+    truth_notes: List[str] = []
+    """What of the labels that were given is not in the ground truth, and why."""
+
     opened: Optional[Opened] = None
     """How the detector was opened; None if the user's own script opened it."""
 

@@ -5,6 +5,7 @@ from PIL import Image
 
 from featscope.adapters.feeding import capture_images, list_images
 from featscope.adapters.opening import open_detector
+from featscope.analysis.labelled import labelled_samples
 from featscope.errors import BadImageError, BadRunError
 from featscope.records import Boxes
 from featscope.store.reader import open_run
@@ -52,6 +53,11 @@ def test_labels_of_images_are_stored_in_their_samples(labelled, tmp_path):
     told = "\n".join(made.remarks)
     for note in ("1 sample with no labels: quay", "zeppelin (1)", "1 labelled image that the run lacks: dock"):
         assert note in told
+    run = open_run(tmp_path / "run")
+    assert "\n".join(run.info.truth_notes) in told
+    assert any("zeppelin (1)" in note for note in run.info.truth_notes)
+    assert labelled_samples(run).notes == run.info.truth_notes, "whoever counts objects says it again"
+    assert labelled_samples(run, truth={"bay": samples["bay"].truth}).notes == []
 
 
 def test_labels_of_other_images_are_an_error_before_anything_runs(labelled, tmp_path):

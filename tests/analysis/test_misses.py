@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from featscope.analysis import alarms, stages
-from featscope.analysis.evidence import LOST_BY_HEAD
+from featscope.analysis.evidence import LOST_BY_HEAD, SEEN_BY_HEAD, UNDECIDED
 from featscope.analysis.misses import misses
 from featscope.arrays.candidates import ImageCandidates, LevelCandidates
-from featscope.errors import BadOptionError, BadRunError
+from featscope.errors import BadOptionError, BadRunError, UnknownNameError
 from featscope.records import Boxes, Selection
 from tests.analysis.runs import boxes, bright_map, write_run
 
@@ -86,13 +86,20 @@ def test_tables(run):
 
 
 def test_what_another_selection_would_find(run):
-    found = misses(run, 0.3, candidates=candidates_of, what_if=[{"overlap": 0.9}, {"maximum": 1}, {"threshold": 0.95}])
+    found = misses(run, 0.3, candidates=candidates_of, what_if=[{"nms": 0.9}, {"max": 1}, {"score": 0.95}])
     none, few, nothing = found.changed
-    assert (none.change, none.gained, none.lost, none.false_alarms) == ("overlap 0.9", 1, 0, 0)
+    assert (none.change, none.gained, none.lost, none.false_alarms) == ("nms=0.9", 1, 0, 0)
     assert (few.gained, few.lost, few.false_alarms) == (0, 0, -2)
     assert (nothing.gained, nothing.lost) == (0, 1)
-    with pytest.raises(BadOptionError, match="overlap"):
-        misses(run, 0.3, candidates=candidates_of, what_if=[{"nms_thr": 0.5}])
+    for change, why in (
+        ({"nms_thr": 0.5}, "has no 'nms_thr' to change; it has nms, nms_pre, max, score"),
+        ({"nms": 2}, "nms=2 is out of range; give a number from 0 to 1"),
+        ({"score": -0.1}, "score=-0.1 is out of range"),
+        ({"max": 1.5}, "max=1.5 is out of range; give a whole number"),
+        ({"nms_pre": float("nan")}, "out of range"),
+    ):
+        with pytest.raises(BadOptionError, match=why):
+            misses(run, 0.3, candidates=candidates_of, what_if=[change])
 
 
 def test_without_candidates(run):
@@ -109,7 +116,7 @@ def test_a_selection_that_is_not_known(run):
 
 
 def test_verdicts(tmp_path):
-    """Features that hold all objects; a candidate that passes proves it without them."""
+    """Features that hold all objects."""
     images, maps = {}, {}
     for number in range(16):
         name = f"i{number}"
@@ -119,9 +126,23 @@ def test_verdicts(tmp_path):
     run = write_run(tmp_path / "run", images, [("neck", 0, 8, maps)])
     found = misses(run, 0.3, candidates=candidates_of)
     assert {row.verdict for row in found.rows} == {LOST_BY_HEAD}
-    assert [row for row in found.rows if row.passing][0].verdict == LOST_BY_HEAD
     assert found.findings.sensitivity == {"neck": 1.0}
     assert found.by_verdict().columns == ("class", "size", "missed", LOST_BY_HEAD)
+
+
+def test_what_only_the_head_saw_is_not_said_to_be_in_the_features(tmp_path):
+    """Features of which nothing can be said; a candidate that passes tells of the head alone, and nothing at score 0."""
+    run = write_run(tmp_path / "run", {"a": (TRUTH, FOUND)}, [("neck", 0, 8, {"a": bright_map([], 8)})])
+    verdicts = {bool(row.passing): row.verdict for row in misses(run, 0.3, candidates=candidates_of).rows}
+    assert verdicts == {True: SEEN_BY_HEAD, False: UNDECIDED}
+    at_zero = misses(run, 0, candidates=candidates_of)
+    assert any(row.passing for row in at_zero.rows)
+    assert {row.verdict for row in at_zero.rows} == {UNDECIDED}
+
+
+def test_an_unknown_layer_is_an_error(run):
+    with pytest.raises(UnknownNameError, match="there is no layer 'nick'"):
+        misses(run, 0.3, layers=["nick"], candidates=candidates_of)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +165,7 @@ def test_other_ground_truth_and_empty_images(tmp_path):
     assert (found.objects, len(found.rows)) == (3, 3)
     assert {row.kind for row in found.alarms} == {alarms.BACKGROUND}
     nothing_hits = misses(run, truth={"b": TRUTH}, candidates=candidates_of)
-    assert nothing_hits.point.chosen == "no detection hits, so all count"
+    assert nothing_hits.point.chosen == "no detection hits an object at any score"
 
 
 def test_an_image_whose_place_is_unknown_costs_itself_only(tmp_path):

@@ -95,7 +95,7 @@ def test_all_levels_of_the_features_are_there_on_one_scale_for_each_layer(run):
     low, high = (np.percentile(one.values, [50, 99]) for one in neck.maps)
     assert neck.scale == pytest.approx((low[0], high[1]), rel=0.02)
     assert neck.scale[1] > 3 * backbone.scale[1]
-    assert [one.words.rpartition("\u00b7 ")[2] for one in neck.maps] == ["12.5 cells", "3.12 cells"]
+    assert [one.words.split("\n")[1] for one in neck.maps] == ["12.5 cells", "3.12 cells"]
     assert [one.name for one in scenes(run, layers=["neck"])[1].layers] == ["neck"]
 
 

@@ -48,7 +48,7 @@ def test_the_list_is_asked_for_only_when_it_is_wanted(screen):
     screen.page.get_by_role("radio", name="Misses").check()
     screen.has(list="misses")
     assert listed(screen) == [
-        "plane 10 px lost Suppressed · Present, the head lost it 0.80",
+        "plane 10 px lost Suppressed · Seen by the head 0.80",
         "ship 10 px lost Low score · Undecided 0.30",
     ]
     assert screen.text(".point") == "Score ≥ 0.5, IoU ≥ 0.5 · 2 of 6 missed"

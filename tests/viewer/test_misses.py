@@ -40,7 +40,7 @@ def test_every_miss_and_false_alarm_is_listed_at_the_operating_point(run, ask):
     assert listed["label"] == ["plane", "ship"]
     assert (listed["x"], listed["y"], listed["size"]) == ([35, 50], [10, 30], [10, 10])
     assert listed["stage"] == ["suppressed", "low score"]
-    assert listed["verdict"] == ["present, the head lost it", "undecided"]
+    assert listed["verdict"] == ["seen by the head", "undecided"]
     assert listed["score"] == pytest.approx([0.8, 0.3])
     alarms = found["alarms"]
     assert (alarms["kind"], alarms["sample"], alarms["number"]) == (["wrong place"], [1], [0])
@@ -165,7 +165,13 @@ def test_the_run_is_evaluated_once_and_other_questions_do_not_wait(run, ask, mon
 
 def test_the_page_has_words_in_both_languages_for_all_that_the_analysis_says():
     text = (FOLDER / "miss-words.js").read_text(encoding="utf-8")
-    verdicts = [evidence.ABSENT, evidence.LOST_BY_HEAD, evidence.BELOW_RESOLUTION, evidence.UNDECIDED]
+    verdicts = [
+        evidence.ABSENT,
+        evidence.LOST_BY_HEAD,
+        evidence.SEEN_BY_HEAD,
+        evidence.BELOW_RESOLUTION,
+        evidence.UNDECIDED,
+    ]
     wanted = [f"{part}.{stage}" for stage in stages.STAGES for part in ("lost", "because")]
     wanted += [f"{part}.{kind}" for kind in alarms.ALARMS for part in ("alarm", "false")]
     wanted += [f"{part}.{verdict}" for verdict in verdicts for part in ("verdict", "holds")]

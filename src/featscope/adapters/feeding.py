@@ -35,6 +35,7 @@ from featscope.measuring.detections import keep_places_of_heads
 from featscope.records import Boxes, Policy, Sample, Written
 from featscope.store.files import size_text
 from featscope.store.truth import TruthReader, detects_rotated
+from featscope.store.writer import RunWriter
 from featscope.words import counted
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -135,6 +136,8 @@ def capture_images(
                 untraced.update(one.untraced for one in found if one.untraced)
                 _describe(session, items, found, known, stores)
             session.end_batch()
+        if isinstance(session.sink, RunWriter):
+            session.sink.truth_notes = known.notes()
         if len(failed) == len(images):
             raise BadImageError(f"no image could be read; {failed[0]}")
     keep_places_of_heads(output)

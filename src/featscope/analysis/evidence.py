@@ -35,6 +35,8 @@ from featscope.store.tables import Rows
 
 ABSENT = "absent at every level"
 LOST_BY_HEAD = "present, the head lost it"
+SEEN_BY_HEAD = "seen by the head"
+"""The features do not tell, but a candidate that fits scores enough (`featscope.analysis.misses`)."""
 BELOW_RESOLUTION = "below resolution"
 UNDECIDED = "undecided"
 LOST_IN = "lost in "

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from featscope.analysis.likeness import LikenessRow, likeness
 from featscope.analysis.object_changes import Key, TrueObject
-from featscope.analysis.objects import MapName, feature_layers, walk_objects
+from featscope.analysis.objects import MapName, chosen_layers, walk_objects
 from featscope.analysis.sizes import SODA
 from featscope.arrays.channel_order import ChannelOrder, channel_order
 from featscope.arrays.image_boxes import TRUTH
@@ -57,7 +57,7 @@ def pooled_features(
     run: Run, truth: Mapping[str, Boxes], layers: Sequence[str], executor: Union[str, Executor]
 ) -> ObjectFeatures:
     """Pool the features of a run over the true boxes. They are in the order of `truth`, whatever that of the run is."""
-    names = list(layers) or feature_layers(run)
+    names = chosen_layers(run, layers)
     images: Dict[str, _Image] = {}
     for image in walk_objects(run, names, truth=truth, executor=executor) if names else ():
         images[image.sample.id] = _Image(image.boxes.counts[0], image.maps, image.boxes.rows(TRUTH))

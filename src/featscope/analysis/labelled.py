@@ -52,7 +52,7 @@ def labelled_samples(run: Run, sample: Optional[str] = None, truth: Optional[Map
             continue
         kept.append(one)
         pairs.append((boxes.detections or Boxes("xyxy", [], [], frame=boxes.truth.frame), boxes.truth))
-    notes = []
+    notes = list(run.info.truth_notes) if run.info is not None and truth is None else []
     if odd:
         some = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
         notes.append(
@@ -60,5 +60,7 @@ def labelled_samples(run: Run, sample: Optional[str] = None, truth: Optional[Map
             "truth cannot be laid on its detections"
         )
     if not kept:
-        raise BadRunError(f"{run.folder}: {notes[0]}")
+        raise BadRunError(f"{run.folder}: {notes[-1]}")
+    if not any(true.boxes for _, true in pairs):
+        notes.append("no image has a true box, so nothing can be missed")
     return Labelled(kept, pairs, notes)

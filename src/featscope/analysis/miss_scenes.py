@@ -143,7 +143,8 @@ def _held(row: Optional[Evidence]) -> str:
     if row.cells < 1:
         return "below resolution"
     words = {True: "stands out", False: "does not stand out", None: "unknown"}[row.present]
-    return f"{words} \u00b7 {row.cells:.3g} cells"
+    cells = f"{row.cells:,.0f}" if row.cells >= 100 else f"{row.cells:.3g}"
+    return f"{words}\n{cells} cells"
 
 
 def _title(row: Miss, point: Point) -> str:
@@ -195,6 +196,7 @@ def _verdict(verdict: str) -> str:
     return {
         evidence.ABSENT: "its features stand out at no level",
         evidence.LOST_BY_HEAD: "its features are there, so the head lost it",
+        evidence.SEEN_BY_HEAD: "the head saw it, though its features do not stand out by themselves",
         evidence.BELOW_RESOLUTION: "it is smaller than a cell at every level",
         evidence.UNDECIDED: "the features do not decide it",
     }.get(verdict, "the run stores no features")

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from featscope.analysis.alarms import Alarm, alarm_rows
 from featscope.analysis.evaluated import Evaluation, evaluate
-from featscope.analysis.evidence import LOST_BY_HEAD, Findings, find_evidence
+from featscope.analysis.evidence import LOST_BY_HEAD, SEEN_BY_HEAD, Findings, find_evidence
 from featscope.analysis.labelled import labelled_samples
 from featscope.analysis.miss_rows import Miss, miss_rows
-from featscope.analysis.objects import feature_layers, walk_objects
+from featscope.analysis.objects import chosen_layers, walk_objects
 from featscope.analysis.points import Hits, Point, hits_at, split_by_image
 from featscope.analysis.sizes import SODA
 from featscope.analysis.stages import STAGES, Head, Loss
@@ -137,14 +137,15 @@ def misses(
     sample: an id or a glob. truth: ground truth by sample, in place of the run's own. candidates: gives the candidates
     of a sample; by default those that the run stores (`featscope capture --candidates`). layers: whose features are
     asked (`featscope.analysis.evidence`); by default all but class scores and regressions. features: whether
-    they are asked at all. what_if: changes of `featscope.records.Selection`, as `[{"overlap": 0.5}]`; `Misses.changed`
-    has what each would change.
+    they are asked at all. what_if: changes of the selection (`featscope.analysis.what_if.NAMES`), as
+    `[{"nms": 0.5}]`; `Misses.changed` has what each would change.
 
     Raises `BadRunError` for a run without ground truth or without detections.
     """
     opened = run if isinstance(run, Run) else open_run(run)
     if opened.info is None:
         raise BadRunError(f"{opened.folder} has no manifest, so it has neither ground truth nor detections")
+    names = chosen_layers(opened, layers) if features else []
     samples, pairs, notes = labelled_samples(opened, sample, truth)
     whole = evaluate(pairs, iou, rule)
     point = _point(whole, score, iou, rule)
@@ -155,14 +156,13 @@ def misses(
     found = _keys(whole, hits.found, samples)
     rows, findings = heads.rows, None
     if rows and features:
-        names = list(layers) or feature_layers(opened)
         if names:
             states = {**dict.fromkeys(found, True), **{(row.sample, row.number): False for row in rows}}
             images = walk_objects(
                 opened, names, None, sample, min_iou=iou, truth=truth, background=True, executor=executor
             )
             findings = find_evidence(images, states)
-            rows = [row._replace(verdict=_verdict(row, findings)) for row in rows]
+            rows = [row._replace(verdict=_verdict(row, point, findings)) for row in rows]
         else:
             notes.append(
                 "the run stores no maps of features, so what they hold is unknown; capture its backbone and neck"
@@ -229,9 +229,13 @@ def _about_images_without_candidates(names: Sequence[str], unknown: Set[str]) ->
     return [f"{whose}: their candidates were not stored; capture the run with --candidates"]
 
 
-def _verdict(row: Miss, findings: Findings) -> str:
-    # A candidate that passes proves that the features hold the object, whatever the test of the features says.
-    return LOST_BY_HEAD if row.passing else findings.verdicts[row.sample, row.number]
+def _verdict(row: Miss, point: Point, findings: Findings) -> str:
+    """Return what the features hold of an object. Where they do not show it, the head may have seen it all the same."""
+    verdict = findings.verdicts[row.sample, row.number]
+    if verdict == LOST_BY_HEAD:
+        return verdict
+    # At score 0 every candidate passes, which says nothing.
+    return SEEN_BY_HEAD if row.passing and point.score > 0 else verdict
 
 
 def stored_candidates(run: Run, sample: Sample) -> Optional[ImageCandidates]:
@@ -249,5 +253,5 @@ def _point(whole: Evaluation, score: Optional[float], iou: float, rule: str) -> 
         return Point(score, iou, rule, "given")
     best = whole.best_score()
     if np.isnan(best):
-        return Point(0.0, iou, rule, "no detection hits, so all count")
+        return Point(0.0, iou, rule, "no detection hits an object at any score")
     return Point(best, iou, rule, "best F1")

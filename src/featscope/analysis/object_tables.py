@@ -20,6 +20,7 @@ from featscope.store.globs import choose_names
 from featscope.store.reader import Run, open_run
 from featscope.store.row_files import write_rows
 from featscope.store.tables import Rows
+from featscope.words import counted
 
 AnyRow = Tuple[object, ...]
 
@@ -139,7 +140,16 @@ class Summary(NamedTuple):
     rows: Rows[MapSummary]
     images: int
     truths: int
+    """True boxes; the rows are of these, or of the detections where the run has no ground truth at all."""
+    detections: int
     problems: Tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """What the rows are of."""
+        if self.truths:
+            return counted(self.truths, "true box", "true boxes")
+        return counted(self.detections, "detection")
 
 
 def summary(
@@ -160,18 +170,20 @@ def summary(
     opened = run if isinstance(run, Run) else open_run(run)
     names = map_names(opened, layers, level)
     numbers: Dict[MapName, List[NDArray[np.float64]]] = {name: [] for name in names}
-    images = truths = 0
+    labelled = truth or any(one.truth is not None for one in opened.samples.values())
+    kind = TRUTH if labelled else DETECTION
+    images = truths = detections = 0
     problems: List[str] = []
     for image in walk_objects(opened, layers, level, sample, min_iou=iou, truth=truth, executor=executor):
         images, truths = images + 1, truths + image.boxes.counts[0]
         problems += image.problems
-        rows = image.boxes.rows(TRUTH if image.boxes.counts[0] else DETECTION)
+        rows, detections = image.boxes.rows(kind), detections + image.boxes.counts[1]
         for name in names:
             if name in image.maps:
                 one, hit = image.maps[name], image.partners[rows] >= 0
                 numbers[name].append(np.stack([one.cells[rows], one.ratio[rows], one.auroc[rows], hit]))
     found = [_summary_of(name, np.concatenate([np.zeros((4, 0)), *numbers[name]], axis=1)) for name in names]
-    return Summary(Rows(MapSummary._fields, found), images, truths, tuple(dict.fromkeys(problems)))
+    return Summary(Rows(MapSummary._fields, found), images, truths, detections, tuple(dict.fromkeys(problems)))
 
 
 def _summary_of(name: MapName, numbers: NDArray[np.float64]) -> MapSummary:
@@ -229,7 +241,7 @@ def write_objects(
     counts = [0, 0, 0]
     problems: List[str] = []
 
-    def counted() -> Iterator[ImageObjects]:
+    def watched() -> Iterator[ImageObjects]:
         for image in images:
             counts[0] += 1
             counts[1] += image.boxes.counts[0]
@@ -237,7 +249,7 @@ def write_objects(
             problems.extend(image.problems)
             yield image
 
-    rows = object_rows(counted(), opened, names, features)
+    rows = object_rows(watched(), opened, names, features)
     left_out = write_rows(rows, path, row_type(names, features), column_types(names))
     return WrittenObjects(counts[0], counts[1], counts[2], left_out, tuple(dict.fromkeys(problems)))
 

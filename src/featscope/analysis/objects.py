@@ -83,6 +83,16 @@ def feature_layers(run: Run) -> List[str]:
     return list(dict.fromkeys(row.layer for row in rows if row.layer not in heads))
 
 
+def chosen_layers(run: Run, layers: Sequence[str]) -> List[str]:
+    """Return the layers that were asked for, or else those that give features.
+
+    Raises `UnknownNameError` for a layer that the run does not have.
+    """
+    if layers:
+        run.choose(layers=layers)
+    return list(layers) or feature_layers(run)
+
+
 @dataclass(frozen=True)
 class _Item:
     """The samples of one batch, and the files of their maps."""

@@ -7,7 +7,7 @@ from typing import Callable, Collection, Dict, Iterable, List, NamedTuple, Optio
 import numpy as np
 from numpy.typing import NDArray
 
-from featscope.analysis.objects import MapName, feature_layers
+from featscope.analysis.objects import MapName, chosen_layers
 from featscope.arrays.geometry import cells_inside
 from featscope.arrays.normalise import bounds, merge_bounds
 from featscope.errors import FeatscopeError
@@ -62,7 +62,7 @@ class SceneMaps:
         """By sample and name."""
 
         self._run, self._plain = run, plain
-        self._layers = list(layers) or feature_layers(run)
+        self._layers = chosen_layers(run, layers)
         self._plans: Dict[bool, HeatPlan] = {}
 
         self.scales: Dict[Group, Tuple[float, float]] = {}

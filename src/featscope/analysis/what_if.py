@@ -17,10 +17,17 @@ CandidatesOf = Callable[[Sample], Optional[ImageCandidates]]
 """Gives the candidates of a sample; None if there are none."""
 
 
+NAMES = {"nms": "overlap", "nms_pre": "per_level", "max": "maximum", "score": "threshold"}
+"""What can be changed, as frameworks call it -> the field of `featscope.records.Selection`."""
+
+_SHARES = ("overlap", "threshold")
+
+
 class Changed(NamedTuple):
     """What another selection would change."""
 
     change: str
+    """Such as `nms=0.5, max=4000`."""
     gained: int
     """Objects that would be found in addition."""
     lost: int
@@ -32,15 +39,12 @@ class Changed(NamedTuple):
 class Trial:
     """Selects the detections of all images in another way, and counts what is found.
 
-    change: fields of `featscope.records.Selection` and their values. Raises `BadOptionError` for an unknown field.
+    change: `NAMES` and their values. Raises `BadOptionError` for an unknown name or a value out of range.
     """
 
     def __init__(self, change: Mapping[str, float]) -> None:
-        known = set(Selection.__struct_fields__)
-        for name in change:
-            if name not in known:
-                raise BadOptionError(f"a selection has no {name!r}; it has {', '.join(sorted(known))}")
-        self._change = change
+        self._words = ", ".join(f"{name}={value:g}" for name, value in change.items())
+        self._change = dict(_checked(name, value) for name, value in change.items())
         self._before: List[Tuple[Boxes, Boxes]] = []
         self._after: List[Tuple[Boxes, Boxes]] = []
 
@@ -57,11 +61,24 @@ class Trial:
         first, second = (evaluate(pairs, point.iou, point.rule) for pairs in (self._before, self._after))
         was, now = hits_at(first, point.score), hits_at(second, point.score)
         return Changed(
-            ", ".join(f"{name} {value:g}" for name, value in self._change.items()),
+            self._words,
             gained=int((now.found & ~was.found).sum()),
             lost=int((was.found & ~now.found).sum()),
             false_alarms=int(now.alarm.sum()) - int(was.alarm.sum()),
         )
+
+
+def _checked(name: str, value: float) -> Tuple[str, float]:
+    """Return the field of a selection and its new value."""
+    if name not in NAMES:
+        raise BadOptionError(f"a selection has no {name!r} to change; it has {', '.join(NAMES)}")
+    field = NAMES[name]
+    if field in _SHARES:
+        if not 0 <= value <= 1:
+            raise BadOptionError(f"{name}={value:g} is out of range; give a number from 0 to 1")
+    elif not (value >= 0 and value == int(value)):
+        raise BadOptionError(f"{name}={value:g} is out of range; give a whole number, or 0 for no limit")
+    return field, value
 
 
 def _kept(candidates: ImageCandidates, selection: Selection) -> Boxes:

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from featscope.analysis.misses import Misses
     from featscope.store.tables import Rows
 
-_SHORT = {"nms": "overlap", "nms_pre": "per_level", "max": "maximum", "score": "threshold"}
-"""What users call the fields of a selection."""
-
 
 def _changes(texts: Optional[Sequence[str]]) -> List[Dict[str, float]]:
     """Read --what-if: `nms=0.5` or `nms=0.5,nms_pre=4000`."""
@@ -27,13 +24,20 @@ def _changes(texts: Optional[Sequence[str]]) -> List[Dict[str, float]]:
         for part in text.split(","):
             name, _, value = part.partition("=")
             try:
-                change[_SHORT.get(name.strip(), name.strip())] = float(value)
+                change[name.strip()] = float(value)
             except ValueError:
                 raise BadOptionError(
                     f"--what-if {text!r} is not understood; type nms=0.5, nms_pre=4000, max=300 or score=0.01"
                 ) from None
         made.append(change)
     return made
+
+
+def _check_change(text: str) -> None:
+    from featscope.analysis.what_if import Trial
+
+    for change in _changes([text]):
+        Trial(change)
 
 
 def _scores(text: str) -> List[float]:
@@ -88,7 +92,7 @@ def run(
         "they change together. Repeat it for more.",
         metavar="NAME=VALUE",
         shown="none",
-        check=lambda text: _changes([text]),
+        check=_check_change,
     ),
     levels: bool = own(
         "--levels",

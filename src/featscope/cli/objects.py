@@ -57,15 +57,25 @@ def run(
 
     opened = open_run(folder)
     truth = truth_of(opened, annotations)
+    if opened.info is not None and truth is None:
+        for note in opened.info.truth_notes:
+            remark(note)
     if output is None:
         found = summary(opened, layers or (), level, sample, iou=iou, truth=truth, executor=executor)
-        table = new_table("map", *found.rows.columns[1:], right=found.rows.columns[1:], folded=["map"])
+        # Without ground truth the rows are of the detections, none of which is found or missed.
+        columns = [name for name in found.rows.columns[1:] if found.truths or not name.startswith("ratio_")]
+        table = new_table("map", *columns, right=columns, folded=["map"])
         for row in found.rows:
+            values = [getattr(row, name) for name in columns]
             table.add_row(
-                *("" if value is None else f"{value:.3g}" if isinstance(value, float) else value for value in row)
+                row.map, *("" if one is None else f"{one:.3g}" if isinstance(one, float) else one for one in values)
             )
         show(table)
-        finish(f"{counted(found.truths, 'true box', 'true boxes')} in {counted(found.images, 'image')}", found.problems)
+        if found.truths:
+            remark("an object is found here by any detection of the run; featscope misses asks for a score too")
+        else:
+            remark(f"{opened.folder} has no ground truth, so these are its detections; give it: --annotations LABELS")
+        finish(f"{found.words} in {counted(found.images, 'image')}", found.problems)
         return
     written = write_objects(
         opened, output, layers or (), level, sample, features=features, iou=iou, truth=truth, executor=executor

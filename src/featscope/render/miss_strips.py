@@ -28,7 +28,7 @@ _IN_A_ROW = 5  # maps
 _LETTERS = 14
 _SMALL = 13
 _HEAD = 2 * _LETTERS + 12  # pixels above the maps of a layer: its name, its scale
-_FOOT = 2 * _SMALL + 14  # pixels below a map: its level, what it holds
+_FOOT = 3 * _SMALL + 18  # pixels below a map: its level, what it holds
 _MARGIN = 14
 _ON_MAPS = 1.6  # pixels of the outline of the object
 _WHITE, _INK, _PALE = (255, 255, 255), (24, 24, 24), (96, 96, 96)
@@ -57,7 +57,7 @@ class MapAt(NamedTuple):
 
     title: str
     words: str = ""
-    """What it holds of the object."""
+    """What it holds of the object, in at most two lines."""
 
 
 class LayerAt(NamedTuple):
@@ -177,9 +177,9 @@ def _draw_layer(layer: LayerAt, scene: MissScene, window: Window) -> NDArray[np.
         left = number * (_MAP + _GAP)
         drawn = _draw_map(one, layer, scene, small_window, ground)
         picture.paste(Image.fromarray(drawn), (left, _HEAD))
-        for line, text in enumerate((one.title, one.words)):
+        for line, text in enumerate((one.title, *one.words.split("\n"))):
             at = (left, _HEAD + _MAP + 4 + line * (_SMALL + 4))
-            draw.text(at, fitted(text, small, _MAP), fill=(_INK, _PALE)[line], font=small)
+            draw.text(at, fitted(text, small, _MAP), fill=_PALE if line else _INK, font=small)
     return np.asarray(picture)
 
 

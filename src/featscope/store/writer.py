@@ -52,9 +52,9 @@ class RunWriter:
     folder, each has its own writer with its own files of lines; rank 0 writes run.json, the others rank-<n>.json.
 
     resume: continue the run in the folder, if it is the same run; `stored` then holds the batches that are already
-    there, with the ids of their samples. `left_out` and `readings` are as in `RunInfo` and are written when the run is
-    closed. Raises `BadRunError` if the folder already holds a run, if it holds a different run with `resume`, or if
-    another process is writing to it.
+    there, with the ids of their samples. `left_out`, `readings` and `truth_notes` are as in `RunInfo` and are written
+    when the run is closed. Raises `BadRunError` if the folder already holds a run, if it holds a different run with
+    `resume`, or if another process is writing to it.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class RunWriter:
         self.stored: Dict[int, List[str]] = {}
         self.left_out: Dict[str, str] = {}
         self.readings: Dict[str, str] = {}
+        self.truth_notes: List[str] = []
         self.maps_written = 0
         self.bytes_written = 0
         self.samples_written = 0
@@ -163,6 +164,7 @@ class RunWriter:
                 finished=now() if finished else "",
                 left_out=self.left_out,
                 readings={**self._info.readings, **self.readings},
+                truth_notes=list(dict.fromkeys([*self._info.truth_notes, *self.truth_notes])),
             )
             self._save_info()
 

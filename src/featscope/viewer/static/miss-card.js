@@ -218,14 +218,13 @@ export class MissCard {
   }
 
   /** @param {Lost} found */
-  features({ verdict: name, passing }) {
+  features({ verdict: name }) {
     const last = name.startsWith('lost in ') ? name.slice(8) : '';
     const key = last ? 'lost_in' : name || 'unknown';
-    const why = passing && name ? 'passes' : key;
     return verdict(
       t('miss.in_features'),
       name ? t(`verdict.${key}`, last || name) : t('miss.unknown'),
-      t(`holds.${why}`, last),
+      t(`holds.${key}`, last),
     );
   }
 
