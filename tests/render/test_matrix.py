@@ -18,7 +18,7 @@ def drawn(values, floor=None, rows=None, columns=None, **more):
     values = np.array(values, float)
     floor = np.full(values.shape, -1.0) if floor is None else np.array(floor, float)
     labels = [[("a", str(i)) for i in range(n)] for n in values.shape]
-    return draw_matrix(Matrix(values, floor, rows or labels[0], columns or labels[1], **more))
+    return draw_matrix(Matrix(values, floor, rows or labels[0], columns or labels[1], **more)).png()
 
 
 def count(png, colour):

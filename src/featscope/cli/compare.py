@@ -25,9 +25,10 @@ def run(
     matrix: Optional[Path] = own(
         "--matrix",
         panel=options.WHAT,
-        help="Draw the likeness of all layers to this file: .png.",
+        help="Draw the likeness of all layers to this file: .png or .svg.",
         metavar="FILE",
         shown="none",
+        check=checks.plot_file,
     ),
     layers: Optional[List[str]] = options.layer(
         help="Compare the features of this layer: its name, or a glob. Repeat it for more.", shown="all features"
@@ -49,7 +50,7 @@ def run(
 
     Examples:
       featscope compare runs/baseline runs/ours
-      featscope compare runs/baseline runs/ours -o changes.csv --matrix cka.png
+      featscope compare runs/baseline runs/ours -o changes.csv --matrix cka.svg
       featscope compare runs/epoch_1 runs/epoch_12 -l neck --score 0.3
       featscope view runs/baseline runs/ours
     """
@@ -58,7 +59,6 @@ def run(
     from featscope.cli.console import finish, remark, say
     from featscope.cli.models import candidates_of, truth_of
     from featscope.render.matrix import draw_matrix
-    from featscope.store.files import write_atomic
     from featscope.store.reader import open_run
     from featscope.store.row_files import write_rows
 
@@ -84,7 +84,7 @@ def run(
         write_rows(found.rows, output)
         written.append(str(output))
     if matrix is not None and len(found.likeness):
-        write_atomic(matrix, draw_matrix(matrix_of(found.likeness, folder.name, other.name)), shared=True)
+        draw_matrix(matrix_of(found.likeness, folder.name, other.name)).save(matrix)
         written.append(str(matrix))
     for note in found.notes:
         remark(note)
