@@ -34,7 +34,7 @@ def to_svg(canvas: Canvas, about: Mapping[str, str]) -> bytes:
     rest = "\n".join(f"{name}: {_clean(text)}" for name, text in about.items() if name != "title" and text)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" shape-rendering="crispEdges" role="img">',
+        'font-family="sans-serif" shape-rendering="crispEdges" xml:space="preserve" role="img">',
         *([f"<title>{_clean(about['title'])}</title>"] if about.get("title") else []),
         *([f"<desc>{rest}</desc>"] if rest else []),
         _rect((0, 0, width, height), (255, 255, 255)),
