@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from featscope.render.canvas import HATCH, Canvas, Picture, Polygon, Rectangle, Text, hatch_colour, stack
+from featscope.render.canvas import HATCH, Canvas, Picture, Polygon, Rectangle, Text, hatch_colour, indented, stack
 from featscope.render.fonts import font_of
 from featscope.render.painter import paint, paint_grey
 from featscope.render.svg import to_svg
@@ -191,10 +191,10 @@ def test_an_svg_refers_to_nothing_outside_and_has_no_names_of_its_own(canvas):
 
 
 def test_pasted_marks_move(canvas):
-    whole = stack([Canvas(50, 7), canvas], 3)
-    assert (whole.width, whole.height) == (100, 70)
+    whole = stack([Canvas(50, 10), indented(canvas, 4, 110)])
+    assert (whole.width, whole.height) == (110, 70)
     moved = paint(whole)
-    np.testing.assert_array_equal(moved[10:], paint(canvas))
+    np.testing.assert_array_equal(moved[10:, 4:104], paint(canvas))
     agree(whole)
 
 

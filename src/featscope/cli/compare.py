@@ -86,6 +86,8 @@ def run(
     if matrix is not None and len(found.likeness):
         draw_matrix(matrix_of(found.likeness, folder.name, other.name)).save(matrix)
         written.append(str(matrix))
+    elif matrix is not None:
+        remark(f"{matrix} was not drawn: the runs have no maps of features whose likeness could be told")
     for note in found.notes:
         remark(note)
     whole = found.groups[-1]

@@ -124,19 +124,26 @@ class Canvas:
         self.marks += [_moved(mark, left, top) for mark in other.marks]
 
 
-def stack(parts: Sequence[Canvas], gap: int = 0) -> Canvas:
+def stack(parts: Sequence[Canvas]) -> Canvas:
     """Put canvases below one another, their left edges in one line.
 
-    >>> whole = stack([Canvas(9, 4), Canvas(6, 4)], 2)
+    >>> whole = stack([Canvas(9, 4), Canvas(6, 4)])
     >>> whole.width, whole.height
-    (9, 10)
+    (9, 8)
     """
-    whole = Canvas(max(part.width for part in parts), sum(part.height for part in parts) + gap * (len(parts) - 1))
+    whole = Canvas(max(part.width for part in parts), sum(part.height for part in parts))
     top = 0
     for part in parts:
         whole.paste(part, 0, top)
-        top += part.height + gap
+        top += part.height
     return whole
+
+
+def indented(part: Canvas, left: int, width: int) -> Canvas:
+    """Put a canvas on one of another width."""
+    wide = Canvas(width, part.height)
+    wide.paste(part, left)
+    return wide
 
 
 def hatch_colour(colour: Colour) -> Colour:

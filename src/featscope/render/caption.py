@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featscope.arrays.normalise import INF_INDEX, NAN_INDEX, Quantised
-from featscope.render.canvas import INK, PALE, WHITE, Canvas, stack
+from featscope.render.canvas import INK, PALE, WHITE, Canvas, indented, stack
 from featscope.render.colour import INF_COLOUR, NAN_COLOUR, Colour
 from featscope.render.fonts import font_of
 from featscope.render.painter import paint_grey
@@ -99,8 +99,7 @@ def captioned(
     values = Quantised(np.zeros((1, 1), np.uint8), *bounds, nan=0, inf=0, constant=False)
     below, (top, bottom, left, right), _ = scale_of(width, values, caption.ends, letters)
     below.picture((left, top, right, bottom), ramp[None])
-    middle = Canvas(width, body.height)
-    middle.paste(body, (width - body.width) // 2)
+    middle = indented(body, (width - body.width) // 2, width)
     return stack([title_of(width, caption.title, caption.words, letters), middle, below])
 
 

@@ -6,7 +6,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from featscope.arrays.histogram import Even
 from featscope.errors import BadArrayError
-from featscope.render.canvas import INK, PALE, WHITE, Canvas, stack
+from featscope.render.canvas import INK, PALE, WHITE, Canvas, indented, stack
 from featscope.render.caption import tick_text, ticks, title_of
 from featscope.render.colour import Colour
 from featscope.render.fonts import Font, font_of
@@ -24,6 +24,7 @@ _WIDE, _HIGH = 226, 64  # pixels of a chart
 _APART = 26  # pixels from one chart to the next
 _GAUGE = 12  # pixels of the bar of zeros
 _FROM_GAUGE = 10  # pixels from it to the histogram
+_BEFORE = 8  # pixels between the key and the first row
 _STEP = 16  # pixels from one line of numbers to the next
 _MOST_IN_A_ROW = 5
 _LEAST_IN_A_ROW = 3
@@ -80,7 +81,7 @@ def draw_histograms(rows: Sequence[ValueRow], title: str, words: str = "") -> Pl
     bands = list(_bands(rows))
     columns = max(_LEAST_IN_A_ROW, *(sum(len(row.charts) for row in band) for band in bands))
     inner = columns * (_WIDE + _APART) - _APART
-    parts = [title_of(inner + 2 * _MARGIN, title, words, letters=17), _legend(inner)]
+    parts = [title_of(inner + 2 * _MARGIN, title, words, letters=17), _legend(inner), Canvas(1, _BEFORE)]
     parts += [_draw_band(band, inner) for band in bands]
     return Plot(stack(parts), {"title": title, "words": words})
 
@@ -116,11 +117,7 @@ def _legend(width: int) -> Canvas:
         KeyEntry("p99: one of a hundred values is larger", p99),
         KeyEntry(_NUMBERS_WORDS),
     ]
-    legend = Canvas(width + 2 * _MARGIN, 0)
-    key = key_of(entries, width, _LETTERS - 1)
-    legend.paste(key, _MARGIN)
-    legend.height = key.height + 8
-    return legend
+    return indented(key_of(entries, width, _LETTERS - 1), _MARGIN, width + 2 * _MARGIN)
 
 
 def _draw_band(band: Sequence[ValueRow], width: int) -> Canvas:

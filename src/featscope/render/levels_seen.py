@@ -8,7 +8,7 @@ from typing import List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from featscope.errors import BadArrayError
-from featscope.render.canvas import INK, LINE, PALE, Canvas, stack
+from featscope.render.canvas import INK, LINE, PALE, Canvas, indented, stack
 from featscope.render.colour import Colour
 from featscope.render.fonts import font_of
 from featscope.render.keys import KeyEntry, key_of
@@ -160,7 +160,7 @@ def _legend(seen: LevelsSeen, width: int) -> Canvas:
         entries.append(KeyEntry("below resolution: no object covers a whole cell", _swatch(hatched=False)))
     if any(map(_unknown, cells)):
         entries.append(KeyEntry(_UNKNOWN, _swatch(hatched=True)))
-    return _indented(key_of(entries, width - 2 * _MARGIN, _LETTERS))
+    return indented(key_of(entries, width - 2 * _MARGIN, _LETTERS), _MARGIN, width)
 
 
 def _swatch(hatched: bool) -> Canvas:
@@ -169,15 +169,9 @@ def _swatch(hatched: bool) -> Canvas:
     return swatch
 
 
-def _indented(canvas: Canvas) -> Canvas:
-    wide = Canvas(canvas.width + 2 * _MARGIN, canvas.height)
-    wide.paste(canvas, _MARGIN)
-    return wide
-
-
 def _draw_ranges(ranges: Sequence[SizeRange], edges: Sequence[float], width: int) -> Canvas:
     """Draw a bar for each range of sizes, on a logarithmic axis with lines at the edges."""
-    heading = _indented(key_of([KeyEntry(_HEADING)], width - 2 * _MARGIN, _LETTERS))
+    heading = indented(key_of([KeyEntry(_HEADING)], width - 2 * _MARGIN, _LETTERS), _MARGIN, width)
     names = [printable(one.name) for one in ranges]
     counts = [f"n {one.objects}" for one in ranges]
     font, small = font_of(_LETTERS, "".join(names)), font_of(_LETTERS - 2)
