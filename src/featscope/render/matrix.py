@@ -25,6 +25,7 @@ _LONGEST = 220  # pixels of a layer's name
 _BETWEEN = 4  # pixels from one line in a cell to the next
 _WITH_VALUES = 34  # pixels; a smaller cell has no room for a number
 _MOST_SIDE = 1200  # pixels of all cells, as long as they are larger than the smallest
+_ROUNDED = 1e-6  # of the scale; a value that is no further beyond it lies at its end
 _CELL = (16, 52)  # the smallest and the largest cell, in pixels
 
 Label = Tuple[str, str]
@@ -102,7 +103,8 @@ def matrix_canvas(matrix: Matrix) -> Canvas:
     body = _with_labels(cells, matrix, down, across, size=min(15, max(11, cell * 2 // 5)))
     low, high = matrix.scale
     known = matrix.values[np.isfinite(matrix.values)]
-    beyond = (float((known < low).mean()), float((known > high).mean())) if known.size else (0.0, 0.0)
+    least, most = low - _ROUNDED * (high - low), high + _ROUNDED * (high - low)
+    beyond = (float((known < least).mean()), float((known > most).mean())) if known.size else (0.0, 0.0)
     return captioned(body, Caption(matrix.title, with_shares(_words(matrix), beyond)), matrix.scale, table, letters=17)
 
 
