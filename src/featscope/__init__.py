@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from featscope.render.heat import HeatPicture, HeatStyle, draw_heat
     from featscope.render.mosaic import Mosaic, draw_mosaic
     from featscope.render.pictures import Pictures
+    from featscope.render.plots import Plot
     from featscope.store.check import Report, check_run
     from featscope.store.detections import Detection, list_detections
     from featscope.store.maps import MapFile
@@ -59,6 +60,7 @@ _HOMES = {
     "Mosaic": "render.mosaic",
     "Pictures": "render.pictures",
     "Place": "records",
+    "Plot": "render.plots",
     "Report": "store.check",
     "Rows": "store.tables",
     "Run": "store.reader",
@@ -105,6 +107,7 @@ __all__ = [
     "Mosaic",
     "Pictures",
     "Place",
+    "Plot",
     "Report",
     "Rows",
     "Run",

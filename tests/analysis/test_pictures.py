@@ -145,6 +145,7 @@ def test_files(run, tmp_path):
     drawn = draw_misses(found, run, tmp_path / "out", 2, candidates=candidates_of)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "levels_seen.png",
+        "levels_seen.svg",
         "miss_1_a_1.png",
         "miss_2_a_3.png",
     ]
@@ -162,7 +163,8 @@ def test_the_command_draws_them(run, tmp_path):
     with pytest.raises(SystemExit) as left:
         main(["misses", str(run.folder), "--pictures", str(tmp_path / "out"), "--worst", "1"])
     assert left.value.code == 0
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".png", ".svg"}
+    assert len(list((tmp_path / "out").iterdir())) == 3
 
 
 def test_the_truth_that_the_misses_were_found_with_is_needed(run, tmp_path):

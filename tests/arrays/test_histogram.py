@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from featscope.arrays.histogram import BINS, coarse, count_values, quantiles
+from featscope.arrays.histogram import BINS, coarse, count_values, even, quantiles
 
 SHARES = [0.001, 0.01, 0.25, 0.5, 0.9, 0.999, 1.0]
 
@@ -50,3 +50,57 @@ def test_no_values():
 def test_the_largest_number():
     (found,) = coarse(count_values(np.array([np.finfo(np.float32).max], np.float32)))
     assert found.high == 2.0**128
+
+
+RANDOM = np.random.default_rng(3)
+VALUES = {
+    "signed": RANDOM.normal(size=20_000),
+    "behind a ReLU": np.maximum(RANDOM.normal(size=20_000), 0),
+    "negative": -RANDOM.exponential(size=20_000) * 1e6,
+    "small": RANDOM.normal(size=20_000) * 1e-9,
+    "far from zero": RANDOM.uniform(100, 101, size=20_000),
+    "with a long tail": RANDOM.standard_cauchy(size=20_000),
+    "one value": np.full(9, 0.3),
+    "two signs, far apart": np.array([-7.0, 1000.0] * 50),
+}
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_bins_of_one_width_hold_exactly_their_values(values):
+    values = values.astype(np.float32)
+    found = even(count_values(values))
+    edges = found.low + found.step * np.arange(len(found.counts) + 1)
+    exact = np.histogram(values[values != 0].astype(np.float64), edges)[0]
+    np.testing.assert_array_equal(found.counts, exact)
+    assert 1 <= len(found.counts) <= 49
+    assert found.counts.sum() >= 0.997 * (values != 0).sum()
+    assert found.high == edges[-1]
+
+
+def test_bins_of_one_width_are_fine_enough():
+    for name in ("signed", "behind a ReLU", "negative", "small"):
+        assert len(even(count_values(VALUES[name].astype(np.float32))).counts) >= 24
+
+
+def test_zero_is_on_the_axis_unless_all_values_lie_far_from_it():
+    near, far = (even(count_values(np.linspace(low, 10, 999, dtype=np.float32))) for low in (4, 8))
+    assert near.low == 0
+    assert far.low >= 7
+    below = even(count_values(np.linspace(-10, -4, 999, dtype=np.float32)))
+    assert below.high == 0
+
+
+def test_zeros_have_no_bin():
+    assert even(count_values(np.array([0.0, -0.0, np.nan], np.float32))) is None
+    assert even(np.zeros(BINS, np.int64)) is None
+    assert even(count_values(np.array([0.0] * 9 + [1.0], np.float32))).counts.sum() == 1
+
+
+MOST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize("value", [MOST, -MOST, 1e-38, -1e-39])
+def test_the_ends_of_the_numbers(value):
+    found = even(count_values(np.array([value], np.float32)))
+    assert found.counts.sum() == 1
+    assert found.low <= value <= found.high

@@ -86,3 +86,24 @@ def test_compare(run, tmp_path):
     assert "nan" not in done.output, "one image has no interval"
     rows = list(csv.DictReader(io.StringIO((tmp_path / "c.csv").read_text())))
     assert [(row["label"], row["change"]) for row in rows] == [("ship", "lost"), ("plane", "gained")]
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".svg", b"<svg "), (".PNG", b"\x89PNG")])
+def test_the_suffix_of_the_matrix_is_its_format(tmp_path, suffix, start):
+    file = tmp_path / f"likeness{suffix}"
+    maps = {name: bright_map(OBJECTS, 8, seed=place) for place, name in enumerate("abcdefgh")}
+    run = write_run(tmp_path / "run", {name: (boxes(*OBJECTS), FOUND) for name in maps}, [("neck", 0, 8, maps)])
+    done = call("compare", run, run, "--score", 0.5, "--matrix", file, "--executor", "serial")
+    assert done.exit_code == 0, done.output
+    assert file.read_bytes().startswith(start)
+
+
+def test_a_matrix_that_cannot_be_drawn(run, tmp_path):
+    bare = write_run(tmp_path / "bare", {"a": (boxes(*OBJECTS), FOUND)}, [])
+    done = call("compare", bare, bare, "--score", 0.5, "--matrix", tmp_path / "a.svg", "--executor", "serial")
+    assert done.exit_code == 0, done.output
+    assert "a.svg was not drawn" in " ".join(done.output.split())
+    assert not (tmp_path / "a.svg").exists()
+    done = call("compare", tmp_path / "no run", bare, "--matrix", "a.pdf")
+    assert done.exit_code != 0
+    assert "type a name that ends in .png or .svg" in f"{done.output} {done.exception}"

@@ -1,11 +1,14 @@
 """`featscope stats` as a user types it."""
 
 import json
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.text import Text
 
+from featscope.analysis.statistics import statistics
 from featscope.cli import stats
 from featscope.records import CapturedMap, Geometry, Place, RunInfo, Sample
 from featscope.store.writer import RunWriter
@@ -106,3 +109,23 @@ def test_a_damaged_file_ends_with_an_exit_code(taken, featscope):
     assert code == 1
     assert f"{damaged} is not a .npy file" in err
     assert "5 maps in 2 levels; 1 failed, see above" in out
+
+
+def test_a_plot(taken, featscope, tmp_path):
+    for name in ("values.svg", "values.png"):
+        code, out, _ = featscope("stats", taken, "--plot", tmp_path / name, "--executor", "serial")
+        assert (code, out.splitlines()[-1]) == (0, f"6 maps in 2 levels, written to {tmp_path / name}")
+    texts = [one.text for one in ElementTree.parse(tmp_path / "values.svg").iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[:2] == ["Values of the maps", "run: 3 images"]
+    assert {"neck.fpn", "level 0, 50 channels", "level 1, 50 channels"} <= set(texts)
+    found = statistics(taken).layers
+    for row in found:
+        assert f"effective rank {row.effective_rank:.1f} of 50, 1 silent" in texts
+        assert any(text.startswith(f"zeros {100 * row.zeros:.1f} %, median 0, p99 ") for text in texts)
+    assert Image.open(tmp_path / "values.png").text["title"] == "Values of the maps"
+
+
+def test_a_plot_of_another_format_is_refused_before_the_work(featscope, tmp_path):
+    code, _, err = featscope("stats", tmp_path / "no run", "--plot", "values.pdf")
+    assert code == 1
+    assert "type a name that ends in .png or .svg" in err

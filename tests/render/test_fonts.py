@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from featscope.records import Boxes
 from featscope.render import boxes, caption, fonts
@@ -62,14 +62,14 @@ def characters_drawn_as_nothing(text, font):
 def drawn(monkeypatch):
     """All texts that are drawn, with their fonts."""
     seen = []
-    real = caption.ImageDraw.ImageDraw.text
+    real = ImageDraw.ImageDraw.text
 
     def text(self, xy, text, *args, **options):
         font = options.get("font") or next(a for a in args if hasattr(a, "getmask"))
         seen.append((text, font))
         return real(self, xy, text, *args, **options)
 
-    monkeypatch.setattr(caption.ImageDraw.ImageDraw, "text", text)
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
     return seen
 
 

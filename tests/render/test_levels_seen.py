@@ -15,7 +15,7 @@ FULL = 51 * 51
 
 def drawn(*cells, ranges=(), edges=()):
     columns = [("neck", str(level)) for level in range(len(cells))]
-    return pixels(draw_levels_seen(LevelsSeen([("small", "missed (9)")], columns, [list(cells)], ranges, edges)))
+    return pixels(draw_levels_seen(LevelsSeen([("small", "missed (9)")], columns, [list(cells)], ranges, edges)).png())
 
 
 def count(image, colour):

@@ -8,6 +8,7 @@ from conftest import pixels
 from PIL import Image
 
 from featscope.errors import BadArrayError
+from featscope.render.canvas import Text
 from featscope.render.colour import palette
 from featscope.render.matrix import Matrix, draw_matrix
 
@@ -18,7 +19,7 @@ def drawn(values, floor=None, rows=None, columns=None, **more):
     values = np.array(values, float)
     floor = np.full(values.shape, -1.0) if floor is None else np.array(floor, float)
     labels = [[("a", str(i)) for i in range(n)] for n in values.shape]
-    return draw_matrix(Matrix(values, floor, rows or labels[0], columns or labels[1], **more))
+    return draw_matrix(Matrix(values, floor, rows or labels[0], columns or labels[1], **more)).png()
 
 
 def count(png, colour):
@@ -103,3 +104,10 @@ def test_names_of_any_script_and_of_the_sides():
 def test_what_cannot_be_drawn(rows, columns):
     with pytest.raises(BadArrayError, match="give a label for each row and column"):
         draw_matrix(Matrix(np.zeros((2, 2)), np.zeros((2, 2)), rows, columns))
+
+
+def test_what_lies_beyond_the_scale_is_counted_but_not_what_is_rounded():
+    """A layer is as like itself as one is, but for the last digit."""
+    for value, said in ((1 + 1e-9, "no noise floor"), (1.1, "no noise floor; 50% above the scale")):
+        made = draw_matrix(Matrix(np.array([[value, 0.5]]), np.full((1, 2), np.nan), LABELS[:1], LABELS))
+        assert said in [mark.text for mark in made.canvas.marks if isinstance(mark, Text)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from featscope.render.outlines import CANDIDATE, OTHER, SUPPRESSOR, TRUE, draw_outlines, pen_sample
+from featscope.render.painter import paint
 
 SQUARE = np.array([[20.0, 20.0], [80.0, 20.0], [80.0, 80.0], [20.0, 80.0]])
 
@@ -46,7 +47,7 @@ def test_broken_corners_are_drawn_without_an_error():
 
 
 def test_each_pen_has_another_sample():
-    samples = [pen_sample(pen) for pen in (TRUE, CANDIDATE, SUPPRESSOR, OTHER)]
+    samples = [paint(pen_sample(pen)) for pen in (TRUE, CANDIDATE, SUPPRESSOR, OTHER)]
     assert len({sample.tobytes() for sample in samples}) == 4
     gaps = (np.abs(samples[1][7].astype(int) - CANDIDATE.colour).sum(-1) > 200).mean()
     assert 0.2 < gaps < 0.6

@@ -38,7 +38,7 @@ class MissPictures(NamedTuple):
     """The pictures of the misses of a run."""
 
     levels: Optional[Path]
-    """Which level saw the objects; None if the run has no features to tell it by."""
+    """Which level saw the objects, as PNG; an SVG lies beside it. None if the run has no features to tell it by."""
 
     strips: List[Path]
     """One picture for each of the worst misses, in order."""
@@ -80,7 +80,9 @@ def draw_misses(
     if seen is None:
         remarks.append("which level saw the objects was not drawn, because the run stores no maps of features")
     else:
-        levels = save_picture(draw_levels_seen(seen), to / "levels_seen.png")
+        plot = draw_levels_seen(seen)
+        levels = plot.save(to / "levels_seen.png")
+        plot.save(to / "levels_seen.svg")
     rows = worst_misses(misses, worst)
     maps = SceneMaps(opened, layers)
     maps.read(row.sample for row in rows)

@@ -16,9 +16,11 @@ from featscope.analysis.layer_statistics import (
     layer_of,
     layer_row,
 )
+from featscope.analysis.value_plot import plot_values
 from featscope.arrays.basis import MOST_CHANNELS, Basis, Key, Moments
 from featscope.errors import BadArrayError, BadOptionError
 from featscope.render.bases import write_bases
+from featscope.render.plots import Plot
 from featscope.scale.executor import Executor
 from featscope.scale.parallel import executor_named
 from featscope.store.feature_maps import feature_map_of
@@ -95,6 +97,17 @@ class Statistics:
                 "there is no basis to write: no layer has a covariance of several channels; leave out --no-covariance"
             )
         write_bases(found, Path(path))
+
+    def plot(self) -> Plot:
+        """Draw the values of each layer and level: a histogram, the share of zeros, the median, the effective rank.
+
+        >>> found = featscope.statistics("runs/fpn", layers="neck")
+        >>> found.plot().save("plots/values.svg").name
+        'values.svg'
+
+        `Plot.save` writes PNG or SVG; a notebook shows a plot. Raises `BadArrayError` if no map was counted.
+        """
+        return plot_values(self._layers, self.layers, self.run.folder.resolve().name)
 
     def _sample_of(self, image: int) -> str:
         """Return the id of the sample with this number; the file's name where there is no sample."""

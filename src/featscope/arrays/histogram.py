@@ -7,7 +7,7 @@ its bfloat16, cut off). There are 128 bins between a power of two and the next, 
 from __future__ import annotations
 
 import sys
-from typing import List, NamedTuple, Union
+from typing import List, NamedTuple, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ BINS = 1 << 16
 _UPPER = 1 if sys.byteorder == "little" else 0  # which of the two halves of a float32 holds the exponent
 _NEGATIVE = 1 << 15
 _INFINITY = 0x7F80  # the first bin of one sign that holds infinity or NaN
+_LEAST = -126  # the smallest exponent of float32; below it the bins are evenly wide
 _TOGETHER = 64  # bins of half a power of two
 
 
@@ -26,6 +27,24 @@ class Bin(NamedTuple):
     low: float
     high: float
     many: int
+
+
+class Even(NamedTuple):
+    """A histogram whose bins are equally wide. Zeros are not in it."""
+
+    low: float
+    """Where the first bin starts."""
+
+    step: float
+    """The width of a bin."""
+
+    counts: NDArray[np.int64]
+    """How many values each bin has."""
+
+    @property
+    def high(self) -> float:
+        """Where the last bin ends."""
+        return self.low + self.step * len(self.counts)
 
 
 def count_values(values: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -76,6 +95,43 @@ def coarse(counts: NDArray[np.int64]) -> List[Bin]:
     for place in np.flatnonzero(sums[0]):
         made.append(Bin(_edge(place), _edge(place + 1), int(sums[0, place])))
     return made
+
+
+def even(counts: NDArray[np.int64], most: int = 48, outside: float = 0.001) -> Optional[Even]:
+    """Return the histogram of the values that are not zero, in bins of one width; None if all values are zero.
+
+    >>> values = np.array([0.0, 0.5, 0.75, 1.5, 1.5], np.float32)
+    >>> found = even(count_values(values), most=4)
+    >>> found.low, found.step, found.counts.tolist()
+    (0.0, 0.5, [0, 2, 0, 2])
+
+    It has at most one bin more than `most`. It leaves out a share `outside` of the values at each end. Zero is within,
+    unless all values lie far from it. The edges of its bins are edges of the fixed ones, so no value is in a wrong bin.
+    """
+    joined = counts.copy()
+    joined[[0, _NEGATIVE]] = 0
+    if not joined.any():
+        return None
+    low, high = quantiles(joined, [outside, 1 - outside])
+    # Up to the next power of two, each edge of a fixed bin is a multiple of this, and each multiple is an edge.
+    exponent = int(np.floor(np.log2(max(abs(low), abs(high)))))
+    unit = 2.0 ** (max(exponent, _LEAST) - 7)
+    first, last = int(np.floor(low / unit)), int(np.ceil(high / unit))
+    first = 0 if 0 < first < last - first else first
+    last = 0 if first - last < last < 0 else last
+    together = 1
+    while last - first > most * together:  # powers of two keep the edges within the power of two
+        together *= 2
+    first, last, step = first // together, -(-last // together), unit * together
+    sizes = np.arange(_INFINITY, dtype=np.uint32) << 16
+    edges = np.append(sizes.view(np.float32).astype(np.float64), 2.0**128)
+    lows = np.concatenate([edges[:-1], -edges[1:]])
+    places = np.clip(np.floor(lows / step) - first, -1, last - first).astype(np.int64)
+    many = np.concatenate([joined[:_INFINITY], joined[_NEGATIVE : _NEGATIVE + _INFINITY]])
+    inside = (places >= 0) & (places < last - first)
+    even_counts = np.zeros(last - first, np.int64)
+    np.add.at(even_counts, places[inside], many[inside])
+    return Even(first * step, step, even_counts)
 
 
 def _edge(place: Union[int, np.signedinteger]) -> float:

@@ -223,3 +223,10 @@ def row_file(path: object) -> None:
     from featscope.store.row_files import check_suffix
 
     check_suffix(str(path))
+
+
+def plot_file(path: object) -> None:
+    """Check the name of a file of a plot: its suffix is its format."""
+    from featscope.render.plots import check_plot_file
+
+    check_plot_file(str(path))

@@ -26,9 +26,10 @@ def run(
     matrix: Optional[Path] = own(
         "--matrix",
         panel=options.WHAT,
-        help="Draw the likeness of all layers to this file: .png.",
+        help="Draw the likeness of all layers to this file: .png or .svg.",
         metavar="FILE",
         shown="none",
+        check=checks.plot_file,
     ),
     pictures: Optional[Path] = options.pictures(
         help="Draw objects that were gained or lost into this folder, with the maps of both runs and their difference."
@@ -68,7 +69,7 @@ def run(
 
     Examples:
       featscope compare runs/baseline runs/ours
-      featscope compare runs/baseline runs/ours -o changes.csv --matrix cka.png
+      featscope compare runs/baseline runs/ours -o changes.csv --matrix cka.svg
       featscope compare runs/epoch_1 runs/epoch_12 -l neck --pictures changes
       featscope view runs/baseline runs/ours
     """
@@ -77,7 +78,6 @@ def run(
     from featscope.cli.console import finish, remark, say
     from featscope.cli.models import candidates_of, truth_of
     from featscope.render.matrix import draw_matrix
-    from featscope.store.files import write_atomic
     from featscope.store.reader import open_run
     from featscope.store.row_files import write_rows
 
@@ -99,14 +99,16 @@ def run(
         say(f"{name}: {folder if name == 'A' else other}, at {side.point}")
     say("")
     _tell(found)
-    written = []
+    written, notes = [], list(found.notes)
+    problems = [str(problem) for opened in (one, two) for problem in opened.problems]
     if output is not None:
         write_rows(found.rows, output)
         written.append(str(output))
     if matrix is not None and len(found.likeness):
-        write_atomic(matrix, draw_matrix(matrix_of(found.likeness, folder.name, other.name)), shared=True)
+        draw_matrix(matrix_of(found.likeness, folder.name, other.name)).save(matrix)
         written.append(str(matrix))
-    notes, problems = list(found.notes), [str(problem) for opened in (one, two) for problem in opened.problems]
+    elif matrix is not None:
+        notes.append(f"{matrix} was not drawn: the runs have no maps of features whose likeness could be told")
     if pictures is not None:
         from featscope.analysis.change_pictures import draw_changes
 

@@ -48,6 +48,14 @@ def run(
         metavar="FILE",
         shown="not written",
     ),
+    plot: Optional[Path] = own(
+        "--plot",
+        panel=options.WHAT,
+        help="Draw the values of each layer and level to this file: .png or .svg.",
+        metavar="FILE",
+        shown="none",
+        check=checks.plot_file,
+    ),
     most_cells: int = own(
         "--most-cells",
         panel=options.HOW_MUCH,
@@ -87,6 +95,7 @@ def run(
     Examples:
       featscope stats runs/s2anet
       featscope stats runs/s2anet -l neck -o neck.csv
+      featscope stats runs/s2anet --plot values.svg
       featscope stats runs/s2anet -l neck --level 0 --channels top:16
       featscope stats runs/s2anet --channels all -o channels.parquet
       featscope stats runs/s2anet -l neck --basis-file basis.npz
@@ -119,8 +128,10 @@ def run(
         remarks = _tell(found.channels(channels), ChannelStatistics, _table_of_channels, output)
     if basis_file is not None:
         found.write_bases(basis_file)
+    if plot is not None:
+        found.plot().save(plot)
     maps = sum(row.images for row in found.layers)
-    written = " and ".join(str(path) for path in (output, basis_file) if path is not None)
+    written = " and ".join(str(path) for path in (output, basis_file, plot) if path is not None)
     text = f"{counted(maps, 'map')} in {counted(len(found.layers), 'level')}"
     finish(text + (f", written to {written}" if written else ""), found.errors, [*found.remarks, *remarks])
 
@@ -156,6 +167,7 @@ def _table_of_layers(rows: Rows[LayerStatistics], wide: int) -> Table:
     """Return the table of layers. wide: 0 for a terminal of 80 columns, 2 for all."""
     from featscope.cli.console import new_table
     from featscope.store.tables import words
+    from featscope.words import percent
 
     numbers = ["level", "images", "mean", "std", "min", "max", "zeros", "silent", "rank", "redundant"]
     if wide == 2:
@@ -177,7 +189,7 @@ def _table_of_layers(rows: Rows[LayerStatistics], wide: int) -> Table:
             "median": words(row.median),
             "p99": words(row.p99),
             "max": words(row.maximum),
-            "zeros": _percent(row.zeros),
+            "zeros": percent(row.zeros),
             "silent": row.silent,
             "rank": "" if row.effective_rank is None else f"{row.effective_rank:.1f}/{row.channels}",
             "redundant": "" if row.redundant is None else row.redundant,
@@ -191,6 +203,7 @@ def _table_of_channels(rows: Rows[ChannelStatistics], wide: int) -> Table:
     """Return the table of channels. wide: 0 for a terminal of 80 columns, 2 for all."""
     from featscope.cli.console import new_table
     from featscope.store.tables import words
+    from featscope.words import percent
 
     numbers = ["level", "channel", "mean", "std", "min", "max", "zeros", "fires", "saturated", "group"]
     if not wide:
@@ -205,24 +218,12 @@ def _table_of_channels(rows: Rows[ChannelStatistics], wide: int) -> Table:
             "std": words(row.std),
             "min": words(row.minimum),
             "max": words(row.maximum),
-            "zeros": _percent(row.zeros),
-            "fires": "never" if row.never_fires else "silent" if row.silent else _percent(row.fires),
-            "saturated": "" if row.saturated is None else _percent(row.saturated),
+            "zeros": percent(row.zeros),
+            "fires": "never" if row.never_fires else "silent" if row.silent else percent(row.fires),
+            "saturated": "" if row.saturated is None else percent(row.saturated),
             "group": "" if row.group is None else row.group,
         }
         images = ", ".join(row.samples[: 1 + wide])
         table.add_row(row.folder if row.folder != last else "", *(cells[name] for name in numbers), images)
         last = row.folder
     return table
-
-
-def _percent(share: float) -> str:
-    """Return a share as text; one that is not quite nothing or everything never looks like it.
-
-    >>> _percent(0), _percent(0.00001), _percent(0.253), _percent(0.9999), _percent(1)
-    ('0 %', '< 0.1 %', '25.3 %', '> 99.9 %', '100 %')
-    """
-    if share in (0, 1):
-        return f"{share:.0%}".replace("%", " %")
-    text = f"{100 * share:.1f} %"
-    return {"0.0 %": "< 0.1 %", "100.0 %": "> 99.9 %"}.get(text, text)

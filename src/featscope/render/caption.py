@@ -7,17 +7,22 @@ from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from featscope.arrays.normalise import INF_INDEX, NAN_INDEX, Quantised
-from featscope.render.colour import INF_COLOUR, NAN_COLOUR
-from featscope.render.fonts import Font, font_of, readable
+from featscope.render.canvas import INK, PALE, WHITE, Canvas, indented, stack
+from featscope.render.colour import INF_COLOUR, NAN_COLOUR, Colour
+from featscope.render.fonts import font_of
+from featscope.render.painter import paint_grey
+from featscope.render.texts import length, wrapped
 
 GREYS = 16
 """The number of palette indices that a frame needs for its letters, white to black."""
 
-_INK, _PALE, _WHITE = 24, 96, 255
-_NARROWEST = 320  # pixels; a narrower frame has no room for a scale
+NARROWEST = 320
+"""Pixels of the narrowest frame that has room for a scale."""
+
+_WHITE = 255
+_OUTLINE: Colour = (150, 150, 150)
 _TICKS = 5  # about this many on a scale
 _MARKS = {NAN_INDEX: NAN_COLOUR, INF_INDEX: INF_COLOUR}
 
@@ -70,17 +75,39 @@ def frame(
     beyond: shares of the cells below and above the scale. letters: height of the letters in pixels; by default it
     depends on the width.
     """
-    width = max(width, _NARROWEST)
-    large, small = _letters(width, letters)
+    width = max(width, NARROWEST)
+    below, bar, swatches = scale_of(width, values, caption.ends, letters)
+    above = title_of(width, caption.title, with_shares(caption.words, beyond), letters)
+    return Frame(paint_grey(above), paint_grey(below), bar, swatches)
+
+
+def with_shares(words: str, beyond: Bounds) -> str:
+    """Return words, and behind them how many cells lie below and above the scale.
+
+    >>> with_shares("mean", (0.0, 0.02))
+    'mean; 2.0% above the scale'
+    """
     shares = [f"{_percent(share)} {where}" for share, where in zip(beyond, ("below", "above")) if share > 0]
-    words = caption.words + (f"; {' and '.join(shares)} the scale" if shares else "")
-    return Frame(_title(width, caption.title, words, letters), *_scale(width, small, large // 2, values, caption.ends))
+    return words + (f"; {' and '.join(shares)} the scale" if shares else "")
+
+
+def captioned(
+    body: Canvas, caption: Caption, bounds: Bounds, ramp: NDArray[np.uint8], letters: Optional[int] = None
+) -> Canvas:
+    """Put a canvas between its title and a scale. ramp: colours, (n, 3). bounds: values of the first and the last."""
+    width = max(body.width, NARROWEST)
+    values = Quantised(np.zeros((1, 1), np.uint8), *bounds, nan=0, inf=0, constant=False)
+    below, (top, bottom, left, right), _ = scale_of(width, values, caption.ends, letters)
+    below.picture((left, top, right, bottom), ramp[None])
+    middle = indented(body, (width - body.width) // 2, width)
+    return stack([title_of(width, caption.title, caption.words, letters), middle, below])
 
 
 def under_title(picture: NDArray[np.uint8], caption: Caption, letters: Optional[int] = None) -> NDArray[np.uint8]:
     """Put an RGB picture under a title, without a scale, for example if each colour is made of three values."""
-    width = max(picture.shape[1], _NARROWEST)
-    return np.vstack([_as_rgb(_title(width, caption.title, caption.words, letters)), _in_the_middle(picture, width)])
+    width = max(picture.shape[1], NARROWEST)
+    above = paint_grey(title_of(width, caption.title, caption.words, letters))
+    return np.vstack([_as_rgb(above), _in_the_middle(picture, width)])
 
 
 def _letters(width: int, wanted: Optional[int] = None) -> Tuple[int, int]:
@@ -89,51 +116,49 @@ def _letters(width: int, wanted: Optional[int] = None) -> Tuple[int, int]:
     return large, max(11, round(large * 0.82))
 
 
-def _title(width: int, title: str, words: str, letters: Optional[int] = None) -> NDArray[np.uint8]:
-    """Draw the grey strip with the title in large letters and the words in small ones."""
+def title_of(width: int, title: str, words: str, letters: Optional[int] = None) -> Canvas:
+    """Write the title in large letters and the words below it in small ones. letters: height of the large ones."""
     large, small = _letters(width, letters)
     pad = large // 2
     fonts = font_of(large, title), font_of(small, words)
-    lines, under = (wrapped(readable(text), font, width - 2 * pad) for text, font in zip((title, words), fonts))
-    strip = Image.new("L", (width, pad + round((large * len(lines) + small * len(under)) * 1.35) + pad // 2), _WHITE)
-    draw, y = ImageDraw.Draw(strip), float(pad // 2)
-    for texts, font, size, ink in zip((lines, under), fonts, (large, small), (_INK, _PALE)):
+    lines, under = (wrapped(text, font, width - 2 * pad) for text, font in zip((title, words), fonts))
+    strip = Canvas(width, pad + round((large * len(lines) + small * len(under)) * 1.35) + pad // 2)
+    y = float(pad // 2)
+    for texts, font, size, ink in zip((lines, under), fonts, (large, small), (INK, PALE)):
         for text in texts:
-            draw.text((pad, y), text, fill=ink, font=font)
+            strip.text((pad, y), text, font, ink)
             y += size * 1.35
-    return np.asarray(strip)
+    return strip
 
 
-def _scale(
-    width: int, unit: int, pad: int, values: Quantised, ends: Optional[Tuple[str, str]] = None
-) -> Tuple[NDArray[np.uint8], Box, List[Tuple[Box, int]]]:
-    """Draw the grey strip with the outline and the ticks of the colour bar: `below`, `bar` and `swatches` of a frame.
-
-    unit: height of the letters in pixels.
-    """
-    below = Image.new("L", (width, pad + 2 * unit + round(unit * 0.9) + pad // 2), _WHITE)
-    draw, font = ImageDraw.Draw(below), font_of(unit)
+def scale_of(
+    width: int, values: Quantised, ends: Optional[Tuple[str, str]] = None, letters: Optional[int] = None
+) -> Tuple[Canvas, Box, List[Tuple[Box, int]]]:
+    """Draw the outline and the ticks of a colour bar, without its colours: `below`, `bar` and `swatches` of a frame."""
+    large, unit = _letters(width, letters)
+    pad = large // 2
+    below, font = Canvas(width, pad + 2 * unit + round(unit * 0.9) + pad // 2), font_of(unit)
     top, bottom, left, right = pad, pad + unit, pad, width - pad
     swatches = []
     for name, index, count in (("NaN", NAN_INDEX, values.nan), ("infinite", INF_INDEX, values.inf)):
         if count:
             text = f"{name} {count}"
-            right -= round(draw.textlength(text, font=font)) + 2 * unit
+            right -= round(length(text, font)) + 2 * unit
             swatches.append(((top, bottom, right + unit // 2, right + unit // 2 + unit), index))
-            draw.text((right + 2 * unit - unit // 4, top + unit / 2), text, fill=_INK, font=font, anchor="lm")
+            below.text((right + 2 * unit - unit // 4, top + unit / 2), text, font, anchor="lm")
     bar = (top, bottom, left, max(left + 8, right - (unit if swatches else 0)))
-    draw.rectangle([bar[2] - 1, top - 1, bar[3], bottom], outline=150)
+    below.rectangle((bar[2] - 1, top - 1, bar[3] + 1, bottom + 1), _OUTLINE)
+    below.rectangle((bar[2], top, bar[3], bottom), WHITE)
     for name, anchor, end in zip(ends or (), ("la", "ra"), bar[2:]):
-        draw.text((end, bottom + unit // 4 + 2), name, fill=_INK, font=font, anchor=anchor)
+        below.text((end, bottom + unit // 4 + 2), name, font, anchor=anchor)
     for value in ticks(values.low, values.high) if ends is None else ():
         share = 0.5 if values.constant else (value - values.low) / (values.high - values.low)
         x = bar[2] + share * (bar[3] - 1 - bar[2])
         text = tick_text(value, values.low, values.high)
-        half = draw.textlength(text, font=font) / 2
-        draw.line([x, bottom + 1, x, bottom + 1 + unit // 4], fill=_PALE)
-        place = min(max(x, half + 2), width - half - 2)
-        draw.text((place, bottom + unit // 4 + 2), text, fill=_INK, font=font, anchor="ma")
-    return np.asarray(below), bar, swatches
+        half = length(text, font) / 2
+        below.line((x, bottom + 1), (x, bottom + 1 + unit // 4), PALE)
+        below.text((min(max(x, half + 2), width - half - 2), bottom + unit // 4 + 2), text, font, anchor="ma")
+    return below, bar, swatches
 
 
 def ticks(low: float, high: float) -> List[float]:
@@ -172,26 +197,6 @@ def tick_text(value: float, low: float, high: float) -> str:
 
 def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
-
-
-def wrapped(text: str, font: Font, room: float) -> List[str]:
-    """Wrap a text into lines that fit. A word that is too long for a line loses its middle."""
-    probe = ImageDraw.Draw(Image.new("L", (1, 1)))
-    words = text.split()
-    lines: List[str] = []
-    whole = " ".join(words)
-    # Nearly every text fits into one line. Measuring it word by word would take longer than drawing it.
-    if probe.textlength(whole, font=font) <= room:
-        return [whole] if words else []
-    for word in words:
-        while probe.textlength(word, font=font) > room and len(word) > 8:
-            word = word[: len(word) // 2 - 2] + "..." + word[len(word) // 2 + 2 :]
-        joined = f"{lines[-1]} {word}" if lines else word
-        if lines and probe.textlength(joined, font=font) > room:
-            lines.append(word)
-        else:
-            lines[-1:] = [joined]
-    return lines
 
 
 def framed_indices(

@@ -45,6 +45,21 @@ def readable(text: str, instead: Optional[str] = None) -> str:
     return "".join(f"[U+{ord(c):04X}]" if c in missing else c for c in text)
 
 
+def baseline(font: Font, height: str) -> float:
+    """Return how far below a point the baseline lies. height: the part of the line that is at the point: a, m or s.
+
+    >>> baseline(font_of(20), "a") > baseline(font_of(20), "m") > baseline(font_of(20), "s")
+    True
+    """
+    ascent, descent = font.getmetrics() if isinstance(font, ImageFont.FreeTypeFont) else (font.getbbox("A")[3], 0)
+    return {"a": float(ascent), "m": (ascent - descent) / 2, "s": 0.0}[height]
+
+
+def size_of(font: Font) -> float:
+    """Return the height of a font in pixels."""
+    return float(font.size) if isinstance(font, ImageFont.FreeTypeFont) else float(font.getbbox("A")[3])
+
+
 def missing_characters(text: str) -> FrozenSet[str]:
     """Return the characters of a text that are missing from the font that has the most of them."""
     return _missing(_rare(text))

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from featscope.errors import BadArrayError
+from featscope.render.canvas import INK, LINE, PALE, Canvas, indented, stack
 from featscope.render.colour import Colour
-from featscope.render.fonts import Font, font_of, readable
-from featscope.render.keys import KeyEntry, draw_key
-from featscope.render.layout import stacked, with_margin
-from featscope.render.matrix import NOTHING, Label, Matrix, hatching, paint_matrix
-from featscope.render.png import encode_rgb
+from featscope.render.fonts import font_of
+from featscope.render.keys import KeyEntry, key_of
+from featscope.render.matrix import NOTHING, Label, Matrix, matrix_canvas
+from featscope.render.plots import Plot
+from featscope.render.texts import length, printable, widest
 
-_WHITE: Colour = (255, 255, 255)
-_INK: Colour = (24, 24, 24)
-_PALE: Colour = (96, 96, 96)
-_LINE: Colour = (212, 212, 212)
 _BAR: Colour = (118, 164, 196)
 _MARGIN = 12  # pixels
 _SMALLEST = 1.0  # pixels; the axis begins no further below
@@ -86,13 +82,13 @@ class LevelsSeen(NamedTuple):
     words: str = ""
 
 
-def draw_levels_seen(seen: LevelsSeen) -> bytes:
-    """Draw which level saw which objects, as a PNG.
+def draw_levels_seen(seen: LevelsSeen) -> Plot:
+    """Draw which level saw which objects.
 
     >>> cells = [[SeenCell(resolved=20, known=20, present=18), SeenCell(resolved=0, known=0, present=0)]]
     >>> seen = LevelsSeen([("small", "missed (20)")], [("neck", "0"), ("neck", "1")], cells)
-    >>> draw_levels_seen(seen)[1:4]
-    b'PNG'
+    >>> draw_levels_seen(seen).save("plots/levels_seen.svg").name
+    'levels_seen.svg'
 
     A cell has the colour of the share of objects that stand out from the background; under the share stands the number
     of objects that it is of. A cell is grey if no object covers a whole cell of the level, and hatched if it cannot be
@@ -118,12 +114,12 @@ def draw_levels_seen(seen: LevelsSeen) -> bytes:
         texts=[[_text(cell) for cell in row] for row in seen.cells],
         hatched=np.array([[_unknown(cell) for cell in row] for row in seen.cells]).reshape(shape),
     )
-    parts = [paint_matrix(matrix)]
-    width = max(parts[0].shape[1], _NARROWEST)
+    parts = [matrix_canvas(matrix)]
+    width = max(parts[0].width, _NARROWEST)
     parts.append(_legend(seen, width))
     if seen.ranges:
         parts.append(_draw_ranges(seen.ranges, seen.edges, width))
-    return encode_rgb(stacked(parts), {"title": seen.title, "words": seen.words, "Software": "featscope"})
+    return Plot(stack(parts), {"title": seen.title, "words": seen.words})
 
 
 def _share(cell: Optional[SeenCell]) -> float:
@@ -156,53 +152,54 @@ def _short(count: int) -> str:
     return f"{count / 1000:.1f}k" if count < 9950 else f"{count / 1000:.0f}k"
 
 
-def _legend(seen: LevelsSeen, width: int) -> NDArray[np.uint8]:
+def _legend(seen: LevelsSeen, width: int) -> Canvas:
     """Explain the numbers, and the cells without a share."""
     cells = [cell for row in seen.cells for cell in row]
     entries = [KeyEntry(_NUMBERS)]
-    grey = np.array(NOTHING, np.uint8)
     if any(cell is None or not cell.resolved for cell in cells):
-        square = np.broadcast_to(grey, (_SWATCH, _SWATCH, 3))
-        entries.append(KeyEntry("below resolution: no object covers a whole cell", square))
+        entries.append(KeyEntry("below resolution: no object covers a whole cell", _swatch(hatched=False)))
     if any(map(_unknown, cells)):
-        entries.append(KeyEntry(_UNKNOWN, hatching(_SWATCH, grey)))
-    return with_margin(draw_key(entries, width - 2 * _MARGIN, _LETTERS), 0, _MARGIN)
+        entries.append(KeyEntry(_UNKNOWN, _swatch(hatched=True)))
+    return indented(key_of(entries, width - 2 * _MARGIN, _LETTERS), _MARGIN, width)
 
 
-def _draw_ranges(ranges: Sequence[SizeRange], edges: Sequence[float], width: int) -> NDArray[np.uint8]:
+def _swatch(hatched: bool) -> Canvas:
+    swatch = Canvas(_SWATCH, _SWATCH)
+    swatch.rectangle((0, 0, _SWATCH, _SWATCH), NOTHING, hatched)
+    return swatch
+
+
+def _draw_ranges(ranges: Sequence[SizeRange], edges: Sequence[float], width: int) -> Canvas:
     """Draw a bar for each range of sizes, on a logarithmic axis with lines at the edges."""
-    font, small = font_of(_LETTERS, "".join(one.name for one in ranges)), font_of(_LETTERS - 2)
-    heading = draw_key([KeyEntry(_HEADING)], width - 2 * _MARGIN, _LETTERS)
-    names = [readable(one.name) for one in ranges]
+    heading = indented(key_of([KeyEntry(_HEADING)], width - 2 * _MARGIN, _LETTERS), _MARGIN, width)
+    names = [printable(one.name) for one in ranges]
     counts = [f"n {one.objects}" for one in ranges]
-    left = _MARGIN + _widest(names, font) + _MARGIN
-    right = width - _MARGIN - _widest(counts, font) - _MARGIN
-    top, bottom = len(heading) + 6, len(heading) + 6 + _ROW * len(ranges)
+    font, small = font_of(_LETTERS, "".join(names)), font_of(_LETTERS - 2)
+    left = _MARGIN + widest(names, font) + _MARGIN
+    right = width - _MARGIN - widest(counts, font) - _MARGIN
+    top, bottom = 6, 6 + _ROW * len(ranges)
     ticks = _ticks(ranges, edges)
     low, high = np.log(ticks[0]), np.log(ticks[-1])
 
     def place(size: float) -> float:
         return float(left + (np.log(max(size, 1e-9)) - low) / (high - low) * (right - left))
 
-    picture = Image.new("RGB", (width, bottom + 2 * _LETTERS + _MARGIN), _WHITE)
-    picture.paste(Image.fromarray(heading), (_MARGIN, 0))
-    draw = ImageDraw.Draw(picture)
+    canvas = Canvas(width, bottom + 2 * _LETTERS + _MARGIN)
     taken = -np.inf
     for tick in ticks:
         x, text = place(tick), f"{tick:g}"
-        draw.line([x, top, x, bottom + 4], fill=_PALE if tick in edges else _LINE)
-        if x - small.getlength(text) / 2 > taken:
-            draw.text((x, bottom + 6), text, fill=_PALE, font=small, anchor="ma")
-            taken = x + small.getlength(text) / 2 + 6
+        canvas.line((x, top), (x, bottom + 4), PALE if tick in edges else LINE)
+        if x - length(text, small) / 2 > taken:
+            canvas.text((x, bottom + 6), text, small, PALE, anchor="ma")
+            taken = x + length(text, small) / 2 + 6
     for number, (one, name, count) in enumerate(zip(ranges, names, counts)):
         y = top + _ROW * number + _ROW / 2
-        draw.text((left - _MARGIN, y), name, fill=_INK, font=font, anchor="rm")
-        draw.text((right + _MARGIN, y), count, fill=_PALE, font=font, anchor="lm")
-        ends = place(one.low), place(one.high)
-        draw.rectangle([ends[0] - 1, y - 6, ends[1] + 1, y + 6], fill=_BAR)
-        middle = place(one.middle)
-        draw.rectangle([middle - 1, y - 9, middle + 1, y + 9], fill=_INK)
-    return np.asarray(picture)
+        canvas.text((left - _MARGIN, y), name, font, anchor="rm")
+        canvas.text((right + _MARGIN, y), count, font, PALE, anchor="lm")
+        canvas.rectangle((place(one.low) - 1, y - 6, place(one.high) + 2, y + 7), _BAR)
+        middle = math.floor(place(one.middle))
+        canvas.rectangle((middle - 1, y - 9, middle + 2, y + 10), INK)
+    return stack([heading, canvas])
 
 
 def _ticks(ranges: Sequence[SizeRange], edges: Sequence[float]) -> List[float]:
@@ -218,7 +215,3 @@ def _ticks(ranges: Sequence[SizeRange], edges: Sequence[float]) -> List[float]:
     while ticks[-1] < high or len(ticks) < 2:
         ticks.append(ticks[-1] * 2)
     return ticks
-
-
-def _widest(texts: Sequence[str], font: Font) -> int:
-    return round(max(font.getlength(text) for text in texts))

@@ -13,13 +13,14 @@ from PIL import Image, ImageDraw
 from featscope.records import Geometry, Place, Size
 from featscope.render.caption import Caption, tick_text, under_title
 from featscope.render.crops import Window, window_around
-from featscope.render.fonts import font_of
+from featscope.render.fonts import font_of, readable
 from featscope.render.heat import HeatStyle, draw_heat, seen_ramp
-from featscope.render.keys import KeyEntry, draw_key
+from featscope.render.keys import KeyEntry, key_of
 from featscope.render.layout import in_line, stacked, with_margin
-from featscope.render.matrix import fitted
 from featscope.render.outlines import Outline, Pen, draw_outlines, pen_sample
+from featscope.render.painter import paint
 from featscope.render.png import encode_rgb
+from featscope.render.texts import fitted
 
 _MAP = 168  # pixels of a map's side
 _GAP = 10  # pixels between two maps
@@ -134,7 +135,7 @@ def _image_column(scene: MissScene, window: Window, boxes: Sequence[MarkedBox]) 
             entries.append(entry)
     across = f"the window is {window.side} x {window.side} pixels of the image"
     entries += [KeyEntry(one) for one in (across, *scene.remarks)]
-    return stacked([picture, draw_key(entries, _IMAGE, _LETTERS)], _GAP)
+    return stacked([picture, paint(key_of(entries, _IMAGE, _LETTERS))], _GAP)
 
 
 def _cut(scene: MissScene, window: Window) -> NDArray[np.uint8]:
@@ -169,7 +170,7 @@ def _draw_layer(layer: LayerAt, scene: MissScene, window: Window) -> NDArray[np.
     width = len(layer.maps) * (_MAP + _GAP) - _GAP
     picture = Image.new("RGB", (width, _HEAD + _MAP + _FOOT), _WHITE)
     draw, large, small = ImageDraw.Draw(picture), font_of(_LETTERS, layer.name), font_of(_SMALL)
-    draw.text((0, 0), fitted(layer.name, large, width), fill=_INK, font=large)
+    draw.text((0, 0), readable(fitted(layer.name, large, width)), fill=_INK, font=large)
     _draw_scale(picture, layer, _LETTERS + 8)
     small_window = window._replace(shown=_MAP)
     ground = _cut(scene, small_window)
@@ -179,7 +180,7 @@ def _draw_layer(layer: LayerAt, scene: MissScene, window: Window) -> NDArray[np.
         picture.paste(Image.fromarray(drawn), (left, _HEAD))
         for line, text in enumerate((one.title, *one.words.split("\n"))):
             at = (left, _HEAD + _MAP + 4 + line * (_SMALL + 4))
-            draw.text(at, fitted(text, small, _MAP), fill=_PALE if line else _INK, font=small)
+            draw.text(at, readable(fitted(text, small, _MAP)), fill=_PALE if line else _INK, font=small)
     return np.asarray(picture)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from featscope.render.canvas import Canvas
 from featscope.render.colour import Colour
 
 _FINE = 3  # drawn so many times larger, so that slanted lines become smooth
@@ -73,11 +74,14 @@ def _reduced(layer: Image.Image) -> Image.Image:
     )
 
 
-def pen_sample(pen: Pen, width: int = 34, height: int = 14) -> NDArray[np.uint8]:
-    """Return a piece of a line on grey, for a key, (height, width, 3)."""
+def pen_sample(pen: Pen, width: int = 34, height: int = 14) -> Canvas:
+    """Return a piece of a line on grey, for a key."""
     ground = np.full((height, width, 3), 120, np.uint8)
     left, right, middle, below = -9.0, width + 9.0, height / 2 - 0.5, 9.0 * height
-    return draw_outlines(ground, [(np.array([[left, middle], [right, middle], [right, below], [left, below]]), pen)])
+    line = np.array([[left, middle], [right, middle], [right, below], [left, below]])
+    sample = Canvas(width, height)
+    sample.picture((0, 0, width, height), draw_outlines(ground, [(line, pen)]))
+    return sample
 
 
 def _pieces(points: NDArray[np.float64], pen: Pen) -> List[NDArray[np.float64]]:
