@@ -29,7 +29,7 @@ from featscope.records import Geometry, Picture, RunInfo, Selection
 
 _SCORE = 0.3
 _ASSIGNED = AssignedSizes(  # read in `assign` of examples/train_demo_detector.py
-    list(zip((0.0, *SIZE_LIMITS), (*SIZE_LIMITS, None))), rule="SIZE_LIMITS of the demo: the root of a box's area"
+    list(zip((0.0, *SIZE_LIMITS), (*SIZE_LIMITS, None))), rule="the root of a box's area (SIZE_LIMITS of the demo)"
 )
 
 

@@ -21,6 +21,7 @@ BY_SCORES = "training assigns levels by the scores, not by size"
 QUERIES = "a query belongs to no level; training assigns it by the scores and boxes, not by size"
 """Why a decoder that is trained with a Hungarian matching has no sizes."""
 
+_SQUARE = ", for a square object around a cell"
 _ENDLESS = float(1 << 20)  # pixels; frameworks write 1e5, 1e8 or infinity for "no largest size"
 
 
@@ -45,7 +46,7 @@ class AssignedSizes(msgspec.Struct, frozen=True, omit_defaults=True):
     from which regions of these sizes are read."""
 
     rule: str = ""
-    """The rule in words, with where it was read in the model."""
+    """What the sizes are read from, in words that follow on "by" or "sizes of"."""
 
     unknown: str = ""
     """Why the sizes are not known."""
@@ -112,7 +113,7 @@ def by_distance(ranges: Sequence[Tuple[float, float]], rule: str) -> AssignedSiz
     object, the largest distance is half of its side.
     """
     levels = [(max(0.0, 2.0 * low), 2.0 * high if high < _ENDLESS / 2 else None) for low, high in ranges]
-    return AssignedSizes(levels, rule=rule)
+    return AssignedSizes(levels, rule=f"{rule}{_SQUARE}")
 
 
 def by_area(first: float, count: int, rule: str) -> AssignedSizes:
@@ -136,7 +137,7 @@ def by_anchors(
 
     >>> by_anchors([[(32, 32)], [(64, 64)]], "the anchors of RetinaHead").in_words(1)
     'anchors of 64 px'
-    >>> by_anchors([[(32, 32)], [(64, 64)]], "an IoU of 0.5", overlap=0.5).in_words(1)
+    >>> by_anchors([[(32, 32)], [(64, 64)]], "the anchors of RetinaHead", overlap=0.5).in_words(1)
     '45 to 91 px'
 
     sides: (width, height) of each anchor of each level, in pixels of the input. overlap: the least IoU at which an
@@ -147,7 +148,9 @@ def by_anchors(
         spans = [_joined([squares_of(*one, overlap) for one in level]) for level in sides]
         known = [span for span in spans if span is not None]
         if len(known) == len(sides):
-            return AssignedSizes([(low, high) for low, high in known], rule=f"{rule}, IoU of at least {overlap:g}")
+            return AssignedSizes(
+                [(low, high) for low, high in known], rule=f"{rule} and an IoU of at least {overlap:g}{_SQUARE}"
+            )
     sizes = [[math.sqrt(width * height) for width, height in level] for level in sides]
     return AssignedSizes([(min(some), max(some)) for some in sizes], by="anchors", rule=rule)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ _INK: Colour = (24, 24, 24)
 _PALE: Colour = (96, 96, 96)
 _LINE: Colour = (212, 212, 212)
 _BAR: Colour = (118, 164, 196)
+_BAND: Colour = (252, 227, 196)
+_BRACKET: Colour = (205, 127, 40)
 _MARGIN = 12  # pixels
 _SMALLEST = 1.0  # pixels; the axis begins no further below
 _NUMBERS = (
@@ -33,10 +35,11 @@ _UNKNOWN = (
 )
 _HEADING = (
     "Sizes in pixels of the objects that were found, by the level of the cell that found each: 10 % to 90 %, with the "
-    "median. They are counted on this run; which sizes the training assigns to a level is not known here."
+    "median, counted on this run."
 )
 _LETTERS = 15  # pixels
 _ROW = 26  # pixels from one bar to the next
+_HALF = 9  # pixels; half the height of a bracket
 _SWATCH = 18  # pixels
 _NARROWEST = 640  # pixels; on a shorter axis, sizes cannot be told apart
 
@@ -62,6 +65,10 @@ class SizeRange(NamedTuple):
     middle: float
     high: float
     objects: int
+    """Number of objects; without any, `low`, `middle` and `high` are not drawn."""
+
+    assigned: Optional[Tuple[float, Optional[float]]] = None
+    """From the smallest to the largest size that the training assigns to the level (None if there is no largest)."""
 
 
 class LevelsSeen(NamedTuple):
@@ -78,6 +85,9 @@ class LevelsSeen(NamedTuple):
 
     ranges: Sequence[SizeRange] = ()
     """Sizes of the objects that were found at each level."""
+
+    assigned: str = ""
+    """What the training assigns to a level, or why that is not known, in words."""
 
     edges: Sequence[float] = ()
     """Sizes at which one row ends and the next begins, in pixels."""
@@ -122,7 +132,7 @@ def draw_levels_seen(seen: LevelsSeen) -> bytes:
     width = max(parts[0].shape[1], _NARROWEST)
     parts.append(_legend(seen, width))
     if seen.ranges:
-        parts.append(_draw_ranges(seen.ranges, seen.edges, width))
+        parts.append(_draw_ranges(seen, width))
     return encode_rgb(stacked(parts), {"title": seen.title, "words": seen.words, "Software": "featscope"})
 
 
@@ -169,10 +179,11 @@ def _legend(seen: LevelsSeen, width: int) -> NDArray[np.uint8]:
     return with_margin(draw_key(entries, width - 2 * _MARGIN, _LETTERS), 0, _MARGIN)
 
 
-def _draw_ranges(ranges: Sequence[SizeRange], edges: Sequence[float], width: int) -> NDArray[np.uint8]:
-    """Draw a bar for each range of sizes, on a logarithmic axis with lines at the edges."""
+def _draw_ranges(seen: LevelsSeen, width: int) -> NDArray[np.uint8]:
+    """Draw a bar for each range of sizes over what is assigned, on a logarithmic axis with lines at the edges."""
+    ranges, edges = seen.ranges, seen.edges
     font, small = font_of(_LETTERS, "".join(one.name for one in ranges)), font_of(_LETTERS - 2)
-    heading = draw_key([KeyEntry(_HEADING)], width - 2 * _MARGIN, _LETTERS)
+    heading = draw_key(_heading(seen), width - 2 * _MARGIN, _LETTERS)
     names = [readable(one.name) for one in ranges]
     counts = [f"n {one.objects}" for one in ranges]
     left = _MARGIN + _widest(names, font) + _MARGIN
@@ -198,11 +209,40 @@ def _draw_ranges(ranges: Sequence[SizeRange], edges: Sequence[float], width: int
         y = top + _ROW * number + _ROW / 2
         draw.text((left - _MARGIN, y), name, fill=_INK, font=font, anchor="rm")
         draw.text((right + _MARGIN, y), count, fill=_PALE, font=font, anchor="lm")
-        ends = place(one.low), place(one.high)
-        draw.rectangle([ends[0] - 1, y - 6, ends[1] + 1, y + 6], fill=_BAR)
-        middle = place(one.middle)
-        draw.rectangle([middle - 1, y - 9, middle + 1, y + 9], fill=_INK)
+        if one.assigned is not None:
+            least, most = one.assigned
+            _draw_bracket(draw, place(least) if least else None, place(most) if most else None, y, (left, right))
+        if one.objects:
+            draw.rectangle([place(one.low) - 1, y - 5, place(one.high) + 1, y + 5], fill=_BAR)
+            middle = place(one.middle)
+            draw.rectangle([middle - 1, y - 8, middle + 1, y + 8], fill=_INK)
     return np.asarray(picture)
+
+
+def _draw_bracket(
+    draw: ImageDraw.ImageDraw, start: Optional[float], end: Optional[float], y: float, axis: Tuple[float, float]
+) -> None:
+    """Draw a pale band with a bracket at each end; an end without a limit reaches the end of the axis and has none."""
+    first, last = axis[0] if start is None else start, axis[1] if end is None else end
+    draw.rectangle([first, y - _HALF, last, y + _HALF], fill=_BAND)
+    for x, inwards in ((start, 1), (end, -1)):
+        if x is not None:
+            draw.rectangle([x - 1, y - _HALF, x, y + _HALF], fill=_BRACKET)
+            for edge in (y - _HALF, y + _HALF):
+                draw.line([x, edge, x + inwards * min(4, (last - first) / 2), edge], fill=_BRACKET)
+
+
+def _heading(seen: LevelsSeen) -> List[KeyEntry]:
+    """Explain the bars, and what the training assigns to a level."""
+    spans = [one.assigned for one in seen.ranges if one.assigned is not None]
+    if not spans:
+        return [KeyEntry(f"{_HEADING} {seen.assigned}".rstrip())]
+    bar, band = (Image.new("RGB", (_SWATCH, size), _WHITE) for size in (_SWATCH, _SWATCH))
+    ImageDraw.Draw(bar).rectangle([0, 4, _SWATCH, _SWATCH - 5], fill=_BAR)
+    ImageDraw.Draw(bar).rectangle([8, 1, 10, _SWATCH - 2], fill=_INK)
+    ends = (9.0, 9.0) if all(low == high for low, high in spans) else (1.0, _SWATCH - 1.0)
+    _draw_bracket(ImageDraw.Draw(band), *ends, _SWATCH / 2, (0, _SWATCH))
+    return [KeyEntry(_HEADING, np.asarray(bar)), KeyEntry(seen.assigned, np.asarray(band))]
 
 
 def _ticks(ranges: Sequence[SizeRange], edges: Sequence[float]) -> List[float]:
@@ -211,13 +251,26 @@ def _ticks(ranges: Sequence[SizeRange], edges: Sequence[float]) -> List[float]:
     >>> _ticks([SizeRange("level 0", 9.0, 20.0, 70.0, 12)], [12.0, 20.0, 32.0])
     [6.0, 12.0, 20.0, 32.0, 64.0, 128.0]
     """
-    low, high = min(one.low for one in ranges), max(one.high for one in ranges)
+    limits = [end for one in ranges if one.assigned is not None for end in _limits(*one.assigned)]
+    low = min([one.low for one in ranges if one.objects] + limits)
+    high = max([one.high for one in ranges if one.objects] + limits)
     ticks = sorted(edges) or [float(2 ** np.floor(np.log2(max(low, 1.0))))]
     while ticks[0] > max(low, _SMALLEST):
         ticks.insert(0, ticks[0] / 2)
     while ticks[-1] < high or len(ticks) < 2:
         ticks.append(ticks[-1] * 2)
     return ticks
+
+
+def _limits(low: float, high: Optional[float]) -> List[float]:
+    """Return the sizes that the axis shows of what is assigned to a level: a part of it if it has no end.
+
+    >>> _limits(0.0, 64.0), _limits(64.0, 128.0), _limits(512.0, None)
+    ([32.0, 64.0], [64.0, 128.0], [512.0, 1024.0])
+    """
+    if high is None:
+        return [low, 2 * low] if low else []
+    return [low or high / 2, high]
 
 
 def _widest(texts: Sequence[str], font: Font) -> int:

@@ -85,7 +85,7 @@ def _of_cells(head: Head, model: Optional[nn.Module]) -> AssignedSizes:
     methods = {_owner(type(head), method) for method in ("loss_by_feat", "get_targets", "_get_targets_single")}
     if methods <= set(_POINT_HEADS):
         ranges = [(float(low), float(high)) for low, high in head.regress_ranges]
-        return by_distance(ranges, f"regress_ranges of {name}: the larger distance from a cell to a side")
+        return by_distance(ranges, f"regress_ranges of {name}")
     anchors = getattr(getattr(head, "prior_generator", None), "base_anchors", None)
     if methods <= set(_ANCHOR_HEADS) and anchors:
         return by_anchors([_sides(level) for level in anchors], f"the anchors of {name}", _overlap(assigner))
@@ -102,7 +102,7 @@ def _of_regions(head: Head, model: Optional[nn.Module]) -> AssignedSizes:
     if not {_owner(kind, "map_roi_levels"), _owner(kind, "forward")} <= set(_EXTRACTORS):
         return AssignedSizes(unknown=f"featscope does not know from which levels {kind.__name__} reads a region")
     scale = float(extractor.finest_scale)  # type: ignore[arg-type]
-    rule = f"finest_scale of {kind.__name__}: a region is read from the level of its size"
+    rule = f"finest_scale of {kind.__name__}"
     return by_area(2 * scale, len(extractor.featmap_strides), rule)  # type: ignore[arg-type]
 
 

@@ -45,7 +45,7 @@ def assigned_sizes(model: Model, size: Size) -> AssignedSizes:
         ranges = [(4 * side, 8 * side) for side in sides]
         ranges[0] = (0.0, ranges[0][1])
         ranges[-1] = (ranges[-1][0], float("inf"))
-        return by_distance(ranges, f"compute_loss of {kind.__name__}: the larger distance from a cell to a side")
+        return by_distance(ranges, f"the distances in compute_loss of {kind.__name__}")
     matched = kind.compute_loss in (retinanet.RetinaNet.compute_loss, ssd.SSD.compute_loss)
     if anchors is not None and matched and type(model.proposal_matcher) in (_utils.Matcher, _utils.SSDMatcher):
         return by_anchors(anchors, f"the anchors of {kind.__name__}", float(model.proposal_matcher.high_threshold))
@@ -76,4 +76,4 @@ def _of_regions(pool: MultiScaleRoIAlign) -> AssignedSizes:
     if type(mapper) is not LevelMapper or pool.scales is None:
         return AssignedSizes(unknown="the levels from which regions are read are not known before the model has run")
     first = mapper.s0 * 2.0 ** (mapper.k_min + 1 - mapper.lvl0)
-    return by_area(first, len(pool.scales), "LevelMapper: a region is read from the level of its size")
+    return by_area(first, len(pool.scales), "LevelMapper of MultiScaleRoIAlign")
