@@ -10,13 +10,14 @@ import numpy as np
 from featscope.analysis.evaluated import evaluate
 from featscope.analysis.misses import Misses
 from featscope.analysis.points import hits_at
-from featscope.arrays.assigned import AssignedSizes, Span
+from featscope.arrays.assigned import BY_SCORES, QUERIES, AssignedSizes, Span
 from featscope.arrays.boxes import areas_of
 from featscope.records import Boxes, Sample
 
 LOW, HIGH = 0.1, 0.9
 """Quantiles of the sizes that are given for a level."""
 
+_NOT_BY_SIZE = {BY_SCORES: "by the scores, not by size", QUERIES: "no level"}
 _SAME = 0.005  # scales that differ by less are one
 
 
@@ -42,7 +43,7 @@ class LevelSizes(NamedTuple):
     """The sizes that the training assigns to the level; None if that is not known, or if the row is not one level."""
 
     words: str = ""
-    """`assigned` as text, or why it is not known; '' if the row is not one level."""
+    """`assigned` as text, or in a few words why it is not known; '' if the row is not one level."""
 
 
 class SizesOfLevels(NamedTuple):
@@ -85,7 +86,7 @@ def _rows(
     for level in sorted(of_cells | set(range(len(assigned.levels)))):
         row = _row(f"level {level} of the {'regions' if assigned.kind == 'roi' else 'head'}", found.get(level, ()))
         span = assigned.levels[level] if level < len(assigned.levels) else None
-        words = assigned.in_words(level) if span is not None or not assigned.levels else ""
+        words = assigned.in_words(level) if span is not None else _NOT_BY_SIZE.get(assigned.unknown, "unknown")
         yield row._replace(assigned=span, words=words)
     rest = [size for level, sizes in found.items() if level not in of_cells for size in sizes]
     if rest and not of_cells:
@@ -131,6 +132,8 @@ def _factor(sample: Sample) -> float:
 def _words(assigned: AssignedSizes, scale: float) -> str:
     """Say what the training assigns and how it is known. scale: input pixels in a pixel of the original."""
     if not assigned.levels:
+        if assigned.unknown in _NOT_BY_SIZE:
+            return f"{assigned.unknown[0].upper()}{assigned.unknown[1:]}."
         return f"Which sizes training assigns to a level is not known: {assigned.unknown}."
     what = f"Sizes that training assigns to the level, by {assigned.rule}"
     if assigned.by == "anchors":

@@ -113,7 +113,10 @@ def levels_seen(misses: Misses, run: Run, samples: Mapping[str, Sample]) -> Opti
         [(f"{size}, {_sides(size)}", f"{state} ({counts[size, state]})") for size, state in rows],
         [(".".join(filter(None, (layer, field))) or "output", str(level)) for layer, field, level in columns],
         [[cells.get((*key, *column)) for column in columns] for key in rows],
-        ranges=[SizeRange(one.name, one.low, one.middle, one.high, one.objects, one.assigned) for one in sizes.rows],
+        ranges=[
+            SizeRange(one.name, one.low, one.middle, one.high, objects=one.objects, assigned=one.assigned)
+            for one in sizes.rows
+        ],
         edges=SODA_SIDES,
         assigned=sizes.words,
         words=f"{run.folder.name}: {counted(misses.objects, 'object')} in {counted(misses.images, 'image')}; found at "

@@ -22,6 +22,7 @@ QUERIES = "a query belongs to no level; training assigns it by the scores and bo
 """Why a decoder that is trained with a Hungarian matching has no sizes."""
 
 _SQUARE = ", for a square object around a cell"
+_MOST_LEVELS = 64
 _ENDLESS = float(1 << 20)  # pixels; frameworks write 1e5, 1e8 or infinity for "no largest size"
 
 
@@ -57,6 +58,8 @@ class AssignedSizes(msgspec.Struct, frozen=True, omit_defaults=True):
             raise ValueError(f"sizes cannot be those of {self.by!r} of a {self.kind!r}")
         if bool(self.levels) == bool(self.unknown):
             raise ValueError("either the sizes of the levels are known, or why they are not")
+        if len(self.levels) > _MOST_LEVELS:
+            raise ValueError(f"a head does not have {len(self.levels)} levels")
         for low, high in self.levels:
             if not 0 <= low < _ENDLESS or (high is not None and not low <= high < _ENDLESS):
                 raise ValueError(f"an object cannot be from {low} to {high} pixels large")

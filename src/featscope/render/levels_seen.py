@@ -86,14 +86,14 @@ class LevelsSeen(NamedTuple):
     ranges: Sequence[SizeRange] = ()
     """Sizes of the objects that were found at each level."""
 
-    assigned: str = ""
-    """What the training assigns to a level, or why that is not known, in words."""
-
     edges: Sequence[float] = ()
     """Sizes at which one row ends and the next begins, in pixels."""
 
     title: str = "Which level saw the objects?"
     words: str = ""
+
+    assigned: str = ""
+    """What the training assigns to a level, or why that is not known, in words."""
 
 
 def draw_levels_seen(seen: LevelsSeen) -> bytes:
@@ -237,7 +237,7 @@ def _heading(seen: LevelsSeen) -> List[KeyEntry]:
     spans = [one.assigned for one in seen.ranges if one.assigned is not None]
     if not spans:
         return [KeyEntry(f"{_HEADING} {seen.assigned}".rstrip())]
-    bar, band = (Image.new("RGB", (_SWATCH, size), _WHITE) for size in (_SWATCH, _SWATCH))
+    bar, band = (Image.new("RGB", size, _WHITE) for size in [(_SWATCH, _SWATCH)] * 2)
     ImageDraw.Draw(bar).rectangle([0, 4, _SWATCH, _SWATCH - 5], fill=_BAR)
     ImageDraw.Draw(bar).rectangle([8, 1, 10, _SWATCH - 2], fill=_INK)
     ends = (9.0, 9.0) if all(low == high for low, high in spans) else (1.0, _SWATCH - 1.0)
@@ -252,8 +252,8 @@ def _ticks(ranges: Sequence[SizeRange], edges: Sequence[float]) -> List[float]:
     [6.0, 12.0, 20.0, 32.0, 64.0, 128.0]
     """
     limits = [end for one in ranges if one.assigned is not None for end in _limits(*one.assigned)]
-    low = min([one.low for one in ranges if one.objects] + limits)
-    high = max([one.high for one in ranges if one.objects] + limits)
+    low = min([*limits, *(one.low for one in ranges if one.objects)], default=1.0)
+    high = max([*limits, *(one.high for one in ranges if one.objects)], default=1.0)
     ticks = sorted(edges) or [float(2 ** np.floor(np.log2(max(low, 1.0))))]
     while ticks[0] > max(low, _SMALLEST):
         ticks.insert(0, ticks[0] / 2)
