@@ -85,7 +85,8 @@ def bands(image):
     found[:, :40] = False
     rows = np.flatnonzero(found.sum(1) > 2)
     starts = rows[np.flatnonzero(np.diff(rows, prepend=-9) > 1)]
-    return [(np.flatnonzero(found[row])[0], np.flatnonzero(found[row])[-1]) for row in starts]
+    middles = starts + 9  # the ends of brackets lie in the first and the last row
+    return [(np.flatnonzero(found[row])[0], np.flatnonzero(found[row])[-1]) for row in middles]
 
 
 def with_bands(*spans, **objects):
