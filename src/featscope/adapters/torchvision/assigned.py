@@ -7,7 +7,8 @@ Read in torchvision 0.28:
 - `RetinaNet.compute_loss` with `Matcher`: an anchor is trained on an object that it overlaps by `high_threshold`. An
   object that no anchor overlaps so much gets its best anchors in addition. SSD does the same with `SSDMatcher`, and its
   anchors are shares of the input.
-- `LevelMapper`: a region is read from the level floor(canonical_level + log2(size / canonical_scale)).
+- `LevelMapper`: a region is read from the level floor(canonical_level + log2(size / canonical_scale)), clamped to the
+  levels of the strides of the maps. Two maps of one stride (MobileNet) are one level, and the second is never read.
 """
 
 from __future__ import annotations
@@ -76,4 +77,4 @@ def _of_regions(pool: MultiScaleRoIAlign) -> AssignedSizes:
     if type(mapper) is not LevelMapper or pool.scales is None:
         return AssignedSizes(unknown="the levels from which regions are read are not known before the model has run")
     first = mapper.s0 * 2.0 ** (mapper.k_min + 1 - mapper.lvl0)
-    return by_area(first, len(pool.scales), "LevelMapper of MultiScaleRoIAlign")
+    return by_area(first, mapper.k_max - mapper.k_min + 1, "LevelMapper of MultiScaleRoIAlign")
