@@ -16,11 +16,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from featscope.demo.detector import ANCHOR_SCALE, STRIDES, S2ANetMini, cell_centres
+from featscope.demo.detector import ANCHOR_SCALE, SIZE_LIMITS, STRIDES, S2ANetMini, cell_centres
 from featscope.demo.scenes import CLASSES, draw_scene
 
 CROP = 256
-SIZE_LIMITS = (28, 48, 80, 160)  # root of a box's area, in pixels: up to the first belongs to P3, ...
 FIRST_TRAINING_SEED = 1_000_000  # far from the seeds of the demo and of its evaluation
 
 

@@ -2,10 +2,12 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from featscope.arrays.assigned import by_distance
 from featscope.arrays.candidates import ImageCandidates, LevelCandidates
 from featscope.errors import BadRunError, OutputError
 from featscope.records import RunInfo, Sample, Selection
@@ -193,3 +195,10 @@ def test_a_disk_that_fails_names_the_file(tmp_path):
     (tmp_path / "candidates").write_text("a file in place of the folder")
     with pytest.raises(OutputError, match="candidates"):
         write_candidates(tmp_path, "a", CANDIDATES)
+
+
+def test_what_the_training_assigns_is_kept_and_older_files_have_none_of_it(run):
+    sizes = by_distance([(0, 64), (64, 1e8)], "regress_ranges of FCOSHead")
+    for assigned in (sizes, None):
+        sample = Sample("a", candidates=write_candidates(run.folder, "a", replace(CANDIDATES, assigned=assigned)))
+        assert read_candidates(run, sample).assigned == assigned

@@ -20,13 +20,17 @@ from featscope.adapters.detector import (
     versions,
 )
 from featscope.adapters.weights import load_checkpoint
+from featscope.arrays.assigned import AssignedSizes
 from featscope.arrays.frames import to_original
-from featscope.demo.detector import MOST_PAIRS, OVERLAP, S2ANetMini, prepare, suppress
+from featscope.demo.detector import MOST_PAIRS, OVERLAP, SIZE_LIMITS, S2ANetMini, prepare, suppress
 from featscope.demo.scenes import CLASSES
 from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry, Picture, RunInfo, Selection
 
 _SCORE = 0.3
+_ASSIGNED = AssignedSizes(  # read in `assign` of examples/train_demo_detector.py
+    list(zip((0.0, *SIZE_LIMITS), (*SIZE_LIMITS, None))), rule="the root of a box's area (SIZE_LIMITS of the demo)"
+)
 
 
 class DemoDetector(Detector):
@@ -76,7 +80,8 @@ class DemoDetector(Detector):
                 )
                 for logit, box in zip(logits, boxes)
             ]
-            found.append(Detected(sample, Candidates(levels, "cxcywha", self._selection) if candidates else None))
+            raw = Candidates(levels, "cxcywha", self._selection, assigned=_ASSIGNED) if candidates else None
+            found.append(Detected(sample, raw))
         return found
 
 

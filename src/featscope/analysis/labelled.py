@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Mapping, NamedTuple, Optional
+from typing import Dict, List, Mapping, NamedTuple, Optional
 
 from msgspec.structs import replace
 
@@ -23,6 +23,15 @@ class Labelled(NamedTuple):
     """The detections and the ground truth of each."""
     notes: List[str]
     """Samples that were left out, and why."""
+
+
+def samples_with(run: Run, truth: Optional[Mapping[str, Boxes]] = None) -> Dict[str, Sample]:
+    """Return the samples of a run by id. truth: in place of the run's own, by sample.
+
+    >>> list(samples_with(featscope.open_run("runs/fpn"), {}).values())[0].truth is None
+    True
+    """
+    return {one.id: one if truth is None else replace(one, truth=truth.get(one.id)) for one in run.samples.values()}
 
 
 def labelled_samples(run: Run, sample: Optional[str] = None, truth: Optional[Mapping[str, Boxes]] = None) -> Labelled:

@@ -21,6 +21,7 @@ from featscope.analysis.points import Hits, Point, hits_at, split_by_image
 from featscope.analysis.sizes import SODA
 from featscope.analysis.stages import STAGES, Head, Loss
 from featscope.analysis.what_if import CandidatesOf, Changed, Trial
+from featscope.arrays.assigned import AssignedSizes
 from featscope.arrays.candidates import ImageCandidates
 from featscope.arrays.selecting import select
 from featscope.errors import BadRunError
@@ -30,6 +31,10 @@ from featscope.store.candidates import read_candidates
 from featscope.store.reader import Run, open_run
 from featscope.store.tables import Rows
 from featscope.words import counted
+
+_NO_CANDIDATES = AssignedSizes(unknown="no candidates are known; capture the run with --candidates")
+_OLD = AssignedSizes(unknown="the run was captured before featscope recorded it; capture it again")
+_SEVERAL = AssignedSizes(unknown="it differs from image to image")
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,6 +61,9 @@ class Misses:
 
     findings: Optional[Findings] = None
     """What the features hold of the missed objects; None if the run stores none."""
+
+    assigned: AssignedSizes = _NO_CANDIDATES
+    """Which sizes of objects the training assigns to each level of the head, in pixels of the input."""
 
     changed: Rows[Changed] = field(default_factory=lambda: Rows(Changed._fields, []))
     notes: Tuple[str, ...] = ()
@@ -176,6 +184,7 @@ def misses(
         images=len(samples),
         found=tuple(found),
         findings=findings,
+        assigned=heads.assigned,
         changed=Rows(Changed._fields, [trial.result(point) for trial in trials]),
         notes=(*heads.notes, *notes),
     )
@@ -186,6 +195,7 @@ class _Heads(NamedTuple):
 
     rows: List[Miss]
     notes: List[str]
+    assigned: AssignedSizes
 
 
 def _ask_heads(
@@ -202,10 +212,13 @@ def _ask_heads(
     rows: List[Miss] = []
     without: List[str] = []
     unknown: Set[str] = set()
+    assigned: List[AssignedSizes] = []
     for one, places in zip(samples, split_by_image(np.flatnonzero(hits.missed), whole.true_image, len(samples))):
         numbers = [int(number) for number in whole.true_box[places]]
         losses: Optional[List[Loss]] = None
         known = give(one) if numbers or trials else None
+        if known is not None and (known.assigned or _OLD) not in assigned:
+            assigned.append(known.assigned or _OLD)
         if known is not None and known.selection is not None and one.truth is not None:
             for trial in trials:
                 trial.add(one, known, known.selection)
@@ -214,7 +227,8 @@ def _ask_heads(
             without.append(one.id)
             unknown.add(known.unknown if known is not None else "")
         rows += miss_rows(one, numbers, losses, classes)
-    return _Heads(rows, _about_images_without_candidates(without, unknown))
+    notes = _about_images_without_candidates(without, unknown)
+    return _Heads(rows, notes, [*assigned, _NO_CANDIDATES][0] if len(assigned) < 2 else _SEVERAL)
 
 
 def _about_images_without_candidates(names: Sequence[str], unknown: Set[str]) -> List[str]:

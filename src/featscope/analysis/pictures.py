@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
-import numpy as np
-from msgspec.structs import replace
-
-from featscope.analysis.evaluated import evaluate
+from featscope.analysis.labelled import samples_with
+from featscope.analysis.level_sizes import sizes_of_levels
 from featscope.analysis.miss_rows import Miss
 from featscope.analysis.miss_scenes import SceneMaker
 from featscope.analysis.misses import Misses, stored_candidates
 from featscope.analysis.objects import MapName
-from featscope.analysis.points import hits_at
 from featscope.analysis.scene_maps import SceneMaps
 from featscope.analysis.sizes import SODA, SODA_SIDES
 from featscope.analysis.what_if import CandidatesOf
-from featscope.arrays.boxes import areas_of
 from featscope.records import Boxes, Sample
 from featscope.render.levels_seen import LevelsSeen, SeenCell, SizeRange, draw_levels_seen
 from featscope.render.miss_strips import draw_miss
@@ -29,9 +25,6 @@ from featscope.words import counted
 
 WORST = 12
 """So many misses are drawn unless another number is asked for."""
-
-_LOW, _HIGH = 0.1, 0.9
-"""Quantiles of the sizes that are drawn for a level."""
 
 
 class MissPictures(NamedTuple):
@@ -73,9 +66,7 @@ def draw_misses(
     make_folder(to)
     remarks: List[str] = []
     levels = None
-    samples = {
-        one.id: one if truth is None else replace(one, truth=truth.get(one.id)) for one in opened.samples.values()
-    }
+    samples = samples_with(opened, truth)
     seen = levels_seen(misses, opened, samples)
     if seen is None:
         remarks.append("which level saw the objects was not drawn, because the run stores no maps of features")
@@ -115,7 +106,7 @@ def levels_seen(misses: Misses, run: Run, samples: Mapping[str, Sample]) -> Opti
     """Return what `draw_levels_seen` draws of the misses of a run; None if the run has no features to tell it by."""
     if misses.findings is None or not len(misses.findings.seen):
         return None
-    table = list(misses.findings.seen)
+    table, sizes = list(misses.findings.seen), sizes_of_levels(misses, samples)
     keys = [(size, state) for size in SODA for state in ("found", "missed")]
     counts = {(row.size_bin, row.state): row.objects for row in table}
     columns = list(dict.fromkeys(MapName(row.layer, row.field, row.level) for row in table))
@@ -129,8 +120,12 @@ def levels_seen(misses: Misses, run: Run, samples: Mapping[str, Sample]) -> Opti
         [(f"{size}, {_sides(size)}", f"{state} ({counts[size, state]})") for size, state in rows],
         [(column.part, str(column.level)) for column in columns],
         [[cells.get((*key, *column)) for column in columns] for key in rows],
-        ranges=list(_ranges(misses, samples)),
+        ranges=[
+            SizeRange(one.name, one.low, one.middle, one.high, objects=one.objects, assigned=one.assigned)
+            for one in sizes.rows
+        ],
         edges=SODA_SIDES,
+        assigned=sizes.words,
         words=f"{run.folder.name}: {counted(misses.objects, 'object')} in {counted(misses.images, 'image')}; found at "
         f"{misses.point}{unknown}",
     )
@@ -148,31 +143,3 @@ def _sides(size_bin: str) -> str:
     if place == len(SODA_SIDES):
         return f"above {SODA_SIDES[-1]:g} px"
     return f"{SODA_SIDES[place - 1]:g} to {SODA_SIDES[place]:g} px"
-
-
-def _ranges(misses: Misses, samples: Mapping[str, Sample]) -> Iterator[SizeRange]:
-    """Yield the sizes of the objects that were found, by the level of the cell that found each, and of the missed."""
-    names = {name for name, _ in misses.found}
-    known = [one for one in samples.values() if one.id in names]
-    nothing = Boxes("xyxy", [], [])
-    pairs = [(one.predictions or nothing, one.truth or nothing) for one in known]
-    whole = evaluate(pairs, misses.point.iou, misses.point.rule)
-    areas = [areas_of(truth.form, truth.boxes) for _, truth in pairs]
-    of_level: Dict[int, List[float]] = {}
-    for place in np.flatnonzero(hits_at(whole, misses.point.score).found):
-        one, number = known[whole.true_image[place]], int(whole.true_box[place])
-        detection = int(whole.box[whole.found_by[place]])
-        sources = one.sources[detection] if one.sources else []
-        if len(sources) == 1 and sources[0].kind == "cell":
-            of_level.setdefault(sources[0].level, []).append(float(np.sqrt(areas[whole.true_image[place]][number])))
-    if not of_level:
-        return
-    for level, sizes in sorted(of_level.items()):
-        yield _range(f"level {level} of the head", sizes)
-    if len(misses.rows):
-        yield _range("missed objects", [row.size for row in misses.rows])
-
-
-def _range(name: str, sizes: Sequence[float]) -> SizeRange:
-    low, middle, high = (float(value) for value in np.quantile(sizes, [_LOW, 0.5, _HIGH]))
-    return SizeRange(name, low, middle, high, len(sizes))

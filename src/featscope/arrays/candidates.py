@@ -8,6 +8,7 @@ from typing import Callable, Optional, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.arrays.assigned import AssignedSizes
 from featscope.records import Selection
 
 
@@ -50,6 +51,9 @@ class ImageCandidates:
 
     unknown: str = ""
     """Why the selection is not known."""
+
+    assigned: Optional[AssignedSizes] = None
+    """Which sizes of objects the training assigns to each level; None if nothing was recorded of it."""
 
 
 MakeCandidates = Callable[[], Optional[ImageCandidates]]

@@ -12,6 +12,7 @@ from featscope.words import counted
 
 if TYPE_CHECKING:
     from featscope.analysis.error_types import ErrorRow
+    from featscope.analysis.level_sizes import SizesOfLevels
     from featscope.analysis.misses import Misses
     from featscope.store.tables import Rows
 
@@ -97,7 +98,8 @@ def run(
     levels: bool = own(
         "--levels",
         panel=options.WHAT,
-        help="Print how far the features of each level can be believed.",
+        help="Print how far the features of each level can be believed, and the sizes of the objects that each level "
+        "of the head found, beside those that its training assigns to it.",
         default=False,
     ),
     pictures: Optional[Path] = options.pictures(
@@ -137,6 +139,8 @@ def run(
       featscope misses runs/s2anet --what-if nms=0.3 --what-if nms=0.5,max=4000
       featscope misses runs/yolox --annotations instances.json --rule coco
     """
+    from featscope.analysis.labelled import samples_with
+    from featscope.analysis.level_sizes import sizes_of_levels
     from featscope.analysis.misses import misses
     from featscope.cli.console import finish, remark, say
     from featscope.cli.models import candidates_of, truth_of
@@ -151,6 +155,8 @@ def run(
     say(f"at {found.point}")
     say("")
     _tell(found, levels)
+    if levels:
+        _tell_sizes(sizes_of_levels(found, samples_with(opened, truth)))
     if others:
         _tell_points([found, *others])
     if errors:
@@ -214,6 +220,22 @@ def _tell(found: Misses, levels: bool) -> None:
             f"with {change.change}: {change.gained} more found, {change.lost} more missed, "
             f"{change.false_alarms:+d} false alarms"
         )
+
+
+def _tell_sizes(sizes: SizesOfLevels) -> None:
+    """Print the sizes of the objects of each level, beside those that the training assigns to it."""
+    from featscope.cli.console import new_table, say, show
+
+    if sizes.rows:
+        numbers = ["objects", "10 %", "median", "90 %"]
+        assigned = "training assigns"
+        table = new_table("sizes in pixels", *numbers, assigned, right=numbers, folded=[assigned])
+        for row in sizes.rows:
+            quantiles = [f"{value:.0f}" if row.objects else "" for value in (row.low, row.middle, row.high)]
+            table.add_row(row.name, row.objects, *quantiles, row.words)
+        show(table)
+    say(sizes.words)
+    say("")
 
 
 def _tell_points(found: Sequence[Misses]) -> None:

@@ -26,6 +26,7 @@ from featscope.demo.scenes import CLASSES
 
 STRIDES = (8, 16, 32, 64, 128)
 ANCHOR_SCALE = 4  # side of a cell's square anchor, in strides
+SIZE_LIMITS = (28, 48, 80, 160)  # square root of a box's area in pixels: training assigns those up to the first to P3
 INPUT_SIZE = 512
 MOST_PAIRS, OVERLAP = 600, 0.2  # of suppression
 WEIGHTS = Path(__file__).with_name("s2anet_mini.safetensors")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featscope.arrays.assigned import AssignedSizes
 from featscope.arrays.candidates import ImageCandidates, LevelCandidates
 from featscope.arrays.found_again import proved
 from featscope.errors import CaptureError
@@ -121,14 +122,18 @@ class Candidates:
     unknown: str = ""
     """Why the selection is not known."""
 
+    assigned: Optional[AssignedSizes] = None
+    """Which sizes of objects the training assigns to each level; None if the adapter does not say."""
+
     def arrays(self) -> ImageCandidates:
         """Return the candidates as arrays, without logits and gradients.
 
         >>> detector.detect([item], candidates=True)[0].candidates.arrays()        # doctest: +SKIP
-        ImageCandidates(levels=(...), form='cxcywha', selection=Selection(...), unknown='')
+        ImageCandidates(levels=(...), form='cxcywha', selection=Selection(...), unknown='', assigned=None)
         """
         levels = tuple(level.arrays() for level in self.levels)
-        return ImageCandidates(levels, self.form, self.selection, self.unknown)
+        assigned = None if self.assigned is None else self.assigned.for_levels(len(levels))
+        return ImageCandidates(levels, self.form, self.selection, self.unknown, assigned)
 
     def logit(self, source: Source, label: int) -> torch.Tensor:
         """Return the logit of a class at a source, a number with its gradient."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from featscope.render.plots import Plot
 from featscope.render.texts import length, printable, widest
 
 _BAR: Colour = (118, 164, 196)
+_BAND: Colour = (252, 227, 196)
+_BRACKET: Colour = (205, 127, 40)
 _MARGIN = 12  # pixels
 _SMALLEST = 1.0  # pixels; the axis begins no further below
 _NUMBERS = (
@@ -29,10 +31,11 @@ _UNKNOWN = (
 )
 _HEADING = (
     "Sizes in pixels of the objects that were found, by the level of the cell that found each: 10 % to 90 %, with the "
-    "median. They are counted on this run; which sizes the training assigns to a level is not known here."
+    "median, counted on this run."
 )
 _LETTERS = 15  # pixels
 _ROW = 26  # pixels from one bar to the next
+_HALF = 9  # pixels; half the height of a bracket
 _SWATCH = 18  # pixels
 _NARROWEST = 640  # pixels; on a shorter axis, sizes cannot be told apart
 
@@ -58,6 +61,10 @@ class SizeRange(NamedTuple):
     middle: float
     high: float
     objects: int
+    """Number of objects; without any, `low`, `middle` and `high` are not drawn."""
+
+    assigned: Optional[Tuple[float, Optional[float]]] = None
+    """From the smallest to the largest size that the training assigns to the level (None if there is no largest)."""
 
 
 class LevelsSeen(NamedTuple):
@@ -80,6 +87,9 @@ class LevelsSeen(NamedTuple):
 
     title: str = "Which level saw the objects?"
     words: str = ""
+
+    assigned: str = ""
+    """What the training assigns to a level, or why that is not known, in words."""
 
 
 def draw_levels_seen(seen: LevelsSeen) -> Plot:
@@ -118,7 +128,7 @@ def draw_levels_seen(seen: LevelsSeen) -> Plot:
     width = max(parts[0].width, _NARROWEST)
     parts.append(_legend(seen, width))
     if seen.ranges:
-        parts.append(_draw_ranges(seen.ranges, seen.edges, width))
+        parts.append(_draw_ranges(seen, width))
     return Plot(stack(parts), {"title": seen.title, "words": seen.words})
 
 
@@ -169,9 +179,10 @@ def _swatch(hatched: bool) -> Canvas:
     return swatch
 
 
-def _draw_ranges(ranges: Sequence[SizeRange], edges: Sequence[float], width: int) -> Canvas:
-    """Draw a bar for each range of sizes, on a logarithmic axis with lines at the edges."""
-    heading = indented(key_of([KeyEntry(_HEADING)], width - 2 * _MARGIN, _LETTERS), _MARGIN, width)
+def _draw_ranges(seen: LevelsSeen, width: int) -> Canvas:
+    """Draw a bar for each range of sizes over what is assigned, on a logarithmic axis with lines at the edges."""
+    ranges, edges = seen.ranges, seen.edges
+    heading = indented(key_of(_heading(seen), width - 2 * _MARGIN, _LETTERS), _MARGIN, width)
     names = [printable(one.name) for one in ranges]
     counts = [f"n {one.objects}" for one in ranges]
     font, small = font_of(_LETTERS, "".join(names)), font_of(_LETTERS - 2)
@@ -196,10 +207,47 @@ def _draw_ranges(ranges: Sequence[SizeRange], edges: Sequence[float], width: int
         y = top + _ROW * number + _ROW / 2
         canvas.text((left - _MARGIN, y), name, font, anchor="rm")
         canvas.text((right + _MARGIN, y), count, font, PALE, anchor="lm")
-        canvas.rectangle((place(one.low) - 1, y - 6, place(one.high) + 2, y + 7), _BAR)
-        middle = math.floor(place(one.middle))
-        canvas.rectangle((middle - 1, y - 9, middle + 2, y + 10), INK)
+        if one.assigned is not None:
+            least, most = one.assigned
+            _draw_bracket(canvas, place(least) if least else None, place(most) if most else None, y, (left, right))
+        if one.objects:
+            _draw_bar(canvas, (place(one.low), place(one.middle), place(one.high)), y)
     return stack([heading, canvas])
+
+
+def _draw_bar(canvas: Canvas, places: Tuple[float, float, float], y: float) -> None:
+    """Draw the bar of a range of sizes with its median. places: of its low end, its middle and its high end."""
+    low, middle, high = places
+    canvas.rectangle((low - 1, y - 6, high + 2, y + 7), _BAR)
+    middle = math.floor(middle)
+    canvas.rectangle((middle - 1, y - 9, middle + 2, y + 10), INK)
+
+
+def _draw_bracket(
+    canvas: Canvas, start: Optional[float], end: Optional[float], y: float, axis: Tuple[float, float]
+) -> None:
+    """Draw a pale band with a bracket at each end; an end without a limit reaches the end of the axis and has none."""
+    first, last = axis[0] if start is None else start, axis[1] if end is None else end
+    canvas.rectangle((first, y - _HALF, last + 1, y + _HALF + 1), _BAND)
+    for x, inwards in ((start, 1), (end, -1)):
+        if x is None:
+            continue
+        canvas.rectangle((x - 1, y - _HALF, x + 1, y + _HALF + 1), _BRACKET)
+        tip = x + inwards * min(4, (last - first) / 2)
+        for edge in (y - _HALF, y + _HALF):
+            canvas.rectangle((min(x, tip), edge, max(x, tip) + 1, edge + 1), _BRACKET)
+
+
+def _heading(seen: LevelsSeen) -> List[KeyEntry]:
+    """Explain the bars, and what the training assigns to a level."""
+    spans = [one.assigned for one in seen.ranges if one.assigned is not None]
+    if not spans:
+        return [KeyEntry(f"{_HEADING} {seen.assigned}".rstrip())]
+    bar, band = Canvas(_SWATCH, _SWATCH), Canvas(_SWATCH, _SWATCH)
+    _draw_bar(bar, (1, _SWATCH / 2, _SWATCH - 2), _SWATCH / 2 - 1)
+    ends = (9.0, 9.0) if all(low == high for low, high in spans) else (1.0, _SWATCH - 1.0)
+    _draw_bracket(band, *ends, _SWATCH / 2, (0, _SWATCH))
+    return [KeyEntry(_HEADING, bar), KeyEntry(seen.assigned, band)]
 
 
 def _ticks(ranges: Sequence[SizeRange], edges: Sequence[float]) -> List[float]:
@@ -208,10 +256,23 @@ def _ticks(ranges: Sequence[SizeRange], edges: Sequence[float]) -> List[float]:
     >>> _ticks([SizeRange("level 0", 9.0, 20.0, 70.0, 12)], [12.0, 20.0, 32.0])
     [6.0, 12.0, 20.0, 32.0, 64.0, 128.0]
     """
-    low, high = min(one.low for one in ranges), max(one.high for one in ranges)
+    limits = [end for one in ranges if one.assigned is not None for end in _limits(*one.assigned)]
+    low = min([*limits, *(one.low for one in ranges if one.objects)], default=1.0)
+    high = max([*limits, *(one.high for one in ranges if one.objects)], default=1.0)
     ticks = sorted(edges) or [float(2 ** np.floor(np.log2(max(low, 1.0))))]
     while ticks[0] > max(low, _SMALLEST):
         ticks.insert(0, ticks[0] / 2)
     while ticks[-1] < high or len(ticks) < 2:
         ticks.append(ticks[-1] * 2)
     return ticks
+
+
+def _limits(low: float, high: Optional[float]) -> List[float]:
+    """Return the sizes that the axis shows of what is assigned to a level: a part of it if it has no end.
+
+    >>> _limits(0.0, 64.0), _limits(64.0, 128.0), _limits(512.0, None)
+    ([32.0, 64.0], [64.0, 128.0], [512.0, 1024.0])
+    """
+    if high is None:
+        return [low, 2 * low] if low else []
+    return [low or high / 2, high]

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from featscope.arrays.assigned import AssignedSizes
 from featscope.arrays.candidates import ImageCandidates, LevelCandidates
 from featscope.errors import BadRunError, FeatscopeError, first_line
 from featscope.records import FORMAT, Sample, Selection
@@ -42,6 +43,7 @@ class _About(msgspec.Struct, frozen=True, omit_defaults=True):
     levels: List[_Level]
     selection: Optional[Selection] = None
     unknown: str = ""
+    assigned: Optional[AssignedSizes] = None
     format: int = FORMAT
 
 
@@ -86,7 +88,7 @@ def read_candidates(run: Run, sample: Sample) -> Optional[ImageCandidates]:
 def packed(candidates: ImageCandidates) -> bytes:
     """Return the content of a sample's file."""
     levels = [_Level(level.kind, level.grid) for level in candidates.levels]
-    about = _About(candidates.form, levels, candidates.selection, candidates.unknown)
+    about = _About(candidates.form, levels, candidates.selection, candidates.unknown, candidates.assigned)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(_ABOUT), msgspec.json.encode(about))
@@ -135,7 +137,7 @@ def _unpacked(archive: zipfile.ZipFile, size: int) -> ImageCandidates:
         raise BadRunError(f"has boxes of the unknown form {about.form!r}")
     arrays = {name[:-4]: _array(archive.read(name)) for name in entries if name.endswith(".npy")}
     levels = tuple(_level(number, kind, arrays, _NUMBERS[about.form]) for number, kind in enumerate(about.levels))
-    return ImageCandidates(levels, about.form, about.selection, about.unknown)
+    return ImageCandidates(levels, about.form, about.selection, about.unknown, about.assigned)
 
 
 def _array(data: bytes) -> NDArray[np.floating]:

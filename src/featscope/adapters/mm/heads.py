@@ -32,6 +32,7 @@ from typing import (
 import torch
 from torch import nn
 
+from featscope.adapters.mm.assigned import assigned_sizes
 from featscope.adapters.mm.selections import selection_of_cells, selection_of_queries, selection_of_regions
 from featscope.arrays.frames import reframed
 from featscope.capturing.layers import modules_of
@@ -54,6 +55,9 @@ class HeadCall(NamedTuple):
     head: Head
     arguments: Dict[str, Any]
 
+    model: Optional[nn.Module] = None
+    """The model that the head is a part of."""
+
 
 def has_box_head(model: nn.Module) -> bool:
     """Whether a model has a head whose way of computing boxes is known here."""
@@ -65,7 +69,7 @@ class HeadCalls:
 
     def __init__(self, model: Optional[nn.Module] = None, tolerant: bool = False) -> None:
         self.heads = {id(head): head for head in _box_heads(model)} if model is not None else {}
-        self.tolerant = tolerant
+        self.model, self.tolerant = model, tolerant
         self._threads = threading.local()
 
     @property
@@ -89,7 +93,7 @@ class HeadCalls:
 
     def call(self, call: HeadCall, method: Callable[[], object]) -> object:
         """Run a call and note it."""
-        self._threads.last, self._threads.running = call, call.head
+        self._threads.last, self._threads.running = call._replace(model=self.model), call.head
         try:
             return method()
         except RuntimeError as error:
@@ -198,9 +202,11 @@ def candidates_of(
 
     believed: the geometries with which the framework converted boxes to the originals. geometries: the true ones.
     """
-    read = {"roi": _regions, "query": _queries}.get(_kind(type(call.head).predict_by_feat), _cells)
-    found = read(call)
+    kind = _kind(type(call.head).predict_by_feat)
+    found = {"roi": _regions, "query": _queries}.get(kind, _cells)(call)
+    assigned = assigned_sizes(call.head, kind, call.model)
     for of_image, before, after in zip(found, believed, geometries):
+        of_image.assigned = assigned
         for level in of_image.levels if after is not None and before != after else ():
             level.compared, level.boxes = level.boxes, reframed(level.boxes, before, after)
     return found

@@ -31,6 +31,7 @@ from featscope.adapters.detector import (
 )
 from featscope.adapters.preprocessing import Preprocessing
 from featscope.adapters.pytorch import PyTorchModel
+from featscope.adapters.torchvision.assigned import assigned_sizes
 from featscope.adapters.torchvision.companion import input_picture
 from featscope.adapters.weights import load_checkpoint, read_weights
 from featscope.arrays.frames import to_original
@@ -99,7 +100,8 @@ class TorchvisionDetector(Detector):
         for level in levels:
             level.compared = box_ops.clip_boxes_to_image(level.boxes, geometry.resized)
             level.boxes = to_original(level.compared, geometry)
-        return Candidates(levels, "xyxy", _selection(self.model, levels[0].boxes.device.type))
+        how, assigned = _selection(self.model, levels[0].boxes.device.type), assigned_sizes(self.model, geometry.padded)
+        return Candidates(levels, "xyxy", how, assigned=assigned)
 
     def _regions(self, given: _Regions, index: int) -> CandidateLevel:
         logits, deltas, proposals = given

@@ -23,6 +23,7 @@ from featscope.adapters.detector import (
 from featscope.adapters.transformers.companion import finds_boxes
 from featscope.adapters.transformers.folder import inputs_of, open_folder, tokenizer_of
 from featscope.adapters.transformers.processor import PIXELS, Placed, ProcessedImages
+from featscope.arrays.assigned import QUERIES, AssignedSizes
 from featscope.arrays.found_again import differences
 from featscope.arrays.selecting import select
 from featscope.capturing.calls import ModelCall
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _SCORE = 0.5  # transformers' own threshold
 _TEXT = "an object"
+_ASSIGNED = AssignedSizes(unknown=QUERIES)  # the losses in transformers.loss match queries (`HungarianMatcher`)
 _NOWHERE = "the position of images in the input is unknown for this image processor, so they have no geometry"
 
 Features = Dict[str, torch.Tensor]
@@ -231,7 +233,7 @@ class TransformersDetector(TransformersModel):
         height, width = original
         corners = torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
         corners = corners * corners.new_tensor([width, height, width, height])
-        return Candidates([CandidateLevel(logits, scores, corners, "query")], "xyxy", *self._selection)
+        return Candidates([CandidateLevel(logits, scores, corners, "query")], "xyxy", *self._selection, _ASSIGNED)
 
     def _find_selection(self, output: ModelOutput, sizes: Sequence[Size]) -> Tuple[Optional[Selection], str]:
         """Find how the processor selects detections, by what it makes of an output that is made up.

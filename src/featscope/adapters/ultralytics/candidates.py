@@ -12,6 +12,7 @@ from ultralytics.nn import tasks
 from ultralytics.nn.modules import head as heads
 from ultralytics.utils.nms import TorchNMS
 
+from featscope.arrays.assigned import BY_SCORES, QUERIES, AssignedSizes
 from featscope.arrays.frames import to_original
 from featscope.explaining.candidates import CandidateLevel, Candidates
 from featscope.records import Geometry, Selection, Size
@@ -75,7 +76,23 @@ def candidates_of(
         found.selection, found.unknown = _selection(head, len(found.levels[0].scores), limits)
     elif found is not None:
         found.unknown = "the options of the predictor are not known"
+    if found is not None:
+        found.assigned = _assigned(head)
     return found
+
+
+def _assigned(head: nn.Module) -> AssignedSizes:
+    """Return why no sizes are assigned to levels: read in `ultralytics.utils.loss` and `ultralytics.utils.tal`.
+
+    `v8DetectionLoss` and the losses of masks and rotated boxes choose cells by `TaskAlignedAssigner`, whatever their
+    level. That of poses may limit the levels by size (`PoseTaskAlignedAssigner`), and a head of the user's own may have
+    any loss. RT-DETR matches queries.
+    """
+    if isinstance(head, heads.RTDETRDecoder):
+        return AssignedSizes(unknown=QUERIES)
+    if isinstance(head, heads.Pose) or type(head).__module__ != heads.__name__:
+        return AssignedSizes(unknown=f"featscope does not know how {type(head).__name__} assigns objects to levels")
+    return AssignedSizes(unknown=BY_SCORES)
 
 
 def _selection(head: nn.Module, queries: int, limits: Limits) -> Tuple[Optional[Selection], str]:
