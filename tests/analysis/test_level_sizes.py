@@ -134,9 +134,9 @@ def test_the_command_prints_a_table(tmp_path, capsys):
 
 
 def test_the_table_of_the_command(run, capsys):
-    from featscope.cli.misses import _tell_sizes
+    from featscope.cli.miss_tables import tell_sizes
 
-    _tell_sizes(sizes(run, FCOS, level=1))
+    tell_sizes(sizes(run, FCOS, level=1))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "sizes in pixels objects 10 % median 90 % training assigns"
     assert lines[1:4] == [

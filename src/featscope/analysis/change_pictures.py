@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from featscope.analysis.comparing import Comparison
+from featscope.analysis.labelled import samples_with
 from featscope.analysis.map_differences import STYLE, MapDifference, difference_of, range_of
 from featscope.analysis.miss_rows import Miss
 from featscope.analysis.miss_scenes import SceneMaker, stage_words
@@ -23,7 +23,7 @@ from featscope.arrays.boxes import corners_of, iou_of
 from featscope.arrays.image_boxes import boxes_of
 from featscope.arrays.normalise import merge_bounds
 from featscope.errors import BadArrayError
-from featscope.records import Boxes, Sample
+from featscope.records import Boxes
 from featscope.render.miss_strips import LayerAt, MapAt, MarkedBox, MissScene, draw_miss
 from featscope.render.outlines import FOUND
 from featscope.render.results import save_picture
@@ -105,7 +105,10 @@ class _ChangeScenes:
     ) -> None:
         self._sides = (comparison.a, comparison.b)
         self._changes = comparison.rows
-        self._samples = [_with_truth(run, runs, truth) for run in runs]
+        known = {
+            name: one.truth for run in reversed(runs) for name, one in run.samples.items() if one.truth is not None
+        }
+        self._samples = [samples_with(run, known if truth is None else truth) for run in runs]
         self._maps = [SceneMaps(run, layers, comparison.one_scale) for run in runs]
         self._makers = [
             SceneMaker(run, side, samples, give or partial(stored_candidates, run), maps)
@@ -236,11 +239,3 @@ class _ChangeScenes:
 def _nothing(layer: LayerAt) -> bool:
     """Whether there is no difference at all."""
     return all(not one.values.any() for one in layer.maps)
-
-
-def _with_truth(run: Run, runs: Sequence[Run], truth: Optional[Mapping[str, Boxes]]) -> Dict[str, Sample]:
-    """Return the samples of a run, each with the ground truth by which the runs were compared."""
-    known = {name: one.truth for side in reversed(runs) for name, one in side.samples.items() if one.truth is not None}
-    return {
-        name: replace(one, truth=(known if truth is None else truth).get(name)) for name, one in run.samples.items()
-    }

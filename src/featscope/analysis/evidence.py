@@ -125,6 +125,20 @@ class Findings:
     """Share of the found objects that each layer has by the same test. A layer that lacks many of them is never said
     to lack a missed one. Layers that are not reliable are left out."""
 
+    def worth(self) -> List[str]:
+        """Say in a line for each layer how far the test of its features can be believed."""
+        said = []
+        for layer in dict.fromkeys(row.layer for row in self.levels):
+            share = self.sensitivity.get(layer)
+            if share is None:
+                worth = "no level tells found objects from background reliably, so nothing is said of it"
+            elif share < _SENSITIVE:
+                worth = f"this test sees {share:.0%} of the found objects, too few to say that a missed one is absent"
+            else:
+                worth = f"this test sees {share:.0%} of the found objects"
+            said.append(f"features of {layer or 'the output'}: {worth}")
+        return said
+
 
 def find_evidence(images: Iterable[ImageObjects], found: Found) -> Findings:
     """Say of each missed object in which layers its features are.

@@ -17,6 +17,12 @@ SODA = ("extremely small", "relatively small", "generally small", "normal")
 SODA_SIDES = (12.0, 20.0, 32.0)
 """Sides of squares with the areas between which SODA-A's bins lie, in pixels."""
 
+SODA_WORDS = (
+    "extremely small up to 12 pixels of the original image, relatively small up to 20, generally small up to 32, "
+    "normal above (square root of the area; SODA-A's bins)"
+)
+"""What the bins of SODA-A are."""
+
 _COCO_EDGES = np.array([32.0**2, 96.0**2])
 _SODA_EDGES = np.array(SODA_SIDES) ** 2
 

@@ -56,7 +56,9 @@ def new_table(*headings: str, right: Sequence[str] = (), folded: Sequence[str] =
     made = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         side: Literal["left", "right"] = "right" if heading in right else "left"
-        made.add_column(heading, justify=side, no_wrap=heading not in folded, overflow="fold", min_width=len(heading))
+        parts = heading.split() if heading in folded else [heading]
+        width = max(map(len, parts), default=0)
+        made.add_column(heading, justify=side, no_wrap=heading not in folded, overflow="fold", min_width=width)
     return made
 
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence
 
 from featscope.cli import checks, options
 from featscope.cli.options import own
 from featscope.errors import BadOptionError
 from featscope.words import counted
-
-if TYPE_CHECKING:
-    from featscope.analysis.error_types import ErrorRow
-    from featscope.analysis.level_sizes import SizesOfLevels
-    from featscope.analysis.misses import Misses
-    from featscope.store.tables import Rows
 
 
 def _changes(texts: Optional[Sequence[str]]) -> List[Dict[str, float]]:
@@ -143,6 +137,14 @@ def run(
     from featscope.analysis.level_sizes import sizes_of_levels
     from featscope.analysis.misses import misses
     from featscope.cli.console import finish, remark, say
+    from featscope.cli.miss_tables import (
+        tell_changes,
+        tell_errors,
+        tell_levels,
+        tell_misses,
+        tell_points,
+        tell_sizes,
+    )
     from featscope.cli.models import candidates_of, truth_of
     from featscope.store.reader import open_run
     from featscope.store.row_files import write_rows
@@ -154,17 +156,19 @@ def run(
     others = [misses(opened, other, iou, sample, features=False, **how) for other in _scores(points)]
     say(f"at {found.point}")
     say("")
-    _tell(found, levels)
+    tell_misses(found)
     if levels:
-        _tell_sizes(sizes_of_levels(found, samples_with(opened, truth)))
+        tell_levels(found)
+        tell_sizes(sizes_of_levels(found, samples_with(opened, truth)))
+    tell_changes(found)
     if others:
-        _tell_points([found, *others])
+        tell_points([found, *others])
     if errors:
         from featscope.analysis.error_types import error_rows, find_errors
         from featscope.analysis.labelled import labelled_samples
 
         pairs = labelled_samples(opened, sample, truth).pairs
-        _tell_errors(error_rows(find_errors(pairs, iou, rule=rule), "coco" if rule == "coco" else "area", "soda"))
+        tell_errors(error_rows(find_errors(pairs, iou, rule=rule), "coco" if rule == "coco" else "area", "soda"))
     for rows, path in ((found.rows, output), (found.alarms, alarms)):
         if path is not None:
             write_rows(rows, path)
@@ -183,84 +187,3 @@ def run(
         f"{counted(len(found.alarms), 'false alarm')} in {counted(found.images, 'image')}{f', in {files}' if files else ''}",
         [str(problem) for problem in opened.problems],
     )
-
-
-def _tell(found: Misses, levels: bool) -> None:
-    """Print the tables: where objects were lost, what the features hold, the false alarms, and what would change."""
-    from featscope.cli.console import new_table, say, show
-
-    for heading, rows in (("lost by the head", found.by_stage()), ("in the features", found.by_verdict())):
-        if not len(rows) or rows.columns[3:] == ("no features",):
-            continue
-        table = new_table("class", "size", "missed", heading, right=["missed"], folded=[heading])
-        for row in rows:
-            parts = [(count, name) for name, count in zip(rows.columns[3:], row[3:]) if count]
-            table.add_row(*row[:3], "; ".join(f"{count} {name}" for count, name in parts))
-        show(table)
-        say("")
-    if found.findings is not None and found.findings.sensitivity:
-        shares = ", ".join(f"{share:.0%} in {layer}" for layer, share in found.findings.sensitivity.items())
-        say(f"for comparison: of the objects that were found, this test sees {shares}")
-        say("")
-    for heading, counts in (("suppressed by", found.suppressors()), ("false alarms", found.kinds_of_alarms())):
-        if counts:
-            say(f"{heading}: {_counted(counts)}")
-            say("")
-    if levels and found.findings is not None:
-        numbers = ["objects", "likeness", "probe", "found or missed", "reliable"]
-        table = new_table("layer", "level", *numbers, folded=["layer"])
-        for row in found.findings.levels:
-            name = ".".join(filter(None, (row.layer, row.field)))
-            values = (row.objects, row.likeness, row.probe, row.found, "yes" if row.reliable else "no")
-            table.add_row(name, row.level, *values)
-        show(table)
-        say("")
-    for change in found.changed:
-        say(
-            f"with {change.change}: {change.gained} more found, {change.lost} more missed, "
-            f"{change.false_alarms:+d} false alarms"
-        )
-
-
-def _tell_sizes(sizes: SizesOfLevels) -> None:
-    """Print the sizes of the objects of each level, beside those that the training assigns to it."""
-    from featscope.cli.console import new_table, say, show
-
-    if sizes.rows:
-        numbers = ["objects", "10 %", "median", "90 %"]
-        assigned = "training assigns"
-        table = new_table("sizes in pixels", *numbers, assigned, right=numbers, folded=[assigned])
-        for row in sizes.rows:
-            quantiles = [f"{value:.0f}" if row.objects else "" for value in (row.low, row.middle, row.high)]
-            table.add_row(row.name, row.objects, *quantiles, row.words)
-        show(table)
-    say(sizes.words)
-    say("")
-
-
-def _tell_points(found: Sequence[Misses]) -> None:
-    """Print what is found and lost at several scores, a line for each."""
-    from featscope.cli.console import new_table, say, show
-
-    numbers = ["score", "found", "missed", "false alarms"]
-    table = new_table(*numbers, "lost by the head", right=numbers, folded=["lost by the head"])
-    for one in sorted(found, key=lambda one: one.point.score):
-        table.add_row(f"{one.point.score:.3g}", len(one.found), len(one.rows), len(one.alarms), _counted(one.stages()))
-    show(table)
-    say("")
-
-
-def _tell_errors(rows: Rows[ErrorRow]) -> None:
-    """Print what each type of error costs: a line for each type, a column for each size."""
-    from featscope.cli.console import new_table, say, show
-
-    sizes = list(dict.fromkeys(row.size for row in rows))
-    table = new_table("loss of AP", *sizes, right=sizes)
-    for kind in dict.fromkeys(row.error for row in rows):
-        table.add_row(kind, *(f"{100 * row.loss:.1f}  ({row.number})" for row in rows if row.error == kind))
-    show(table)
-    say("")
-
-
-def _counted(counts: Iterable[Tuple[str, int]]) -> str:
-    return "; ".join(f"{count} {name}" for name, count in counts)
