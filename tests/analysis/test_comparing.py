@@ -79,7 +79,7 @@ def test_only_common_samples_count(tmp_path, runs):
     fewer = make(tmp_path / "c", lambda n: (0,), images=3)
     result = compare(runs[0], fewer, 0.5, candidates=(nothing, nothing))
     assert result.groups[-1].objects == 12
-    assert "only A has 5 samples: i3, i4, i5, left out" in result.notes
+    assert "5 samples of A are left out, as the other run lacks them: i3, i4, i5 and 2 more" in result.notes
 
 
 def test_what_cannot_be_compared(tmp_path, runs):

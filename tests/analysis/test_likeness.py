@@ -174,4 +174,4 @@ def test_the_matrix_has_the_values_in_their_places(random):
     assert matrix.values.ravel().tolist() == [row.value for row in rows]
     assert matrix.floor.ravel().tolist() == [row.noise_high for row in rows]
     assert matrix.sides == ("runs/a", "runs/b")
-    assert matrix.words == "unbiased linear CKA; 60 samples of 20 images"
+    assert matrix.words == "unbiased linear CKA; 60 objects of 20 images"

@@ -26,7 +26,7 @@ def run(tmp_path):
 def test_misses(run, tmp_path):
     done = call(
         "misses", run, "--score", 0.5, "--points", "0.85,0.1", "-o", tmp_path / "m.csv", "--alarms", tmp_path / "a.csv", "--errors",
-        "--executor", "serial",
+        "--executor", "serial", "--evidence", tmp_path / "e.csv",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "at score at least 0.5 (given), IoU at least 0.5, matched by voc" in done.output
@@ -36,9 +36,11 @@ def test_misses(run, tmp_path):
     table = [line.split() for line in done.output.splitlines() if line.split()[:1] in (["0.1"], ["0.5"], ["0.85"])]
     assert [line[:4] for line in table] == [["0.1", "2", "1", "1"], ["0.5", "2", "1", "1"], ["0.85", "1", "2", "0"]]
     assert "missed" in done.output
-    rows = [list(csv.DictReader(io.StringIO((tmp_path / name).read_text()))) for name in ("m.csv", "a.csv")]
+    rows = [list(csv.DictReader(io.StringIO((tmp_path / name).read_text()))) for name in ("m.csv", "a.csv", "e.csv")]
     assert [(row["label"], row["number"]) for row in rows[0]] == [("plane", "2")]
     assert [(row["kind"], row["score"]) for row in rows[1]] == [("background", "0.7")]
+    assert [(row["layer"], row["level"], row["number"], row["present"]) for row in rows[2]] == [("neck", "0", "2", "")]
+    assert float(rows[2][0]["cells"]) > 1
 
 
 def test_a_run_whose_model_is_gone_keeps_its_answers(run):
@@ -51,7 +53,9 @@ def test_a_run_whose_model_is_gone_keeps_its_answers(run):
     ("arguments", "words"),
     [
         (("--what-if", "nms:0.5"), "is not understood"),
-        (("--what-if", "strictness=2", "--executor", "serial"), "a selection has no 'strictness'"),
+        (("--what-if", "strictness=2"), "a selection has no 'strictness' to change; it has nms, nms_pre, max, score"),
+        (("--what-if", "nms=2"), "nms=2 is out of range"),
+        (("-l", "nick"), "there is no layer 'nick'; did you mean 'neck'?"),
         (("--rule", "pascal"), "pascal"),
         (("--points", "0.1;0.2"), "is not understood"),
         (("-o", "misses.txt"), ".parquet"),

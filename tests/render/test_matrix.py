@@ -52,10 +52,14 @@ def test_what_may_be_chance_is_hatched():
     unknown = count(drawn([[0.2]], [[np.nan]]), colour)
     assert plain == unknown
     assert 0.5 * plain < hatched < 0.85 * plain
-    for floor, said in (([[0.1]], "hatched: not above the noise floor, 0.10"), ([[np.nan]], "no noise floor")):
+    for floor, said in (
+        ([[0.1]], "all values are above the noise floor, 0.10"),
+        ([[0.3]], "hatched: not above the noise floor, 0.30"),
+        ([[np.nan]], "no noise floor"),
+    ):
         assert Image.open(io.BytesIO(drawn([[0.2]], floor))).text["words"] == said
     both = Image.open(io.BytesIO(drawn([[0.2, 0.3]], [[0.1, 0.25]], words="20 images"))).text["words"]
-    assert both == "20 images; hatched: not above the noise floor, 0.10 to 0.25"
+    assert both == "20 images; all values are above the noise floor, 0.10 to 0.25"
 
 
 def test_no_value_is_grey_not_the_lowest_colour():

@@ -158,7 +158,12 @@ def _common(one: Run, two: Run, sample: Optional[str]) -> Tuple[List[str], List[
     for side, own, other in (("A", first, second), ("B", second, first)):
         alone = [name for name in own if name not in set(other)]
         if alone:
-            notes.append(f"only {side} has {counted(len(alone), 'sample')}: {', '.join(alone[:_NAMED])}, left out")
+            more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
+            are = "are" if len(alone) > 1 else "is"
+            notes.append(
+                f"{counted(len(alone), 'sample')} of {side} {are} left out, as the other run lacks "
+                f"{'them' if len(alone) > 1 else 'it'}: {', '.join(alone[:_NAMED])}{more}"
+            )
     return names, notes
 
 

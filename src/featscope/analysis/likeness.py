@@ -196,10 +196,10 @@ def pair_of(row: LikenessRow) -> Tuple[Key, Key]:
     return (row.layer, row.field, row.level), (row.other_layer, row.other_field, row.other_level)
 
 
-def matrix_of(rows: Iterable[LikenessRow], first: str = "A", second: str = "B") -> Matrix:
+def matrix_of(rows: Iterable[LikenessRow], first: str = "A", second: str = "B", noun: str = "object") -> Matrix:
     """Arrange rows as a matrix that `featscope.render.matrix.draw_matrix` draws.
 
-    first, second: names of the two networks or runs.
+    first, second: names of the two networks or runs. noun: what a sample is.
     """
     rows = list(rows)
     pairs = [pair_of(row) for row in rows]
@@ -208,7 +208,7 @@ def matrix_of(rows: Iterable[LikenessRow], first: str = "A", second: str = "B") 
     for row, (a, b) in zip(rows, pairs):
         place = ones.index(a), twos.index(b)
         values[place], floor[place] = row.value, row.noise_high
-    words = [rows[0].measure if rows else "", _range([row.samples for row in rows], "sample")]
+    words = [rows[0].measure if rows else "", _range([row.samples for row in rows], noun)]
     words.append("of " + _range([row.images for row in rows], "image"))
     return Matrix(
         values,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 from featscope.cli import checks, options
 from featscope.cli.options import own
@@ -12,6 +12,7 @@ from featscope.words import counted
 
 if TYPE_CHECKING:
     from featscope.analysis.comparing import Comparison
+    from featscope.store.reader import Run
 
 
 def run(
@@ -79,8 +80,9 @@ def run(
     from featscope.cli.models import candidates_of, truth_of
     from featscope.render.matrix import draw_matrix
     from featscope.store.reader import open_run
-    from featscope.store.row_files import write_rows
+    from featscope.store.row_files import check_row_files, write_rows
 
+    check_row_files(output)
     one, two = open_run(folder), open_run(other)
     truth, candidates = truth_of(one, annotations), (candidates_of(one, "", False), candidates_of(two, "", False))
     found = compare(
@@ -116,20 +118,8 @@ def run(
         notes += drawn.remarks
         written += [str(pictures)] if drawn.strips else []
     if maps is not None:
-        from featscope.analysis.map_differences import draw_differences
-
-        try:
-            differences = draw_differences(
-                one, two, maps, found.one_scale, layers=layers or (), sample=sample or "", executor=executor
-            )
-        except FeatscopeError as error:  # the tables are right all the same
-            problems.append(str(error))
-        else:
-            notes += differences.remarks
-            problems += differences.errors
-            written += [str(maps)] if differences.pictures else []
-            say(f"{differences.summary}")
-            say("")
+        drew, told, failed = _draw_maps(found, one, two, maps, layers or (), sample=sample or "", executor=executor)
+        written, notes, problems = written + drew, notes + told, problems + failed
     for note in dict.fromkeys(notes):
         remark(note)
     whole = found.groups[-1]
@@ -139,6 +129,22 @@ def run(
         f"{whole.lost} lost (p = {whole.p:.2g}){files}",
         problems,
     )
+
+
+def _draw_maps(
+    found: Comparison, one: Run, two: Run, folder: Path, layers: Sequence[str], *, sample: str, executor: str
+) -> Tuple[List[str], List[str], List[str]]:
+    """Draw the differences of all maps. Returns where to, what to note, and what failed."""
+    from featscope.analysis.map_differences import draw_differences
+    from featscope.cli.console import say
+
+    try:
+        drawn = draw_differences(one, two, folder, found.one_scale, layers=layers, sample=sample, executor=executor)
+    except FeatscopeError as error:  # the tables are right all the same
+        return [], [], [str(error)]
+    say(drawn.summary)
+    say("")
+    return [str(folder)] if drawn.pictures else [], drawn.remarks, drawn.errors
 
 
 def _tell(found: Comparison) -> None:
@@ -160,15 +166,28 @@ def _tell(found: Comparison) -> None:
             table.add_row(*row)
         show(table)
         say("")
-    if len(found.energy):
+    _tell_likeness(found)
+    _tell_energy(found)
+
+
+def _tell_energy(found: Comparison) -> None:
+    """Print where the energy on objects has changed, by more than its interval."""
+    from featscope.cli.console import new_table, say, show
+
+    if not len(found.energy):
+        return
+    changed = [one for one in found.energy if one.low > 1 or one.high < 1]
+    if changed:
         numbers = ["objects", "A", "B", "B / A, 95 %"]
         table = new_table("energy on objects", "size", *numbers, right=numbers)
-        for one in found.energy:
-            ratios = (f"{one.ratio_a:.2f}", f"{one.ratio_b:.2f}", _interval(one.low, one.high))
+        for one in changed:
+            ratios = (f"{one.ratio_a:.2f}", f"{one.ratio_b:.2f}", _interval(one.low, one.high, ".3f"))
             table.add_row(one.map, one.size_bin, one.objects, *ratios)
         show(table)
-        say("")
-    _tell_likeness(found)
+    same = len(found.energy) - len(changed)
+    if same:
+        say(f"energy on objects: no change that is certain in {same} of {counted(len(found.energy), 'map and size')}")
+    say("")
 
 
 def _tell_likeness(found: Comparison) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
 from featscope.cli import checks, options
 from featscope.cli.options import own
 from featscope.errors import BadOptionError
 from featscope.words import counted
+
+if TYPE_CHECKING:
+    from featscope.analysis.error_types import ErrorRow
+    from featscope.records import Boxes
+    from featscope.store.reader import Run
+    from featscope.store.tables import Rows
 
 
 def _changes(texts: Optional[Sequence[str]]) -> List[Dict[str, float]]:
@@ -61,6 +67,15 @@ def run(
         help="Write a row for each false alarm to this file.",
         metavar="FILE",
         shown="only the table",
+        check=checks.row_file,
+    ),
+    evidence: Optional[Path] = own(
+        "--evidence",
+        panel=options.WHAT,
+        help="Write what each level holds of each missed object to this file: likeness, probe, and whether it stands "
+        "out.",
+        metavar="FILE",
+        shown="none",
         check=checks.row_file,
     ),
     layers: Optional[List[str]] = options.layer(
@@ -133,6 +148,7 @@ def run(
       featscope misses runs/s2anet --what-if nms=0.3 --what-if nms=0.5,max=4000
       featscope misses runs/yolox --annotations instances.json --rule coco
     """
+    from featscope.analysis.evidence import Evidence
     from featscope.analysis.labelled import samples_with
     from featscope.analysis.level_sizes import sizes_of_levels
     from featscope.analysis.misses import misses
@@ -147,8 +163,10 @@ def run(
     )
     from featscope.cli.models import candidates_of, truth_of
     from featscope.store.reader import open_run
-    from featscope.store.row_files import write_rows
+    from featscope.store.row_files import check_row_files, write_rows
+    from featscope.store.tables import Rows
 
+    check_row_files(output, alarms, evidence)
     opened = open_run(folder)
     truth, candidates = truth_of(opened, annotations), candidates_of(opened, checkpoint, trust_checkpoint)
     how: Dict[str, Any] = {"rule": rule, "truth": truth, "candidates": candidates}
@@ -164,12 +182,9 @@ def run(
     if others:
         tell_points([found, *others])
     if errors:
-        from featscope.analysis.error_types import error_rows, find_errors
-        from featscope.analysis.labelled import labelled_samples
-
-        pairs = labelled_samples(opened, sample, truth).pairs
-        tell_errors(error_rows(find_errors(pairs, iou, rule=rule), "coco" if rule == "coco" else "area", "soda"))
-    for rows, path in ((found.rows, output), (found.alarms, alarms)):
+        tell_errors(_errors_of(opened, sample, truth, iou, rule))
+    of_levels = found.findings.rows if found.findings is not None else Rows(Evidence._fields, [])
+    for rows, path in ((found.rows, output), (found.alarms, alarms), (of_levels, evidence)):
         if path is not None:
             write_rows(rows, path)
     for note in found.notes:
@@ -180,10 +195,20 @@ def run(
         drawn = draw_misses(found, opened, pictures, worst, candidates=candidates, truth=truth, layers=layers or ())
         for note in drawn.remarks:
             remark(note)
-    files = " and ".join(str(path) for path in (output, alarms, pictures) if path is not None)
+    files = " and ".join(str(path) for path in (output, alarms, evidence, pictures) if path is not None)
     ignored = f" ({found.ignored} more are ignored)" if found.ignored else ""
     finish(
         f"{len(found.rows)} of {counted(found.objects, 'object')} missed{ignored} and "
         f"{counted(len(found.alarms), 'false alarm')} in {counted(found.images, 'image')}{f', in {files}' if files else ''}",
         [str(problem) for problem in opened.problems],
     )
+
+
+def _errors_of(
+    run: Run, sample: Optional[str], truth: Optional[Mapping[str, Boxes]], iou: float, rule: str
+) -> Rows[ErrorRow]:
+    from featscope.analysis.error_types import error_rows, find_errors
+    from featscope.analysis.labelled import labelled_samples
+
+    pairs = labelled_samples(run, sample, truth).pairs
+    return error_rows(find_errors(pairs, iou, rule=rule), "coco" if rule == "coco" else "area", "soda")

@@ -116,7 +116,9 @@ def _words(matrix: Matrix) -> str:
     hatching = "no noise floor"
     if floors.size:
         low, high = (f"{number:.2f}" for number in (floors.min(), floors.max()))
-        hatching = f"hatched: not above the noise floor, {low if low == high else f'{low} to {high}'}"
+        span = low if low == high else f"{low} to {high}"
+        above = "hatched: not" if _hatched(matrix).any() else "all values are"
+        hatching = f"{above} above the noise floor, {span}"
     return "; ".join(filter(None, (matrix.words, hatching)))
 
 

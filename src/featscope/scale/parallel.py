@@ -46,7 +46,7 @@ def executor_named(text: str) -> Executor:
         return partial(processes, workers=int(rest or os.cpu_count() or 1))
     if kind == "dask" and rest.startswith("//") and rest[2:].rpartition(":")[2].isdecimal():
         return partial(dask, address=f"tcp:{rest}")
-    raise unknown_name("executor", text, EXECUTORS, "featscope heat --help")
+    raise unknown_name("executor", text, EXECUTORS, "featscope stats --help")
 
 
 def processes(function: Callable[[Item], Value], items: Iterable[Item], workers: int) -> Results[Item, Value]:

@@ -113,6 +113,13 @@ def check_suffix(path: Union[str, Path]) -> str:
     return suffix
 
 
+def check_row_files(*paths: Union[str, Path, None]) -> None:
+    """Call `check_row_file` for each file that is wanted."""
+    for path in paths:
+        if path is not None:
+            check_row_file(path)
+
+
 def check_row_file(path: Union[str, Path]) -> None:
     """Raise an error if `write_rows` cannot write a file of this name: its suffix is unknown, or a package missing.
 
