@@ -10,7 +10,8 @@ from PIL import Image
 from featscope.errors import BadArrayError
 from featscope.render.canvas import Text
 from featscope.render.colour import palette
-from featscope.render.matrix import Matrix, draw_matrix
+from featscope.render.matrix import Matrix, _draw_cells, _with_labels, draw_matrix
+from featscope.render.texts import length
 
 LABELS = [("neck", "0"), ("neck", "1")]
 
@@ -115,3 +116,14 @@ def test_what_lies_beyond_the_scale_is_counted_but_not_what_is_rounded():
     for value, said in ((1 + 1e-9, "no noise floor"), (1.1, "no noise floor; 50% above the scale")):
         made = draw_matrix(Matrix(np.array([[value, 0.5]]), np.full((1, 2), np.nan), LABELS[:1], LABELS))
         assert said in [mark.text for mark in made.canvas.marks if isinstance(mark, Text)]
+
+
+def test_the_name_of_the_rows_is_whole_beside_a_single_row():
+    labels = [("a", "0")]
+    matrix = Matrix(np.ones((1, 1)), np.zeros((1, 1)), labels, labels, sides=("size of the objects", "layer"))
+    cells, down, across = _draw_cells(matrix, 52, palette("viridis"))
+    body = _with_labels(cells, matrix, down, across, size=15)
+    (name,) = (mark for mark in body.marks if isinstance(mark, Text) and mark.upright)
+    assert name.text == "size of the objects"
+    half = length(name.text, name.font) / 2
+    assert half <= name.at[1] <= body.height - half

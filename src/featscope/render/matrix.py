@@ -213,9 +213,15 @@ def _with_labels(cells: Canvas, matrix: Matrix, down: _Axis, across: _Axis, size
         canvas.line((left + start, line_y), (left + end - 2, line_y), PALE)
         foot = (left + (start + end) // 2, line_y - pad)
         canvas.text(foot, name, font, anchor="lm" if groups_stand else "ms", upright=groups_stand)
-    first, second = (fitted(side, font, max(cells.width, cells.height)) for side in matrix.sides)
-    canvas.text((left + cells.width / 2, pad), second, font, anchor="ma")
-    canvas.text((pad + size // 2, top + cells.height / 2), first, font, anchor="mm", upright=True)
+    # Beside a matrix of one row, the name of its rows is longer than the cells.
+    first, second = (
+        fitted(matrix.sides[0], font, canvas.height - pad),
+        fitted(matrix.sides[1], font, canvas.width - pad),
+    )
+    middle = min(left + cells.width / 2, canvas.width - pad / 2 - length(second, font) / 2)
+    canvas.text((middle, pad), second, font, anchor="ma")
+    middle = min(top + cells.height / 2, canvas.height - pad / 2 - length(first, font) / 2)
+    canvas.text((pad + size // 2, middle), first, font, anchor="mm", upright=True)
     return canvas
 
 
