@@ -76,20 +76,19 @@ def draw_changes(
     """
     runs = [run if isinstance(run, Run) else open_run(run) for run in (run_a, run_b)]
     scenes = _ChangeScenes(comparison, runs, candidates, truth, layers)
-    chosen = [(change, row) for change in (GAINED, LOST) for row in scenes.surest(change)[:most]]
-    if not chosen:
+    chosen = {change: scenes.surest(change)[:most] for change in (GAINED, LOST)}
+    if not any(chosen.values()):
         return ChangePictures([], ["no object was gained or lost"])
-    scenes.read(row for _, row in chosen)
+    scenes.read(row for rows in chosen.values() for row in rows)
     to = Path(folder)
     make_folder(to)
-    counts: Dict[str, int] = {}
-    strips: Dict[int, Path] = {}
-    for place, (change, row) in enumerate(chosen):
-        counts[change] = counts.get(change, 0) + 1
-        name = f"{change}_{counts[change]:0{len(str(most))}d}_{safe_name(row.sample)}_{row.number}.png"
-        text = {"runs": " ".join(run.folder.name for run in runs), "sample": row.sample, "object": str(row.number)}
-        strips[place] = save_picture(draw_miss(scenes.scene(row, counts[change]), text), to / name)
-    return ChangePictures([strips[place] for place in sorted(strips)], scenes.problems())
+    strips = []
+    for change, rows in chosen.items():
+        for place, row in enumerate(rows, 1):
+            name = f"{change}_{place:0{len(str(most))}d}_{safe_name(row.sample)}_{row.number}.png"
+            text = {"runs": " ".join(run.folder.name for run in runs), "sample": row.sample, "object": str(row.number)}
+            strips.append(save_picture(draw_miss(scenes.scene(row, place), text), to / name))
+    return ChangePictures(strips, scenes.problems())
 
 
 class _ChangeScenes:
@@ -114,7 +113,6 @@ class _ChangeScenes:
             SceneMaker(run, side, samples, give or partial(stored_candidates, run), maps)
             for run, side, samples, give, maps in zip(runs, self._sides, self._samples, candidates, self._maps)
         ]
-        self._classes = runs[0].info.classes if runs[0].info is not None else []
         self._misses = [{(row.sample, row.number): row for row in side.rows} for side in self._sides]
         self._differences: Dict[str, Dict[MapName, MapDifference]] = {}
         self._ranges: Dict[Group, Tuple[float, float]] = {}
