@@ -186,7 +186,8 @@ def _tell_energy(found: Comparison) -> None:
         show(table)
     same = len(found.energy) - len(changed)
     if same:
-        say(f"energy on objects: no change that is certain in {same} of {counted(len(found.energy), 'map and size')}")
+        where = f"the other {same}" if changed else f"all {same}"
+        say(f"the energy on objects has not changed by more than chance in {where} pairs of a map and a size")
     say("")
 
 
