@@ -49,7 +49,7 @@ def test_misses_of_s2anet(s2anet, tmp_path):
     assert found.suppressors()[0][1] > 30
     out = featscope("misses", s2anet.folder, "--what-if", "nms=0.5", "-o", tmp_path / "misses.csv")
     assert "lost by the head" in out.stdout
-    assert "with overlap 0.5:" in out.stdout
+    assert "with nms=0.5:" in out.stdout
     with (tmp_path / "misses.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(stages)
 
