@@ -82,6 +82,17 @@ def test_only_common_samples_count(tmp_path, runs):
     assert "5 samples of A are left out, as the other run lacks them: i3, i4, i5 and 2 more" in result.notes
 
 
+def test_labels_that_a_capture_left_out_are_said_again(tmp_path, runs):
+    note = "labels: 2 boxes of classes that the model lacks: zeppelin (2)"
+    content = {f"i{n}": (boxes(*OBJECTS), found(0)) for n in range(8)}
+    maps = {name: bright_map(OBJECTS, 8, 1.0) for name in content}
+    noted = write_run(tmp_path / "noted", content, [("neck", 0, 8, maps)], truth_notes=[note])
+    assert compare(noted, noted, 0.5, candidates=(nothing, nothing)).notes.count(note) == 1
+    assert note in compare(runs[0], noted, 0.5, candidates=(nothing, nothing)).notes
+    own = {name: truth for name, (truth, _) in content.items()}
+    assert note not in compare(noted, noted, 0.5, truth=own, candidates=(nothing, nothing)).notes
+
+
 def test_what_cannot_be_compared(tmp_path, runs):
     other = make(tmp_path / "d", lambda n: (0,), truth=boxes(*OBJECTS[:2]))
     with pytest.raises(BadRunError, match="different ground truth for 'i0'"):

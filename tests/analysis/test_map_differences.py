@@ -98,7 +98,7 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_is_drawn(tmp_path):
     drawn = draw_differences(one, two, tmp_path / "drawn")
     assert not drawn.pictures
     assert any("no difference of neck 0 was drawn" in text and "32 x 32" in text for text in drawn.remarks)
-    assert drawn.errors == [f"{one} and {two} have no map that can be subtracted"]
+    assert drawn.errors == [f"{one} and {two} have no maps that could be subtracted"]
     fewer = write(tmp_path / "c", images=3)
     drawn = draw_differences(one, fewer, tmp_path / "fewer")
     assert len(drawn.pictures) == 3

@@ -92,7 +92,7 @@ def test_what_another_selection_would_find(run):
     assert (few.gained, few.lost, few.false_alarms) == (0, 0, -2)
     assert (nothing.gained, nothing.lost) == (0, 1)
     for change, why in (
-        ({"nms_thr": 0.5}, "has no 'nms_thr' to change; it has nms, nms_pre, max, score"),
+        ({"nms_thr": 0.5}, "'nms_thr' cannot be changed; type one of nms, nms_pre, max, score"),
         ({"nms": 2}, "nms=2 is out of range; give a number from 0 to 1"),
         ({"score": -0.1}, "score=-0.1 is out of range"),
         ({"max": 1.5}, "max=1.5 is out of range; give a whole number"),

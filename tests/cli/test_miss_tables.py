@@ -71,7 +71,7 @@ def test_no_number_of_the_errors_is_cut(terminal):
 def test_what_the_test_of_the_features_is_worth(terminal):
     tell_misses(found(findings=findings({"backbone": 0.92})))
     text = " ".join(terminal().split())
-    assert "features of backbone: this test sees 92% of the found objects features of neck" in text
+    assert "features of backbone: this test sees 92 % of the found objects features of neck" in text
     assert "no level tells found objects from background reliably, so nothing is said of it" in text
     tell_misses(found(findings=findings({"backbone": 0.38, "neck": 0.45})))
     assert " ".join(terminal().split()).count("too few to say that a missed one is absent") == 2

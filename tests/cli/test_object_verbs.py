@@ -49,11 +49,21 @@ def test_a_run_whose_model_is_gone_keeps_its_answers(run):
     assert "its model cannot compute them again" in done.output
 
 
+def test_weights_that_are_gone_are_named(tmp_path):
+    gone = str(tmp_path / "weights" / "epoch_12.pth")
+    run = write_run(tmp_path / "run", {"a": (boxes(*OBJECTS), FOUND)}, [], config="s2anet.py", checkpoint=gone)
+    done = call("misses", run, "--executor", "serial")
+    assert done.exit_code == 0
+    text = " ".join(done.output.split())
+    assert f"its weights are gone: {gone}" in text
+    assert f"featscope misses {run} CHECKPOINT uses them" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("--what-if", "nms:0.5"), "is not understood"),
-        (("--what-if", "strictness=2"), "a selection has no 'strictness' to change; it has nms, nms_pre, max, score"),
+        (("--what-if", "strictness=2"), "'strictness' cannot be changed; type one of nms, nms_pre, max, score"),
         (("--what-if", "nms=2"), "nms=2 is out of range"),
         (("-l", "nick"), "there is no layer 'nick'; did you mean 'neck'?"),
         (("--rule", "pascal"), "pascal"),
@@ -76,6 +86,30 @@ def test_objects(run, tmp_path):
     done = call("objects", run, "--executor", "serial")
     assert "neck 0" in done.output
     assert "3 true boxes in 1 image" in done.output
+    assert "ratio_missed" in done.output
+
+
+def test_detections_are_not_called_objects_that_were_missed(tmp_path):
+    maps = [("neck", 0, 8, {"a": bright_map(OBJECTS, 8), "b": bright_map([], 8)})]
+    bare = write_run(tmp_path / "bare", {"a": (None, FOUND), "b": (None, FOUND)}, maps)
+    done = call("objects", bare, "--executor", "serial")
+    assert "ratio_missed" not in done.output
+    assert "6 detections in 2 images" in done.output
+    assert "has no ground truth, so these are its detections" in done.output
+    empty = write_run(tmp_path / "empty", {"a": (boxes(), FOUND), "b": (None, FOUND)}, maps)
+    done = call("objects", empty, "--executor", "serial")
+    assert "0 true boxes in 2 images" in done.output, "labels that hold no object are labels"
+    mixed = write_run(tmp_path / "mixed", {"a": (boxes(*OBJECTS), FOUND), "b": (None, FOUND)}, maps)
+    assert "3 true boxes in 2 images" in call("objects", mixed, "--executor", "serial").output
+
+
+def test_energy_without_an_interval_is_not_said_to_be_unchanged(tmp_path):
+    runs = [write_run(tmp_path / name, {"a": (boxes(*OBJECTS), FOUND)}, [("neck", 0, 8, {"a": bright_map(OBJECTS, 8, value)})])
+            for name, value in (("one", 5.0), ("two", 9.0))]  # fmt: skip
+    done = call("compare", *runs, "--executor", "serial")
+    assert done.exit_code == 0, done.output
+    assert "by more than chance" not in done.output
+    assert "neck 0" in done.output
 
 
 def test_compare(run, tmp_path):

@@ -48,7 +48,6 @@ class _Found(NamedTuple):
     """The detection that found an object."""
 
     corners: NDArray[np.float64]
-    label: str
     score: float
     iou: float
 
@@ -163,7 +162,7 @@ class _ChangeScenes:
         sure = ""
         if found is not None:
             sure = f" ({found.score:.2f})"
-            words = f"{letters[finder]} finds it: {found.label} {found.score:.2f}, IoU {found.iou:.2f}"
+            words = f"{letters[finder]} finds it: {row.label} {found.score:.2f}, IoU {found.iou:.2f}"
             near.insert(0, MarkedBox(found.corners, FOUND, words))
         total = sum(one.change == row.change for one in self._changes)
         lost = stage_words(miss, self._sides[loser].point)
@@ -231,7 +230,7 @@ class _ChangeScenes:
             return None
         best = int(np.where(fits, scores, -1.0).argmax())
         corners = corners_of(found.form, [found.boxes[best]])[0]
-        return _Found(corners, row.label, float(scores[best]), float(iou[best]))
+        return _Found(corners, float(scores[best]), float(iou[best]))
 
 
 def _nothing(layer: LayerAt) -> bool:

@@ -116,6 +116,8 @@ def compare(
     """
     one, two = (run if isinstance(run, Run) else open_run(run) for run in (run_a, run_b))
     names, notes = _common(one, two, sample)
+    if truth is None:
+        notes += _truth_notes(one, two)
     true = truth if truth is not None else _same_truth(one, two, names)
     true = {name: boxes for name, boxes in true.items() if name in set(names)}
     found = [
@@ -165,6 +167,11 @@ def _common(one: Run, two: Run, sample: Optional[str]) -> Tuple[List[str], List[
                 f"{'them' if len(alone) > 1 else 'it'}: {', '.join(alone[:_NAMED])}{more}"
             )
     return names, notes
+
+
+def _truth_notes(one: Run, two: Run) -> List[str]:
+    """Return what the runs say of labels that are not in their ground truth, each once."""
+    return list(dict.fromkeys(note for run in (one, two) if run.info is not None for note in run.info.truth_notes))
 
 
 def _same_truth(one: Run, two: Run, names: Sequence[str]) -> Dict[str, Boxes]:

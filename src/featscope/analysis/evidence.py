@@ -130,12 +130,10 @@ class Findings:
         said = []
         for layer in dict.fromkeys(row.layer for row in self.levels):
             share = self.sensitivity.get(layer)
-            if share is None:
-                worth = "no level tells found objects from background reliably, so nothing is said of it"
-            elif share < _SENSITIVE:
-                worth = f"this test sees {share:.0%} of the found objects, too few to say that a missed one is absent"
-            else:
-                worth = f"this test sees {share:.0%} of the found objects"
+            worth = "no level tells found objects from background reliably, so nothing is said of it"
+            if share is not None:
+                few = ", too few to say that a missed one is absent" if share < _SENSITIVE else ""
+                worth = f"this test sees {100 * share:.0f} % of the found objects{few}"
             said.append(f"features of {layer or 'the output'}: {worth}")
         return said
 

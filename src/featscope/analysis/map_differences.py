@@ -34,7 +34,7 @@ STYLE = style_named("featscope", reduce="channel:0", range="symmetric:99", color
 
 
 class MapDifference(NamedTuple):
-    """The map of the second run less that of the first."""
+    """The map of the second run minus that of the first."""
 
     values: NDArray[np.float32]
     """(H, W)."""
@@ -178,7 +178,7 @@ def draw_differences(
     sample: str = "",
     executor: Union[str, Executor] = serial,
 ) -> Differences:
-    """Draw, for each map that both runs have, the second less the first, over the image.
+    """Draw, for each map that both runs have, the second minus the first, over the image.
 
     >>> drawn = draw_differences("runs/fpn", "runs/newneck", "pictures")
     >>> drawn.pictures[0].name, drawn.one_scale, drawn.remarks
@@ -209,6 +209,6 @@ def draw_differences(
         found = found._replace(one_scale=found.one_scale + drawn.one_scale)
         found.remarks.extend(text for text in drawn.remarks if text not in found.remarks)
     if not found.pictures:
-        found.errors.append(f"{one.folder} and {two.folder} have no map that can be subtracted")
+        found.errors.append(f"{one.folder} and {two.folder} have no maps that could be subtracted")
     found.pictures.sort()
     return found

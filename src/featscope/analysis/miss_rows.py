@@ -58,8 +58,8 @@ class Miss(NamedTuple):
     steps: str
     """How many of those came to which stage."""
     verdict: str
-    """What the features hold of it (`featscope.analysis.evidence`); '' if the run stores no features. An object with a
-    passing candidate is present, as the head itself has scored it."""
+    """What the features hold of it (`featscope.analysis.evidence`); '' if the run stores no features. Where they do not
+    show it, an object with a passing candidate was seen by the head."""
     levels: str
     """The best overlap and the best score of each level."""
 

@@ -20,7 +20,6 @@ from featscope.store.globs import choose_names
 from featscope.store.reader import Run, open_run
 from featscope.store.row_files import write_rows
 from featscope.store.tables import Rows
-from featscope.words import counted
 
 AnyRow = Tuple[object, ...]
 
@@ -138,18 +137,12 @@ class Summary(NamedTuple):
     """The result of `summary`."""
 
     rows: Rows[MapSummary]
+    kind: str
+    """What the rows are of: 'truth', or 'detection' where the run has no ground truth at all."""
+    objects: int
+    """Number of boxes of this kind."""
     images: int
-    truths: int
-    """True boxes; the rows are of these, or of the detections where the run has no ground truth at all."""
-    detections: int
     problems: Tuple[str, ...]
-
-    @property
-    def words(self) -> str:
-        """What the rows are of."""
-        if self.truths:
-            return counted(self.truths, "true box", "true boxes")
-        return counted(self.detections, "detection")
 
 
 def summary(
@@ -170,20 +163,20 @@ def summary(
     opened = run if isinstance(run, Run) else open_run(run)
     names = map_names(opened, layers, level)
     numbers: Dict[MapName, List[NDArray[np.float64]]] = {name: [] for name in names}
-    labelled = truth or any(one.truth is not None for one in opened.samples.values())
+    labelled = truth is not None or any(one.truth is not None for one in opened.samples.values())
     kind = TRUTH if labelled else DETECTION
-    images = truths = detections = 0
+    images = boxes = 0
     problems: List[str] = []
     for image in walk_objects(opened, layers, level, sample, min_iou=iou, truth=truth, executor=executor):
-        images, truths = images + 1, truths + image.boxes.counts[0]
+        rows = image.boxes.rows(kind)
+        images, boxes = images + 1, boxes + rows.stop - rows.start
         problems += image.problems
-        rows, detections = image.boxes.rows(kind), detections + image.boxes.counts[1]
         for name in names:
             if name in image.maps:
                 one, hit = image.maps[name], image.partners[rows] >= 0
                 numbers[name].append(np.stack([one.cells[rows], one.ratio[rows], one.auroc[rows], hit]))
     found = [_summary_of(name, np.concatenate([np.zeros((4, 0)), *numbers[name]], axis=1)) for name in names]
-    return Summary(Rows(MapSummary._fields, found), images, truths, detections, tuple(dict.fromkeys(problems)))
+    return Summary(Rows(MapSummary._fields, found), kind, boxes, images=images, problems=tuple(dict.fromkeys(problems)))
 
 
 def _summary_of(name: MapName, numbers: NDArray[np.float64]) -> MapSummary:

@@ -71,7 +71,7 @@ class Trial:
 def _checked(name: str, value: float) -> Tuple[str, float]:
     """Return the field of a selection and its new value."""
     if name not in NAMES:
-        raise BadOptionError(f"a selection has no {name!r} to change; it has {', '.join(NAMES)}")
+        raise BadOptionError(f"{name!r} cannot be changed; type one of {', '.join(NAMES)}")
     field = NAMES[name]
     if field in _SHARES:
         if not 0 <= value <= 1:

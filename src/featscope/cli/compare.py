@@ -46,7 +46,7 @@ def run(
     maps: Optional[Path] = own(
         "--maps",
         panel=options.WHAT,
-        help="Draw each map of OTHER less that of RUN, over the image, into this folder.",
+        help="Draw each map of OTHER minus that of RUN, over the image, into this folder.",
         metavar="DIR",
         shown="none",
     ),
@@ -171,12 +171,13 @@ def _tell(found: Comparison) -> None:
 
 
 def _tell_energy(found: Comparison) -> None:
-    """Print where the energy on objects has changed, by more than its interval."""
+    """Print where the energy on objects has changed by more than chance, or may have."""
     from featscope.cli.console import new_table, say, show
 
     if not len(found.energy):
         return
-    changed = [one for one in found.energy if one.low > 1 or one.high < 1]
+    # Without an interval, of too few images, nobody knows whether it has.
+    changed = [one for one in found.energy if not one.low <= 1 <= one.high]
     if changed:
         numbers = ["objects", "A", "B", "B / A, 95 %"]
         table = new_table("energy on objects", "size", *numbers, right=numbers)

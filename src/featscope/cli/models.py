@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
@@ -122,10 +121,10 @@ def candidates_of(run: Run, checkpoint: str, trusted: bool) -> CandidatesOf:
     @lru_cache(None)
     def model() -> Optional[CandidatesOf]:
         recorded = run.info.checkpoint if run.info is not None else ""
-        if not checkpoint and os.sep in recorded and not Path(recorded).exists():
+        if not checkpoint and len(Path(recorded).parts) > 1 and not Path(recorded).exists():
             remark(
-                f"the run stores no candidates, and its weights are gone: {recorded}; if they have moved, name them: "
-                f"featscope misses {run.folder} CHECKPOINT"
+                f"the run stores no candidates, and its weights are gone: {recorded}; where they have moved to, "
+                f"featscope misses {run.folder} CHECKPOINT uses them; capture --candidates stores candidates"
             )
             return None
         try:

@@ -51,6 +51,7 @@ def run(
       featscope objects runs/objects -o objects.parquet
     """
     from featscope.analysis.object_tables import summary, write_objects
+    from featscope.arrays.image_boxes import TRUTH
     from featscope.cli.console import finish, new_table, remark, show
     from featscope.cli.models import truth_of
     from featscope.store.reader import open_run
@@ -62,8 +63,9 @@ def run(
             remark(note)
     if output is None:
         found = summary(opened, layers or (), level, sample, iou=iou, truth=truth, executor=executor)
+        labelled = found.kind == TRUTH
         # Without ground truth the rows are of the detections, none of which is found or missed.
-        columns = [name for name in found.rows.columns[1:] if found.truths or not name.startswith("ratio_")]
+        columns = [name for name in found.rows.columns[1:] if labelled or not name.startswith("ratio_")]
         table = new_table("map", *columns, right=columns, folded=["map"])
         for row in found.rows:
             values = [getattr(row, name) for name in columns]
@@ -71,11 +73,12 @@ def run(
                 row.map, *("" if one is None else f"{one:.3g}" if isinstance(one, float) else one for one in values)
             )
         show(table)
-        if found.truths:
-            remark("an object is found here by any detection of the run; featscope misses asks for a score too")
+        if labelled:
+            remark("any detection counts as finding an object here, whatever its score; featscope misses asks for one")
         else:
             remark(f"{opened.folder} has no ground truth, so these are its detections; give it: --annotations LABELS")
-        finish(f"{found.words} in {counted(found.images, 'image')}", found.problems)
+        words = counted(found.objects, *(("true box", "true boxes") if labelled else ("detection",)))
+        finish(f"{words} in {counted(found.images, 'image')}", found.problems)
         return
     written = write_objects(
         opened, output, layers or (), level, sample, features=features, iou=iou, truth=truth, executor=executor

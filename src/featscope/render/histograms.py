@@ -28,14 +28,14 @@ _BEFORE = 8  # pixels between the key and the first row
 _STEP = 16  # pixels from one line of numbers to the next
 _MOST_IN_A_ROW = 5
 _LEAST_IN_A_ROW = 3
-_ZEROS_WORDS = "exact zeros: their share of all values, from none (an empty bar) to all (a full one)"
+_ZEROS_WORDS = "exact zeros: their share of all values, from none (empty bar) to all (full bar)"
 _BARS_WORDS = (
     "the other values, by size. Each chart has an axis of its own, which leaves out the lowest and the highest 0.1 %; "
     "its tallest bar has the full height"
 )
 _NUMBERS_WORDS = (
-    "effective rank: the channels vary in about as many directions as so many independent ones. silent: channels "
-    "without a value above zero on these images"
+    "effective rank: about so many independent channels would vary in as many directions. silent: channels without a "
+    "value above zero on these images"
 )
 
 
@@ -113,8 +113,8 @@ def _legend(width: int) -> Canvas:
     entries = [
         KeyEntry(_ZEROS_WORDS, zeros),
         KeyEntry(_BARS_WORDS, bars),
-        KeyEntry("the median of all values, the zeros among them", median),
-        KeyEntry("p99: one of a hundred values is larger", p99),
+        KeyEntry("the median of all values, zeros included", median),
+        KeyEntry("p99: one value in a hundred is larger", p99),
         KeyEntry(_NUMBERS_WORDS),
     ]
     return indented(key_of(entries, width, _LETTERS - 1), _MARGIN, width + 2 * _MARGIN)
