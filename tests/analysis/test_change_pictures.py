@@ -66,6 +66,14 @@ def test_both_sides_are_told(runs):
     assert gained.near[1].words.startswith("A: suppressed it")
 
 
+def test_a_sure_detection_of_another_class_did_not_find_the_object(runs, tmp_path):
+    plane = (*OBJECTS[1][:5], 1)
+    found = boxes(OBJECTS[0], plane, OBJECTS[1], scores=[0.9, 0.99, 0.6])
+    other = open_run(write_run(tmp_path / "other", dict.fromkeys(IMAGES, (TRUTH, found)), []))
+    scenes, _ = scenes_of((runs[0], other))
+    assert scenes[GAINED, "a"].near[0].words == "B finds it: ship 0.60, IoU 1.00"
+
+
 def test_maps_of_both_and_their_difference(runs):
     scenes, _ = scenes_of(runs)
     layers = scenes[GAINED, "a"].layers

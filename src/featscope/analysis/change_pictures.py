@@ -225,7 +225,7 @@ class _ChangeScenes:
             return None
         iou = iou_of(found.form, found.boxes, truth.form, [truth.boxes[row.number]])[:, 0]
         scores, labels = np.array(found.scores), np.array(found.labels)
-        fits = (iou >= point.iou) & (scores >= point.score) & (labels == truth.labels[row.number])
+        fits = (iou >= point.iou) & (labels == truth.labels[row.number])
         if not fits.any():
             return None
         best = int(np.where(fits, scores, -1.0).argmax())
