@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import featscope
-from featscope.cli import main
 from featscope.errors import BadRunError, UnknownNameError
 from featscope.records import CapturedMap, RunInfo, Sample
 from featscope.store.matching import match_runs
@@ -199,19 +198,8 @@ def test_it_shows_itself(two):
     assert "neck.newneck" in match._repr_html_()
 
 
-@pytest.fixture
-def command(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return left.value.code, captured.out, captured.err
-
-    return run
-
-
-def test_list_says_what_lines_up(two, command):
-    code, out, err = command("list", *two)
+def test_list_says_what_lines_up(two, featscope):
+    code, out, err = featscope("list", *two)
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
     assert lines[:2] == [["1:", str(two[0])], ["2:", str(two[1])]]
@@ -234,30 +222,30 @@ def test_list_says_what_lines_up(two, command):
         "0",
     ] in lines
     assert out.splitlines()[-1] == f"{two[0]} and {two[1]} share 6 of 6 levels and 3 samples"
-    code, out, _ = command("list", *two, "-l", "neck", "--level", "1", "--sample", "a")
+    code, out, _ = featscope("list", *two, "-l", "neck", "--level", "1", "--sample", "a")
     assert code == 0
     assert "share 1 of 1 level and 1 sample" in out
     assert "head" not in out
 
 
-def test_list_says_what_does_not(tmp_path, command):
+def test_list_says_what_does_not(tmp_path, featscope):
     one, two = make(tmp_path / "one"), make(tmp_path / "two", layers=("neck",), names="ab")
-    code, out, _ = command("list", one, two)
+    code, out, _ = featscope("list", one, two)
     assert code == 0
     assert f"only {one} has 1 sample that {two} lacks: c" in out
     assert f"only {one} has head scores, levels 0, 1, in head.toy.scores" in out
 
 
-def test_check_reads_both_and_says_what_does_not_line_up(two, tmp_path, command):
-    code, out, err = command("check", *two)
+def test_check_reads_both_and_says_what_does_not_line_up(two, tmp_path, featscope):
+    code, out, err = featscope("check", *two)
     assert (code, err) == (0, "")
     assert [line.endswith("whole") for line in out.splitlines()] == [True, True, False]
     three = make(tmp_path / "three", layers=("neck",))
-    code, out, err = command("check", two[0], three)
+    code, out, err = featscope("check", two[0], three)
     assert code == 1
     assert "has head boxes, levels 0, 1" in err
     (two[1] / "neck.newneck" / "batch_0_layer_0.npy").unlink()
-    code, _, err = command("check", *two)
+    code, _, err = featscope("check", *two)
     assert code == 1
     assert "batch_0_layer_0.npy cannot be read" in err
 

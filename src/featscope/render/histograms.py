@@ -34,8 +34,8 @@ _BARS_WORDS = (
     "its tallest bar has the full height"
 )
 _NUMBERS_WORDS = (
-    "effective rank: about so many independent channels would vary in as many directions. silent: channels without a "
-    "value above zero on these images"
+    "effective rank: the channels vary about as much as this many independent channels would. silent: channels without "
+    "a value above zero on these images"
 )
 
 
